@@ -1,0 +1,1 @@
+"""The running service: receives series, runs jobs, delivers results."""

@@ -1,0 +1,1 @@
+"""Durable work on DBOS: workflows, workers and their life locks."""

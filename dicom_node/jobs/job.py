@@ -1,0 +1,64 @@
+"""What the receiver hands to the workers: one series revision to be read by one model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.routing import Priority
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """One received instance: its file (DICOM Part 10) and the SHA-256 of that file as it was acknowledged."""
+
+    path: str
+    sop_instance_uid: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SeriesJob:
+    """The input of a series workflow: JSON-ready, small; the instances stand in the file ``manifest``.
+
+    ``job_id`` is `pipeline.identity.job_id`. ``model`` and ``rule`` are None where no rule takes the series;
+    ``refusal_code`` and ``refusal`` then say why. ``completion`` is the recorded reason why the series counted as
+    complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1.
+    """
+
+    job_id: str
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    manifest: str
+    instances: int
+    calling_ae: str
+    completion: str
+    completed_at: str
+    rule: str | None
+    model: str | None
+    destinations: tuple[str, ...]
+    priority: Priority
+    refusal_code: str | None = None
+    refusal: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "destinations": list(self.destinations)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SeriesJob:
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        return cls(**{**values, "destinations": tuple(values["destinations"])})
+
+
+def manifest_text(instances: tuple[StoredInstance, ...]) -> str:
+    """The manifest file's content (JSON)."""
+    return json.dumps({"instances": [asdict(item) for item in instances]}, indent=1)
+
+
+def read_manifest(path: Path) -> tuple[StoredInstance, ...]:
+    """The instances that a manifest lists."""
+    return tuple(StoredInstance(**item) for item in json.loads(path.read_text())["instances"])

@@ -1,0 +1,1 @@
+"""The way in: listener, durable store, index and completion of series."""

@@ -1,0 +1,229 @@
+"""All settings in one typed tree, read once from ``candela.toml`` and ``CANDELA_*`` variables.
+
+Precedence: environment over file over defaults. Nested names are joined by two underscores:
+``CANDELA_RECEIVE__PORT=11113``. Unknown names are errors, so a typo never goes unseen.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.errors import BadSettings
+from pipeline.routing import Rule
+
+AETitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]*[^\\\s\x00-\x1f\x7f][^\\\x00-\x1f\x7f]*$")
+]
+"""PS3.5 6.2: up to 16 characters, no backslash or control character, not only spaces."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+DEFAULT_FILE = Path("candela.toml")
+
+
+class Section(BaseModel):
+    """A table of candela.toml: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OrthancCount(Section):
+    """Ask the Orthanc that sent a series how many instances it holds (REST)."""
+
+    kind: Literal["orthanc"]
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class FindCount(Section):
+    """Ask a PACS by C-FIND for NumberOfSeriesRelatedInstances."""
+
+    kind: Literal["c-find"]
+    ae_title: AETitle
+    host: str
+    port: Port
+
+
+class Peer(Section):
+    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty."""
+
+    ae_title: AETitle
+    expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
+
+
+class Receive(Section):
+    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off."""
+
+    ae_title: AETitle = "CANDELA"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    peers: tuple[Peer, ...] = ()
+    accept_any_peer: bool = False
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    network_timeout: Annotated[float, Field(gt=0)] = 60.0
+
+    def peer(self, ae_title: str) -> Peer | None:
+        return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
+
+
+class Completion(Section):
+    """When a series counts as complete; seconds.
+
+    ``quiet_after_release``: silence after every association that carried the series was released.
+    ``quiet_time``: silence that is enough whatever the associations do.
+    ``count_timeout``: how long an expected count may hold a released series back before silence decides.
+    """
+
+    quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
+    quiet_time: Annotated[float, Field(gt=0)] = 60.0
+    count_timeout: Annotated[float, Field(ge=0)] = 60.0
+
+
+class Jobs(Section):
+    """The durable engine. Without ``database_url``: SQLite in the data folder."""
+
+    database_url: str | None = None
+    tries: Annotated[int, Field(ge=1, le=100)] = 8
+    backoff_first: Annotated[float, Field(gt=0)] = 5.0
+    backoff_most: Annotated[float, Field(gt=0)] = 3600.0
+    poll_interval: Annotated[float, Field(gt=0)] = 0.5
+    dead_worker_grace: Annotated[float, Field(gt=0)] = 20.0
+
+
+class Models(Section):
+    """``folders`` are searched for bundles besides those that ship; ``device``: where torch runs."""
+
+    folders: tuple[Path, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class DicomDestination(Section):
+    """A PACS that takes results by C-STORE."""
+
+    kind: Literal["dicom"]
+    ae_title: AETitle
+    host: str
+    port: Port
+    timeout: Annotated[float, Field(gt=0)] = 30.0
+
+
+class FhirDestination(Section):
+    """A FHIR R4 server that takes the report as a transaction Bundle."""
+
+    kind: Literal["fhir"]
+    url: str
+    timeout: Annotated[float, Field(gt=0)] = 30.0
+    bearer_token: SecretStr | None = None
+
+
+class FolderDestination(Section):
+    """A folder that takes the result files (for interface engines and researchers)."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CANDELA_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+    )
+
+    data_dir: Path = Path("candela-data")
+    uid_root: str | None = None
+    log_uids: Literal["hashed", "plain"] = "hashed"
+    receive: Receive = Receive()
+    completion: Completion = Completion()
+    jobs: Jobs = Jobs()
+    models: Models = Models()
+    destinations: dict[str, Destination] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _rules_name_known_destinations(self) -> Settings:
+        for rule in self.rules:
+            unknown = [name for name in rule.destinations if name not in self.destinations]
+            if unknown:
+                known = ", ".join(self.destinations) or "none"
+                raise ValueError(f"rule {rule.name!r} sends to unknown destination {unknown[0]!r} (known: {known})")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def database_url(self) -> str:
+        """URL of the engine's database, SQLAlchemy form."""
+        return self.jobs.database_url or f"sqlite:///{self.data_dir / 'engine.sqlite'}"
+
+    @property
+    def store_dir(self) -> Path:
+        """Where received instances are kept."""
+        return self.data_dir / "store"
+
+    @property
+    def results_dir(self) -> Path:
+        """Where each job's manifest and results are kept, one folder a job."""
+        return self.data_dir / "results"
+
+
+def load(path: Path | None = None, **overrides: Any) -> Settings:
+    """Read ``path`` (default: candela.toml in the working directory, where there is one) and the environment.
+
+    Raises
+    ------
+    BadSettings
+        naming the file and every wrong setting.
+    """
+    if path is not None and not path.is_file():
+        raise BadSettings("There is no such settings file.", where=str(path), todo="Check the path given to --config.")
+    file = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    place = str(file) if file else "environment"
+    try:
+        settings = FromFile(**overrides)
+    except ValidationError as error:
+        raise BadSettings(
+            "; ".join(_problem(item) for item in error.errors()),
+            where=place,
+            todo="docs/settings.md lists every setting.",
+        ) from None
+    except ValueError as error:  # TOML syntax
+        raise BadSettings(f"not valid TOML: {error}", where=place, todo="Mend the line named.") from None
+    _refuse_unknown_variables(settings)
+    return settings
+
+
+def _problem(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    return f"{name}: {item['msg']}" if name else str(item["msg"])
+
+
+def _refuse_unknown_variables(settings: Settings) -> None:
+    """pydantic-settings ignores CANDELA_TYPO=1 at the top level; we do not."""
+    known = {f"CANDELA_{name.upper()}" for name in type(settings).model_fields}
+    for name in os.environ:
+        if name.startswith("CANDELA_") and name.split("__")[0].upper() not in known:
+            raise BadSettings(f"{name}: there is no such setting", where="environment", todo="Unset or mend it.")

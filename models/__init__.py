@@ -1,0 +1,1 @@
+"""Models as MONAI bundles: registry, runtime, explanation and training."""

@@ -1,0 +1,176 @@
+"""Every error that Candela raises on purpose.
+
+::
+
+    CandelaError
+    ├── Refused                 the input cannot be taken: never retried, told to a human
+    │   ├── NotDicom            no DICOM file could be read from what was given
+    │   ├── Truncated           a file ends before its data set does
+    │   ├── EmptyInput          nothing to read: an empty folder, archive or series
+    │   ├── MixedSeries         more than one series where one is needed
+    │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
+    │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
+    │   ├── UnsupportedModality not the modality that the model takes
+    │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model takes
+    │   ├── BadPixels           pixel data absent, lying about its size, or not decodable
+    │   ├── BadGeometry         positions or orientations do not make one regular volume
+    │   │   ├── MissingSlices   a gap along the normal
+    │   │   ├── DuplicateSlices two instances at one position
+    │   │   └── MixedGeometry   orientation, matrix or spacing differs within the series
+    │   ├── OutOfScope          the pixels do not show what the model was validated on
+    │   └── NotRouted           no rule of candela.toml takes the series
+    ├── Retryable               a peer or a resource failed: tried again
+    │   ├── PeerUnavailable     connection refused, reset, timed out, association rejected for now
+    │   ├── PeerBusy            the peer said "later" (0xA7xx, HTTP 429, 503); may carry ``retry_after``
+    │   └── OutOfResources      no space or memory on this machine
+    ├── Rejected                a destination said no for good: dead-lettered, shown to an operator
+    ├── Broken                  our fault: dead-lettered with a trace
+    │   ├── BadModel            a bundle is incomplete, has a wrong digest, or gave NaN
+    │   └── BadResult           a result object could not be built as its standard demands
+    └── BadSettings             candela.toml or a CANDELA_* variable is wrong
+
+``str(error)`` says what is wrong, where, and what to do, and never holds patient data: UIDs of instances may be
+named, since an administrator must find them; names, patient identifiers and descriptions may not.
+``error.code`` is stable: the dashboard, the metrics and the audit count by it.
+"""
+
+from __future__ import annotations
+
+
+class CandelaError(Exception):
+    """Base of every error that Candela raises on purpose.
+
+    Parameters
+    ----------
+    what : what is wrong, one sentence, without patient data.
+    where : the file, instance, setting or peer concerned, where there is one.
+    todo : what a human can do about it.
+    """
+
+    code = "CANDELA"
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+        super().__init__(what, where, todo)
+        self.what = what
+        self.where = where
+        self.todo = todo
+
+    def __str__(self) -> str:
+        place = f" [{self.where}]" if self.where else ""
+        advice = f" {self.todo}" if self.todo else ""
+        return f"{self.what}{place}{advice}"
+
+
+class Refused(CandelaError):
+    """The input cannot be taken. Never retried; told to a human."""
+
+    code = "REFUSED"
+
+
+class NotDicom(Refused):
+    code = "NOT_DICOM"
+
+
+class Truncated(Refused):
+    code = "TRUNCATED"
+
+
+class EmptyInput(Refused):
+    code = "EMPTY_INPUT"
+
+
+class MixedSeries(Refused):
+    code = "MIXED_SERIES"
+
+
+class NotImage(Refused):
+    code = "NOT_IMAGE"
+
+
+class OwnResult(Refused):
+    code = "OWN_RESULT"
+
+
+class UnsupportedModality(Refused):
+    code = "UNSUPPORTED_MODALITY"
+
+
+class UnsupportedProtocol(Refused):
+    code = "UNSUPPORTED_PROTOCOL"
+
+
+class BadPixels(Refused):
+    code = "BAD_PIXELS"
+
+
+class BadGeometry(Refused):
+    code = "BAD_GEOMETRY"
+
+
+class MissingSlices(BadGeometry):
+    code = "MISSING_SLICES"
+
+
+class DuplicateSlices(BadGeometry):
+    code = "DUPLICATE_SLICES"
+
+
+class MixedGeometry(BadGeometry):
+    code = "MIXED_GEOMETRY"
+
+
+class OutOfScope(Refused):
+    code = "OUT_OF_SCOPE"
+
+
+class NotRouted(Refused):
+    code = "NOT_ROUTED"
+
+
+class Retryable(CandelaError):
+    """A peer or a resource failed; the same call may succeed later.
+
+    ``retry_after`` is the number of seconds that the peer asked us to wait, or None.
+    """
+
+    code = "RETRYABLE"
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "", retry_after: float | None = None) -> None:
+        super().__init__(what, where=where, todo=todo)
+        self.retry_after = retry_after
+
+
+class PeerUnavailable(Retryable):
+    code = "PEER_UNAVAILABLE"
+
+
+class PeerBusy(Retryable):
+    code = "PEER_BUSY"
+
+
+class OutOfResources(Retryable):
+    code = "OUT_OF_RESOURCES"
+
+
+class Rejected(CandelaError):
+    """A destination refused a result for good. Dead-lettered; an operator may retry after mending the cause."""
+
+    code = "REJECTED"
+
+
+class Broken(CandelaError):
+    """Our fault. Dead-lettered with its trace."""
+
+    code = "BROKEN"
+
+
+class BadModel(Broken):
+    code = "BAD_MODEL"
+
+
+class BadResult(Broken):
+    code = "BAD_RESULT"
+
+
+class BadSettings(CandelaError):
+    code = "BAD_SETTINGS"

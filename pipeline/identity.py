@@ -1,0 +1,71 @@
+"""Identifiers that are functions of their input, so that doing a thing twice makes one result."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+NAMESPACE = uuid.UUID("6b1c5a0e-3f5d-5a0e-9a53-2f6f1d5f0c11")
+"""Namespace of every UID that Candela derives. Changing it would double every result: never change it."""
+
+
+def derived_uid(*parts: str, root: str | None = None) -> str:
+    """A DICOM UID that depends on ``parts`` alone.
+
+    Without ``root`` it is a UUID-derived UID (``2.25.`` and a decimal UUID, PS3.5 B.2). With an organisation's root
+    it is the root, a dot, and as many decimal digits of a SHA-256 as fit into 64 characters.
+
+    Raises
+    ------
+    ValueError
+        where ``root`` is not a UID or leaves fewer than 24 digits for the hash.
+    """
+    name = "\x1f".join(parts)
+    if root is None:
+        return f"2.25.{uuid.uuid5(NAMESPACE, name).int}"
+    if not root or any(not part.isdigit() or (len(part) > 1 and part[0] == "0") for part in root.split(".")):
+        raise ValueError(f"not a UID root: {root!r}")
+    room = 64 - len(root) - 1
+    if room < 24:
+        raise ValueError(f"UID root is too long to derive from: {root!r}")
+    digits = str(int.from_bytes(hashlib.sha256(f"{NAMESPACE}{name}".encode()).digest(), "big"))
+    return f"{root}.{digits.lstrip('0')[:room]}"
+
+
+def instances_digest(sop_instance_uids: Iterable[str]) -> str:
+    """SHA-256 (hex) of a set of SOP Instance UIDs; order and repetition do not matter."""
+    joined = "\n".join(sorted(set(sop_instance_uids)))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def job_id(series_instance_uid: str, sop_instance_uids: Iterable[str], model_digest: str) -> str:
+    """Workflow id of one model's run over one revision of a series: a resend has the same, a late slice another."""
+    return f"{series_instance_uid}:{instances_digest(sop_instance_uids)[:16]}:{model_digest[:12]}"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """One model's run over one revision of a series: what every UID of its results is derived from.
+
+    ``instances`` is the `instances_digest` of the revision; ``root`` the organisation's UID root, or None.
+    """
+
+    series_instance_uid: str
+    instances: str
+    model_digest: str
+    root: str | None = None
+
+    def uid(self, *what: str) -> str:
+        """UID of one thing of this run, e.g. ``uid("series", "overlay")``, ``uid("instance", "report")``.
+
+        ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
+        observation UID of its volume, the same in SR and FHIR.
+        """
+        return derived_uid("run", self.series_instance_uid, self.instances, self.model_digest, *what, root=self.root)
+
+    @property
+    def device_uid(self) -> str:
+        """UID of the algorithm as a device: changes when the model changes, and only then."""
+        return derived_uid("device", self.model_digest, root=self.root)

@@ -1,0 +1,74 @@
+"""What the core asks of the packages around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from pipeline.findings import Findings, ModelIdentity, Prediction
+from pipeline.identity import RunIdentity
+from pipeline.volume import Volume
+
+Progress = Callable[[str], None]
+"""Called with the name of each stage as it starts."""
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """One DICOM object made for a series.
+
+    ``role`` is ``overlay``, ``segmentation`` or ``report``; ``filename`` is unique within the run. ``preview`` is what
+    a reader would see, uint8 (rows, columns, 3) RGB, for objects that are pictures.
+    """
+
+    role: str
+    filename: str
+    dataset: Dataset
+    preview: npt.NDArray[np.uint8] | None = None
+
+
+class SeriesModel(Protocol):
+    """A loaded model: header check first, then voxels."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The model card's class names, in the order of the network's output."""
+        ...
+
+    def check(self, header: Dataset) -> tuple[str, ...]:
+        """Caveats for a series with this header (pixel data not needed).
+
+        Raises
+        ------
+        UnsupportedModality, UnsupportedProtocol
+            where the bundle's contract does not take the series.
+        """
+        ...
+
+    def predict(self, volume: Volume) -> Prediction:
+        """The answer for ``volume``.
+
+        Raises
+        ------
+        OutOfScope
+            where the pixels do not show what the model was validated on.
+        BadModel
+            where the network gave NaN or the wrong shape.
+        """
+        ...
+
+
+class ReportBuilder(Protocol):
+    """Turns findings into a FHIR transaction Bundle (JSON-ready dict)."""
+
+    def __call__(
+        self, volume: Volume, findings: Findings, run: RunIdentity, objects: tuple[ResultObject, ...]
+    ) -> dict[str, Any]: ...

@@ -1,0 +1,1 @@
+"""Result objects: each module offers one ``build(...)`` that returns pydicom data sets."""

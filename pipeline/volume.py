@@ -1,0 +1,60 @@
+"""A series as a volume that knows where it is in the patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+FloatArray = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels of one series, ordered along the slice normal.
+
+    Attributes
+    ----------
+    array : float32, (slices, rows, columns), modality values (rescale slope and intercept applied).
+    affine : float64, (4, 4). Maps the array index (slice, row, column, 1) to patient coordinates in mm, LPS
+        (x to the patient's left, y to posterior, z to head; PS3.3 C.7.6.2.1.1), at the voxel's centre.
+    sources : the source data set of each plane, with or without its pixel data, in the order of ``array``'s first axis.
+    """
+
+    array: FloatArray
+    affine: Affine
+    sources: tuple[Dataset, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        slices, rows, columns = self.array.shape
+        return slices, rows, columns
+
+    @cached_property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance in mm between neighbours along (slice, row index, column index)."""
+        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def series_instance_uid(self) -> str:
+        return str(self.sources[0].SeriesInstanceUID)
+
+    @property
+    def study_instance_uid(self) -> str:
+        return str(self.sources[0].StudyInstanceUID)
+
+    def to_patient(self, index: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Patient coordinates (..., 3) in mm, LPS, of array indices (..., 3) given as (slice, row, column)."""
+        points = np.asarray(index, dtype=np.float64)
+        return points @ self.affine[:3, :3].T + self.affine[:3, 3]
