@@ -1,0 +1,128 @@
+"""Measuring what a model outlined: regions in 3D, their volume and their diameters in the plane of acquisition."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import find_objects, label
+from scipy.spatial import ConvexHull, QhullError
+from skimage.measure import find_contours
+
+from pipeline.findings import BoolArray, Diameter, Findings, Lesion, ModelIdentity, Prediction
+from pipeline.identity import RunIdentity
+from pipeline.volume import Volume
+
+Points = npt.NDArray[np.float64]
+CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
+"""Voxels that touch by a corner belong together: with thick slices an oblique lesion touches no other way."""
+CHORDS = 201
+"""Positions along the long axis at which the perpendicular width is tried."""
+
+
+def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:
+    """A model's prediction with its regions measured and named."""
+    return Findings(
+        outcome=prediction.outcome,
+        predicted_class=prediction.predicted_class,
+        probabilities=prediction.probabilities,
+        lesions=measure_lesions(prediction.mask, volume, prediction.predicted_class, run),
+        heatmap=prediction.heatmap,
+        key_slice=prediction.key_slice,
+        model=model,
+        caveats=prediction.caveats,
+    )
+
+
+def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity) -> tuple[Lesion, ...]:
+    """The connected regions of ``mask`` (slices, rows, columns), largest first, each measured in the patient's mm.
+
+    ``name`` is the class that each lesion gets as its label. The volume is voxels times voxel volume. The long axis is
+    the longest straight line between two points of the outline within one plane, the short axis the longest line
+    perpendicular to it in the same plane (bidimensional measurement after RECIST 1.1 and WHO).
+    """
+    labels, count = label(mask, structure=CONNECTIVITY)
+    if not count:
+        return ()
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    boxes = find_objects(labels)
+    # Sorting by place as well makes the order, and so the names, a function of the mask alone.
+    order = sorted(range(count), key=lambda index: (-int(sizes[index]), *(part.start for part in boxes[index])))
+    return tuple(
+        _measure(labels == index + 1, volume, name, tracking_id=f"Lesion {number}", uid=run.uid("lesion", f"{number}"))
+        for number, index in enumerate(order, start=1)
+    )
+
+
+def _measure(mask: BoolArray, volume: Volume, name: str, *, tracking_id: str, uid: str) -> Lesion:
+    areas = mask.sum(axis=(1, 2))
+    long_axis, short_axis = max(
+        (_diameters(mask[k], int(k), volume.spacing[1:]) for k in np.flatnonzero(areas)),
+        key=lambda pair: (pair[0].length_mm, pair[1].length_mm, -pair[0].slice_index),
+    )
+    return Lesion(
+        tracking_id=tracking_id,
+        tracking_uid=uid,
+        label=name,
+        mask=mask,
+        volume_mm3=float(mask.sum()) * volume.voxel_mm3,
+        long_axis=long_axis,
+        short_axis=short_axis,
+        mean_intensity=float(volume.array[mask].mean()),
+        key_slice=int(np.argmax(areas)),
+    )
+
+
+def _diameters(plane: BoolArray, slice_index: int, spacing: tuple[float, float]) -> tuple[Diameter, Diameter]:
+    """Long and short axis of the region in one plane; ``spacing`` is mm per (row, column)."""
+    scale = np.array(spacing)
+    hull = _hull(_outline(plane) * scale)
+    distances = np.linalg.norm(hull[:, None] - hull[None], axis=-1)
+    first, last = (int(value) for value in np.unravel_index(int(np.argmax(distances)), distances.shape))
+    start, end = hull[first], hull[last]
+    short_start, short_end = _widest_across(hull, start, end)
+
+    def diameter(a: Points, b: Points) -> Diameter:
+        tail, head = a / scale, b / scale
+        return Diameter(
+            slice_index=slice_index,
+            start=(float(tail[0]), float(tail[1])),
+            end=(float(head[0]), float(head[1])),
+            length_mm=float(np.linalg.norm(b - a)),
+        )
+
+    return diameter(start, end), diameter(short_start, short_end)
+
+
+def _outline(plane: BoolArray) -> Points:
+    """Points (row, column) halfway between the pixels inside and outside of the region."""
+    padded = np.pad(plane, 1).astype(np.float64)
+    return np.concatenate(find_contours(padded, 0.5))  # type: ignore[no-untyped-call]  # scikit-image has no types - 1
+
+
+def _hull(points: Points) -> Points:
+    """The corners of the convex hull of ``points``, in order."""
+    try:
+        corners: Points = points[ConvexHull(points).vertices]
+    except QhullError:  # all on one line, which an outline around a pixel cannot be, save by rounding
+        return points
+    return corners
+
+
+def _widest_across(hull: Points, start: Points, end: Points) -> tuple[Points, Points]:
+    """Ends of the longest chord of the convex polygon ``hull`` that is perpendicular to the line start–end."""
+    length = float(np.linalg.norm(end - start))
+    along = (end - start) / length
+    across = np.array([-along[1], along[0]])
+    closed = np.vstack([hull, hull[:1]])
+    u, v = (closed - start) @ along, (closed - start) @ across
+    best = (0.0, start, start)
+    for at in np.linspace(0, length, CHORDS):
+        crossing = (np.minimum(u[:-1], u[1:]) <= at) & (np.maximum(u[:-1], u[1:]) >= at) & (u[:-1] != u[1:])
+        if not crossing.any():
+            continue
+        share = (at - u[:-1][crossing]) / (u[1:] - u[:-1])[crossing]
+        heights = v[:-1][crossing] + share * (v[1:] - v[:-1])[crossing]
+        width = float(heights.max() - heights.min())
+        if width > best[0]:
+            best = (width, start + at * along + heights.min() * across, start + at * along + heights.max() * across)
+    return best[1], best[2]
