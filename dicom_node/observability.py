@@ -1,0 +1,44 @@
+"""Logs without patient data: structured lines on stderr, UIDs hashed unless the settings say otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+
+import pydicom.config
+import structlog
+
+_plain = False
+
+
+def uid(value: str) -> str:
+    """``value`` as it may stand in a log line: twelve hex digits of its SHA-256, or itself where configured."""
+    return value if _plain else hashlib.sha256(value.encode()).hexdigest()[:12]
+
+
+def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
+    """Set up logging of this process, once, at its start.
+
+    pydicom's and pynetdicom's own lines may quote values of data sets: of them only errors of pynetdicom pass. Reading
+    is tolerant (scanners write too long SH values every day); writing stays strict.
+    """
+    global _plain  # noqa: PLW0603  (one process, one policy, set once at start)
+    _plain = plain_uids
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    for noisy in ("pydicom", "pynetdicom", "dbos", "httpx", "httpcore", "monai", "PIL", "matplotlib", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    tty = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if tty else structlog.processors.LogfmtRenderer(bool_as_flag=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,74 @@
+"""Writing a run's results to a folder so that a crash at any moment leaves either nothing or whole files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from pipeline.process import Processed, summary
+
+SUMMARY = "summary.json"
+BUNDLE = "fhir-bundle.json"
+PREVIEWS = "previews"
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """``data`` at ``path``: temporary file, fdatasync, rename, directory fsync."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fdatasync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames within ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
+    """Write every object, a PNG preview of each picture, the FHIR Bundle and, last, summary.json. Returns the summary.
+
+    The summary's presence says that all others are there.
+    """
+    (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+    for item in processed.objects:
+        write_durably(
+            folder / item.filename, _bytes(lambda file, ds=item.dataset: ds.save_as(file, enforce_file_format=True))
+        )
+        if item.preview is not None:
+            picture = Image.fromarray(item.preview)
+            name = Path(item.filename).with_suffix(".png").name
+            write_durably(folder / PREVIEWS / name, _bytes(lambda file, picture=picture: picture.save(file, "PNG")))
+    write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
+    content = summary(processed)
+    write_summary(content, folder)
+    return content
+
+
+def write_summary(content: dict[str, Any], folder: Path) -> None:
+    """summary.json in ``folder`` (made where missing)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _bytes(write: Callable[[BinaryIO], Any]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()

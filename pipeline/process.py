@@ -1,0 +1,147 @@
+"""One series in, its results out: the whole pipeline, a step a line. The command line and the workflow call this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.errors import OwnResult, Refused
+from pipeline.findings import Findings, Outcome
+from pipeline.geometry import build_volume
+from pipeline.identity import RunIdentity, instances_digest
+from pipeline.intake import Series
+from pipeline.measure import to_findings
+from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
+from pipeline.results import overlay, report, segmentation
+from pipeline.results.provenance import ResultContext, is_own_result
+
+
+@dataclass(frozen=True)
+class Processed:
+    """Everything that one run made. ``bundle`` is a FHIR transaction Bundle; ``timings`` are seconds by stage."""
+
+    series_instance_uid: str
+    findings: Findings
+    objects: tuple[ResultObject, ...]
+    bundle: dict[str, Any]
+    timings: dict[str, float]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage. ``now`` is a monotonic clock; ``progress`` hears of each stage as it starts."""
+
+    now: Callable[[], float]
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress(name)
+        start = self.now()
+        yield
+        self.seconds[name] = round(self.now() - start, 3)
+
+
+def process(
+    series: Series,
+    model: SeriesModel,
+    build_report: ReportBuilder,
+    *,
+    now: Callable[[], float],
+    uid_root: str | None = None,
+    progress: Progress = lambda _stage: None,
+) -> Processed:
+    """Read ``series`` with ``model`` and build every result.
+
+    Raises
+    ------
+    Refused
+        with its reason, where the series cannot be taken: Candela's own result, not what the model reads, no regular
+        volume, or not what the pixels should show.
+    Broken
+        where the model or a result object failed.
+    """
+    watch = Stopwatch(now, progress)
+    header = series.header
+    if is_own_result(header):
+        raise OwnResult(
+            "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
+        )
+    caveats = model.check(header)
+    with watch.stage("volume"):
+        volume = build_volume(series.datasets)
+    with watch.stage("predict"):
+        prediction = model.predict(volume)
+        prediction = replace(prediction, caveats=(*caveats, *prediction.caveats))
+    run = RunIdentity(
+        series_instance_uid=volume.series_instance_uid,
+        instances=instances_digest(series.sop_instance_uids),
+        model_digest=model.identity.digest,
+        root=uid_root,
+    )
+    with watch.stage("measure"):
+        findings = to_findings(prediction, volume, run, model.identity)
+    context = ResultContext(volume=volume, findings=findings, run=run)
+    with watch.stage("results"):
+        overlays = overlay.build(context)
+        segmentations = segmentation.build(context)
+        reports = report.build(context, segmentations, overlays)
+    objects = (*overlays, *segmentations, *reports)
+    with watch.stage("fhir"):
+        bundle = build_report(volume, findings, run, objects)
+    return Processed(volume.series_instance_uid, findings, objects, bundle, watch.seconds)
+
+
+def summary(processed: Processed) -> dict[str, Any]:
+    """The content of summary.json for a series that was read."""
+    findings = processed.findings
+    return {
+        "series_instance_uid": processed.series_instance_uid,
+        "outcome": str(findings.outcome),
+        "predicted_class": findings.predicted_class,
+        "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},
+        "lesions": [
+            {
+                "tracking_id": lesion.tracking_id,
+                "tracking_uid": lesion.tracking_uid,
+                "label": lesion.label,
+                "volume_mm3": round(lesion.volume_mm3, 1),
+                "long_axis_mm": round(lesion.long_axis.length_mm, 1),
+                "short_axis_mm": round(lesion.short_axis.length_mm, 1),
+                "slices": list(lesion.slices),
+            }
+            for lesion in findings.lesions
+        ],
+        "caveats": list(findings.caveats),
+        "model": {
+            "name": findings.model.name,
+            "version": findings.model.version,
+            "digest": findings.model.digest,
+        },
+        "objects": [
+            {
+                "file": item.filename,
+                "role": item.role,
+                "sop_class": item.dataset.SOPClassUID.name,
+                "sop_class_uid": str(item.dataset.SOPClassUID),
+                "sop_instance_uid": str(item.dataset.SOPInstanceUID),
+            }
+            for item in processed.objects
+        ],
+        "timings": processed.timings,
+        "disclaimer": "AI result, not verified, not for diagnosis.",
+    }
+
+
+def refusal_summary(series_instance_uid: str | None, refusal: Refused) -> dict[str, Any]:
+    """The content of summary.json for a series that was refused."""
+    return {
+        "series_instance_uid": series_instance_uid,
+        "outcome": str(Outcome.REFUSED),
+        "code": refusal.code,
+        "reason": str(refusal),
+        "objects": [],
+    }

@@ -1,0 +1,43 @@
+"""Fixtures that every test may use. Real peers are in tests/peers/."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node import observability
+from pipeline import phantom
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+"""Real images that may not be published; tests that need them are skipped where they are absent."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logging() -> None:
+    observability.configure()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No CANDELA_* variable of the developer's shell, and no proxy, reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("CANDELA_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real images, beside the checkout."""
+    if not DATA.is_dir():
+        pytest.skip(f"real images are not at {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def axial() -> tuple[Dataset, ...]:
+    """The axial phantom with its lesion: 24 instances of 256²."""
+    return phantom.head_phantom()
