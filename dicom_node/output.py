@@ -47,6 +47,7 @@ def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
 
     The summary's presence says that all others are there.
     """
+    remove_results(folder)
     (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
     for item in processed.objects:
         write_durably(
@@ -62,8 +63,21 @@ def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
     return content
 
 
+def remove_results(folder: Path) -> None:
+    """Take away what an earlier run left in ``folder``, so that no result of it is taken for one of this run."""
+    if not (folder / SUMMARY).is_file():
+        return
+    earlier = json.loads((folder / SUMMARY).read_text())
+    (folder / SUMMARY).unlink()
+    for item in earlier["objects"]:
+        (folder / item["file"]).unlink(missing_ok=True)
+        (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
+    (folder / BUNDLE).unlink(missing_ok=True)
+
+
 def write_summary(content: dict[str, Any], folder: Path) -> None:
-    """summary.json in ``folder`` (made where missing)."""
+    """summary.json in ``folder`` (made where missing), in place of an earlier run's results."""
+    remove_results(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 

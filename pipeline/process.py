@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import OwnResult, Refused
+from pipeline.errors import OwnResult
 from pipeline.findings import Findings, Outcome
 from pipeline.geometry import build_volume
 from pipeline.identity import RunIdentity, instances_digest
@@ -136,12 +136,12 @@ def summary(processed: Processed) -> dict[str, Any]:
     }
 
 
-def refusal_summary(series_instance_uid: str | None, refusal: Refused) -> dict[str, Any]:
-    """The content of summary.json for a series that was refused."""
+def refusal_summary(series_instance_uid: str | None, code: str, reason: str) -> dict[str, Any]:
+    """The content of summary.json for a series that was refused; ``series_instance_uid`` None where none was read."""
     return {
         "series_instance_uid": series_instance_uid,
         "outcome": str(Outcome.REFUSED),
-        "code": refusal.code,
-        "reason": str(refusal),
+        "code": code,
+        "reason": reason,
         "objects": [],
     }

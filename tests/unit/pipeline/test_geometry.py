@@ -158,7 +158,7 @@ def test_colour_is_refused(series: list[Dataset]) -> None:
     ],
 )
 def test_real_series_become_volumes_or_are_refused(real_data, name: str, expected: object) -> None:
-    """What real scanners wrote: regular stacks are read, one with a missing slice, mosaics and study folders are not."""
+    """Real scanners' regular stacks are read; a missing slice, mosaics and whole studies are refused."""
     try:
         result: object = build_volume(read_path(real_data / "dicom" / name).datasets).shape
     except Refused as refusal:

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.errors import EmptyInput, MixedSeries, NotDicom, NotImage, Refused, Truncated
+from pipeline.geometry import build_volume
 from pipeline.intake import read_path
 
 
@@ -66,10 +67,7 @@ def test_a_truncated_file_is_refused(folder: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: max(200, int(len(data) * keep))])
     with pytest.raises(Refused, match=r"IM0002\.dcm|instance 2\.25") as caught:
-        series = read_path(folder)
-        from pipeline.geometry import build_volume
-
-        build_volume(series.datasets)
+        build_volume(read_path(folder).datasets)
     assert caught.value.code in {"TRUNCATED", "BAD_PIXELS"}
 
 

@@ -1,0 +1,119 @@
+"""The command line: `candela`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (the input cannot be taken; the reason is on stderr).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dicom_node import observability
+from dicom_node.commands import config, dicom, jobs, models
+from dicom_node.commands.common import ConfigOption, load_settings
+from pipeline.errors import BadSettings, CandelaError, Refused
+
+USAGE, REFUSED = 2, 3
+
+app = typer.Typer(
+    name="candela",
+    help="A DICOM-native AI node: series in by C-STORE, overlays, SEG, SR and FHIR reports out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
+app.command("echo")(dicom.echo)
+app.command("send")(dicom.send)
+app.command("find")(dicom.find)
+app.command("status")(jobs.status)
+
+
+@app.command()
+def process(
+    path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results (made where missing).")],
+    model: Annotated[str | None, typer.Option(help="Model to run; default: the one that the rules choose.")] = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Read one series and write its results to a folder, with no network."""
+    from dicom_node.inference import process_path
+
+    settings = load_settings(config_file)
+    console = Console(stderr=True)
+    start = time.monotonic()
+    if not path.exists():
+        raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
+    with console.status("reading ...") as status:
+        summary = process_path(path, out, settings, model=model, progress=lambda stage: status.update(f"{stage} ..."))
+    if summary["outcome"] == "refused":
+        console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED)
+    best = summary["probabilities"][summary["predicted_class"]]
+    console.print(
+        f"{summary['outcome']}: {summary['predicted_class']} {best:.0%}, {len(summary['lesions'])} region(s),"
+        f" {len(summary['objects'])} DICOM objects in {out} ({time.monotonic() - start:.1f} s)."
+        f" {summary['disclaimer']}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def serve(config_file: ConfigOption = None) -> None:
+    """Run every role on this machine: receiver, inference worker, delivery worker."""
+    from dicom_node.wiring import serve as run
+
+    raise typer.Exit(run(load_settings(config_file), config_file))
+
+
+@app.command()
+def receiver(config_file: ConfigOption = None) -> None:
+    """Run the receiver alone: take series in, find out when they are complete, queue them."""
+    from dicom_node.wiring import receive as run
+
+    raise typer.Exit(run(load_settings(config_file)))
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Comma-separated: infer, deliver.")] = "infer,deliver",
+    config_file: ConfigOption = None,
+) -> None:
+    """Run a worker alone: inference, deliveries or both."""
+    from dicom_node.wiring import work as run
+
+    names = tuple(name.strip() for name in queues.split(",") if name.strip())
+    unknown = set(names) - {"infer", "deliver"}
+    if unknown or not names:
+        raise typer.BadParameter(f"queues are infer and deliver, not {queues!r}", param_hint="--queues")
+    raise typer.Exit(run(load_settings(config_file), names))
+
+
+def main() -> None:
+    """Entry point of the console script: typed errors become one line on stderr and an exit code, never a trace."""
+    observability.configure()
+    try:
+        app()
+    except Refused as error:
+        _fail(error, REFUSED)
+    except BadSettings as error:
+        _fail(error, USAGE)
+    except CandelaError as error:
+        _fail(error, 1)
+
+
+def _fail(error: CandelaError, code: int) -> None:
+    sys.stderr.write(f"candela: {error.code}: {error}\n")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The sub-commands of `candela`, one module a group."""

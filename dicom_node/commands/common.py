@@ -1,0 +1,23 @@
+"""What the sub-commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node import observability
+from dicom_node.settings import Settings, load
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings file; default: candela.toml in the working directory, if any."),
+]
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings, with this process's logging set up after them."""
+    settings = load(path)
+    observability.configure(plain_uids=settings.log_uids == "plain")
+    return settings

@@ -1,0 +1,96 @@
+"""`candela echo`, `send`, `find`: DICOM SCU helpers for administrators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.deliver.dimse import DimseSender
+from dicom_node.settings import DicomDestination
+from pipeline.errors import NotDicom, PeerUnavailable, Rejected
+
+PeerArgument = Annotated[str, typer.Argument(help="The peer, as AETITLE@HOST:PORT.")]
+CallingOption = Annotated[str, typer.Option("--calling", help="Our AE title.")]
+
+
+def peer_of(text: str) -> DicomDestination:
+    """A peer written as AETITLE@HOST:PORT."""
+    title, at, address = text.partition("@")
+    host, colon, port = address.rpartition(":")
+    if not (title and at and host and colon and port.isdigit()):
+        raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT", param_hint="PEER")
+    return DicomDestination(kind="dicom", ae_title=title, host=host, port=int(port))
+
+
+def echo(peer: PeerArgument, calling: CallingOption = "CANDELA") -> None:
+    """C-ECHO: say whether the peer is there and accepts us."""
+    target = peer_of(peer)
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(Verification)
+    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title)
+    if not assoc.is_established:
+        raise PeerUnavailable(
+            "The association was rejected." if assoc.is_rejected else "No association.",
+            where=peer,
+            todo="Check AE titles, host and port on both sides.",
+        )
+    status = assoc.send_c_echo()
+    assoc.release()
+    if status.get("Status") != 0x0000:
+        raise Rejected(f"C-ECHO was answered with status 0x{status.get('Status', 0):04X}.", where=peer)
+    typer.echo(f"{target.ae_title} at {target.host}:{target.port} answers")
+
+
+def send(
+    path: Annotated[Path, typer.Argument(exists=True, help="A DICOM file or a folder of them.")],
+    peer: PeerArgument,
+    calling: CallingOption = "CANDELA",
+) -> None:
+    """C-STORE every DICOM file below PATH to the peer."""
+    files = tuple(sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path])
+    files = tuple(item for item in files if _has_prefix(item))
+    if not files:
+        raise NotDicom("There is no DICOM file here.", where=str(path), todo="Pass a folder that holds a series.")
+    typer.echo(DimseSender(peer_of(peer), calling).send(files))
+
+
+def find(
+    peer: PeerArgument,
+    study: Annotated[str, typer.Option(help="StudyInstanceUID; its series are listed. Default: list studies.")] = "",
+    calling: CallingOption = "CANDELA",
+) -> None:
+    """C-FIND: studies of the peer, or the series of one study, with their instance counts. No patient data is shown."""
+    target = peer_of(peer)
+    ae = AE(ae_title=calling)
+    ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+    query = Dataset()
+    query.QueryRetrieveLevel = "SERIES" if study else "STUDY"
+    keywords = (
+        ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances")
+        if study
+        else ("StudyInstanceUID", "StudyDate", "ModalitiesInStudy")
+    )
+    for keyword in keywords:
+        setattr(query, keyword, "")
+    query.StudyInstanceUID = study
+    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title)
+    if not assoc.is_established:
+        raise PeerUnavailable("No association.", where=peer, todo="Check AE titles, host and port on both sides.")
+    table = Table(*keywords)
+    for status, answer in assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
+        if status and status.Status in (0xFF00, 0xFF01) and answer is not None:
+            table.add_row(*(str(answer.get(keyword, "")) for keyword in keywords))
+    assoc.release()
+    Console().print(table)
+
+
+def _has_prefix(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

@@ -1,0 +1,196 @@
+"""`candela jobs` and `candela status`: what is in flight, what is dead and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.jobs import engine
+from dicom_node.jobs.client import JobsClient
+from dicom_node.jobs.status import DeliveryRow, JobDetail, JobState, Tries
+from dicom_node.settings import Settings
+
+app = typer.Typer(help="The jobs: list, show, retry, cancel.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+STYLES = {"done": "green", "delivered": "green", "dead": "red", "retrying": "yellow", "cancelled": "dim"}
+
+
+@app.command("list")
+def list_jobs(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 30,
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """List jobs, newest first."""
+    with _client(load_settings(config_file)) as client:
+        rows = client.list(limit=limit, state=state)
+    if as_json:
+        typer.echo(json.dumps([_plain(row) for row in rows], indent=1))
+        return
+    table = Table("submitted", "state", "outcome", "deliveries", "rule", "job", box=None, header_style="bold")
+    for row in rows:
+        sent = Counter(str(item.state) for item in row.deliveries)
+        table.add_row(
+            _clock(row.submitted_at),
+            _coloured(str(row.state)),
+            _outcome(row),
+            ", ".join(f"{count} {name}" for name, count in sent.items()) or "-",
+            row.job.rule or "-",
+            row.job.job_id,
+        )
+    Console(width=None if Console().is_terminal else 240).print(table)
+
+
+@app.command()
+def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
+    """Show one job: why its series was complete, what came out, and how each delivery went."""
+    with _client(load_settings(config_file)) as client:
+        detail = client.show(_full_id(client, job))
+    if as_json:
+        typer.echo(json.dumps(_plain(detail), indent=1))
+        return
+    console = Console(width=None if Console().is_terminal else 240)
+    facts = Table(show_header=False, box=None)
+    for name, value in _facts(detail):
+        facts.add_row(f"[bold]{name}", value)
+    console.print(facts)
+    if detail.deliveries:
+        table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
+        for row in detail.deliveries:
+            table.add_row(
+                row.result,
+                row.destination,
+                _coloured(str(row.state)),
+                str(row.tries.attempts),
+                _answer(row),
+                _clock(row.tries.next_try) if row.tries.next_try else "",
+            )
+        console.print(table)
+
+
+@app.command()
+def retry(job: JobArgument, config_file: ConfigOption = None) -> None:
+    """Try again whatever of a job is dead or was cancelled."""
+    with _client(load_settings(config_file)) as client:
+        again = client.retry(_full_id(client, job))
+    if again.reading:
+        typer.echo("reading the series again")
+    for result, destination in again.deliveries:
+        typer.echo(f"sending {result} to {destination} again")
+    if not again.reading and not again.deliveries:
+        typer.echo("nothing of this job is dead or cancelled")
+
+
+@app.command()
+def cancel(job: JobArgument, config_file: ConfigOption = None) -> None:
+    """Stop what a job still has to do; says what it came too late for."""
+    with _client(load_settings(config_file)) as client:
+        stopped = client.cancel(_full_id(client, job))
+    typer.echo(f"{stopped.stopped} piece(s) of work stopped")
+    for row in stopped.delivered:
+        typer.echo(f"{row.result} had been delivered to {row.destination}")
+    for row in stopped.in_flight:
+        typer.echo(f"{row.result} was being sent to {row.destination} and may arrive")
+
+
+def status(config_file: ConfigOption = None) -> None:
+    """Count the jobs by state and show what waits for an operator."""
+    settings = load_settings(config_file)
+    with _client(settings) as client:
+        rows = client.list(limit=1000)
+    counts = Counter(str(row.state) for row in rows)
+    typer.echo(f"{len(rows)} job(s): " + (", ".join(f"{n} {name}" for name, n in counts.items()) or "none yet"))
+    for row in rows:
+        if row.state is JobState.DEAD:
+            failure = row.reading.last_failure
+            reasons = [
+                f"{d.result} to {d.destination}: {_failure(d.tries)}" for d in row.deliveries if d.state == "dead"
+            ]
+            typer.echo(f"dead: {row.job.job_id}")
+            for reason in reasons or [f"reading: {failure.code}: {failure.text}" if failure else "reading"]:
+                typer.echo(f"  {reason}")
+
+
+def _client(settings: Settings) -> JobsClient:
+    engine.prepare(settings)
+    return JobsClient(settings)
+
+
+def _full_id(client: JobsClient, start: str) -> str:
+    """The one job whose id begins with ``start``; ``start`` itself where none or several do (the error is `show`'s)."""
+    found = [row.job.job_id for row in client.list(limit=10_000) if row.job.job_id.startswith(start)]
+    if len(found) > 1 and start not in found:
+        raise typer.BadParameter(f"{len(found)} jobs begin with {start!r}", param_hint="JOB")
+    return found[0] if len(found) == 1 else start
+
+
+def _facts(detail: JobDetail) -> list[tuple[str, str]]:
+    job = detail.job
+    facts = [
+        ("job", job.job_id),
+        ("series", job.series_instance_uid),
+        ("study", job.study_instance_uid),
+        ("revision", f"{job.revision} ({job.instances} instances from {job.calling_ae})"),
+        ("complete", f"{job.completion}, at {job.completed_at}"),
+        ("rule", f"{job.rule or 'none'} → model {job.model or 'none'}, {job.priority}"),
+        ("state", _coloured(str(detail.state))),
+        ("outcome", _outcome(detail)),
+    ]
+    if detail.result and detail.result.refusal:
+        facts.append(("reason", detail.result.refusal))
+    if detail.result and detail.result.summary:
+        facts.append(("summary", detail.result.summary))
+    if detail.reading.last_failure:
+        facts.append(("last error", _failure(detail.reading)))
+        if detail.reading.last_failure.trace:
+            facts.append(("trace", detail.reading.last_failure.trace))
+    return facts
+
+
+def _outcome(detail: JobDetail) -> str:
+    if detail.outcome is None or detail.result is None:
+        return "-"
+    code = f" ({detail.result.refusal_code})" if detail.result.refusal_code else ""
+    return f"{detail.outcome}{code}"
+
+
+def _answer(row: DeliveryRow) -> str:
+    return row.receipt or (_failure(row.tries) if row.tries.last_failure else "")
+
+
+def _failure(tries: Tries) -> str:
+    return f"{tries.last_failure.code}: {tries.last_failure.text}" if tries.last_failure else "unknown"
+
+
+def _clock(instant: datetime) -> str:
+    return instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _coloured(state: str) -> str:
+    style = STYLES.get(state)
+    return f"[{style}]{state}[/]" if style else state
+
+
+def _plain(detail: JobDetail) -> dict[str, Any]:
+    """A job as JSON-ready values; instants in ISO 8601."""
+    data = asdict(detail)
+    data["outcome"] = detail.outcome
+    plain: dict[str, Any] = json.loads(json.dumps(data, default=_jsonable))
+    return plain
+
+
+def _jsonable(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

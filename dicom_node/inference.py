@@ -1,0 +1,154 @@
+"""Running the pipeline: over a path for `candela process`, over a stored series for the workers."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from dicom_node.jobs.job import SeriesJob, read_manifest
+from dicom_node.jobs.outcome import ResultRef, SeriesResult
+from dicom_node.observability import uid
+from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
+from dicom_node.settings import Settings
+from fhir import report
+from models.runtime import load_model
+from pipeline.errors import BadSettings, Broken, Refused
+from pipeline.findings import Outcome
+from pipeline.intake import Series, read_files, read_path
+from pipeline.ports import Progress, SeriesModel
+from pipeline.process import process, refusal_summary
+from pipeline.routing import route
+
+log = structlog.get_logger("candela.inference")
+DEFAULT_MODEL = "brain_mri_tumor"
+
+
+def process_path(path: Path, out: Path, settings: Settings, *, model: str | None, progress: Progress) -> dict[str, Any]:
+    """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
+
+    ``model`` None: the rules choose; without rules, the brain model that ships.
+    """
+    _refuse_foreign_folder(out)
+    series_uid = None
+    try:
+        progress("reading")
+        series = read_path(path)
+        series_uid = str(series.header.SeriesInstanceUID)
+        name = model or (route(settings.rules, series.header).model if settings.rules else DEFAULT_MODEL)
+        progress("loading the model")
+        loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
+        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress)
+    except Refused as refusal:
+        summary = refusal_summary(series_uid, refusal.code, str(refusal))
+        write_summary(summary, out)
+        return summary
+
+
+class SeriesRunner:
+    """What an inference worker does with a job: read the stored series, run the model, keep the results on disk.
+
+    Models are loaded when first needed and stay resident. A job that had been finished before a crash is not run again:
+    its summary.json, which is written last, says so.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._model = functools.cache(self._load)
+
+    def warm_up(self) -> None:
+        """Load the models that the rules name, so that the first series does not wait for them."""
+        for name in sorted({rule.model for rule in self._settings.rules}):
+            self._model(name)
+
+    def __call__(self, job: SeriesJob) -> SeriesResult:
+        """Results of ``job``; a refusal is a value.
+
+        Raises
+        ------
+        Retryable
+            where this machine lacks resources.
+        Broken
+            where a stored file is not what was acknowledged, or the model or a result failed.
+        """
+        manifest = Path(job.manifest)
+        out = manifest.parent
+        bound = log.bind(series=uid(job.series_instance_uid), revision=job.revision)
+        start = time.monotonic()
+        if job.model is None:
+            result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
+            bound.info("series_refused", code=result.refusal_code)
+            return result
+        try:
+            series = self._read(manifest)
+            summary = _run(series, self._model(job.model), out, self._settings, self._clock(), _silent)
+        except Refused as refusal:
+            bound.info("series_refused", code=refusal.code)
+            return _refused(refusal.code, str(refusal), out, job)
+        bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
+        return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
+
+    def _load(self, name: str) -> SeriesModel:
+        return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
+
+    @staticmethod
+    def _read(manifest: Path) -> Series:
+        paths = []
+        for item in read_manifest(manifest):
+            path = Path(item.path)
+            if not path.is_file():
+                raise Broken("A received instance is gone from the store.", where=str(path), todo="Restore it.")
+            paths.append(path)
+        return read_files(paths, manifest.parent)
+
+
+def _run(
+    series: Series, model: SeriesModel, out: Path, settings: Settings, recorded: datetime, progress: Progress
+) -> dict[str, Any]:
+    processed = process(
+        series,
+        model,
+        functools.partial(report.build, recorded=recorded),
+        now=time.monotonic,
+        uid_root=settings.uid_root,
+        progress=progress,
+    )
+    progress("writing")
+    return write_results(processed, out)
+
+
+def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
+    """The results of a run as deliveries know them: the objects of one role travel together."""
+    by_role: dict[str, list[str]] = defaultdict(list)
+    for item in summary["objects"]:
+        by_role[item["role"]].append(str(out / item["file"]))
+    dicom = tuple(ResultRef(role, "dicom", tuple(files)) for role, files in by_role.items())
+    return (*dicom, ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE),)))
+
+
+def _refused(code: str, reason: str, out: Path, job: SeriesJob) -> SeriesResult:
+    write_summary(refusal_summary(job.series_instance_uid, code, reason), out)
+    return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), refusal_code=code, refusal=reason)
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Results go into an empty folder or over an earlier run's, never among somebody's files."""
+    if out.exists() and not out.is_dir():
+        raise BadSettings("This is not a folder.", where=str(out), todo="Give --out a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
+        raise BadSettings(
+            "The folder holds files that are not an earlier run's results.",
+            where=str(out),
+            todo="Give --out an empty one.",
+        )
+
+
+def _silent(_stage: str) -> None:
+    """Nobody watches a worker's stages."""
