@@ -1,1 +1,1 @@
-"""The way out: one sender per kind of destination, all behind one Protocol."""
+"""Results to their destinations: a PACS by C-STORE, a FHIR server, a folder. Each module offers one `Sender`."""

@@ -1,0 +1,239 @@
+"""Results to a PACS by C-STORE."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+
+from dicom_node.settings import DicomDestination
+from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
+
+REJECT_PERMANENT = 1
+SERVICE_USER, ACSE_PROVIDER = 1, 2
+REJECTED_FOR_GOOD = {(SERVICE_USER, 2), (ACSE_PROVIDER, 2)}
+"""(source, reason) of PS3.8 9.3.4 that no configuration mends: application context or protocol version unsupported."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One file to send: its SOP class, its own transfer syntax."""
+
+    path: Path
+    sop_class: UID
+    sop_instance: UID
+    transfer_syntax: UID
+
+
+class Verdict(Enum):
+    """What a C-STORE status means for the sender."""
+
+    STORED = auto()
+    NOTED = auto()
+    LATER = auto()
+    NEVER = auto()
+
+
+STATUS_TEXT = {
+    0x0110: "processing failure",
+    0x0111: "there already",
+    0x0117: "invalid SOP instance",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognised operation",
+    0x0212: "mistyped argument",
+    0xB000: "elements coerced",
+    0xB006: "elements discarded",
+    0xB007: "data set does not match SOP class",
+}
+STATUS_RANGE_TEXT = {0xA7: "out of resources", 0xA9: "data set does not match SOP class"}
+
+
+def verdict(status: int) -> Verdict:
+    """What C-STORE status ``status`` means (PS3.4 B.2.3 and GG, PS3.7 9.1.1.1.9 and C).
+
+    0x0000 is stored; warnings (0xBxxx, 0x0001, 0x0107, 0x0116) and 0x0111 "duplicate SOP instance" are stored with a
+    note; 0xA7xx out of resources and 0x0110 processing failure may go well later; all else (0xA9xx, 0xCxxx, 0x0117,
+    0x0122, 0x0124, 0x021x, unknown ones) is a no for good.
+    """
+    if status == 0x0000:
+        return Verdict.STORED
+    if status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0111, 0x0116):
+        return Verdict.NOTED
+    if status >> 8 == 0xA7 or status == 0x0110:
+        return Verdict.LATER
+    return Verdict.NEVER
+
+
+def status_text(status: int) -> str:
+    """``status`` in hexadecimal and, where the standard names it, in words."""
+    words = STATUS_TEXT.get(status) or STATUS_RANGE_TEXT.get(status >> 8)
+    if words is None and status >> 12 == 0xC:
+        words = "cannot understand"
+    return f"0x{status:04X}" + (f" {words}" if words else "")
+
+
+class DimseSender:
+    """Storage SCU towards one PACS; one association for each result."""
+
+    def __init__(self, destination: DicomDestination, calling_ae_title: str) -> None:
+        self._destination = destination
+        self._calling_ae_title = calling_ae_title
+        self._place = f"{destination.ae_title} at {destination.host}:{destination.port}"
+
+    def send(self, files: tuple[Path, ...]) -> str:
+        """See `Sender.send`. An instance that the PACS refuses does not keep the others from it.
+
+        Raises
+        ------
+        PeerUnavailable
+            connection refused or lost, no answer in time, association rejected or aborted.
+        PeerBusy
+            the PACS said "later" (0xA7xx, 0x0110).
+        Rejected
+            the PACS takes a SOP class or an instance not at all.
+        """
+        instances = tuple(_instance(path) for path in files)
+        notes: Counter[int] = Counter()
+        refused: list[str] = []
+        with self._association(instances) as assoc:
+            for number, instance in enumerate(instances, start=1):
+                if not _accepted(assoc, instance):
+                    syntax = instance.transfer_syntax.name
+                    refused.append(f"SOP class {instance.sop_class.name} ({syntax}) was not accepted")
+                    continue
+                status = self._store(assoc, instance, f"instance {number} of {len(instances)}")
+                meaning = verdict(status)
+                if meaning is Verdict.LATER:
+                    raise PeerBusy(
+                        f"The PACS answered {status_text(status)} to instance {number} of {len(instances)}.",
+                        where=self._place,
+                        todo="It is tried again; see the PACS's own log for its reason.",
+                    )
+                if meaning is Verdict.NEVER:
+                    refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
+                else:
+                    notes[status] += 1
+        if refused:
+            raise Rejected(
+                f"The PACS refused {len(refused)} of {len(instances)} instances: {'; '.join(refused[:3])}.",
+                where=self._place,
+                todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
+            )
+        stored = sum(notes.values())
+        told = ", ".join(f"{count} × {status_text(status)}" for status, count in sorted(notes.items()) if status)
+        return f"{stored} instance{'' if stored == 1 else 's'} stored, {told or '0x0000'}"
+
+    def _store(self, assoc: Association, instance: Instance, which: str) -> int:
+        # Read whole, so that pynetdicom can re-encode for a PACS that takes implicit VR only.
+        answer = assoc.send_c_store(dcmread(instance.path))
+        if "Status" not in answer:
+            raise PeerUnavailable(
+                f"The PACS broke the association or did not answer within {self._destination.timeout:g} s"
+                f" while {which} was sent.",
+                where=self._place,
+                todo="It is tried again.",
+            )
+        return int(answer.Status)
+
+    @contextmanager
+    def _association(self, instances: tuple[Instance, ...]) -> Iterator[Association]:
+        ae = AE(ae_title=self._calling_ae_title)
+        timeout = self._destination.timeout
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
+        for sop_class, transfer_syntax in _proposals(instances):
+            ae.add_requested_context(sop_class, transfer_syntax)
+        opened: list[bool] = []
+        assoc = ae.associate(
+            self._destination.host,
+            self._destination.port,
+            contexts=[*ae.requested_contexts],
+            ae_title=self._destination.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True))],
+        )
+        if not assoc.is_established:
+            raise self._no_association(assoc, connected=bool(opened))
+        try:
+            yield assoc
+        except BaseException:
+            assoc.abort()
+            raise
+        assoc.release()
+
+    def _no_association(self, assoc: Association, *, connected: bool) -> CandelaError:
+        if assoc.is_rejected:
+            return self._rejection(assoc.acceptor.primitive)
+        if assoc.rejected_contexts:
+            names = sorted({UID(context.abstract_syntax or "").name for context in assoc.rejected_contexts})
+            return Rejected(
+                f"The PACS accepted none of the SOP classes offered: {', '.join(names)}.",
+                where=self._place,
+                todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
+            )
+        if connected:
+            what = "took the connection but aborted the association or did not answer it in time"
+            return PeerUnavailable(
+                f"The PACS {what}.", where=self._place, todo="Is it a DICOM port? It is tried again."
+            )
+        return PeerUnavailable(
+            "The PACS cannot be reached: connection refused or timed out.",
+            where=self._place,
+            todo="Check host, port and firewall; it is tried again.",
+        )
+
+    def _rejection(self, answer: Any) -> CandelaError:
+        """The error for an A-ASSOCIATE-RJ (PS3.8 9.3.4).
+
+        An AE title that the PACS does not know is tried again although the PACS calls it permanent: an administrator
+        enters it meanwhile.
+        """
+        says = f"{answer.result_str}, {answer.reason_str}".lower()
+        text = f"The PACS rejected the association: {says}."
+        for_good = answer.result == REJECT_PERMANENT and (answer.result_source, answer.diagnostic) in REJECTED_FOR_GOOD
+        if for_good:
+            return Rejected(text, where=self._place, todo="It does not speak this protocol version.")
+        return PeerUnavailable(
+            text,
+            where=self._place,
+            todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check {self._destination.ae_title} here;"
+            " it is tried again.",
+        )
+
+
+def _instance(path: Path) -> Instance:
+    meta = read_file_meta_info(path)
+    return Instance(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
+
+
+def _proposals(instances: tuple[Instance, ...]) -> list[tuple[UID, UID]]:
+    """(SOP class, transfer syntax) of each presentation context to propose.
+
+    What the files are; and for native pixel data also Implicit VR Little Endian, the default transfer syntax that
+    every PACS must take (PS3.5 10.1).
+    """
+    pairs: dict[tuple[UID, UID], None] = {}
+    for instance in instances:
+        pairs[instance.sop_class, instance.transfer_syntax] = None
+        if not instance.transfer_syntax.is_compressed and instance.transfer_syntax.is_little_endian:
+            pairs[instance.sop_class, ImplicitVRLittleEndian] = None
+    return list(pairs)
+
+
+def _accepted(assoc: Association, instance: Instance) -> bool:
+    """Whether a context was accepted that ``instance`` can be sent in, as it is or re-encoded without loss."""
+    wanted = {syntax for sop_class, syntax in _proposals((instance,)) if sop_class == instance.sop_class}
+    return any(
+        context.abstract_syntax == instance.sop_class and context.transfer_syntax[0] in wanted
+        for context in assoc.accepted_contexts
+    )

@@ -1,0 +1,47 @@
+"""Which sender serves which destination, and which results a destination takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dicom_node.settings import Destination, DicomDestination, FhirDestination
+
+
+class Sender(Protocol):
+    """Sends one result to one destination."""
+
+    def send(self, files: tuple[Path, ...]) -> str:
+        """Send ``files``, which belong together; the destination's answer as a short text ("3 instances stored").
+
+        Sending the same files again does no harm: identifiers and names are deterministic.
+
+        Raises
+        ------
+        Retryable
+            where the same call may succeed later.
+        Rejected
+            where the destination said no for good.
+        """
+        ...
+
+
+def takes(destination: Destination, kind: Literal["dicom", "fhir"]) -> bool:
+    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, a folder both."""
+    return destination.kind in (kind, "folder")
+
+
+def sender_for(destination: Destination, node_ae_title: str) -> Sender:
+    """The sender for ``destination``; ``node_ae_title`` is how the node calls itself towards a PACS."""
+    # Imported where needed: the receiver and the command line read settings without pynetdicom's or httpx's weight.
+    if isinstance(destination, DicomDestination):
+        from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415
+
+        return DimseSender(destination, node_ae_title)
+    if isinstance(destination, FhirDestination):
+        from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
+
+        return FhirSender(destination)
+    from dicom_node.deliver.folder import FolderSender  # noqa: PLC0415
+
+    return FolderSender(destination)

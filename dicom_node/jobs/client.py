@@ -1,0 +1,194 @@
+"""What other roles and the command line do with jobs: hand one in, look, retry, cancel. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import sqlalchemy as sa
+from dbos import WorkflowStatus
+from dbos import error as dbos_error
+
+from dicom_node.jobs import engine, status
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
+from dicom_node.settings import Settings
+from pipeline.errors import CandelaError
+
+PAGE: Final = 100
+
+
+class NoSuchJob(CandelaError):
+    """No job has this id."""
+
+    code = "NO_SUCH_JOB"
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What `JobsClient.retry` put back on the queues: the reading, and deliveries as (result, destination)."""
+
+    reading: bool
+    deliveries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What `JobsClient.cancel` found: ``stopped`` workflows, and what it came too late for.
+
+    ``delivered`` are results that a destination has; ``in_flight`` were being sent and may arrive.
+    """
+
+    stopped: int
+    delivered: tuple[DeliveryRow, ...]
+    in_flight: tuple[DeliveryRow, ...]
+
+
+class JobsClient:
+    """The jobs of one installation. `engine.prepare` must have run on its database.
+
+    Every method raises `PeerUnavailable` where the database does not answer. Threads may share a client.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        engine.redact_engine_logs()
+        self._settings = settings
+        with self._typed():
+            self._client = engine.open_client(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.destroy()
+
+    def submit(self, job: SeriesJob) -> bool:
+        """Hand in ``job``; durable when this returns. False where it was handed in before: nothing happens then."""
+        options = engine.series_options(job, 1)
+        options["workflow_id_reuse_policy"] = "reject"
+        with self._typed():
+            try:
+                self._client.enqueue(options, job.to_dict(), 1, self._settings.jobs.tries)
+            except dbos_error.DBOSWorkflowIDInUseError:
+                return False
+        return True
+
+    def list(self, *, limit: int = 50, state: JobState | None = None) -> tuple[JobRow, ...]:
+        """The newest jobs first, at most ``limit``, all or those in ``state``."""
+        found: list[JobRow] = []
+        for row in self._newest():
+            if state is None or row.state is state:
+                found.append(row)
+            if len(found) >= limit:
+                break
+        return tuple(found)
+
+    def show(self, job_id: str) -> JobDetail:
+        """All that is known of a job.
+
+        Raises
+        ------
+        NoSuchJob
+        """
+        return status.detail(self._rows_of(job_id))
+
+    def retry(self, job_id: str) -> Retried:
+        """Give everything of a job that is dead or cancelled a new round of attempts.
+
+        Two operators who do this at once cause one new attempt: it has the number after the last one.
+
+        Raises
+        ------
+        NoSuchJob
+        """
+        rows = self._rows_of(job_id)
+        tries = self._settings.jobs.tries
+        over = (*status.DEAD, "CANCELLED")
+        readings = [row for row in rows if row.name == engine.SERIES_WORKFLOW]
+        job = status.job_of(readings[0])
+        reading = status.latest(readings).status in over
+        again = []
+        with self._typed():
+            for item, attempts in status.targets(rows).items():
+                if status.latest(attempts).status in over:
+                    number = status.next_attempt(attempts)
+                    options = engine.delivery_options(job, item.result.name, item.destination, number)
+                    self._client.enqueue(options, item.to_dict(), number, number + tries - 1)
+                    again.append((item.result.name, item.destination))
+            if reading:
+                number = status.next_attempt(readings)
+                options = engine.series_options(job, number)
+                self._client.enqueue(options, job.to_dict(), number, number + tries - 1)
+        return Retried(reading, tuple(sorted(again)))
+
+    def cancel(self, job_id: str) -> Cancelled:
+        """Stop what a job still has to do. A step that runs is not interrupted; nothing follows it.
+
+        Raises
+        ------
+        NoSuchJob
+        """
+        before = self.show(job_id)
+        stopped = 0
+        # A workflow that runs may add another until it is cancelled itself, not after: DBOS checks that in the same
+        # transaction. So look again until nothing is left.
+        while active := [row.workflow_id for row in self._rows(job_id) if row.status in status.ACTIVE]:
+            with self._typed():
+                self._client.cancel_workflows(active)
+            stopped += len(active)
+        after = self.show(job_id)
+        sending = {(row.result, row.destination) for row in before.deliveries if row.state is DeliveryState.RUNNING}
+        return Cancelled(
+            stopped,
+            tuple(row for row in after.deliveries if row.state is DeliveryState.DELIVERED),
+            tuple(
+                row
+                for row in after.deliveries
+                if row.state is DeliveryState.CANCELLED and (row.result, row.destination) in sending
+            ),
+        )
+
+    def _rows(self, *job_ids: str) -> tuple[WorkflowStatus, ...]:
+        with self._typed():
+            first = self._client.list_workflows(workflow_ids=[*job_ids])
+            return (*first, *self._client.list_workflows(workflow_id_prefix=[f"{name}|" for name in job_ids]))
+
+    def _rows_of(self, job_id: str) -> tuple[WorkflowStatus, ...]:
+        rows = self._rows(job_id)
+        if not rows:
+            raise NoSuchJob("There is no such job.", where=job_id, todo="`candela jobs list` shows all.")
+        return rows
+
+    def _newest(self) -> Iterator[JobDetail]:
+        seen: set[str] = set()
+        for offset in range(0, 1 << 62, PAGE):
+            with self._typed():
+                page = self._client.list_workflows(
+                    name=engine.SERIES_WORKFLOW, sort_desc=True, limit=PAGE, offset=offset
+                )
+            fresh = dict.fromkeys(name for row in page if (name := status.job_of(row).job_id) not in seen)
+            seen.update(fresh)
+            yield from self._details(*fresh)
+            if len(page) < PAGE:
+                return
+
+    def _details(self, *job_ids: str) -> Iterator[JobDetail]:
+        groups: dict[str, tuple[WorkflowStatus, ...]] = dict.fromkeys(job_ids, ())
+        for row in self._rows(*job_ids) if job_ids else ():
+            groups[status.job_of(row).job_id] += (row,)
+        yield from (status.detail(group) for group in groups.values())
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+            raise engine.database_down(self._settings) from error

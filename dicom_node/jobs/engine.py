@@ -1,0 +1,194 @@
+"""DBOS as Candela uses it: names, identifiers, configuration, tables.
+
+Two things are fixed for the life of an installation. `APP_VERSION` is a constant, since DBOS would otherwise hash the
+workflows' source and an upgrade would leave every waiting job to a version that no longer runs: raise it only when the
+order of a workflow's steps changes, after draining. Values in the database are JSON, not pickles: whoever can write
+to the database must not thereby run code here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import sqlite3
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.observability import uid
+from dicom_node.settings import Settings
+from pipeline.errors import BadSettings, PeerUnavailable
+from pipeline.routing import Priority
+
+APP: Final = "candela"
+APP_VERSION: Final = "workflows-1"
+INFER: Final = "infer"
+DELIVER: Final = "deliver"
+SERIES_WORKFLOW: Final = "series"
+DELIVERY_WORKFLOW: Final = "delivery"
+
+PRIORITY: Final[dict[Priority, int]] = {"stat": 1, "routine": 10}
+"""Always set: DBOS takes an unset priority as 0, which would overtake STAT."""
+
+SENDS_AT_ONCE: Final = 2
+"""Associations to one destination from one deliver worker; a dead destination holds only its own."""
+
+UID_LIKE: Final = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}(?![\w.])")
+
+
+def series_id(job_id: str, attempt: int) -> str:
+    """Workflow id of attempt ``attempt`` (from 1) at reading the series of a job."""
+    return job_id if attempt == 1 else f"{job_id}|{attempt}"
+
+
+def delivery_id(job_id: str, result: str, destination: str, attempt: int) -> str:
+    """Workflow id of attempt ``attempt`` (from 1) at sending one result to one destination."""
+    return "|".join((job_id, quote(result, safe=""), quote(destination, safe=""), str(attempt)))
+
+
+def series_options(job: SeriesJob, attempt: int, delay: float | None = None) -> EnqueueOptions:
+    """How an attempt at reading a series is put on the infer queue."""
+    return _options(SERIES_WORKFLOW, INFER, series_id(job.job_id, attempt), job.priority, delay)
+
+
+def delivery_options(
+    job: SeriesJob, result: str, destination: str, attempt: int, delay: float | None = None
+) -> EnqueueOptions:
+    """How an attempt at a delivery is put on the deliver queue, in the partition of its destination."""
+    name = delivery_id(job.job_id, result, destination, attempt)
+    options = _options(DELIVERY_WORKFLOW, DELIVER, name, job.priority, delay)
+    options["queue_partition_key"] = destination
+    return options
+
+
+def _options(workflow: str, queue: str, name: str, priority: Priority, delay: float | None) -> EnqueueOptions:
+    options = EnqueueOptions(
+        workflow_name=workflow,
+        queue_name=queue,
+        workflow_id=name,
+        app_version=APP_VERSION,
+        application_name=APP,
+        priority=PRIORITY[priority],
+    )
+    if delay is not None:
+        options["delay_seconds"] = delay
+    return options
+
+
+def new_executor_id() -> str:
+    """An id that no other process start ever had: DBOS would hand a second process of one id the first one's jobs."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:16]}"
+
+
+def config(settings: Settings, executor_id: str) -> DBOSConfig:
+    """DBOS's configuration for a worker."""
+    return DBOSConfig(
+        name=APP,
+        system_database_url=settings.database_url,
+        application_version=APP_VERSION,
+        executor_id=executor_id,
+        serializer=DBOSPortableJSONSerializer(),
+        log_level="WARNING",
+        run_migrations=False,  # `prepare` did
+    )
+
+
+def open_client(settings: Settings) -> DBOSClient:
+    """A client on the prepared database that raises when the database does not answer, rather than waiting for it."""
+    return DBOSClient(
+        system_database_url=settings.database_url,
+        application_name=APP,
+        serializer=DBOSPortableJSONSerializer(),
+        retry_connection_errors=False,
+    )
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """The engine's SQLite file, or None where the database is a server.
+
+    Raises
+    ------
+    BadSettings
+        where ``jobs.database_url`` is neither SQLite (a file) nor PostgreSQL.
+    """
+    try:
+        url = sa.make_url(settings.database_url)
+    except sa.exc.ArgumentError:
+        raise _bad_url("it is not a database URL") from None
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return None
+    if backend != "sqlite":
+        raise _bad_url(f"it names a database that Candela does not run on: {backend}")
+    if not url.database or url.database == ":memory:":
+        raise _bad_url("it names no file, and what is in memory is lost with its process")
+    return Path(url.database)
+
+
+def prepare(settings: Settings) -> None:
+    """Make or upgrade the tables and queues; every role calls it at its start, any number at once.
+
+    Raises
+    ------
+    BadSettings
+        where ``jobs.database_url`` cannot be used.
+    PeerUnavailable
+        where the database does not answer.
+    """
+    redact_engine_logs()
+    file = sqlite_file(settings)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=30)) as connection:
+            connection.execute("pragma journal_mode=wal")  # readers and one writer at once; kept in the file
+    try:
+        DBOS.migrate(settings.database_url)
+        client = open_client(settings)
+    except sa.exc.OperationalError as error:
+        raise database_down(settings) from error
+    try:
+        poll = settings.jobs.poll_interval
+        # One series at a time in a process: one model on one GPU, and a poison series takes no neighbour along.
+        client.register_queue(INFER, worker_concurrency=1, polling_interval_sec=poll)
+        client.register_queue(DELIVER, partition_worker_concurrency=SENDS_AT_ONCE, polling_interval_sec=poll)
+    finally:
+        client.destroy()
+
+
+def database_down(settings: Settings) -> PeerUnavailable:
+    """The error that says which database does not answer, without its password."""
+    place = sa.make_url(settings.database_url).render_as_string(hide_password=True)
+    return PeerUnavailable(
+        "The engine's database does not answer.", where=place, todo="Start it, or mend jobs.database_url."
+    )
+
+
+def redact_engine_logs() -> None:
+    """Hash UIDs in DBOS's own log lines (its workflow ids hold them) and leave exceptions' messages out."""
+    logger = logging.getLogger("dbos")
+    if not any(isinstance(item, _Redaction) for item in logger.filters):
+        logger.addFilter(_Redaction())
+
+
+class _Redaction(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = UID_LIKE.sub(lambda match: uid(match.group()), record.getMessage())
+        if record.exc_info and record.exc_info[0] is not None:
+            text = f"{text} {record.exc_info[0].__name__}"
+        record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+        return True
+
+
+def _bad_url(why: str) -> BadSettings:
+    return BadSettings(
+        f"jobs.database_url cannot be used: {why}.",
+        where="jobs.database_url",
+        todo="Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
+    )

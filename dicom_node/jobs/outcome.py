@@ -1,0 +1,126 @@
+"""What steps of a job end in, as small JSON-ready values: the engine's database holds these and never pixels."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import Broken, CandelaError, OutOfResources, Retryable
+from pipeline.findings import Outcome
+
+ResultKind = Literal["dicom", "fhir"]
+NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+@dataclass(frozen=True)
+class ResultRef:
+    """One result of a series and its files, which are sent together.
+
+    ``name`` is unique within the run (``overlay``, ``segmentation``, ``report``, ``fhir-bundle``); ``kind`` decides
+    which destinations take it. ``files`` are absolute, or relative to ``settings.data_dir``.
+    """
+
+    name: str
+    kind: ResultKind
+    files: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "files": list(self.files)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ResultRef:
+        return cls(name=data["name"], kind=data["kind"], files=tuple(data["files"]))
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """How reading one series ended.
+
+    A refusal is a value, not an error: ``outcome`` is ``refused``, ``refusal_code`` and ``refusal`` say why, and
+    ``results`` may still hold a report of it. ``summary`` is the path of summary.json, where one was written.
+    """
+
+    outcome: Outcome
+    summary: str | None = None
+    results: tuple[ResultRef, ...] = ()
+    refusal_code: str | None = None
+    refusal: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "outcome": self.outcome.value,
+            "summary": self.summary,
+            "results": [item.to_dict() for item in self.results],
+            "refusal_code": self.refusal_code,
+            "refusal": self.refusal,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SeriesResult:
+        return cls(
+            outcome=Outcome(data["outcome"]),
+            summary=data.get("summary"),
+            results=tuple(ResultRef.from_dict(item) for item in data["results"]),
+            refusal_code=data.get("refusal_code"),
+            refusal=data.get("refusal"),
+        )
+
+
+class StepState(StrEnum):
+    """How one attempt ended: its work was done, another attempt follows, or it is a dead letter."""
+
+    DONE = "done"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed.
+
+    ``again`` says whether another attempt may succeed, ``retry_after`` the seconds that the peer asked us to wait.
+    ``trace`` is the stack of an error of ours: places in code only, since an exception's message may quote a data set.
+    """
+
+    code: str
+    text: str
+    again: bool
+    retry_after: float | None = None
+    trace: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """The failure that ``error`` means; errors that nobody raised on purpose give their type and place."""
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NO_RESOURCES):
+            reason = "memory" if isinstance(error, MemoryError) else (error.strerror or "no resources")
+            error = OutOfResources(f"This machine is out of resources: {reason}.", todo="Free some; it is tried again.")
+        if isinstance(error, Retryable):
+            return cls(error.code, str(error), again=True, retry_after=error.retry_after)
+        if isinstance(error, CandelaError):
+            trace = _stack(error) if isinstance(error, Broken) else ""
+            return cls(error.code, str(error), again=False, trace=trace)
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+        text = f"An error that Candela did not foresee: {type(error).__name__}{place}. Please report it with its trace."
+        return cls("UNFORESEEN", text, again=False, trace=_stack(error))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Failure:
+        return cls(**data)
+
+
+def _stack(error: BaseException) -> str:
+    """The stack of ``error`` and of its causes, innermost last, without any exception's message."""
+    parts = []
+    link: BaseException | None = error
+    while link is not None:
+        parts.append(f"{type(link).__name__}\n{''.join(traceback.format_tb(link.__traceback__))}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "caused by ".join(parts).rstrip()

@@ -1,0 +1,234 @@
+"""What an administrator sees of a job, derived from the rows that its workflows left."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from dbos import PortableWorkflowError, WorkflowStatus
+
+from dicom_node.jobs.delivery import DeliveryJob
+from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult
+from pipeline.findings import Outcome
+
+WAITING = ("ENQUEUED", "DELAYED")
+ACTIVE = (*WAITING, "PENDING")
+DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+"""DBOS's words for what has not begun, has not ended, and will not be tried again by itself."""
+
+
+class JobState(StrEnum):
+    """Where a job is: first the reading of the series, then its deliveries together."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    DELIVERING = "delivering"
+    DONE = "done"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+_UNDONE = {
+    "PENDING": JobState.RUNNING,
+    "CANCELLED": JobState.CANCELLED,
+    **dict.fromkeys(DEAD, JobState.DEAD),
+}
+
+
+class DeliveryState(StrEnum):
+    """Where one result is on its way to one destination."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Tries:
+    """The attempts at one thing: ``attempts`` begun, the last failure of any, when the next is due, the last change."""
+
+    attempts: int
+    last_failure: Failure | None
+    next_try: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class DeliveryRow:
+    """One result × destination. ``receipt`` is the destination's answer where it took the result."""
+
+    result: str
+    kind: ResultKind
+    destination: str
+    state: DeliveryState
+    receipt: str | None
+    tries: Tries
+
+
+@dataclass(frozen=True)
+class JobDetail:
+    """All that is known of a job; ``reading`` are the attempts at reading its series."""
+
+    job: SeriesJob
+    state: JobState
+    submitted_at: datetime
+    updated_at: datetime
+    result: SeriesResult | None
+    reading: Tries
+    deliveries: tuple[DeliveryRow, ...]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.result.outcome if self.result else None
+
+    @property
+    def dead_letters(self) -> int:
+        """How many things of this job wait for an operator."""
+        dead = sum(row.state is DeliveryState.DEAD for row in self.deliveries)
+        return dead + (self.state is JobState.DEAD and dead == 0)
+
+
+JobRow = JobDetail
+"""A line of `JobsClient.list`: the same value, since what a list shows must not contradict what the detail shows."""
+
+
+def job_of(row: WorkflowStatus) -> SeriesJob:
+    """The job that a workflow of ours belongs to."""
+    data = _argument(row)
+    return SeriesJob.from_dict(data) if row.name == SERIES_WORKFLOW else DeliveryJob.from_dict(data).job
+
+
+def detail(rows: Iterable[WorkflowStatus]) -> JobDetail:
+    """The state of one job from all its workflows, in any order (at least one of them reads the series)."""
+    ordered = sorted(rows, key=_attempt)
+    readings = [row for row in ordered if row.name == SERIES_WORKFLOW]
+    sendings = [row for row in ordered if row.name == DELIVERY_WORKFLOW]
+    by_target: dict[tuple[str, str], list[WorkflowStatus]] = {}
+    for row in sendings:
+        item = _delivery(row)
+        by_target.setdefault((item.result.name, item.destination), []).append(row)
+    deliveries = tuple(sorted((_delivery_row(group) for group in by_target.values()), key=_where))
+    result = next((found for row in readings if (found := _result(row))), None)
+    return JobDetail(
+        job=job_of(readings[0]),
+        state=_job_state(readings, deliveries),
+        submitted_at=_instant(readings[0].created_at),
+        updated_at=max(_instant(row.updated_at) for row in itertools.chain(readings, sendings)),
+        result=result,
+        reading=_tries(readings),
+        deliveries=deliveries,
+    )
+
+
+def next_attempt(rows: Iterable[WorkflowStatus]) -> int:
+    """The number that a new attempt at the same thing gets."""
+    return max(_attempt(row) for row in rows) + 1
+
+
+def latest(rows: Iterable[WorkflowStatus]) -> WorkflowStatus:
+    """The last attempt at one thing, which decides its state."""
+    return max(rows, key=_attempt)
+
+
+def targets(rows: Iterable[WorkflowStatus]) -> dict[DeliveryJob, list[WorkflowStatus]]:
+    """The attempts at each delivery."""
+    groups: dict[DeliveryJob, list[WorkflowStatus]] = {}
+    for row in rows:
+        if row.name == DELIVERY_WORKFLOW:
+            groups.setdefault(_delivery(row), []).append(row)
+    return groups
+
+
+def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ...]) -> JobState:
+    reading = readings[-1]
+    if reading.status in WAITING:
+        return JobState.QUEUED if len(readings) == 1 else JobState.RETRYING
+    if reading.status in _UNDONE:
+        return _UNDONE[reading.status]
+    states = {row.state for row in deliveries}
+    if states & {DeliveryState.PENDING, DeliveryState.RUNNING, DeliveryState.RETRYING}:
+        return JobState.DELIVERING
+    if DeliveryState.DEAD in states:
+        return JobState.DEAD
+    return JobState.CANCELLED if DeliveryState.CANCELLED in states else JobState.DONE
+
+
+def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
+    row = rows[-1]
+    item = _delivery(row)
+    if row.status in WAITING:
+        state = DeliveryState.PENDING if len(rows) == 1 else DeliveryState.RETRYING
+    elif row.status == "PENDING":
+        state = DeliveryState.RUNNING
+    elif row.status == "CANCELLED":
+        state = DeliveryState.CANCELLED
+    else:
+        state = DeliveryState.DEAD if row.status in DEAD else DeliveryState.DELIVERED
+    receipt = _output(row).get("receipt")
+    return DeliveryRow(item.result.name, item.result.kind, item.destination, state, receipt, _tries(rows))
+
+
+def _tries(rows: list[WorkflowStatus]) -> Tries:
+    failures = [failure for row in rows if (failure := _failure(row))]
+    last = rows[-1]
+    return Tries(
+        attempts=sum(row.status not in WAITING and row.dequeued_at is not None for row in rows),
+        last_failure=failures[-1] if failures else None,
+        next_try=_instant(last.delay_until_epoch_ms) if last.status == "DELAYED" else None,
+        updated_at=max(_instant(row.updated_at) for row in rows),
+    )
+
+
+def _failure(row: WorkflowStatus) -> Failure | None:
+    if row.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        text = f"The worker process died {row.recovery_attempts} times while doing this."
+        return Failure("CRASHED", text, again=False)
+    if isinstance(row.error, PortableWorkflowError) and isinstance(row.error.data, dict):
+        return Failure.from_dict(row.error.data)
+    if row.status == "ERROR":
+        return Failure("UNFORESEEN", f"The engine stopped this: {type(row.error).__name__}.", again=False)
+    output = _output(row)
+    return Failure.from_dict(output["failure"]) if "failure" in output else None
+
+
+def _result(row: WorkflowStatus) -> SeriesResult | None:
+    output = _output(row)
+    return SeriesResult.from_dict(output["result"]) if "result" in output else None
+
+
+def _output(row: WorkflowStatus) -> dict[str, Any]:
+    return row.output if row.status == "SUCCESS" and isinstance(row.output, dict) else {}
+
+
+def _where(row: DeliveryRow) -> tuple[str, str]:
+    return row.destination, row.result
+
+
+def _delivery(row: WorkflowStatus) -> DeliveryJob:
+    return DeliveryJob.from_dict(_argument(row))
+
+
+def _argument(row: WorkflowStatus) -> dict[str, Any]:
+    assert row.input is not None, "rows are listed with their input"
+    argument: dict[str, Any] = row.input["args"][0]
+    return argument
+
+
+def _attempt(row: WorkflowStatus) -> int:
+    assert row.input is not None, "rows are listed with their input"
+    return int(row.input["args"][1])
+
+
+def _instant(epoch_ms: int | None) -> datetime:
+    assert epoch_ms is not None, "DBOS sets these times on every row"
+    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)

@@ -1,0 +1,147 @@
+"""The two durable workflows: read a series, send one result to one destination.
+
+A step returns a value even where it fails, so that the database says why and a replay is cheap. No workflow waits: a
+retry is a new workflow that is delayed, the slot is free meanwhile. Steps run at least once: what they do under
+deterministic names and UIDs they may do twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+from dbos import DBOS, PortableWorkflowError
+
+from dicom_node.deliver.senders import Sender, takes
+from dicom_node.jobs import engine
+from dicom_node.jobs.backoff import delay
+from dicom_node.jobs.delivery import DeliveryJob
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
+from dicom_node.observability import uid
+from dicom_node.settings import Destination, Settings
+from pipeline.errors import Broken, Rejected
+
+log = structlog.get_logger("candela.jobs")
+
+SERIES_CRASHES = 5
+"""A series whose reading took the process down this often is a poison series: dead letter."""
+DELIVERY_CRASHES = 20
+
+
+class RunSeries(Protocol):
+    """Reads one series: writes its results atomically under deterministic names and says where they are.
+
+    Raises
+    ------
+    Retryable
+        the job is tried again later; anything else raised makes it a dead letter. A refusal is returned, not raised.
+    """
+
+    def __call__(self, job: SeriesJob) -> SeriesResult: ...
+
+
+MakeSender = Callable[[Destination], Sender]
+
+
+def dead_letter(failure: Failure) -> PortableWorkflowError:
+    """The error that a dead letter ends in; the database keeps all of ``failure`` with it."""
+    return PortableWorkflowError(failure.text, "DeadLetter", failure.code, failure.to_dict())
+
+
+def register_series(settings: Settings, run_series: RunSeries) -> None:
+    """Make this process one that can read series."""
+
+    def infer(job: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"result": run_series(SeriesJob.from_dict(job)).to_dict()}
+        except Exception as error:  # noqa: BLE001  (the boundary: whatever a reading raises must end as a value)
+            return {"failure": Failure.of(error).to_dict()}
+
+    @DBOS.workflow(name=engine.SERIES_WORKFLOW, max_recovery_attempts=SERIES_CRASHES)
+    def series(job: dict[str, Any], attempt: int, last: int) -> dict[str, Any]:
+        step = DBOS.run_step({"name": "infer"}, infer, job)
+        what = SeriesJob.from_dict(job)
+        if "failure" in step:
+            failure = Failure.from_dict(step["failure"])
+            if not failure.again or attempt >= last:
+                log.error("series_dead", job=uid(what.job_id), attempt=attempt, code=failure.code)
+                raise dead_letter(failure)
+            wait = delay(attempt, what.job_id, settings.jobs, failure.retry_after)
+            DBOS.enqueue_workflow_with_options(
+                engine.series_options(what, attempt + 1, delay=wait), job, attempt + 1, last
+            )
+            log.warning("series_retry", job=uid(what.job_id), attempt=attempt, code=failure.code, wait_s=round(wait, 1))
+            return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
+        result = SeriesResult.from_dict(step["result"])
+        for delivery in fan_out(what, result, settings):
+            DBOS.enqueue_workflow_with_options(
+                engine.delivery_options(what, delivery.result.name, delivery.destination, 1),
+                delivery.to_dict(),
+                1,
+                settings.jobs.tries,
+            )
+        log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=result.outcome.value)
+        return {"state": StepState.DONE.value, "result": result.to_dict()}
+
+
+def register_delivery(settings: Settings, make_sender: MakeSender) -> None:
+    """Make this process one that can send results."""
+
+    def send(delivery: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"receipt": _send(DeliveryJob.from_dict(delivery), settings, make_sender)}
+        except Exception as error:  # noqa: BLE001  (the boundary: whatever a sender raises must end as a value)
+            return {"failure": Failure.of(error).to_dict()}
+
+    @DBOS.workflow(name=engine.DELIVERY_WORKFLOW, max_recovery_attempts=DELIVERY_CRASHES)
+    def delivery(what: dict[str, Any], attempt: int, last: int) -> dict[str, Any]:
+        step = DBOS.run_step({"name": "send"}, send, what)
+        item = DeliveryJob.from_dict(what)
+        job, name, destination = item.job, item.result.name, item.destination
+        about = {"job": uid(job.job_id), "result": name, "destination": destination, "attempt": attempt}
+        if "failure" not in step:
+            log.info("delivered", **about, receipt=step["receipt"])
+            return {"state": StepState.DONE.value, "receipt": step["receipt"]}
+        failure = Failure.from_dict(step["failure"])
+        if not failure.again or attempt >= last:
+            log.error("delivery_dead", **about, code=failure.code)
+            raise dead_letter(failure)
+        wait = delay(attempt, f"{job.job_id}|{name}|{destination}", settings.jobs, failure.retry_after)
+        options = engine.delivery_options(job, name, destination, attempt + 1, delay=wait)
+        DBOS.enqueue_workflow_with_options(options, what, attempt + 1, last)
+        log.warning("delivery_retry", **about, code=failure.code, wait_s=round(wait, 1))
+        return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
+
+
+def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[DeliveryJob, ...]:
+    """One delivery for each result and each destination of the job that takes it.
+
+    A destination that the settings no longer name gets all: its deliveries become dead letters that say so, rather
+    than results that nobody misses.
+    """
+    return tuple(
+        DeliveryJob(job, item, name)
+        for item in result.results
+        for name in job.destinations
+        if name not in settings.destinations or takes(settings.destinations[name], item.kind)
+    )
+
+
+def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender) -> str:
+    destination = settings.destinations.get(delivery.destination)
+    if destination is None:
+        raise Rejected(
+            "There is no such destination.",
+            where=f"destinations.{delivery.destination}",
+            todo="Put it back into candela.toml, restart the workers, then `candela jobs retry`.",
+        )
+    if not takes(destination, delivery.result.kind):
+        return f"nothing sent: a {destination.kind} destination does not take {delivery.result.kind} results"
+    files = tuple(settings.data_dir / name for name in delivery.result.files)
+    gone = [path for path in files if not path.is_file()]
+    if gone:
+        raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
+    return make_sender(destination).send(files)

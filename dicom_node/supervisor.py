@@ -1,0 +1,183 @@
+"""Every role on one machine: child processes that are restarted when they die and never outlive their supervisor.
+
+A child is a command; what it writes goes to the supervisor's own stdout and stderr. On Linux the kernel kills the
+children when the supervisor is killed (PR_SET_PDEATHSIG), so that a restart finds ports and locks free; all that
+children do is durable, so killing them loses nothing. Elsewhere an orphan runs on until somebody stops it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("candela.supervisor")
+
+PR_SET_PDEATHSIG: Final = 1
+USAGE: Final = 2
+"""Exit status of a child whose command line or settings are wrong: a restart would not mend it."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One child: what to call it in logs, and its command line."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Seconds: how soon a dead child is restarted, and how long a stop may take.
+
+    The pause before a restart doubles from ``restart_first`` to ``restart_most``; a child that ran for ``healthy``
+    starts over. Children that have not stopped after ``stop_within`` are killed.
+    """
+
+    restart_first: float = 0.5
+    restart_most: float = 30.0
+    healthy: float = 30.0
+    stop_within: float = 30.0
+
+
+@dataclass
+class _Child:
+    role: Role
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    pause: float = field(default=0.0)
+
+
+def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
+    """Run ``roles`` until SIGTERM or SIGINT; the exit status to leave with.
+
+    The first signal asks the children to stop (SIGTERM) and waits; a second one kills them at once. Call it in the
+    main thread of a process that has no other threads. 0: all stopped; 1: some had to be killed; 2: a child said that
+    its command line or settings are wrong, and all were stopped for that.
+    """
+    policy = policy or Policy()
+    children = [_Child(role) for role in roles]
+    with _signals() as wait:
+        wrong = False
+        asked = 0
+        while not asked and not wrong:
+            for child in children:
+                wrong = _tend(child, policy) or wrong
+            asked = 0 if wrong else wait(_until_next_start(children))
+        return _stop(children, policy, wait) or (USAGE if wrong else 0)
+
+
+def _tend(child: _Child, policy: Policy) -> bool:
+    """Start ``child`` where it is due, note where it died; True where it says that starting it again is no use."""
+    now = time.monotonic()
+    if child.process is None:
+        if now >= child.start_at:
+            _start(child)
+        return False
+    status = child.process.poll()
+    if status is None:
+        return False
+    ran = now - child.started_at
+    child.process = None
+    child.pause = policy.restart_first if ran >= policy.healthy else min(policy.restart_most, child.pause * 2)
+    child.pause = max(child.pause, policy.restart_first)
+    child.start_at = now + child.pause
+    if status == USAGE:
+        log.error("role_refused", role=child.role.name, status=status)
+        return True
+    log.warning("role_died", role=child.role.name, status=status, ran_s=round(ran, 1), restart_in_s=child.pause)
+    return False
+
+
+def _start(child: _Child) -> None:
+    child.started_at = time.monotonic()
+    child.process = subprocess.Popen(  # noqa: S603  (our own command line)
+        child.role.command,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  (this process has one thread)
+        process_group=0,  # Ctrl-C in a terminal reaches the supervisor alone, which stops the children in order
+    )
+    log.info("role_started", role=child.role.name, pid=child.process.pid)
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    """What a new child calls before its command begins, so that it dies when ``parent`` does; None off Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def prepare() -> None:
+        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:  # died between fork and prctl
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return prepare
+
+
+def _until_next_start(children: list[_Child]) -> float | None:
+    """Seconds until a dead child is due, None where all run."""
+    due = [child.start_at for child in children if child.process is None]
+    return max(0.0, min(due) - time.monotonic()) if due else None
+
+
+def _stop(children: list[_Child], policy: Policy, wait: Callable[[float | None], int]) -> int:
+    """Stop all; 1 where some had to be killed."""
+    running = [(child.role.name, child.process) for child in children if child.process is not None]
+    log.info("stopping", roles=len(running))
+    for _, process in running:
+        process.terminate()
+    deadline = time.monotonic() + policy.stop_within
+    while any(process.poll() is None for _, process in running):
+        left = deadline - time.monotonic()
+        if left <= 0 or wait(left):
+            break
+    killed = 0
+    for name, process in running:
+        if process.poll() is None:
+            log.error("role_killed", role=name)
+            process.kill()
+            process.wait()
+            killed = 1
+    log.info("stopped")
+    return killed
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[float | None], int]]:
+    """A function that waits for a child's end or a request to stop, at most so long; how many requests came.
+
+    The signals' numbers come through a socket (`signal.set_wakeup_fd`), so none is lost between looking and waiting.
+    """
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    former = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def wait(timeout: float | None) -> int:
+        ready, _, _ = select.select([reader], [], [], timeout)
+        came = reader.recv(4096) if ready else b""
+        return sum(number in (signal.SIGTERM, signal.SIGINT) for number in came)
+
+    try:
+        yield wait
+    finally:
+        signal.set_wakeup_fd(former_fd)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
