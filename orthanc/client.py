@@ -1,0 +1,162 @@
+"""What Candela asks of an Orthanc by its REST API."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OrthancSeries:
+    """A series as Orthanc holds it now.
+
+    ``orthanc_id`` and ``instances`` are Orthanc's own identifiers, not DICOM UIDs. ``is_stable``: no instance came for
+    Orthanc's StableAge.
+    """
+
+    orthanc_id: str
+    series_instance_uid: str
+    modality: str
+    description: str
+    instances: tuple[str, ...]
+    is_stable: bool
+
+
+class OrthancClient:
+    """One Orthanc at ``url`` (``http://host:8042``); closes its connections when left as a context manager.
+
+    Every method raises
+
+    - `PeerUnavailable` where Orthanc cannot be reached or answers 5xx, `PeerBusy` where it says 429 or 503;
+    - `Rejected` where it says no: wrong password, no such resource, a file that is no DICOM.
+    """
+
+    def __init__(self, url: str, username: str = "", password: str = "", *, timeout: float = 5.0) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url,
+            auth=(username, password) if username else None,
+            timeout=timeout,
+            trust_env=False,  # an archive stands in the house: a proxy of the environment is for the outside
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def instances_of_series(self, series_instance_uid: str) -> int | None:
+        """How many instances Orthanc holds of the series; None where it does not know it or gives no answer.
+
+        No error is raised: a count only ever helps to decide that a series is complete, and time decides without it.
+        """
+        try:
+            series = self.find_series(series_instance_uid)
+        except CandelaError as error:
+            log.warning("orthanc gives no instance count: %s %s", error.code, error.what)
+            return None
+        return len(series.instances) if series else None
+
+    def find_series(self, series_instance_uid: str) -> OrthancSeries | None:
+        """The series with this Series Instance UID, or None where Orthanc has none."""
+        found = self._find("Series", {"SeriesInstanceUID": series_instance_uid})
+        return found[0] if found else None
+
+    def is_stable(self, series_instance_uid: str) -> bool:
+        """Whether Orthanc has the series and calls it stable."""
+        series = self.find_series(series_instance_uid)
+        return series is not None and series.is_stable
+
+    def series_of_study(self, study_instance_uid: str) -> tuple[OrthancSeries, ...]:
+        """Every series of the study, in no particular order."""
+        return self._find("Series", {"StudyInstanceUID": study_instance_uid})
+
+    def find_results(self, study_instance_uid: str) -> tuple[OrthancSeries, ...]:
+        """The study's series that an algorithm made, told by their description, which begins with "AI"."""
+        return tuple(
+            series
+            for series in self.series_of_study(study_instance_uid)
+            if series.description.partition(" ")[0] == "AI"
+        )
+
+    def download(self, instance: str) -> bytes:
+        """The DICOM file of an instance (Orthanc's identifier)."""
+        return self._call("GET", f"/instances/{instance}/file").content
+
+    def preview_png(self, instance: str, frame: int = 0) -> bytes:
+        """A PNG of one frame (from 0) of an instance, as Orthanc renders it for its own pages."""
+        path = f"/instances/{instance}/frames/{frame}/preview"
+        return self._call("GET", path, headers={"Accept": "image/png"}).content
+
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the DICOM peers that Orthanc knows (its DicomModalities)."""
+        return tuple(self._call("GET", "/modalities").json())
+
+    def upload(self, path: Path) -> str:
+        """Store a DICOM file; Orthanc's identifier of the instance, also where it had it already."""
+        answer = self._call("POST", "/instances", content=path.read_bytes(), headers={"Expect": ""})
+        return str(answer.json()["ID"])
+
+    def trigger_store(self, series_instance_uid: str, modality: str) -> str:
+        """Have Orthanc send the series to one of its `modalities` by C-STORE, in the background; its job's identifier.
+
+        Raises
+        ------
+        Rejected
+            also where Orthanc does not have the series.
+        """
+        series = self.find_series(series_instance_uid)
+        if series is None:
+            raise Rejected("Orthanc does not have this series.", where=self.url, todo="Send it to Orthanc first.")
+        order = {"Resources": [series.orthanc_id], "Synchronous": False}
+        return str(self._call("POST", f"/modalities/{modality}/store", json=order).json()["ID"])
+
+    def _find(self, level: str, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
+        body = {"Level": level, "Query": query, "Expand": True, "CaseSensitive": True}
+        return tuple(_series(item) for item in self._call("POST", "/tools/find", json=body).json())
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise PeerUnavailable(
+                f"Orthanc cannot be reached ({type(error).__name__}).",
+                where=self.url,
+                todo="Check its address and that it runs.",
+            ) from error
+        if answer.is_success:
+            return answer
+        what = f"Orthanc answered {answer.status_code} to {method} {path.split('/')[1]}."
+        if answer.status_code in {429, 503}:
+            raise PeerBusy(what, where=self.url)
+        if answer.is_server_error:
+            raise PeerUnavailable(what, where=self.url, todo="Look into Orthanc's log.")
+        todo = "Check user name and password." if answer.status_code in {401, 403} else "Look into Orthanc's log."
+        raise Rejected(what, where=self.url, todo=todo)
+
+
+def _series(item: dict[str, Any]) -> OrthancSeries:
+    tags = item["MainDicomTags"]
+    return OrthancSeries(
+        orthanc_id=item["ID"],
+        series_instance_uid=tags["SeriesInstanceUID"],
+        modality=tags.get("Modality", ""),
+        description=tags.get("SeriesDescription", ""),
+        instances=tuple(item["Instances"]),
+        is_stable=item["IsStable"],
+    )
