@@ -104,7 +104,9 @@ class FileLife:
 
     def release(self) -> None:
         self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class PostgresLife:

@@ -1,0 +1,104 @@
+"""The report to a FHIR server, through the engine: which answers are final and which are tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.deliver.fhir import FhirSender
+from dicom_node.jobs.status import DeliveryState, JobState
+from dicom_node.settings import FhirDestination
+from pipeline.errors import PeerUnavailable
+from tests.peers.engine import Node
+from tests.peers.http import Asked, HttpPeer, Reply
+from tests.peers.ports import free_port
+
+ACCEPTED = Reply(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": []})
+
+
+def outcome(text: str) -> dict[str, object]:
+    issue = {"severity": "error", "code": "invalid", "diagnostics": text}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[HttpPeer], Node]]:
+    """Starts one job whose only destination is the given server."""
+    nodes: list[Node] = []
+
+    def go(server: HttpPeer) -> Node:
+        node = Node(tmp_path, None, {"ehr": {"kind": "fhir", "url": f"{server.url}/fhir", "bearer_token": "geheim"}})
+        nodes.append(node)
+        node.client.submit(node.job())
+        node.start()
+        return node
+
+    yield go
+    for node in nodes:
+        node.close()
+
+
+def test_the_bundle_is_posted_once(start: Callable[[HttpPeer], Node]) -> None:
+    """One POST of the transaction, with the token; DICOM results do not go there."""
+    with HttpPeer(lambda _: ACCEPTED) as server:
+        detail = (node := start(server)).wait_for(node.job(), JobState.DONE)
+    assert [(row.result, row.state) for row in detail.deliveries] == [("fhir-bundle", DeliveryState.DELIVERED)]
+    assert [(asked.method, asked.path.rstrip("/")) for asked in server.asked if asked.method != "GET"] == [
+        ("POST", "/fhir")
+    ]
+    posted = next(asked for asked in server.asked if asked.method == "POST")
+    assert json.loads(posted.body)["type"] == "transaction"
+    assert posted.headers["Authorization"] == "Bearer geheim"
+
+
+def test_400_is_a_dead_letter_at_once_with_the_servers_words(
+    start: Callable[[HttpPeer], Node],
+) -> None:
+    """The OperationOutcome is what an administrator needs to read."""
+    with HttpPeer(lambda _: Reply(400, outcome("status is not in the value set"))) as server:
+        detail = (node := start(server)).wait_for(node.job(), JobState.DEAD)
+    row = detail.deliveries[0]
+    assert (row.state, row.tries.attempts) == (DeliveryState.DEAD, 1)
+    assert row.tries.last_failure is not None
+    assert row.tries.last_failure.code == "REJECTED"
+    assert "status is not in the value set" in row.tries.last_failure.text
+
+
+def test_500_is_tried_again_until_it_goes_well(start: Callable[[HttpPeer], Node]) -> None:
+    """Two failures, then accepted: three attempts."""
+    posts: list[Asked] = []
+
+    def answer(asked: Asked) -> Reply:
+        posts.append(asked)
+        return ACCEPTED if len(posts) > 2 else Reply(500, outcome("database down"))
+
+    with HttpPeer(answer) as server:
+        detail = (node := start(server)).wait_for(node.job(), JobState.DONE)
+    row = detail.deliveries[0]
+    assert (row.state, row.tries.attempts) == (DeliveryState.DELIVERED, 3)
+    assert row.tries.last_failure is not None
+    assert row.tries.last_failure.again
+    assert row.receipt
+
+
+def test_retry_after_is_obeyed(start: Callable[[HttpPeer], Node]) -> None:
+    """A server that asks for an hour gets an hour, though the backoff is a fraction of a second."""
+    with HttpPeer(lambda _: Reply(503, outcome("maintenance"), {"Retry-After": "3600"})) as server:
+        node = start(server)
+        node.wait(lambda: any(row.tries.next_try for row in node.client.list()[0].deliveries))
+        detail = node.client.list()[0]
+    row = detail.deliveries[0]
+    assert (row.state, row.tries.attempts) == (DeliveryState.RETRYING, 1)
+    assert row.tries.next_try is not None
+    assert (row.tries.next_try - detail.updated_at).total_seconds() > 3500
+
+
+def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
+    """Connection refused is tried again later."""
+    (tmp_path / "bundle.json").write_text("{}")
+    sender = FhirSender(FhirDestination(kind="fhir", url=f"http://127.0.0.1:{free_port()}/fhir"))
+    with pytest.raises(PeerUnavailable):
+        sender.send((tmp_path / "bundle.json",))

@@ -1,0 +1,166 @@
+"""The supervisor with real child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+SUPERVISOR = """
+import sys
+from dicom_node.supervisor import Policy, Role, supervise
+policy = Policy(restart_first=0.1, restart_most=1.0, healthy=5.0, stop_within={stop_within})
+roles = [Role(f"role{{n}}", (sys.executable, "-c", code)) for n, code in enumerate({codes!r})]
+sys.exit(supervise(roles, policy))
+"""
+
+LIVES = """
+import os, signal, sys, time
+open({pids!r}, "a").write(f"{{os.getpid()}}\\n")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("a child speaks", flush=True)
+time.sleep(60)
+"""
+
+STUBBORN = LIVES.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+
+DIES = """
+import os, sys
+open({pids!r}, "a").write(f"{{os.getpid()}}\\n")
+sys.exit({status})
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether ``pid`` runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait(until: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(0.02)
+
+
+class Supervised:
+    """A supervisor over children that note their process ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pids = folder / "pids"
+        self._log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *codes: str, stop_within: float = 5.0, **values: object) -> subprocess.Popen[bytes]:
+        filled = [code.format(pids=str(self._pids), **values) for code in codes]
+        script = SUPERVISOR.format(codes=filled, stop_within=stop_within)
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=log, stderr=log)
+        return self.process
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in self._pids.read_text().split()] if self._pids.exists() else []
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.pids:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    item = Supervised(tmp_path)
+    yield item
+    item.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_all_children_cleanly(supervised: Supervised, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT reach every child as SIGTERM; status 0; what children print is seen."""
+    process = supervised.start(LIVES, LIVES)
+    wait(lambda: len(supervised.pids) == 2 and supervised.log.count("a child speaks") == 2)
+    begun = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(5) == 0
+    assert time.monotonic() - begun < 2
+    assert not any(alive(pid) for pid in supervised.pids)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux's")
+def test_children_die_with_a_killed_supervisor(supervised: Supervised) -> None:
+    """kill -9 of the supervisor leaves no orphan, not even one that ignores SIGTERM."""
+    process = supervised.start(LIVES, STUBBORN)
+    wait(lambda: len(supervised.pids) == 2 and supervised.log.count("a child speaks") == 2)
+    process.kill()
+    process.wait()
+    wait(lambda: not any(alive(pid) for pid in supervised.pids), 3)
+
+
+def test_a_killed_child_is_started_again(supervised: Supervised) -> None:
+    """kill -9 of one child: a new process takes its place, the other runs on."""
+    process = supervised.start(LIVES, LIVES)
+    wait(lambda: len(supervised.pids) == 2)
+    first, other = supervised.pids
+    os.kill(first, signal.SIGKILL)
+    wait(lambda: len(supervised.pids) == 3)
+    assert alive(other)
+    assert process.poll() is None
+
+
+def test_a_child_that_keeps_dying_is_started_ever_more_slowly(supervised: Supervised) -> None:
+    """Pauses double from 0.1 s to 1 s at most: no busy loop, and no giving up."""
+    process = supervised.start(DIES, LIVES, status=75)
+    wait(lambda: len(supervised.pids) >= 5)
+    pauses = [
+        float(part.split("restart_in_s=")[1].split()[0]) for part in supervised.log.splitlines() if "_in_s" in part
+    ]
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    wait(lambda: "restart_in_s=1.0" in supervised.log)
+    assert process.poll() is None
+
+
+def test_a_child_with_wrong_settings_stops_everything(supervised: Supervised) -> None:
+    """Status 2 says that a restart is no use: all stop, and the supervisor leaves with 2 too."""
+    process = supervised.start(LIVES, DIES, status=2)
+    assert process.wait(10) == 2
+    assert not any(alive(pid) for pid in supervised.pids)
+
+
+def test_a_child_that_does_not_stop_is_killed_in_bounded_time(supervised: Supervised) -> None:
+    """Status 1 tells that it had to be killed."""
+    process = supervised.start(STUBBORN, stop_within=1.0)
+    wait(lambda: "a child speaks" in supervised.log)
+    begun = time.monotonic()
+    process.terminate()
+    assert process.wait(10) == 1
+    assert 0.8 < time.monotonic() - begun < 4
+    assert not any(alive(pid) for pid in supervised.pids)
+
+
+def test_a_second_signal_does_not_wait(supervised: Supervised) -> None:
+    """An impatient administrator is obeyed."""
+    process = supervised.start(STUBBORN, stop_within=60.0)
+    wait(lambda: "a child speaks" in supervised.log)
+    process.terminate()
+    wait(lambda: "stopping" in supervised.log)
+    process.terminate()
+    assert process.wait(5) == 1

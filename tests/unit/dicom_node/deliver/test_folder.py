@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dicom_node.deliver import folder as folder_module
+from dicom_node.deliver.folder import FolderSender
+from dicom_node.settings import FolderDestination
+from pipeline.errors import OutOfResources, PeerUnavailable
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, ...]:
+    run = tmp_path / "results" / "run-1"
+    run.mkdir(parents=True)
+    for name in ("a.dcm", "b.json"):
+        (run / name).write_bytes(name.encode() * 1000)
+    return run / "a.dcm", run / "b.json"
+
+
+def sender(path: Path) -> FolderSender:
+    return FolderSender(FolderDestination(kind="folder", path=path))
+
+
+def test_files_are_copied_into_a_folder_of_their_run(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Runs do not mix, and no temporary file is left."""
+    assert sender(tmp_path / "out" / "deep").send(files) == "2 files written"
+    copied = sorted(path for path in (tmp_path / "out" / "deep").rglob("*") if path.is_file())
+    assert [path.relative_to(tmp_path / "out" / "deep").as_posix() for path in copied] == [
+        "run-1/a.dcm",
+        "run-1/b.json",
+    ]
+    assert [path.read_bytes() for path in copied] == [path.read_bytes() for path in files]
+
+
+def test_a_second_send_writes_nothing_and_says_so(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """A file that is there with the same content keeps its time stamp, so a watcher does not see it twice."""
+    out = sender(tmp_path / "out")
+    out.send(files)
+    (tmp_path / "out" / "run-1" / "b.json").write_text("changed")
+    before = (tmp_path / "out" / "run-1" / "a.dcm").stat().st_mtime_ns
+    assert out.send(files) == "1 file written, 1 there already"
+    assert (tmp_path / "out" / "run-1" / "a.dcm").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "run-1" / "b.json").read_bytes() == files[1].read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_to_is_tried_again(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Here a file stands where the folder should be, as with a share that is not mounted."""
+    (tmp_path / "out").write_text("not a folder")
+    with pytest.raises(PeerUnavailable, match="cannot be written to"):
+        sender(tmp_path / "out").send(files)
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(
+    files: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC is out of resources; neither the file nor its temporary name stays."""
+
+    def full(_: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(folder_module.os, "fsync", full)
+    (tmp_path / "out" / "run-1").mkdir(parents=True)
+    with pytest.raises(OutOfResources, match="No space left"):
+        sender(tmp_path / "out").send(files)
+    assert list((tmp_path / "out" / "run-1").iterdir()) == []

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dicom_node.deliver.dimse import Verdict, status_text, verdict
+from dicom_node.deliver.senders import sender_for, takes
+from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination
+
+PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
+FHIR = FhirDestination(kind="fhir", url="http://127.0.0.1/fhir")
+FOLDER = FolderDestination(kind="folder", path=Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("destination", "dicom", "fhir"), [(PACS, True, False), (FHIR, False, True), (FOLDER, True, True)]
+)
+def test_each_destination_takes_what_it_can(destination: Destination, dicom: bool, fhir: bool) -> None:
+    """A PACS takes DICOM, a FHIR server FHIR, a folder everything."""
+    assert (takes(destination, "dicom"), takes(destination, "fhir")) == (dicom, fhir)
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind"), [(PACS, "DimseSender"), (FHIR, "FhirSender"), (FOLDER, "FolderSender")]
+)
+def test_each_destination_has_its_sender(destination: Destination, kind: str) -> None:
+    """Chosen by the type of the settings table."""
+    assert type(sender_for(destination, "CANDELA")).__name__ == kind
+
+
+def test_every_status_has_a_verdict_and_only_stored_ones_count_as_stored() -> None:
+    """Over all 65,536: what is neither success nor a known warning nor a shortage is final."""
+    stored = {status for status in range(0x10000) if verdict(status) in (Verdict.STORED, Verdict.NOTED)}
+    assert stored == {0x0000, 0x0001, 0x0107, 0x0111, 0x0116, *range(0xB000, 0xC000)}
+    later = {status for status in range(0x10000) if verdict(status) is Verdict.LATER}
+    assert later == {0x0110, *range(0xA700, 0xA800)}
+
+
+def test_a_status_is_told_in_words_where_the_standard_has_some() -> None:
+    """Hexadecimal always, words where known."""
+    assert status_text(0xA7FF) == "0xA7FF out of resources"
+    assert status_text(0xC001) == "0xC001 cannot understand"
+    assert status_text(0x0124) == "0x0124 not authorised"
+    assert status_text(0x1234) == "0x1234"
+
+
+def test_the_client_of_jobs_needs_neither_torch_nor_a_sender() -> None:
+    """The receiver stays small: no torch, MONAI, highdicom or HTTP client in its process."""
+    code = (
+        "import sys; import dicom_node.jobs.client, dicom_node.jobs.engine;"
+        "print([name for name in ('torch', 'monai', 'highdicom', 'httpx', 'pynetdicom') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_worker_that_delivers_needs_no_torch() -> None:
+    """Only the infer queue's process loads a model."""
+    code = (
+        "import sys; import dicom_node.jobs.worker, dicom_node.deliver.dimse, dicom_node.deliver.folder;"
+        "print([name for name in ('torch', 'monai', 'highdicom') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
