@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import httpx
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 
 log = logging.getLogger(__name__)
+UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class OrthancClient:
 
     def find_series(self, series_instance_uid: str) -> OrthancSeries | None:
         """The series with this Series Instance UID, or None where Orthanc has none."""
-        found = self._find("Series", {"SeriesInstanceUID": series_instance_uid})
+        found = self._find({"SeriesInstanceUID": series_instance_uid})
         return found[0] if found else None
 
     def is_stable(self, series_instance_uid: str) -> bool:
@@ -84,7 +86,7 @@ class OrthancClient:
 
     def series_of_study(self, study_instance_uid: str) -> tuple[OrthancSeries, ...]:
         """Every series of the study, in no particular order."""
-        return self._find("Series", {"StudyInstanceUID": study_instance_uid})
+        return self._find({"StudyInstanceUID": study_instance_uid})
 
     def find_results(self, study_instance_uid: str) -> tuple[OrthancSeries, ...]:
         """The study's series that an algorithm made, told by their description, which begins with "AI"."""
@@ -126,9 +128,18 @@ class OrthancClient:
         order = {"Resources": [series.orthanc_id], "Synchronous": False}
         return str(self._call("POST", f"/modalities/{modality}/store", json=order).json()["ID"])
 
-    def _find(self, level: str, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
-        body = {"Level": level, "Query": query, "Expand": True, "CaseSensitive": True}
-        return tuple(_series(item) for item in self._call("POST", "/tools/find", json=body).json())
+    def _find(self, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
+        """Series whose identifiers are exactly those in ``query``."""
+        if not all(UID.fullmatch(value) for value in query.values()):  # wildcards and lists would match others' series
+            return ()
+        body = {"Level": "Series", "Query": query, "Expand": True, "CaseSensitive": True}
+        answer = self._call("POST", "/tools/find", json=body)
+        try:
+            return tuple(_series(item) for item in answer.json())
+        except (ValueError, KeyError, TypeError) as error:
+            raise Rejected(
+                "What answers there is not Orthanc.", where=self.url, todo="Check the URL: http://host:8042."
+            ) from error
 
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:

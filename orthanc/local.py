@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from orthanc.client import OrthancClient
-from pipeline.errors import CandelaError, PeerUnavailable
+from pipeline.errors import PeerUnavailable, Rejected, Retryable
 
 CONFIG = Path(__file__).parent / "config"
 SCRIPT = Path(__file__).parent / "plugins" / "candela_route.py"
@@ -146,8 +146,10 @@ class LocalOrthanc:
             while time.monotonic() < deadline and self.process.poll() is None:
                 try:
                     client.modalities()
-                except CandelaError:
+                except Retryable:
                     time.sleep(0.1)
+                except Rejected:  # it wants a password: it is there
+                    return True
                 else:
                     return True
         return False

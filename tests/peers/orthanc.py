@@ -71,7 +71,7 @@ def running_orthanc(
     plugins: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[OrthancPeer]:
-    """An Orthanc on free ports that sends stable series to ``candela_port``; its data in ``folder``; stopped at exit."""
+    """An Orthanc on free ports, data in ``folder``, that sends stable series to ``candela_port``; stopped at exit."""
     require_orthanc()
     peer = OrthancPeer(
         folder,
