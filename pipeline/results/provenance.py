@@ -1,0 +1,313 @@
+"""What every result object says of where it came from, and how it is told again from everybody else's.
+
+Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never stands for
+two contents: instants are the source's latest, UIDs are derived, nothing reads a clock.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import correct_ambiguous_vr, write_data_element
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from pipeline import codes
+from pipeline.codes import Code
+from pipeline.findings import Findings
+from pipeline.identity import RunIdentity, derived_uid
+from pipeline.volume import Volume
+
+MANUFACTURER = "Candela"
+DISCLAIMER = "AI result, not verified, not for diagnosis"
+SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103}
+"""High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
+
+PATIENT_AND_STUDY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "QualityControlSubject",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "ReferringPhysicianName",
+    "TimezoneOffsetFromUTC",
+)
+"""Text attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1) that are copied byte for byte."""
+PATIENT_AND_STUDY_SEQUENCES = (
+    "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence",
+    "DeidentificationMethodCodeSequence",
+    "IssuerOfAccessionNumberSequence",
+    "ProcedureCodeSequence",
+)
+TYPE_2 = {
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+}
+"""Those of them that must be there, empty where unknown."""
+
+LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
+"""Roots under which highdicom and pydicom make up UIDs at random."""
+
+NO_DATE = ("19000101", "000000")
+"""Stands in where the source has no instant at all and the standard demands one (type 1)."""
+
+
+@dataclass(frozen=True)
+class ResultContext:
+    """What every result of one run is built from."""
+
+    volume: Volume
+    findings: Findings
+    run: RunIdentity
+
+    def series_uid(self, kind: str) -> str:
+        return self.run.uid("series", kind)
+
+    def instance_uid(self, kind: str, number: int = 1) -> str:
+        """SOP Instance UID of instance ``number`` (from 1) of the series of ``kind``."""
+        return self.run.uid("instance", kind, f"{number}")
+
+    @cached_property
+    def instant(self) -> tuple[str, str]:
+        """Date and time (DA, TM) of the latest instant in the source's headers, `NO_DATE` where there is none."""
+        return max(_instants(self.volume), default=NO_DATE)
+
+    @cached_property
+    def frame_of_reference_uid(self) -> str:
+        """The source's frame of reference; where it has none, a derived one that links only this run's results."""
+        return str(self.volume.sources[0].get("FrameOfReferenceUID") or self.run.uid("frame of reference"))
+
+    @cached_property
+    def source_uids(self) -> frozenset[str]:
+        """Every UID that names the source."""
+        uids = {self.volume.study_instance_uid, self.volume.series_instance_uid, self.frame_of_reference_uid}
+        return frozenset(uids | {str(ds.SOPInstanceUID) for ds in self.volume.sources})
+
+    @cached_property
+    def references(self) -> tuple[Dataset, ...]:
+        """Stand-ins of the source instances, in the order of the volume's planes, for highdicom to refer to.
+
+        They hold identity and geometry and no text, so that no oddity of a source's header (a name of 70 characters,
+        an unknown sex) can stop a result: patient and study are copied by `finish`, untouched by any library.
+        """
+        return tuple(self._reference(index) for index in range(len(self.volume.sources)))
+
+    def _reference(self, index: int) -> Dataset:
+        source = self.volume.sources[index]
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+            setattr(ds, keyword, None)
+        ds.StudyDate = ds.StudyTime = ds.ReferringPhysicianName = None
+        ds.Modality = "MR"
+        ds.SOPClassUID, ds.SOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = source.StudyInstanceUID, source.SeriesInstanceUID
+        ds.FrameOfReferenceUID = self.frame_of_reference_uid
+        ds.Rows, ds.Columns = self.volume.shape[1:]
+        slice_mm, row_mm, column_mm = self.volume.spacing
+        ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
+        ds.SliceThickness = source.get("SliceThickness") or decimal(slice_mm)
+        ds.ImageOrientationPatient = source.ImageOrientationPatient
+        ds.ImagePositionPatient = source.ImagePositionPatient
+        return ds
+
+
+def is_own_result(header: Dataset) -> bool:
+    """Whether Candela made the instance: the loop guard.
+
+    Either of two marks is enough, since a PACS may strip sequences: the processing equipment in Contributing Equipment
+    Sequence, or the equipment that made the instance.
+    """
+    if _is_own_name(header.get("Manufacturer")):
+        return True
+    for item in header.get("ContributingEquipmentSequence") or ():
+        purposes = item.get("PurposeOfReferenceCodeSequence") or ()
+        if _is_own_name(item.get("Manufacturer")) and any(
+            str(code.get("CodeValue")) == codes.PROCESSING_EQUIPMENT.value for code in purposes
+        ):
+            return True
+    return False
+
+
+def _is_own_name(manufacturer: object) -> bool:
+    return str(manufacturer or "").strip().casefold() == MANUFACTURER.casefold()
+
+
+def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, description: str) -> Dataset:
+    """The whole result: what was ``made``, with patient and study as in the source, series, equipment and instants.
+
+    ``description`` goes between "AI" and "for review" in Series Description. Nothing that a library put in from a
+    clock or a random generator is left.
+    """
+    ds = Dataset()
+    ds.update({element.tag: element for element in deepcopy(made) if element.keyword not in PATIENT_AND_STUDY})
+    ds.SOPClassUID = made.SOPClassUID
+    ds.SOPInstanceUID = context.instance_uid(kind, number)
+    ds.SeriesInstanceUID = context.series_uid(kind)
+    ds.SeriesNumber = SERIES_NUMBERS[kind]
+    ds.InstanceNumber = number
+    ds.SeriesDescription = ascii_text(f"AI {description} for review, not for diagnosis", 64)
+    _set_instants(ds, context)
+    _set_equipment(ds, context)
+    _settle_uids(ds, context, kind)
+    correct_ambiguous_vr(ds, is_little_endian=True)
+    _carry_patient_and_study(ds, context.volume.sources[0])
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.FileMetaInformationVersion = b"\x00\x01"
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
+    ds.file_meta.ImplementationVersionName = "CANDELA"
+    return ds
+
+
+def sop_reference(ds: Dataset) -> Dataset:
+    """An item of a sequence that refers to the instance ``ds`` (SOP Instance Reference Macro, PS3.3 10.8)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = ds.SOPClassUID
+    item.ReferencedSOPInstanceUID = ds.SOPInstanceUID
+    return item
+
+
+def code_item(code: Code) -> Dataset:
+    """``code`` as an item of a code sequence (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme, code.meaning
+    return item
+
+
+def body_part(context: ResultContext) -> str:
+    """The source's Body Part Examined; without one the head, which is all that the models read.
+
+    It is always set: an absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
+    """
+    return str(context.volume.sources[0].get("BodyPartExamined") or "HEAD")
+
+
+def lossy_compression(context: ResultContext) -> str:
+    """Lossy Image Compression: "01" where any source image was ever compressed with loss, else "00"."""
+    return "01" if any(ds.get("LossyImageCompression") == "01" for ds in context.volume.sources) else "00"
+
+
+def ascii_text(text: str, limit: int | None = None) -> str:
+    """``text`` in ASCII, which every Specific Character Set contains, at most ``limit`` characters.
+
+    Our own words must be readable in whatever character set the source's names are in.
+    """
+    for mark, plain in (("–", "-"), ("—", "-"), ("‘", "'"), ("’", "'"), ("“", '"'), ("”", '"'), ("×", "x")):
+        text = text.replace(mark, plain)
+    plain_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().replace("\\", "/")
+    return plain_text[:limit].rstrip() if limit else plain_text
+
+
+def decimal(value: float) -> float:
+    """``value`` rounded so that it fits a Decimal String (16 characters, PS3.5 6.2)."""
+    return float(f"{value:.9g}")
+
+
+def _instants(volume: Volume) -> Iterator[tuple[str, str]]:
+    for ds in volume.sources:
+        for what in ("Study", "Series", "Acquisition", "Content"):
+            date, time = str(ds.get(f"{what}Date") or ""), str(ds.get(f"{what}Time") or "")
+            if re.fullmatch(r"\d{8}", date):
+                valid = re.fullmatch(r"([01]\d|2[0-3])[0-5]\d[0-5]\d(\.\d{1,6})?", time)
+                yield date, (time if valid else "000000")
+
+
+def _set_instants(ds: Dataset, context: ResultContext) -> None:
+    date, time = context.instant
+    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = date
+    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = time
+
+
+def _set_equipment(ds: Dataset, context: ResultContext) -> None:
+    """General Equipment (PS3.3 C.7.5.1) and the Contributing Equipment Sequence (C.12.1), which is the loop mark."""
+    model = context.findings.model
+    item = Dataset()
+    for target in (ds, item):
+        target.Manufacturer = MANUFACTURER
+        target.ManufacturerModelName = ascii_text(model.title, 64)
+        target.SoftwareVersions = [ascii_text(model.version, 64), model.digest[:16]]
+        target.DeviceSerialNumber = model.digest[:16]
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
+    item.DeviceUID = context.run.device_uid
+    item.ContributionDescription = f"Computed by an algorithm. {DISCLAIMER}."
+    ds.ContributingEquipmentSequence = [item]
+
+
+def _settle_uids(ds: Dataset, context: ResultContext, kind: str) -> None:
+    """Derive every UID that a library made up, in the order of appearance; equal ones stay equal."""
+    settled: dict[str, str] = {}
+
+    def settle(_dataset: Dataset, element: DataElement) -> None:
+        if element.VR != "UI" or not element.value or element.VM != 1:
+            return
+        value = str(element.value)
+        if value.startswith(LIBRARY_UIDS) and value not in context.source_uids:
+            element.value = settled.setdefault(value, context.run.uid("generated", kind, f"{len(settled)}"))
+
+    ds.walk(settle)
+
+
+def _carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
+    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew."""
+    if "SpecificCharacterSet" in source:
+        ds.SpecificCharacterSet = source.SpecificCharacterSet
+    elif "SpecificCharacterSet" in ds:
+        del ds.SpecificCharacterSet
+    for keyword in PATIENT_AND_STUDY:
+        value = _encoded(source, keyword)
+        if value is None and keyword in TYPE_2:
+            value = b""
+        if value is not None:
+            tag = Tag(keyword)
+            ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    for keyword in PATIENT_AND_STUDY_SEQUENCES:
+        if source.get(keyword):
+            ds[keyword] = deepcopy(source[keyword])
+    # Tells the writer that the raw elements are in the encoding that it writes: they go out as they are.
+    ds.set_original_encoding(False, True, ds._character_set)  # noqa: SLF001  (pydicom offers no other way to ask)
+
+
+def _encoded(ds: Dataset, keyword: str) -> bytes | None:
+    """The value of a text attribute as encoded bytes; None where it is absent."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    if tag not in ds:
+        return None
+    element: DataElement | RawDataElement = ds.get_item(tag)
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    write_data_element(buffer, element, ds.get("SpecificCharacterSet"))
+    return buffer.getvalue()[8:]  # tag and length

@@ -1,0 +1,104 @@
+"""Segmentation (SEG): what the model outlined, on the source's own pixels, one segment a lesion."""
+
+from __future__ import annotations
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import codes
+from pipeline.codes import Code
+from pipeline.findings import Lesion
+from pipeline.ports import ResultObject
+from pipeline.results.provenance import MANUFACTURER, ResultContext, ascii_text, body_part, decimal, finish
+
+KIND = "segmentation"
+OUTLINE_RGB = (0, 229, 255)
+"""Cyan, in the overlay's contours and as the recommended colour: far from every colour of the heat map, also for eyes
+that confuse red with green or blue with yellow, since it stays the lighter of the two."""
+MOST_FRAMES = 512
+"""Empty frames are kept up to this many, since viewers have shifted masks whose empty frames were left out; beyond it
+(40 lesions in 175 slices make 7,000 frames) the object would be too big to be read at all."""
+
+
+def build(context: ResultContext) -> tuple[ResultObject, ...]:
+    """One BINARY Segmentation object (PS3.3 A.51) with a segment for each lesion, or nothing where there is none."""
+    lesions = context.findings.lesions
+    if not lesions:
+        return ()
+    model = context.findings.model
+    made = hd.seg.Segmentation(
+        source_images=context.references,
+        pixel_array=_labels(lesions),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_describe(number, lesion, context) for number, lesion in enumerate(lesions, start=1)],
+        series_instance_uid=context.series_uid(KIND),
+        series_number=1,
+        sop_instance_uid=context.instance_uid(KIND),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=ascii_text(model.title, 64),
+        software_versions=ascii_text(model.version, 64),
+        device_serial_number=model.digest[:16],
+        pixel_measures=_pixel_measures(context),
+        omit_empty_frames=len(lesions) * context.volume.shape[0] > MOST_FRAMES,
+        content_label="AI_SEGMENTATION",
+        content_description="AI result, not verified, not for diagnosis",
+        content_creator_name="Candela^AI",
+    )
+    made.BodyPartExamined = body_part(context)
+    ds = finish(made, context, kind=KIND, number=1, description="segmentation")
+    return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)
+
+
+def coded(code: Code) -> hd.sr.CodedConcept:
+    """``code`` as highdicom wants it."""
+    return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _labels(lesions: tuple[Lesion, ...]) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
+    """Lesion numbers (slices, rows, columns), or where lesions overlap a mask for each on a fourth axis."""
+    labels = np.zeros(lesions[0].mask.shape, dtype=np.uint16)
+    for number, lesion in enumerate(lesions, start=1):
+        if labels[lesion.mask].any():
+            return np.stack([item.mask for item in lesions], axis=-1).astype(np.uint8)
+        labels[lesion.mask] = number
+    return labels
+
+
+def _describe(number: int, lesion: Lesion, context: ResultContext) -> hd.seg.SegmentDescription:
+    model = context.findings.model
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=ascii_text(f"{lesion.tracking_id} (AI, {codes.class_title(lesion.label)})", 64),
+        segmented_property_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
+        segmented_property_type=coded(codes.NEOPLASM),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=ascii_text(model.name, 64),
+            family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+            version=ascii_text(model.version, 64),
+            source=ascii_text(model.manufacturer, 64),
+            parameters=_parameters(model.parameters),
+        ),
+        tracking_uid=lesion.tracking_uid,
+        tracking_id=ascii_text(lesion.tracking_id, 64),
+        anatomic_regions=[coded(codes.finding_site(lesion.label))],
+        display_color=hd.color.CIELabColor.from_rgb(*OUTLINE_RGB),
+    )
+
+
+def _parameters(parameters: tuple[str, ...]) -> dict[str, str] | None:
+    """``("threshold=0.5",)`` as the name and value pairs that highdicom joins again."""
+    pairs = (item.partition("=") for item in parameters)
+    return {ascii_text(name): ascii_text(value) for name, _, value in pairs} or None
+
+
+def _pixel_measures(context: ResultContext) -> hd.PixelMeasuresSequence:
+    """Spacing as the positions have it: a header's thickness may leave gaps or overlap."""
+    slice_mm, row_mm, column_mm = context.volume.spacing
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=(decimal(row_mm), decimal(column_mm)),
+        slice_thickness=float(context.references[0].SliceThickness),
+        spacing_between_slices=decimal(slice_mm),
+    )
