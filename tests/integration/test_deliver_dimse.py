@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +173,32 @@ def test_an_unknown_calling_ae_title_is_tried_again_and_says_what_to_enter(files
         pytest.raises(PeerUnavailable, match=r"calling ae title not recognised.*Enter AE title CANDELA"),
     ):
         sender(pacs.port).send(files)
+
+
+@pytest.mark.parametrize("option", ["+xe", "+xi"])
+def test_dcmtk_takes_what_is_sent(files: tuple[Path, ...], tmp_path: Path, option: str) -> None:
+    """An independent implementation stores all three, preferring explicit or taking only implicit VR."""
+    program = shutil.which("storescp")
+    if program is None:
+        pytest.skip("dcmtk's storescp is not installed (Debian: dcmtk)")
+    out, port = tmp_path / "out", free_port()
+    out.mkdir()
+    with subprocess.Popen([program, option, "-od", out, "-aet", "PACS", str(port)]) as peer:
+        try:
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    assert sender(port).send(files) == "3 instances stored, 0x0000"
+                    break
+                except PeerUnavailable:  # not listening yet
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+        finally:
+            peer.terminate()
+    received = {str(dcmread(path).SOPInstanceUID): dcmread(path) for path in out.iterdir()}
+    assert sorted(received) == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+    assert received["1.2.3.1"].PatientName == "Prüfung^Ärztin"
+    assert received["1.2.3.1"].PixelData == dcmread(files[0]).PixelData
 
 
 @contextmanager
