@@ -19,7 +19,14 @@ from typing import Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    EnqueueOptions,
+    PortableWorkflowError,
+)
 
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.observability import uid
@@ -179,6 +186,8 @@ def redact_engine_logs() -> None:
 
 class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PortableWorkflowError):
+            return False  # a dead letter of ours, which is logged where it is made
         text = UID_LIKE.sub(lambda match: uid(match.group()), record.getMessage())
         if record.exc_info and record.exc_info[0] is not None:
             text = f"{text} {record.exc_info[0].__name__}"

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,20 +180,20 @@ def test_dcmtk_takes_what_is_sent(files: tuple[Path, ...], tmp_path: Path, optio
     program = shutil.which("storescp")
     if program is None:
         pytest.skip("dcmtk's storescp is not installed (Debian: dcmtk)")
-    out, port = tmp_path / "out", free_port()
+    out = tmp_path / "out"
     out.mkdir()
-    with subprocess.Popen([program, option, "-od", out, "-aet", "PACS", str(port)]) as peer:
-        try:
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    assert sender(port).send(files) == "3 instances stored, 0x0000"
-                    break
-                except PeerUnavailable:  # not listening yet
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
-        finally:
-            peer.terminate()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # storescp would listen on every address; --inetd does not
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                command = [program, "--inetd", option, "-od", out]
+                subprocess.run(command, stdin=connection, stdout=connection, check=False)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert sender(server.getsockname()[1]).send(files) == "3 instances stored, 0x0000"
+        thread.join(10)
     received = {str(dcmread(path).SOPInstanceUID): dcmread(path) for path in out.iterdir()}
     assert sorted(received) == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
     assert received["1.2.3.1"].PatientName == "Prüfung^Ärztin"

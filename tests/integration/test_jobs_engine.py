@@ -288,6 +288,7 @@ def test_an_error_of_ours_is_a_dead_letter_with_its_place_and_without_patient_da
     assert detail.reading.attempts == 1
     assert detail.dead_letters == 1
     shown = f"{detail}{node.log}"
+    assert len([line for line in node.log.splitlines() if "error" in line.lower()]) == 1
     assert "nitzrÄ" not in shown
     assert job.series_instance_uid not in node.log
 

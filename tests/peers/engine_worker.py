@@ -110,7 +110,7 @@ class ScriptedReader:
 def main(config: str, queues: str) -> None:
     settings = node_settings.load(Path(config))
     names = tuple(queues.split(","))
-    run_worker(settings, names, run_series=ScriptedReader(settings) if "infer" in names else None, stop_within=5)
+    run_worker(settings, names, run_series=ScriptedReader(settings) if "infer" in names else None, stop_within=2)
 
 
 if __name__ == "__main__":
