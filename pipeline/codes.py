@@ -34,6 +34,7 @@ SYSTEMS = {
     "SCT": "http://snomed.info/sct",
     "LN": "http://loinc.org",
     "UCUM": "http://unitsofmeasure.org",
+    "UMLS": "http://www.nlm.nih.gov/research/umls",
     PRIVATE_SCHEME: "urn:candela:concepts",
 }
 """FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
@@ -88,12 +89,16 @@ MILLIMETER = Code("mm", "UCUM", "mm")
 ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
 NO_UNITS = Code("1", "UCUM", "no units")
 
+# How: PS3.16 TID 1419, TID 1501.
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+
 # Procedure and report.
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 IMPRESSION = Code("121073", "DCM", "Impression")
 COMMENT = Code("121106", "DCM", "Comment")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
 TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
@@ -105,6 +110,7 @@ ALGORITHM_FAMILY = Code("111000", "DCM", "Algorithm Family")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
 GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
 

@@ -7,7 +7,6 @@ two contents: instants are the source's latest, UIDs are derived, nothing reads 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Findings
 from pipeline.identity import RunIdentity, derived_uid
+from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
 MANUFACTURER = "Candela"
-DISCLAIMER = "AI result, not verified, not for diagnosis"
 SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103}
 """High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
 
@@ -216,17 +215,6 @@ def body_part(context: ResultContext) -> str:
 def lossy_compression(context: ResultContext) -> str:
     """Lossy Image Compression: "01" where any source image was ever compressed with loss, else "00"."""
     return "01" if any(ds.get("LossyImageCompression") == "01" for ds in context.volume.sources) else "00"
-
-
-def ascii_text(text: str, limit: int | None = None) -> str:
-    """``text`` in ASCII, which every Specific Character Set contains, at most ``limit`` characters.
-
-    Our own words must be readable in whatever character set the source's names are in.
-    """
-    for mark, plain in (("–", "-"), ("—", "-"), ("‘", "'"), ("’", "'"), ("“", '"'), ("”", '"'), ("×", "x")):
-        text = text.replace(mark, plain)
-    plain_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().replace("\\", "/")
-    return plain_text[:limit].rstrip() if limit else plain_text
 
 
 def decimal(value: float) -> float:

@@ -10,7 +10,8 @@ from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
-from pipeline.results.provenance import MANUFACTURER, ResultContext, ascii_text, body_part, decimal, finish
+from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, decimal, finish
+from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"
 OUTLINE_RGB = (0, 229, 255)
@@ -43,7 +44,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         pixel_measures=_pixel_measures(context),
         omit_empty_frames=len(lesions) * context.volume.shape[0] > MOST_FRAMES,
         content_label="AI_SEGMENTATION",
-        content_description="AI result, not verified, not for diagnosis",
+        content_description=DISCLAIMER,
         content_creator_name="Candela^AI",
     )
     made.BodyPartExamined = body_part(context)

@@ -1,0 +1,43 @@
+"""The words that results share: the same sentence in the picture, the report and its conclusion."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from pipeline import codes
+from pipeline.findings import Findings, Outcome
+
+DISCLAIMER = "AI result, not verified, not for diagnosis"
+
+
+def headline(findings: Findings) -> str:
+    """The answer in a few words."""
+    if findings.outcome is Outcome.NO_FINDING:
+        return "No tumor suggested"
+    if findings.outcome is Outcome.INDETERMINATE:
+        return "Indeterminate"
+    return f"{codes.class_title(findings.predicted_class)} suggested"
+
+
+def conclusion(findings: Findings) -> str:
+    """The answer in a sentence or two that neither overstates nor hides."""
+    name = codes.class_title(findings.predicted_class)
+    share = f"model probability {findings.probability(findings.predicted_class):.2f}"
+    if findings.outcome is Outcome.NO_FINDING:
+        return f"The algorithm suggests no tumor ({share}). This does not exclude disease."
+    if findings.outcome is Outcome.INDETERMINATE:
+        return f"The algorithm gives no reliable answer. Its most probable class is {name.lower()} ({share})."
+    count = len(findings.lesions)
+    outlined = f"{count} region{'s' if count != 1 else ''} outlined" if count else "no region outlined"
+    return f"The algorithm suggests {name.lower()} ({share}), {outlined}."
+
+
+def ascii_text(text: str, limit: int | None = None) -> str:
+    """``text`` in ASCII, which every Specific Character Set contains, at most ``limit`` characters.
+
+    Our own words must be readable in whatever character set the source's names are in.
+    """
+    for mark, plain in (("–", "-"), ("—", "-"), ("‘", "'"), ("’", "'"), ("“", '"'), ("”", '"'), ("×", "x")):
+        text = text.replace(mark, plain)
+    plain_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().replace("\\", "/")
+    return plain_text[:limit].rstrip() if limit else plain_text
