@@ -1,0 +1,90 @@
+"""Putting the roles together: what each process is made of."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from dicom_node.settings import OrthancCount, Settings
+from dicom_node.supervisor import Role, supervise
+
+log = structlog.get_logger("candela.node")
+
+
+def serve(settings: Settings, config: Path | None) -> int:
+    """Every role on this machine, as child processes; the exit status."""
+    from dicom_node.jobs import engine
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine.prepare(settings)
+    options = ("--config", str(config)) if config else ()
+    command = (sys.executable, "-m", "dicom_node.cli")
+    return supervise(
+        [
+            Role("receiver", (*command, "receiver", *options)),
+            Role("infer", (*command, "worker", "--queues", "infer", *options)),
+            Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
+        ]
+    )
+
+
+def receive(settings: Settings) -> int:
+    """The receiver, until SIGTERM or SIGINT; the exit status."""
+    from dicom_node.handover import HandOver
+    from dicom_node.jobs import engine
+    from dicom_node.jobs.client import JobsClient
+    from dicom_node.receive.service import Receiver
+    from pipeline.results.provenance import is_own_result
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine.prepare(settings)
+    with JobsClient(settings) as client:
+        receiver = Receiver(
+            settings,
+            submit=HandOver(settings, client.submit),
+            expected_counts=expected_counts(settings),
+            is_own_result=is_own_result,
+            clock=time.time,
+        )
+        receiver.start()
+        stop.wait()
+        receiver.stop()
+    return 0
+
+
+def expected_counts(settings: Settings) -> dict[str, Callable[[str, str], int | None]]:
+    """By calling AE title: whom to ask how many instances a series has (series UID, study UID → count or None)."""
+    from dicom_node.receive.expected_count import FindCounter
+    from orthanc.client import OrthancClient
+
+    counters: dict[str, Callable[[str, str], int | None]] = {}
+    for peer in settings.receive.peers:
+        source = peer.expected_count
+        if isinstance(source, OrthancCount):
+            client = OrthancClient(source.url, source.username, source.password.get_secret_value())
+            counters[peer.ae_title] = lambda series, _study, client=client: client.instances_of_series(series)
+        elif source is not None:
+            counters[peer.ae_title] = FindCounter(source, settings.receive.ae_title)
+    return counters
+
+
+def work(settings: Settings, queues: tuple[str, ...]) -> int:
+    """A worker, until SIGTERM or SIGINT. The process ends within `run_worker`."""
+    from dicom_node.jobs import engine
+    from dicom_node.jobs.worker import run_worker
+
+    if engine.INFER not in queues:
+        run_worker(settings, queues)
+    from dicom_node.inference import SeriesRunner
+
+    runner = SeriesRunner(settings)
+    runner.warm_up()
+    run_worker(settings, queues, run_series=runner)

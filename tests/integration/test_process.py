@@ -1,0 +1,288 @@
+"""`candela process`: one series to a folder with no network, and what bad input ends in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.cli import main
+from pipeline import phantom
+from tests.conftest import ROOT
+
+
+def candela(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """Run the command line in this process: exit code and what stood on stderr, on one line."""
+    monkeypatch.setattr(sys, "argv", ["candela", *(str(item) for item in arguments)])
+    monkeypatch.setenv("COLUMNS", "400")
+    capsys.readouterr()
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """``run(path, ...)`` is `candela process path --out tmp_path/out ...`: exit code, stderr, summary or None."""
+
+    def process(path: Path, *more: object) -> tuple[int, str, dict | None]:
+        code, text = candela(capsys, monkeypatch, "process", path, "--out", tmp_path / "out", *more)
+        summary = tmp_path / "out" / "summary.json"
+        return code, text, json.loads(summary.read_text()) if summary.exists() else None
+
+    return process
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("process") / "series"
+    phantom.save(phantom.head_phantom(slices=12, matrix=128), folder)
+    return folder
+
+
+def test_a_series_becomes_results(run, folder: Path, tmp_path: Path) -> None:
+    """Every result is written, its summary names what is there, and each file is what it says it is."""
+    code, text, summary = run(folder)
+    assert code == 0, text
+    assert "not for diagnosis" in text
+    assert summary is not None
+    assert summary["outcome"] in {"finding", "no_finding", "indeterminate"}
+    assert set(summary["probabilities"]) == {"glioma", "meningioma", "pituitary_tumor", "no_tumor"}
+    assert sum(summary["probabilities"].values()) == pytest.approx(1, abs=0.01)
+    for item in summary["objects"]:
+        ds = pydicom.dcmread(tmp_path / "out" / item["file"])
+        assert ds.SOPInstanceUID == item["sop_instance_uid"]
+        assert ds.SOPClassUID == item["sop_class_uid"]
+    assert (tmp_path / "out" / "fhir-bundle.json").is_file()
+    assert sorted((tmp_path / "out" / "previews").glob("overlay-*.png"))
+    assert set(summary["timings"]) == {"volume", "predict", "measure", "results", "fhir"}
+
+
+def test_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    """Two processes at two times write byte-equal DICOM objects: a resend is the same object, not another version."""
+    outs = [tmp_path / "first", tmp_path / "second"]
+    for out in outs:
+        command = [sys.executable, "-m", "dicom_node.cli", "process", str(folder), "--out", str(out)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+    names = [sorted(path.name for path in out.glob("*.dcm")) for out in outs]
+    assert names[0] == names[1]
+    assert names[0]
+    for name in names[0]:
+        assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
+
+
+def test_a_second_run_leaves_nothing_of_the_first(run, folder: Path, tmp_path: Path) -> None:
+    """Results of another series in the same folder replace the earlier ones; a refusal leaves only itself."""
+    run(folder)
+    (tmp_path / "empty").mkdir()
+    code, _, summary = run(tmp_path / "empty")
+    assert code == 3
+    assert summary is not None
+    assert summary["objects"] == []
+    assert not list((tmp_path / "out").glob("*.dcm"))
+    assert not list((tmp_path / "out" / "previews").glob("*.png"))
+
+
+def test_results_are_never_put_among_other_files(run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    code, text, _ = run(folder)
+    assert code == 2
+    assert "BAD_SETTINGS" in text
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def saved(datasets: list[Dataset], target: Path) -> Path:
+    phantom.save(datasets, target)
+    return target
+
+
+def not_dicom(_: list[Dataset], target: Path) -> Path:
+    target.mkdir()
+    (target / "notes.txt").write_text("hello")
+    return target
+
+
+def a_pdf(_: list[Dataset], target: Path) -> Path:
+    target.with_suffix(".pdf").write_bytes(b"%PDF-1.7\n...")
+    return target.with_suffix(".pdf")
+
+
+def empty_folder(_: list[Dataset], target: Path) -> Path:
+    target.mkdir()
+    return target
+
+
+def truncated(datasets: list[Dataset], target: Path) -> Path:
+    path = saved(datasets, target) / "IM0004.dcm"
+    path.write_bytes(path.read_bytes()[:900])
+    return target
+
+
+def two_series(datasets: list[Dataset], target: Path) -> Path:
+    saved(list(phantom.head_phantom(slices=3, matrix=16)), target / "other")
+    return saved(datasets, target)
+
+
+def ct(datasets: list[Dataset], target: Path) -> Path:
+    for ds in datasets:
+        ds.Modality = "CT"
+    return saved(datasets, target)
+
+
+def t2(datasets: list[Dataset], target: Path) -> Path:
+    for ds in datasets:
+        ds.RepetitionTime, ds.EchoTime = "5000", "100"
+    return saved(datasets, target)
+
+
+def missing_slice(datasets: list[Dataset], target: Path) -> Path:
+    return saved(datasets[:5] + datasets[6:], target)
+
+
+def duplicate(datasets: list[Dataset], target: Path) -> Path:
+    second = copy.deepcopy(datasets[4])
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    return saved([*datasets, second], target)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (not_dicom, "NOT_DICOM", "not a DICOM file"),
+        (a_pdf, "NOT_DICOM", "a PDF"),
+        (empty_folder, "EMPTY_INPUT", "no file"),
+        (truncated, "TRUNCATED", "IM0004.dcm"),
+        (two_series, "MIXED_SERIES", "one series at a time"),
+        (ct, "UNSUPPORTED_MODALITY", "CT"),
+        (t2, "UNSUPPORTED_PROTOCOL", "T2-weighted"),
+        (missing_slice, "MISSING_SLICES", "missing"),
+        (duplicate, "DUPLICATE_SLICES", "share their position"),
+    ],
+)
+def test_bad_input_is_refused_with_its_reason(
+    run, folder: Path, tmp_path: Path, spoil: Callable[[list[Dataset], Path], Path], code: str, words: str
+) -> None:
+    """Exit 3; the reason stands on stderr and in summary.json; no result is written."""
+    exit_code, text, summary = run(
+        spoil([pydicom.dcmread(path) for path in sorted(folder.iterdir())], tmp_path / "input")
+    )
+    assert exit_code == 3
+    assert code in text
+    assert words in text
+    assert summary is not None
+    assert (summary["outcome"], summary["code"]) == ("refused", code)
+    assert words in summary["reason"]
+    assert not list((tmp_path / "out").glob("*.dcm"))
+
+
+def test_candelas_own_results_are_refused(run, folder: Path, tmp_path: Path) -> None:
+    _, _, summary = run(folder)
+    assert summary is not None
+    own = tmp_path / "own"
+    own.mkdir()
+    overlay = next(item for item in summary["objects"] if item["role"] == "overlay")
+    (tmp_path / "out" / overlay["file"]).rename(own / "again.dcm")
+    code, text, _ = run(own)
+    assert code == 3
+    assert "OWN_RESULT" in text
+
+
+def test_a_series_that_no_rule_takes_is_refused(run, folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "candela.toml"
+    config.write_text('[[rules]]\nname = "chest"\nmodel = "cxr"\nwhen = {modality = ["DX"]}\n')
+    code, text, summary = run(folder, "--config", config)
+    assert code == 3
+    assert "rule 'chest': modality is MR, not DX" in text
+    assert summary is not None
+    assert summary["code"] == "NOT_ROUTED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["process", "/nowhere/at/all", "--out", "out"], "nothing at /nowhere/at/all"),
+        (["process"], "Missing argument"),
+        (["process", ".", "--out", "x", "--config", "missing.toml"], "no such settings file"),
+        (["jobs", "list", "--config", "typo.toml"], "recieve: there is no such setting"),
+        (["worker", "--queues", "infre"], "queues are infer and deliver"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_why(
+    capsys, monkeypatch, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "typo.toml").write_text("[recieve]\nport = 1\n")
+    code, text = candela(capsys, monkeypatch, *arguments)
+    assert code == 2
+    assert words in text
+
+
+def test_an_unknown_model_is_named_with_those_there_are(capsys, monkeypatch, folder: Path, tmp_path: Path) -> None:
+    code, text = candela(capsys, monkeypatch, "process", folder, "--out", tmp_path / "o", "--model", "chest_xray")
+    assert code == 1
+    assert "chest_xray" in text
+    assert "brain_mri_tumor" in text
+
+
+def test_config_check_explains_where_a_series_goes(capsys, monkeypatch, folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "candela.toml"
+    config.write_text("""
+[destinations.here]
+kind = "folder"
+path = "/tmp/x"
+[[rules]]
+name = "chest"
+model = "brain_mri_tumor"
+when = {modality = ["DX"]}
+[[rules]]
+name = "brain"
+model = "brain_mri_tumor"
+destinations = ["here"]
+""")
+    monkeypatch.setattr(sys, "argv", ["candela", "config", "check", str(folder), "--config", str(config)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert "rule 'chest': modality is MR, not DX" in out
+    assert "rule 'brain': matches" in out
+    assert "results to here" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("siemens_trio_t1_sag", "MISSING_SLICES"),
+        ("siemens_trio_t2_ax", "UNSUPPORTED_PROTOCOL"),
+        ("ge_signa_pd_ax", "UNSUPPORTED_PROTOCOL"),
+        ("mixed_ts_trio_epi", "UNSUPPORTED_PROTOCOL"),
+        ("philips_enhanced_elition", "MIXED_SERIES"),
+        ("NOTBRAIN_ge_genesis_wrist_cor", "UNSUPPORTED_PROTOCOL"),
+    ],
+)
+def test_real_series_that_the_model_does_not_take_are_refused(run, real_data: Path, name: str, expected: str) -> None:
+    code, text, summary = run(real_data / "dicom" / name)
+    assert code == 3, text
+    assert summary is not None
+    assert summary["code"] == expected
+
+
+def test_the_phantom_that_is_tagged_as_a_brain_is_never_called_a_tumour(run, real_data: Path) -> None:
+    """Tags lie: a measuring phantom tagged BRAIN, T1 MP-RAGE. Refused, or at least no finding."""
+    _, text, summary = run(real_data / "dicom" / "NOTBRAIN_ge_pioneer_t1_ax_phantom")
+    assert summary is not None
+    assert summary["outcome"] != "finding", text

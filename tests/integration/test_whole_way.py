@@ -1,0 +1,293 @@
+"""The whole way: Orthanc sends a series to `candela serve` and finds its results; a FHIR server has the report."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+from tests.peers.fhir_server import start_fhir_server
+
+from dicom_node.jobs.status import DeliveryState, JobState
+from pipeline import phantom
+from pipeline.findings import Outcome
+from pipeline.intake import read_path
+from tests.peers.node import Node, dicom_destination, fhir_destination
+from tests.peers.orthanc import OrthancPeer, require_orthanc
+from tests.peers.pacs import Pacs
+from tests.peers.ports import free_port
+
+
+@dataclass
+class House:
+    """A node, the Orthanc beside it and the EHR's FHIR server."""
+
+    node: Node
+    orthanc: OrthancPeer
+    fhir: str
+
+    def results(self, study: str) -> dict[str, list[Dataset]]:
+        """The results of a study in Orthanc, by modality."""
+        found: dict[str, list[Dataset]] = {}
+        with self.orthanc.client() as client:
+            for series in client.find_results(study):
+                files = (client.download(item) for item in series.instances)
+                datasets = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)) for data in files]
+                found.setdefault(series.modality, []).extend(datasets)
+        return found
+
+    def reports(self) -> list[dict[str, object]]:
+        answer = httpx.get(f"{self.fhir}/DiagnosticReport", params={"_count": "100"}, trust_env=False).json()
+        return [entry["resource"] for entry in answer.get("entry", [])]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    require_orthanc()
+    folder = tmp_path_factory.mktemp("house")
+    port = free_port()
+    with start_fhir_server() as fhir:
+        orthanc = OrthancPeer(folder / "orthanc", free_port(), free_port(), candela_port=port)
+        with orthanc:
+            peers = f"""
+[[receive.peers]]
+ae_title = "{orthanc.ae_title}"
+expected_count = {{kind = "orthanc", url = "{orthanc.url}"}}
+"""
+            destinations = {
+                "pacs": dicom_destination(orthanc.dicom_port, orthanc.ae_title),
+                "ehr": fhir_destination(fhir.url),
+            }
+            with Node(folder / "node", destinations, port=port, peers=peers) as node:
+                yield House(node, orthanc, fhir.url)
+
+
+def run(house: House, datasets: tuple[Dataset, ...], folder: Path):
+    """Upload to Orthanc, which routes to Candela; the finished job."""
+    before = len(house.node.jobs())
+    house.orthanc.upload(phantom.save(datasets, folder))
+    return house.node.wait_for_jobs(before + 1)[0]
+
+
+def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Path) -> None:
+    """Overlay, SEG and SR stand in the same study in Orthanc, the report in the EHR; Orthanc's count completed it."""
+    series = phantom.head_phantom(header=phantom.Header(key="whole way", patient_id="WW-1", accession_number="WW-A"))
+    job = run(house, series, tmp_path)
+    assert job.state is JobState.DONE, house.node.tail()
+    assert "24" in job.job.completion
+    assert "orthanc" in job.job.completion.lower()
+    assert job.outcome is Outcome.FINDING
+    results = house.results(series[0].StudyInstanceUID)
+    assert set(results) == {"OT", "SEG", "SR"}
+    summary = house.node.summary(job)
+    stored = {str(ds.SOPInstanceUID) for datasets in results.values() for ds in datasets}
+    assert stored == {item["sop_instance_uid"] for item in summary["objects"]}
+    for ds in (ds for datasets in results.values() for ds in datasets):
+        assert (ds.PatientID, ds.PatientName, ds.AccessionNumber) == ("WW-1", "Phantom^Candela", "WW-A")
+    report = next(item for item in house.reports() if item["status"] == "preliminary")
+    assert "WW-1" in str(report["subject"])
+    assert all(row.state is DeliveryState.DELIVERED for row in job.deliveries)
+
+
+def test_the_model_finds_the_phantoms_lesion_where_it_is(house: House, tmp_path: Path) -> None:
+    """The segmentation that came back overlaps the ball that the phantom drew."""
+    series = phantom.head_phantom(seed=1)
+    job = run(house, series, tmp_path)
+    segmentation = house.results(series[0].StudyInstanceUID)["SEG"][0]
+    truth = phantom.lesion_mask(series)
+    drawn = np.zeros_like(truth)
+    positions = [float(ds.ImagePositionPatient[2]) for ds in series]
+    frames = segmentation.pixel_array.reshape(-1, 256, 256)
+    for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        z = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
+        drawn[int(np.argmin(np.abs(np.array(positions) - z)))] |= frame.astype(bool)
+    assert job.outcome is Outcome.FINDING
+    assert (drawn & truth).sum() > 0.4 * truth.sum()
+    assert 2 * (drawn & truth).sum() / (drawn.sum() + truth.sum()) > 0.4
+
+
+def test_the_same_series_sent_again_makes_no_second_result(house: House, tmp_path: Path) -> None:
+    """A resend by C-STORE is one job, and neither Orthanc nor the EHR has anything twice."""
+    series = phantom.head_phantom(seed=2, slices=16)
+    job = run(house, series, tmp_path)
+    study = series[0].StudyInstanceUID
+    before = (house.orthanc.series(), len(house.reports()), len(house.node.jobs()))
+    house.node.send(series)
+    house.node.send(reversed(series))
+    house.orthanc.settle()
+    with pytest.raises(AssertionError, match="not within"):
+        house.node.until(lambda: len(house.node.jobs()) > before[2], "a second job", seconds=4)
+    assert (house.orthanc.series(), len(house.reports()), len(house.node.jobs())) == before
+    stored = [str(ds.SOPInstanceUID) for datasets in house.results(study).values() for ds in datasets]
+    assert len(stored) == len(set(stored)) == len(house.node.summary(job)["objects"])
+
+
+def test_a_late_slice_makes_a_new_revision(house: House) -> None:
+    """Two slices missing at the end cannot be seen by geometry: when they come, the series is read again, whole."""
+    series = phantom.head_phantom(seed=3, slices=12)
+    before = len(house.node.jobs())
+    house.node.send(series[:10])
+    house.node.wait_for_jobs(before + 1)
+    house.node.send(series[10:])
+    latest, first = house.node.wait_for_jobs(before + 2)[:2]
+    assert (first.job.revision, first.job.instances) == (1, 10)
+    assert (latest.job.revision, latest.job.instances) == (2, 12)
+    assert latest.state is JobState.DONE
+
+
+def test_a_series_that_no_rule_takes_ends_with_its_reason(house: House) -> None:
+    """It is kept and acknowledged; the job says rule by rule why nobody read it, and nothing is delivered."""
+    series = [copy.deepcopy(ds) for ds in phantom.head_phantom(seed=4, slices=4, matrix=32)]
+    for ds in series:
+        ds.Modality = "PT"
+    before = len(house.node.jobs())
+    house.node.send(series)
+    job = house.node.wait_for_jobs(before + 1)[0]
+    assert job.outcome is Outcome.REFUSED
+    assert job.result is not None
+    assert job.result.refusal_code == "NOT_ROUTED"
+    assert "modality is PT, not MR" in str(job.result.refusal)
+    assert job.deliveries == ()
+    shown = house.node.candela("jobs", "show", job.job.job_id)
+    assert shown.returncode == 0
+    assert "NOT_ROUTED" in shown.stdout
+
+
+def test_a_series_with_a_missing_slice_is_refused_and_kept(house: House) -> None:
+    series = phantom.head_phantom(seed=5, slices=8, matrix=64)
+    before = len(house.node.jobs())
+    house.node.send(series[:3] + series[4:])
+    job = house.node.wait_for_jobs(before + 1)[0]
+    assert job.result is not None
+    assert job.result.refusal_code == "MISSING_SLICES"
+    house.node.send(series[3:4])
+    job = house.node.wait_for_jobs(before + 2)[0]
+    assert job.result is not None
+    assert job.result.refusal_code != "MISSING_SLICES"
+
+
+def test_results_sent_to_the_node_are_not_processed(house: House) -> None:
+    """Loop guard: a PACS that routes everything back to Candela starts nothing."""
+    series = phantom.head_phantom(seed=6, slices=8, matrix=64)
+    before = len(house.node.jobs())
+    house.node.send(series)
+    house.node.wait_for_jobs(before + 1)
+    own = [ds for datasets in house.results(series[0].StudyInstanceUID).values() for ds in datasets]
+    assert own
+    house.node.send(own)
+    with pytest.raises(AssertionError, match="not within"):
+        house.node.until(lambda: len(house.node.jobs()) > before + 1, "a job for an own result", seconds=4)
+
+
+def test_a_real_series_goes_the_whole_way(house: House, real_data: Path, tmp_path: Path) -> None:
+    """A healthy 3D head as a scanner wrote it: an answer or a refusal, but no tumour; in Orthanc when answered."""
+    series = read_path(real_data / "dicom" / "siemens_prisma_t1_sag_2d_HFS")
+    job = run(house, series.datasets, tmp_path)
+    assert job.state is JobState.DONE, house.node.tail()
+    assert job.outcome is not None
+    results = house.results(str(series.header.StudyInstanceUID))
+    if job.outcome is Outcome.REFUSED:
+        assert job.result is not None
+        assert job.result.refusal
+        assert not results
+    else:
+        assert {"OT", "SR"} <= set(results)
+        assert str(results["SR"][0].PatientName) == str(series.header.PatientName)
+
+
+def tumour_series(data: Path, *, slices: int = 9) -> tuple[Dataset, ...]:
+    """A tumour as DICOM: one slice of the validation fold, its neighbours the same slice dimmed towards the ends."""
+    with (data / "brain_t1ce" / "index.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["fold5"] == "4" and row["check"] == "mirror_ok"]
+    row = max((item for item in rows if item["label"] == "meningioma"), key=lambda item: int(item["mask_px"]))
+    pixels = np.asarray(Image.open(data / "brain_t1ce" / row["image"]).convert("L"), dtype=np.float64) * 8
+    header = phantom.Header(
+        patient_id="CONVERTED-1",
+        patient_name="Converted^Slices",
+        study_description="CONVERTED RESEARCH SLICES",
+        series_description="T1 POST GD converted from PNG",
+        key="converted tumour",
+    )
+    stack = np.broadcast_to(pixels, (slices, *pixels.shape))
+    return phantom.series_from_arrays(stack, plane="axial", pixel_spacing=1.12, slice_spacing=6.0, header=header)
+
+
+def test_a_converted_tumour_goes_the_whole_way(house: House, real_data: Path, tmp_path: Path) -> None:
+    """Real tumour slices of a patient that the model never saw: answered, outlined and delivered."""
+    series = tumour_series(real_data)
+    job = run(house, series, tmp_path)
+    assert job.state is JobState.DONE, house.node.tail()
+    assert job.outcome in {Outcome.FINDING, Outcome.INDETERMINATE}
+    assert {"OT", "SR"} <= set(house.results(series[0].StudyInstanceUID))
+
+
+@pytest.fixture
+def node_and_pacs(tmp_path: Path) -> Iterator[tuple[Node, Pacs]]:
+    """A node whose PACS is not up yet."""
+    pacs = Pacs()
+    node = Node(tmp_path / "node", {"pacs": dicom_destination(pacs.port)})
+    yield node, pacs
+    node.stop()
+    pacs.stop()
+
+
+def test_kill_9_between_receive_and_delivery_loses_and_doubles_nothing(node_and_pacs: tuple[Node, Pacs]) -> None:
+    """Killed after the series was acknowledged, and again while results wait for a dead PACS: each arrives once."""
+    node, pacs = node_and_pacs
+    node.start()
+    series = phantom.head_phantom(slices=12, matrix=128)
+    node.send(series)
+    node.kill()  # acknowledged; at most queued
+    node.start()
+    node.until(lambda: any(job.deliveries for job in node.jobs()), "deliveries are queued", seconds=120)
+    node.kill()  # read; nothing delivered, the PACS is down
+    assert not pacs.stored
+    pacs.start()
+    node.start()
+    (job,) = node.wait_for_jobs(1)
+    assert job.state is JobState.DONE, node.tail()
+    expected = {item["sop_instance_uid"] for item in node.summary(job)["objects"]}
+    assert dict(pacs.stored) == dict.fromkeys(expected, 1)
+
+
+def test_sigterm_stops_every_role_cleanly(node_and_pacs: tuple[Node, Pacs]) -> None:
+    """Exit status 0, the port is free again, and what was queued goes on at the next start."""
+    node, pacs = node_and_pacs
+    node.start()
+    node.send(phantom.head_phantom(slices=6, matrix=64))
+    assert node.stop() == 0, node.tail()
+    pacs.start()
+    node.start()
+    (job,) = node.wait_for_jobs(1)
+    assert job.state is JobState.DONE
+
+
+def test_no_patient_data_in_the_nodes_log(node_and_pacs: tuple[Node, Pacs]) -> None:
+    """Names, identifiers, accession numbers, descriptions and UIDs of what was sent appear in no log line."""
+    node, pacs = node_and_pacs
+    pacs.start()
+    node.start()
+    header = phantom.Header(
+        patient_id="SECRET-ID-77",
+        patient_name="Geheim^Gisela",
+        accession_number="ACC-SECRET",
+        study_description="STUDY-SECRET",
+        series_description="T1 SERIES-SECRET",
+        key="privacy",
+    )
+    series = phantom.head_phantom(slices=6, matrix=64, header=header)
+    node.send(series)
+    node.wait_for_jobs(1)
+    node.stop()
+    log = node.log.read_text()
+    assert "series" in log
+    for secret in ("SECRET", "Geheim", "Gisela", str(series[0].SeriesInstanceUID), str(series[0].SOPInstanceUID)):
+        assert secret not in log
