@@ -96,7 +96,8 @@ def _diameters(plane: BoolArray, slice_index: int, spacing: tuple[float, float])
 def _outline(plane: BoolArray) -> Points:
     """Points (row, column) halfway between the pixels inside and outside of the region."""
     padded = np.pad(plane, 1).astype(np.float64)
-    return np.concatenate(find_contours(padded, 0.5))  # type: ignore[no-untyped-call]  # scikit-image has no types - 1
+    found: Points = np.concatenate(find_contours(padded, 0.5))  # type: ignore[no-untyped-call]  # no types there
+    return found - 1  # the padding
 
 
 def _hull(points: Points) -> Points:

@@ -152,7 +152,7 @@ class Canvas:
         if not paths:
             return
         size = (within.width * FINE, within.height * FINE)
-        for line_colour, line_width in ((BLACK, width + 2), (colour, width)):
+        for line_colour, line_width in ((BLACK, width + 1.6), (colour, width)):
             mask = Image.new("L", size, 0)
             draw = ImageDraw.Draw(mask)
             for path in paths:
@@ -160,7 +160,7 @@ class Canvas:
                 draw.line(points, fill=255, width=max(1, round(line_width * FINE)), joint="curve")
             mask = mask.resize((within.width, within.height), Image.Resampling.BOX)
             if line_colour == BLACK:
-                mask = mask.point(lambda value: value * 0.6)
+                mask = mask.point(lambda value: value * 0.5)
             self._image.paste(line_colour, (within.x, within.y), mask)
 
 

@@ -10,7 +10,20 @@ from dataclasses import dataclass
 
 from pipeline import codes
 from pipeline.findings import Findings, Lesion, Outcome
-from pipeline.results.canvas import DIM, FAINT, HEIGHT, TEXT, WARNING, WIDTH, Box, Canvas, Pixels, Placement, place
+from pipeline.results.canvas import (
+    DIM,
+    FAINT,
+    HEIGHT,
+    TEXT,
+    WARNING,
+    WIDTH,
+    Box,
+    Canvas,
+    Pixels,
+    Placement,
+    place,
+    wrap,
+)
 from pipeline.results.picture import (
     display_window,
     draw_axes,
@@ -60,10 +73,7 @@ def summary_page(volume: Volume, findings: Findings, pages: int) -> Page:
     _frame(canvas, findings, page=1, pages=pages)
     canvas.text((MARGIN, 68), headline(findings), size=38)
     canvas.text((MARGIN, 120), _slice_name(volume, index), size=18, colour=DIM)
-    probability = findings.probability(findings.predicted_class)
-    canvas.text((WIDTH - MARGIN, 68), f"{probability:.2f}", size=38, anchor="ra")
-    name = codes.class_title(findings.predicted_class).lower()
-    canvas.text((WIDTH - MARGIN, 120), f"model probability of {name}", size=18, colour=DIM, anchor="ra")
+    _certainty(canvas, findings)
     window = display_window(volume, index)
     for number, box in enumerate(PAIR):
         placement = place(volume, box)
@@ -82,6 +92,19 @@ def summary_page(volume: Volume, findings: Findings, pages: int) -> Page:
     _lesions(canvas, findings, Box(432, 784, 416, 180))
     _caveats(canvas, findings, Box(900, 784, WIDTH - MARGIN - 900, 180), lines=6)
     return Page(canvas.pixels(), index, None)
+
+
+def _certainty(canvas: Canvas, findings: Findings) -> None:
+    """The predicted class's probability, large; where the answer is not reliable no figure claims that it is."""
+    name = codes.class_title(findings.predicted_class).lower()
+    probability = findings.probability(findings.predicted_class)
+    if findings.outcome is Outcome.INDETERMINATE:
+        canvas.text((WIDTH - MARGIN, 84), "no reliable answer", size=24, colour=DIM, anchor="ra")
+        most = f"most probable class {name}, {probability:.2f}"
+        canvas.text((WIDTH - MARGIN, 120), most, size=18, colour=DIM, anchor="ra")
+        return
+    canvas.text((WIDTH - MARGIN, 68), f"{probability:.2f}", size=38, anchor="ra")
+    canvas.text((WIDTH - MARGIN, 120), f"model probability of {name}", size=18, colour=DIM, anchor="ra")
 
 
 def slice_page(volume: Volume, findings: Findings, index: int, *, page: int, pages: int) -> Page:
@@ -213,16 +236,15 @@ def _lesion_note(canvas: Canvas, lesion: Lesion, number: int, y: float) -> float
 
 def _caveats(canvas: Canvas, findings: Findings, box: Box, *, lines: int) -> None:
     """What limits the answer, as far as it fits; the report holds all of it."""
-    canvas.text((box.x, box.y), "Beware", size=17, colour=DIM)
-    standing = "Outlines and figures are computed, not read by anyone. Compare with the original images."
-    y, left = float(box.y + 34), lines
+    canvas.text((box.x, box.y), "Caveats", size=17, colour=DIM)
+    standing = "Computed, not read by anyone: compare with the original images."
+    y, left, size = float(box.y + 34), lines, 15
     for text in (*findings.caveats, standing):
-        if left < 1:
+        needed = len(wrap(text, box.width, lines + 1, size))
+        if left < 1 or (text == standing and needed > left):
             break
-        start = y
-        y = canvas.paragraph((box.x, y), text, width=box.width, lines=left, size=15, colour=TEXT)
-        left -= round((y - start) / (15 * 1.4))
-        y += 6
+        y = canvas.paragraph((box.x, y), text, width=box.width, lines=left, size=size) + 6
+        left -= needed
 
 
 def _volume_text(mm3: float) -> str:

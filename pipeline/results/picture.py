@@ -111,7 +111,7 @@ def draw_axes(canvas: Canvas, lesions: Iterable[Lesion], index: int, placement: 
     for lesion in lesions:
         if lesion.long_axis.slice_index != index:
             continue
-        for axis, width in ((lesion.short_axis, 1.0), (lesion.long_axis, 1.6)):
+        for axis, width in ((lesion.short_axis, 1.2), (lesion.long_axis, 2.0)):
             ends = placement.to_page(*axis.start), placement.to_page(*axis.end)
             canvas.lines([list(ends), *_ticks(*ends)], TEXT, width, within=placement)
         x, y = max(placement.to_page(*lesion.long_axis.start), placement.to_page(*lesion.long_axis.end))
