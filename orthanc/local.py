@@ -50,7 +50,7 @@ class LocalOrthanc:
     ``http_port`` and ``dicom_port`` must be free. ``candela_port`` and ``candela_ae`` are where stable series go;
     ``stable_age`` in seconds. ``plugins`` False leaves out DICOMweb, GDCM and the routing. ``extra`` are further
     top-level settings of Orthanc, none of which may stand in the shipped files; ``environment`` sets the variables that
-    those files name.
+    those files name. ``configuration`` is the folder of those files.
     """
 
     folder: Path
@@ -63,6 +63,7 @@ class LocalOrthanc:
     plugins: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    configuration: Path = CONFIG
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -106,7 +107,7 @@ class LocalOrthanc:
         while True:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(  # noqa: S603 our own arguments
-                    [orthanc, str(self._configuration())],
+                    [orthanc, str(self._folder_to_read())],
                     env={**os.environ, **self._variables(), **self.environment},
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
@@ -174,11 +175,11 @@ class LocalOrthanc:
             "PYTHONDONTWRITEBYTECODE": "1",  # the script's folder may belong to someone else
         }
 
-    def _configuration(self) -> Path:
-        """The shipped folder, or a copy with ``extra`` beside it: Orthanc takes one folder."""
+    def _folder_to_read(self) -> Path:
+        """The configuration, or a copy with ``extra`` beside it: Orthanc takes one folder."""
         if not self.extra:
-            return CONFIG
+            return self.configuration
         copy = self.folder / "config"
-        shutil.copytree(CONFIG, copy, dirs_exist_ok=True)
+        shutil.copytree(self.configuration, copy, dirs_exist_ok=True)
         (copy / "extra.json").write_text(json.dumps(dict(self.extra)))
         return copy

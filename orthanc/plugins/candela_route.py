@@ -24,6 +24,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 host: Any = importlib.import_module("orthanc")  # by name: type checkers would take it for the package around this file
@@ -318,22 +319,20 @@ class Router:
         output.AnswerBuffer(json.dumps({"Target": self.settings.Target, "Waiting": rows}), "application/json")
 
 
-def install() -> None:
-    """Hang the router into this Orthanc."""
-    router = Router(Settings.of(json.loads(host.GetConfiguration()).get("CandelaRoute", {})))
+def on_change(kind: int, _level: int, _resource: str) -> None:
+    """Orthanc's callback for changes. Call it from yours, where another script imports this file: Orthanc takes one."""
     kinds = host.ChangeType
+    if kind == kinds.ORTHANC_STARTED:
+        router.start()
+    elif kind == kinds.ORTHANC_STOPPED:
+        router.stop()
+    elif kind in (kinds.STABLE_SERIES, kinds.JOB_SUCCESS, kinds.JOB_FAILURE):
+        router.wake.set()
 
-    def on_change(kind: int, _level: int, _resource: str) -> None:
-        if kind == kinds.ORTHANC_STARTED:
-            router.start()
-        elif kind == kinds.ORTHANC_STOPPED:
-            router.stop()
-        elif kind in (kinds.STABLE_SERIES, kinds.JOB_SUCCESS, kinds.JOB_FAILURE):
-            router.wake.set()
 
-    host.RegisterOnChangeCallback(on_change)
+if hasattr(host, "GetConfiguration"):  # not where a test imports this file
+    configuration = json.loads(host.GetConfiguration())
+    router = Router(Settings.of(configuration.get("CandelaRoute", {})))
     host.RegisterRestCallback("/candela/waiting", router.show)
-
-
-if hasattr(host, "RegisterOnChangeCallback"):  # not where a test imports this file
-    install()
+    if Path(configuration.get("PythonScript", "")).name == Path(__file__).name:
+        host.RegisterOnChangeCallback(on_change)

@@ -6,10 +6,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from orthanc.client import OrthancClient
 from pipeline import phantom
@@ -33,7 +36,8 @@ def peer(receiver: CandelaReceiver, tmp_path_factory: pytest.TempPathFactory) ->
     environment = {"ORTHANC_AUTHENTICATION": "true", "ORTHANC_PASSWORD": PASSWORD}
     folder = tmp_path_factory.mktemp("orthanc")
     ports = {"http_port": free_port(), "dicom_port": free_port(), "candela_port": receiver.port}
-    with OrthancPeer(folder, **ports, plugins=False, environment=environment) as orthanc:
+    extra = {"OrthancPeers": {"archive": ["http://127.0.0.1:1/"]}}
+    with OrthancPeer(folder, **ports, plugins=False, environment=environment, extra=extra) as orthanc:
         yield orthanc
 
 
@@ -140,6 +144,33 @@ def test_has_orthanc_send_a_series(
         client.trigger_store(series[0].SeriesInstanceUID, "nobody")
     with pytest.raises(Rejected, match="does not have"):
         client.trigger_store("1.2.3", "candela")
+
+
+@pytest.mark.parametrize(("calling_ae", "expected"), [("CANDELA", [4]), ("STRANGER", None)])
+def test_candela_alone_may_query(
+    peer: OrthancPeer, series: tuple[Dataset, ...], calling_ae: str, expected: list[int] | None
+) -> None:
+    """The shipped configuration lets Candela ask by C-FIND how many instances a series has, and nobody else."""
+    query = Dataset()
+    query.QueryRetrieveLevel = "SERIES"
+    query.StudyInstanceUID = series[0].StudyInstanceUID
+    query.SeriesInstanceUID = series[0].SeriesInstanceUID
+    query.NumberOfSeriesRelatedInstances = None
+    ae = AE(calling_ae)
+    ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+    assoc = ae.associate("127.0.0.1", peer.dicom_port, ae_title=peer.ae_title)
+    found = None
+    if assoc.is_established:
+        answers = list(assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind))
+        found = [answer.NumberOfSeriesRelatedInstances for _, answer in answers if answer] or None
+        assoc.release()
+    assert found == expected
+
+
+def test_further_settings_of_orthanc(peer: OrthancPeer) -> None:
+    """Settings beside the shipped ones reach Orthanc, as the shipped ones do."""
+    answer = httpx.get(f"{peer.url}/peers", auth=("candela", PASSWORD), trust_env=False)
+    assert answer.json() == ["archive"]
 
 
 def test_wrong_password(peer: OrthancPeer, series: tuple[Dataset, ...]) -> None:

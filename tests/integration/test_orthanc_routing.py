@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 
+from orthanc.local import CONFIG, SCRIPT
 from pipeline import phantom
+from pipeline.errors import PeerUnavailable
 from tests.peers.orthanc import (
     CandelaReceiver,
     OrthancPeer,
@@ -18,6 +21,7 @@ from tests.peers.orthanc import (
     store,
     wait_until,
 )
+from tests.peers.ports import free_port
 
 REFUSED = 0xC000
 spoiled: set[str] = set()
@@ -167,6 +171,42 @@ def test_what_was_in_the_archive_before_stays_there(tmp_path: Path) -> None:
         candela.await_all(new)
         orthanc.settle()
         assert counts(candela, old) == [0, 0, 0]
+
+
+def test_a_misspelt_setting_stops_orthanc_at_its_start(tmp_path: Path) -> None:
+    """A typo in CandelaRoute is seen at once, by name, in Orthanc's log, not by series that never arrive."""
+    require_orthanc()
+    shutil.copytree(CONFIG, tmp_path / "config")
+    file = tmp_path / "config" / "candela.json"
+    file.write_text(file.read_text().replace('"Modalities"', '"Modalitys"'))
+    ports = {"http_port": free_port(), "dicom_port": free_port(), "candela_port": free_port()}
+    orthanc = OrthancPeer(tmp_path / "data", **ports, configuration=tmp_path / "config")
+    with pytest.raises(PeerUnavailable, match="log"):
+        orthanc.start()
+    assert "CandelaRoute.Modalitys: there is no such setting" in orthanc.log.read_text()
+
+
+def test_beside_a_script_of_the_hospital(tmp_path: Path) -> None:
+    """Orthanc takes one script and one callback; another script can import this one and pass changes on."""
+    own = tmp_path / "hospital.py"
+    own.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import candela_route, orthanc
+def on_change(kind, level, resource):
+    candela_route.on_change(kind, level, resource)
+orthanc.RegisterOnChangeCallback(on_change)
+"""
+    )
+    series = small_series()
+    ports = {"http_port": free_port(), "dicom_port": free_port()}
+    require_orthanc()
+    with CandelaReceiver() as candela:
+        ports["candela_port"] = candela.port
+        with OrthancPeer(tmp_path / "data", **ports, environment={"ORTHANC_CANDELA_SCRIPT": str(own)}) as orthanc:
+            orthanc.upload(phantom.save(series, tmp_path / "files"))
+            candela.await_all(series)
 
 
 def _stable(orthanc: OrthancPeer, series: tuple[Dataset, ...]) -> bool:
