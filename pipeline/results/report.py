@@ -23,6 +23,7 @@ from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 KIND = "report"
 Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
+HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 
 
 def build(
@@ -34,7 +35,7 @@ def build(
     """
     groups: list[Group] = [
         *(_lesion_group(number, context, segmentation, overlays) for number in range(len(context.findings.lesions))),
-        *(_class_group(name, context, overlays) for name in _classes(context)),
+        _probability_group(context, overlays),
     ]
     content = hd.sr.MeasurementReport(
         observation_context=_observation_context(context),
@@ -142,22 +143,34 @@ def _lesion_group(
     return group
 
 
-def _class_group(
-    name: str, context: ResultContext, overlays: tuple[ResultObject, ...]
+def _probability_group(
+    context: ResultContext, overlays: tuple[ResultObject, ...]
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: one class of the model and its probability; the predicted one with its explanation."""
+    """TID 1501: how probable the model holds each of its classes, and the picture that explains the predicted one.
+
+    Which class a probability is of stands as a modifier of the measurement, never as the finding of a group: a reader
+    that collects findings must not take up a tumour that is held 9 % probable.
+    """
     findings = context.findings
+    names = _classes(context)
+    measurements = []
+    for name in names:
+        measurement = _measurement(codes.PROBABILITY, findings.probability(name), codes.NO_UNITS, digits=4)
+        modifier = hd.sr.CodeContentItem(
+            name=coded(codes.FINDING), value=coded(codes.class_code(name)), relationship_type=HAS_CONCEPT_MOD
+        )
+        measurement[0].ContentSequence = hd.sr.ContentSequence([modifier])
+        measurements.append(measurement)
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=context.run.uid("class", name), identifier=ascii_text(f"Class {codes.class_title(name)}", 64)
+            uid=context.run.uid("class probabilities"), identifier="Class probabilities"
         ),
-        finding_type=coded(codes.class_code(name)),
-        finding_sites=[hd.sr.FindingSite(coded(codes.finding_site(name)))],
+        finding_sites=[hd.sr.FindingSite(coded(codes.finding_site(findings.predicted_class)))],
         algorithm_id=_algorithm(context),
-        measurements=[_measurement(codes.PROBABILITY, findings.probability(name), codes.NO_UNITS, digits=4)],
+        measurements=measurements,
     )
-    _set_observation_uids(group[0], [context.run.uid("observation", "probability", name)])
-    if name == findings.predicted_class and shows_heatmap(findings):
+    _set_observation_uids(group[0], [context.run.uid("observation", "probability", name) for name in names])
+    if shows_heatmap(findings):
         group[0].ContentSequence.append(_visual_explanation(overlays[0].dataset))
     return group
 
@@ -192,7 +205,7 @@ def _visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
     technique = hd.sr.CodeContentItem(
         name=coded(codes.MEASUREMENT_METHOD),
         value=coded(codes.GRAD_CAM),
-        relationship_type=hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
+        relationship_type=HAS_CONCEPT_MOD,
     )
     item.ContentSequence = hd.sr.ContentSequence([technique])
     return item
@@ -215,11 +228,14 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
     model = findings.model
     container = hd.sr.ContainerContentItem(name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
     container.ContentSequence = hd.sr.ContentSequence()
-    container.ContentSequence.append(
-        hd.sr.CodeContentItem(
-            name=coded(codes.PRESENCE), value=coded(codes.presence(findings.outcome)), relationship_type=CONTAINS
-        )
+    answer = hd.sr.CodeContentItem(
+        name=coded(codes.PRESENCE), value=coded(codes.presence(findings.outcome)), relationship_type=CONTAINS
     )
+    of_what = hd.sr.CodeContentItem(
+        name=coded(codes.FINDING), value=coded(codes.NEOPLASM), relationship_type=HAS_CONCEPT_MOD
+    )
+    answer.ContentSequence = hd.sr.ContentSequence([of_what])
+    container.ContentSequence.append(answer)
     texts = (
         f"{DISCLAIMER}. Computed by {model.title} {model.version}.",
         conclusion(findings),
