@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -50,6 +51,8 @@ class FolderSender:
 def _copy(source: Path, folder: Path) -> bool:
     """Copy ``source`` into ``folder``; False where the same content is there already."""
     target = folder / source.name
+    for left in folder.glob(f".{glob.escape(source.name)}.*.tmp"):  # by a sender that was killed
+        left.unlink(missing_ok=True)
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         return False
     if not folder.is_dir():

@@ -66,3 +66,17 @@ def test_a_full_disk_leaves_no_part_of_a_file(
     with pytest.raises(OutOfResources, match="No space left"):
         sender(tmp_path / "out").send(files)
     assert list((tmp_path / "out" / "run-1").iterdir()) == []
+
+
+def test_what_a_killed_sender_left_is_removed(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Its temporary file goes with the next attempt, also where the file itself had arrived; others' stay."""
+    out = sender(tmp_path / "out")
+    out.send(files)
+    for name in (".a.dcm.4711.tmp", ".other.4711.tmp"):
+        (tmp_path / "out" / "run-1" / name).write_bytes(b"part")
+    assert out.send(files) == "0 files written, 2 there already"
+    assert sorted(path.name for path in (tmp_path / "out" / "run-1").iterdir()) == [
+        ".other.4711.tmp",
+        "a.dcm",
+        "b.json",
+    ]
