@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from orthanc.local import CONFIG, SCRIPT
 from pipeline import phantom
 from pipeline.errors import PeerUnavailable
+from tests.conformance.synthetic import build_all, phantom_context
 from tests.peers.orthanc import (
     CandelaReceiver,
     OrthancPeer,
@@ -100,6 +101,22 @@ def test_results_are_not_bounced(orthanc: OrthancPeer, receiver: CandelaReceiver
     for what, result in results.items():
         assert counts(receiver, result) == [0, 0, 0], what
         assert orthanc.series()[result[0].SeriesInstanceUID] == 3, what
+
+
+def test_the_pipelines_own_results_are_not_bounced(
+    orthanc: OrthancPeer, receiver: CandelaReceiver, tmp_path: Path
+) -> None:
+    """Overlay, segmentation and report, as the pipeline builds them, are known even if a PACS calls them MR."""
+    results = [item.dataset for item in build_all(phantom_context())]
+    for ds in results:
+        ds.Modality = "MR"
+    orthanc.upload(phantom.save(results, tmp_path))
+    after = small_series()
+    store(orthanc, after)
+    receiver.await_all(after)
+    orthanc.settle()
+    assert len({ds.SeriesInstanceUID for ds in results}) == 3
+    assert sum(receiver.stored[ds.SOPInstanceUID] for ds in results) == 0
 
 
 def test_an_air_coil_is_no_ai_result(orthanc: OrthancPeer, receiver: CandelaReceiver) -> None:
