@@ -144,6 +144,7 @@ def test_a_series_that_is_refused_does_not_hold_back_others(orthanc: OrthancPeer
     orthanc.settle()
 
 
+@pytest.mark.slow
 def test_candela_down_then_up(tmp_path: Path) -> None:
     """Series that became stable while Candela was down arrive when it is up again, also after Orthanc was restarted."""
     candela = CandelaReceiver()
@@ -175,6 +176,7 @@ def test_orthanc_killed_before_the_series_was_stable(tmp_path: Path) -> None:
         candela.await_all(series)
 
 
+@pytest.mark.slow
 def test_what_was_in_the_archive_before_stays_there(tmp_path: Path) -> None:
     """Installing the script on a full archive does not send the archive to Candela."""
     old, new = small_series(), small_series()
