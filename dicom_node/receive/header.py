@@ -1,0 +1,96 @@
+"""The few attributes that say what a data set is, read from its first bytes without touching the rest."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+from pipeline.errors import NotDicom
+
+LAST_TAG = 0x0020000E
+"""Series Instance UID: nothing behind it is needed to store an instance."""
+INFLATED_MOST = 16 << 20
+"""How much of a deflated data set is inflated in search of the UIDs, bytes: a bound on what a bomb can cost."""
+
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+# What pydicom raises on bytes that are not the data set they were said to be.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def is_uid(value: str) -> bool:
+    """Whether ``value`` is a UID as far as a file name goes: digits and dots, at most 64 characters (PS3.5 9.1).
+
+    Components with a leading zero, which the standard forbids and scanners write, are let through.
+    """
+    return len(value) <= 64 and UID_FORM.fullmatch(value) is not None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an instance says it is. ``elements`` is the data set up to and including Series Instance UID."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    elements: Dataset
+
+
+def read_header(encoded: bytes | memoryview, transfer_syntax: UID) -> Header:
+    """The header of a data set as it stands on the wire or in a file behind the file meta.
+
+    ``encoded`` need only reach past Series Instance UID.
+
+    Raises
+    ------
+    NotDicom
+        where the bytes cannot be read in this transfer syntax, or one of the four UIDs is missing or malformed.
+    """
+    try:
+        stream: BinaryIO = BytesIO(encoded)
+        if transfer_syntax.is_deflated:
+            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded, INFLATED_MOST))
+        elements = read_dataset(
+            stream,
+            is_implicit_VR=transfer_syntax.is_implicit_VR,
+            is_little_endian=transfer_syntax.is_little_endian,
+            stop_when=_behind_the_uids,
+        )
+        names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+        uids = [str(elements.get(name, "")).strip(" \0") for name in names]
+    except UNREADABLE as error:
+        raise NotDicom(
+            f"The data set cannot be read ({type(error).__name__}).", todo="Check the sender's transfer syntax."
+        ) from None
+    for name, value in zip(names, uids, strict=True):
+        if not is_uid(value):
+            raise NotDicom(f"The data set has no valid {name}.", todo="Check the sender.")
+    sop_class, sop_instance, study, series = uids
+    return Header(sop_class, sop_instance, study, series, elements)
+
+
+def _behind_the_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return bool(tag > LAST_TAG)

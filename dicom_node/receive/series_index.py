@@ -1,0 +1,306 @@
+"""What is in the store, by series: a SQLite file that may be lost at any time, since the files tell it again.
+
+Because of that the journal is WAL with ``synchronous=NORMAL``: a power cut may take the last transactions, never the
+consistency, and `SeriesIndex.reconcile` at start finds what they held. Only the monitor's thread writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+from pydicom.dataset import Dataset
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dicom_node.jobs.job import StoredInstance
+from dicom_node.receive.instance_store import HandedOver, InstanceStore, Stored
+from pipeline.identity import instances_digest
+
+log = structlog.get_logger("candela.index")
+
+SCHEMA = 1
+"""``PRAGMA user_version`` of an index that this code reads. Any other is put aside and built anew from the files."""
+
+
+class State(StrEnum):
+    """Where a series stands. A late instance leads from handed over back to receiving."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    HANDED_OVER = "handed_over"
+    OWN = "own"
+    """Holds only Candela's own results: kept, never handed over."""
+
+
+class Base(DeclarativeBase):
+    """Tables of the index."""
+
+
+class InstanceRow(Base):
+    """One version of an instance on disk; ``path`` is relative to the store."""
+
+    __tablename__ = "instances"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_class_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    version: Mapped[int]
+    sha256: Mapped[str]
+    calling_ae: Mapped[str]
+    received_at: Mapped[float]
+    own: Mapped[bool]
+
+
+class SeriesRow(Base):
+    """One series. Times are seconds since the epoch; ``revision`` is the last one handed over, 0 before any."""
+
+    __tablename__ = "series"
+    series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str]
+    calling_ae: Mapped[str]
+    state: Mapped[str]
+    first_received: Mapped[float]
+    last_received: Mapped[float]
+    associations: Mapped[int] = mapped_column(default=0)
+    released: Mapped[bool] = mapped_column(default=False)
+    expected: Mapped[int | None]
+    reason: Mapped[str | None]
+    completed_at: Mapped[str | None]
+    revision: Mapped[int] = mapped_column(default=0)
+    handed_digest: Mapped[str | None]
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """A series as the index has it, and how many of its instances are Candela's own or not."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    calling_ae: str
+    state: State
+    first_received: float
+    last_received: float
+    associations: int
+    released: bool
+    expected: int | None
+    reason: str | None
+    completed_at: str | None
+    revision: int
+    handed_digest: str | None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An instance that was stored. ``own``: Candela made it. ``association`` numbers it within this process."""
+
+    stored: Stored
+    own: bool
+    association: int = 0
+
+
+class SeriesIndex:
+    """The index at ``path``. A file that SQLite cannot read, or of another schema, is put aside and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._engine = self._open()
+        except DatabaseError as error:
+            aside = self._put_aside()
+            log.warning("index_put_aside", reason=type(error.orig).__name__, aside=aside)
+            self._engine = self._open()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _open(self) -> Engine:
+        engine = create_engine(f"sqlite:///{self.path}")
+        event.listen(engine, "connect", _set_pragmas)
+        try:
+            with engine.begin() as connection:
+                _check(connection)
+                Base.metadata.create_all(connection)
+                connection.execute(text(f"PRAGMA user_version = {SCHEMA}"))
+        except DatabaseError:
+            engine.dispose()
+            raise
+        return engine
+
+    def _put_aside(self) -> str:
+        aside = self.path.with_name(f"{self.path.name}.broken")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return aside.name
+
+    def reconcile(self, store: InstanceStore, is_own: Callable[[Dataset], bool]) -> int:
+        """Make the index say what the files say; how many instances it had missed.
+
+        Files that the index does not have are read, checked and added; entries without a file are dropped.
+        """
+        on_disk = {path for _, path in store.paths()}
+        with Session(self._engine) as session:
+            known = set(session.scalars(select(InstanceRow.path)))
+            for path in known - on_disk:
+                session.delete(session.get_one(InstanceRow, path))
+            session.commit()
+        found = (store.read(path) for path in sorted(on_disk - known))
+        missed = [Arrival(stored, is_own(stored.header.elements)) for stored in found if stored]
+        self.add(missed)
+        with Session(self._engine) as session:
+            for row in session.scalars(select(SeriesRow)):
+                handed = store.handed_over(row.series_instance_uid)
+                if handed is not None and handed.revision >= row.revision:
+                    row.revision, row.handed_digest = handed.revision, handed.digest
+                    row.reason, row.completed_at = handed.reason, handed.completed_at
+                self._settle(session, row)
+            session.commit()
+        return len(missed)
+
+    @staticmethod
+    def _settle(session: Session, row: SeriesRow) -> None:
+        """The state that follows from the instances and from what was handed over."""
+        ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
+        if not ours:
+            row.state = State.OWN
+        elif row.handed_digest == instances_digest(ours):
+            row.state = State.HANDED_OVER
+        else:
+            row.state = State.RECEIVING
+
+    def add(self, arrivals: Iterable[Arrival]) -> None:
+        """Add instances, in one transaction; their series are receiving again, except for Candela's own."""
+        arrivals = tuple(arrivals)
+        with Session(self._engine) as session:
+            for arrival in arrivals:
+                stored = arrival.stored
+                session.execute(
+                    insert(InstanceRow)
+                    .values(
+                        path=stored.path,
+                        series_instance_uid=stored.header.series_instance_uid,
+                        sop_class_uid=stored.header.sop_class_uid,
+                        sop_instance_uid=stored.header.sop_instance_uid,
+                        version=stored.version,
+                        sha256=stored.sha256,
+                        calling_ae=stored.calling_ae,
+                        received_at=stored.received_at,
+                        own=arrival.own,
+                    )
+                    .on_conflict_do_nothing()
+                )
+                self._note(session, arrival)
+            session.commit()
+
+    @staticmethod
+    def _note(session: Session, arrival: Arrival) -> None:
+        stored, header = arrival.stored, arrival.stored.header
+        row = session.get(SeriesRow, header.series_instance_uid)
+        if row is None:
+            row = SeriesRow(
+                series_instance_uid=header.series_instance_uid,
+                study_instance_uid=header.study_instance_uid,
+                calling_ae=stored.calling_ae,
+                state=State.OWN if arrival.own else State.RECEIVING,
+                first_received=stored.received_at,
+                last_received=stored.received_at,
+            )
+            session.add(row)
+        row.first_received = min(row.first_received, stored.received_at)
+        row.last_received = max(row.last_received, stored.received_at)
+        if not arrival.own:
+            row.calling_ae = stored.calling_ae
+            row.released = False
+            if row.state == State.OWN:
+                row.state = State.RECEIVING
+
+    def set_series(self, series_instance_uid: str, **values: object) -> None:
+        """Set columns of one series."""
+        with self._engine.begin() as connection:
+            of_series = SeriesRow.series_instance_uid == series_instance_uid
+            connection.execute(update(SeriesRow).where(of_series).values(**values))
+
+    def set_handed_over(self, series_instance_uid: str, handed: HandedOver) -> None:
+        """The jobs have this revision."""
+        self.set_series(
+            series_instance_uid,
+            state=State.HANDED_OVER,
+            revision=handed.revision,
+            handed_digest=handed.digest,
+            reason=handed.reason,
+            completed_at=handed.completed_at,
+        )
+
+    def series(self, series_instance_uid: str) -> SeriesRecord | None:
+        with Session(self._engine) as session:
+            row = session.get(SeriesRow, series_instance_uid)
+            return _record(row) if row else None
+
+    def unfinished(self) -> tuple[SeriesRecord, ...]:
+        """The series that are still to be handed over."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(SeriesRow).where(SeriesRow.state.in_((State.RECEIVING, State.COMPLETE))))
+            return tuple(_record(row) for row in rows)
+
+    def all_series(self) -> tuple[SeriesRecord, ...]:
+        """Every series, the last received first."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(SeriesRow).order_by(SeriesRow.last_received.desc()))
+            return tuple(_record(row) for row in rows)
+
+    def instances(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
+        """The current version of each instance that is not Candela's own, by SOP Instance UID; paths in ``folder``."""
+        with Session(self._engine) as session:
+            rows = session.scalars(
+                select(InstanceRow)
+                .where(InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.own.is_(False))
+                .order_by(InstanceRow.sop_instance_uid, InstanceRow.version)
+            )
+            current = {row.sop_instance_uid: row for row in rows}
+        return tuple(
+            StoredInstance(str(folder / row.path), row.sop_instance_uid, row.sha256) for row in current.values()
+        )
+
+    def count(self, series_instance_uid: str) -> int:
+        """How many different instances the series has, without Candela's own."""
+        with Session(self._engine) as session:
+            number = func.count(InstanceRow.sop_instance_uid.distinct())
+            of_series = InstanceRow.series_instance_uid == series_instance_uid
+            return session.scalars(select(number).where(of_series, InstanceRow.own.is_(False))).one()
+
+
+def _check(connection: Connection) -> None:
+    healthy = connection.execute(text("PRAGMA quick_check(1)")).scalar_one() == "ok"
+    version = connection.execute(text("PRAGMA user_version")).scalar_one()
+    if not healthy or version not in (0, SCHEMA):
+        raise DatabaseError("PRAGMA", None, ValueError("not an index of this version"))
+
+
+def _current(session: Session, series_instance_uid: str) -> list[tuple[str, bool]]:
+    rows = session.execute(
+        select(InstanceRow.sop_instance_uid, InstanceRow.own)
+        .where(InstanceRow.series_instance_uid == series_instance_uid)
+        .order_by(InstanceRow.version)
+    )
+    return list({uid: (uid, own) for uid, own in rows}.values())
+
+
+def _record(row: SeriesRow) -> SeriesRecord:
+    values = {column.key: getattr(row, column.key) for column in SeriesRow.__table__.columns}
+    return SeriesRecord(**{**values, "state": State(row.state)})
+
+
+def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

@@ -1,0 +1,118 @@
+"""The receiver as one thing that starts and stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+from pydicom.dataset import Dataset
+
+from dicom_node.receive.counters import Counters
+from dicom_node.receive.instance_store import InstanceStore
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
+from dicom_node.receive.series_index import SeriesIndex
+from dicom_node.settings import Settings
+
+log = structlog.get_logger("candela.receiver")
+
+SOURCES = {"orthanc": "Orthanc", "c-find": "C-FIND"}
+"""How an expected count's source is called in the recorded reason."""
+
+
+class Receiver:
+    """Listener, store, index and monitor of one node.
+
+    Parameters
+    ----------
+    settings : the whole tree; ``receive``, ``completion`` and the folders are used.
+    submit : takes over complete series; see `dicom_node.receive.monitor.Submit`.
+    expected_counts : by calling AE title, whom to ask how many instances a series has.
+    is_own_result : the loop guard, given a data set up to and including Series Instance UID: what Candela made is
+        stored and never handed over.
+    clock : seconds since the epoch, for what is recorded.
+    monotonic : seconds that never jump, for what is waited for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        submit: Submit,
+        expected_counts: Mapping[str, ExpectedCount],
+        is_own_result: Callable[[Dataset], bool],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._submit = submit
+        self._counts = {ae: CountSource(_source(settings, ae), ask) for ae, ask in expected_counts.items()}
+        self._is_own = is_own_result
+        self._clock = clock
+        self._monotonic = monotonic
+        self.counters = Counters()
+        self._store: InstanceStore | None = None
+        self._index: SeriesIndex | None = None
+        self._monitor: SeriesMonitor | None = None
+        self._listener: Listener | None = None
+
+    def start(self) -> None:
+        """Bring the index up to the files, take up what an earlier process left, and listen.
+
+        Raises
+        ------
+        BadSettings
+            where another receiver writes to the same store.
+        OSError
+            where the port is taken or the folder cannot be written.
+        """
+        store = InstanceStore(self._settings.store_dir, self._clock)
+        index = SeriesIndex(self._settings.data_dir / "index.sqlite")
+        missed = index.reconcile(store, self._is_own)
+        log.info("index_ready", missed=missed)
+        monitor = SeriesMonitor(
+            index,
+            store,
+            self._settings.completion,
+            self._submit,
+            self._counts,
+            self.counters,
+            clock=self._clock,
+            monotonic=self._monotonic,
+        )
+        listener = Listener(self._settings.receive, store, monitor, self.counters, self._is_own)
+        self._store, self._index, self._monitor, self._listener = store, index, monitor, listener
+        try:
+            monitor.start()
+            listener.start()
+        except OSError:
+            self.stop(grace=0)
+            raise
+
+    @property
+    def index(self) -> SeriesIndex:
+        """What is in the store, for reading, between `start` and `stop`."""
+        assert self._index is not None, "the receiver is not started"
+        return self._index
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Accept no more, let running associations finish for ``grace`` seconds, write the index, let go of the store.
+
+        What is not complete yet is taken up at the next start.
+        """
+        if self._listener is not None:
+            self._listener.stop(grace)
+        if self._monitor is not None:
+            self._monitor.stop()
+        if self._index is not None:
+            self._index.close()
+        if self._store is not None:
+            self._store.close()
+        self._store = self._index = self._monitor = self._listener = None
+
+
+def _source(settings: Settings, ae_title: str) -> str:
+    peer = settings.receive.peer(ae_title)
+    if peer is None or peer.expected_count is None:
+        return "peer"
+    return SOURCES[peer.expected_count.kind]
