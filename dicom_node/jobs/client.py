@@ -91,6 +91,14 @@ class JobsClient:
                 break
         return tuple(found)
 
+    def find(self, start: str, *, limit: int = 10) -> tuple[str, ...]:
+        """Ids of jobs that begin with ``start``, at most ``limit``: what an administrator types is rarely whole."""
+        with self._typed():
+            rows = self._client.list_workflows(
+                name=engine.SERIES_WORKFLOW, workflow_id_prefix=start, limit=PAGE, load_output=False
+            )
+        return tuple(dict.fromkeys(status.job_of(row).job_id for row in rows))[:limit]
+
     def show(self, job_id: str) -> JobDetail:
         """All that is known of a job.
 

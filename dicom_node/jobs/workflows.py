@@ -55,8 +55,12 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
     """Make this process one that can read series."""
 
     def infer(job: dict[str, Any]) -> dict[str, Any]:
+        what = SeriesJob.from_dict(job)
         try:
-            return {"result": run_series(SeriesJob.from_dict(job)).to_dict()}
+            result = run_series(what)
+            # Decided within the step, so that a replay under changed settings enqueues what the first run did.
+            deliveries = [delivery.to_dict() for delivery in fan_out(what, result, settings)]
+            return {"result": result.to_dict(), "deliveries": deliveries}
         except Exception as error:  # noqa: BLE001  (the boundary: whatever a reading raises must end as a value)
             return {"failure": Failure.of(error).to_dict()}
 
@@ -75,16 +79,12 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
             )
             log.warning("series_retry", job=uid(what.job_id), attempt=attempt, code=failure.code, wait_s=round(wait, 1))
             return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
-        result = SeriesResult.from_dict(step["result"])
-        for delivery in fan_out(what, result, settings):
-            DBOS.enqueue_workflow_with_options(
-                engine.delivery_options(what, delivery.result.name, delivery.destination, 1),
-                delivery.to_dict(),
-                1,
-                settings.jobs.tries,
-            )
-        log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=result.outcome.value)
-        return {"state": StepState.DONE.value, "result": result.to_dict()}
+        for data in step["deliveries"]:
+            item = DeliveryJob.from_dict(data)
+            options = engine.delivery_options(what, item.result.name, item.destination, 1)
+            DBOS.enqueue_workflow_with_options(options, data, 1, settings.jobs.tries)
+        log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=step["result"]["outcome"])
+        return {"state": StepState.DONE.value, "result": step["result"]}
 
 
 def register_delivery(settings: Settings, make_sender: MakeSender) -> None:

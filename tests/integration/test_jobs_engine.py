@@ -387,6 +387,9 @@ def test_list_shows_the_newest_jobs_and_unknown_ids_are_said_to_be_unknown(make_
         node.client.submit(job)
     assert {row.job.job_id for row in node.client.list()} == {job.job_id for job in jobs}
     assert len(node.client.list(limit=2)) == 2
+    assert node.client.find(jobs[3].job_id[:20]) == (jobs[3].job_id,)
+    assert set(node.client.find("2.25.")) == {job.job_id for job in jobs}
+    assert node.client.find("nobody") == ()
     node.client.cancel(jobs[0].job_id)
     assert [row.job.job_id for row in node.client.list(state=JobState.CANCELLED)] == [jobs[0].job_id]
     assert node.client.retry(jobs[0].job_id).reading

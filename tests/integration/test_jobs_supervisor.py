@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.jobs.status import JobState
+from tests.peers.engine import Node
+
 ROOT = Path(__file__).parents[2]
 
 SUPERVISOR = """
@@ -164,3 +167,42 @@ def test_a_second_signal_does_not_wait(supervised: Supervised) -> None:
     wait(lambda: "stopping" in supervised.log)
     process.terminate()
     assert process.wait(5) == 1
+
+
+NODE = """
+import sys
+from dicom_node.supervisor import Policy, Role, supervise
+worker = (sys.executable, "-m", "tests.peers.engine_worker", sys.argv[1])
+sys.exit(supervise([Role("infer", (*worker, "infer")), Role("deliver", (*worker, "deliver"))], Policy(restart_first=0.1)))
+"""
+
+
+def test_a_killed_node_finishes_its_jobs_once_after_its_restart(tmp_path: Path) -> None:
+    """kill -9 of the supervisor takes the workers with it in the middle of a job; the next start does it, once."""
+    node = Node(tmp_path)
+    job = node.job(rule="slow")
+    node.client.submit(job)
+
+    def start() -> subprocess.Popen[bytes]:
+        with (tmp_path / "workers.log").open("ab") as log:
+            command = [sys.executable, "-c", NODE, str(node.config)]
+            return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    first = start()
+    try:
+        node.wait(lambda: node.count("begin")[job.job_id] == 1 and node.log.count("worker_started") == 2)
+        first.kill()
+        first.wait()
+        (node.data_dir / "go").touch()
+        second = start()
+        try:
+            node.wait_for(job, JobState.DONE)
+            second.terminate()
+            assert second.wait(15) == 0
+        finally:
+            second.kill()
+    finally:
+        first.kill()
+        node.close()
+    assert node.count("end") == {job.job_id: 1}
+    assert node.log.count(" delivered ") == 3
