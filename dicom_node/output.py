@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from pipeline.process import Processed, summary
 
@@ -50,13 +52,10 @@ def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
     remove_results(folder)
     (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
     for item in processed.objects:
-        write_durably(
-            folder / item.filename, _bytes(lambda file, ds=item.dataset: ds.save_as(file, enforce_file_format=True))
-        )
+        write_durably(folder / item.filename, _dicom_bytes(item.dataset))
         if item.preview is not None:
-            picture = Image.fromarray(item.preview)
             name = Path(item.filename).with_suffix(".png").name
-            write_durably(folder / PREVIEWS / name, _bytes(lambda file, picture=picture: picture.save(file, "PNG")))
+            write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
     write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
     content = summary(processed)
     write_summary(content, folder)
@@ -82,7 +81,13 @@ def write_summary(content: dict[str, Any], folder: Path) -> None:
     write_durably(folder / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _bytes(write: Callable[[BinaryIO], Any]) -> bytes:
+def _dicom_bytes(ds: Dataset) -> bytes:
     buffer = io.BytesIO()
-    write(buffer)
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()

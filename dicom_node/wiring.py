@@ -6,13 +6,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dicom_node.settings import OrthancCount, Settings
 from dicom_node.supervisor import Role, supervise
+
+if TYPE_CHECKING:
+    from dicom_node.receive.monitor import ExpectedCount
 
 log = structlog.get_logger("candela.node")
 
@@ -60,20 +63,29 @@ def receive(settings: Settings) -> int:
     return 0
 
 
-def expected_counts(settings: Settings) -> dict[str, Callable[[str, str], int | None]]:
-    """By calling AE title: whom to ask how many instances a series has (series UID, study UID → count or None)."""
+def expected_counts(settings: Settings) -> dict[str, ExpectedCount]:
+    """By calling AE title: whom to ask how many instances a series has."""
     from dicom_node.receive.expected_count import FindCounter
-    from orthanc.client import OrthancClient
 
-    counters: dict[str, Callable[[str, str], int | None]] = {}
+    counters: dict[str, ExpectedCount] = {}
     for peer in settings.receive.peers:
         source = peer.expected_count
         if isinstance(source, OrthancCount):
-            client = OrthancClient(source.url, source.username, source.password.get_secret_value())
-            counters[peer.ae_title] = lambda series, _study, client=client: client.instances_of_series(series)
+            counters[peer.ae_title] = _orthanc_counter(source)
         elif source is not None:
             counters[peer.ae_title] = FindCounter(source, settings.receive.ae_title)
     return counters
+
+
+def _orthanc_counter(source: OrthancCount) -> ExpectedCount:
+    from orthanc.client import OrthancClient
+
+    client = OrthancClient(source.url, source.username, source.password.get_secret_value())
+
+    def count(series_instance_uid: str, study_instance_uid: str, /) -> int | None:  # noqa: ARG001  (Orthanc needs one)
+        return client.instances_of_series(series_instance_uid)
+
+    return count
 
 
 def work(settings: Settings, queues: tuple[str, ...]) -> int:

@@ -95,7 +95,9 @@ def _read_one(name: str, data: bytes) -> Dataset | None:
         return None
     try:
         ds = pydicom.dcmread(io.BytesIO(data))
-        for element in ds:  # values are parsed here, so that a damaged one is met now and not in the middle of a run
+        # Values are parsed here, so that a damaged one is met now and not in the middle of a run; in a copy, so that the
+        # bytes of names and identifiers stay as they came and results can carry them unchanged.
+        for element in Dataset(dict(ds.items())):
             _ = element.value
     except InvalidDicomError as error:
         raise NotDicom(

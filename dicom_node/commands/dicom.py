@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 from pydicom.dataset import Dataset
 from pynetdicom import AE
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 from rich.console import Console
 from rich.table import Table
 
