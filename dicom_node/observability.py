@@ -27,7 +27,18 @@ def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
     _plain = plain_uids
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
-    for noisy in ("pydicom", "pynetdicom", "dbos", "httpx", "httpcore", "monai", "PIL", "matplotlib", "alembic"):
+    for noisy in (
+        "pydicom",
+        "pynetdicom",
+        "highdicom",
+        "dbos",
+        "httpx",
+        "httpcore",
+        "monai",
+        "PIL",
+        "matplotlib",
+        "alembic",
+    ):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     tty = sys.stderr.isatty()

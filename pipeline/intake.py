@@ -95,8 +95,8 @@ def _read_one(name: str, data: bytes) -> Dataset | None:
         return None
     try:
         ds = pydicom.dcmread(io.BytesIO(data))
-        # Values are parsed here, so that a damaged one is met now and not in the middle of a run; in a copy, so that the
-        # bytes of names and identifiers stay as they came and results can carry them unchanged.
+        # Values are parsed here, so that a damaged one is met now and not in the middle of a run; in a copy, so that
+        # the bytes of names and identifiers stay as they came and results can carry them unchanged.
         for element in Dataset(dict(ds.items())):
             _ = element.value
     except InvalidDicomError as error:

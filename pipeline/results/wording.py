@@ -8,6 +8,31 @@ from pipeline import codes
 from pipeline.findings import Findings, Outcome
 
 DISCLAIMER = "AI result, not verified, not for diagnosis"
+PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("–—−‐‑", "-"),
+        **dict.fromkeys("‘’", "'"),
+        **dict.fromkeys("“”", '"'),
+        "×": "x",
+        "²": "^2",
+        "³": "^3",
+        "µ": "u",
+        "μ": "u",
+        "°": " deg",
+        "±": "+/-",
+        "≤": "<=",
+        "≥": ">=",
+        "≈": "~",
+        "·": "-",
+        "\\": "/",
+        "ß": "ss",
+        "æ": "ae",
+        "ø": "o",
+        "ł": "l",
+    }
+)
+"""Characters that have a plain spelling but no decomposition, or one that would change the meaning (224² is not 2242).
+The backslash separates values in DICOM text."""
 
 
 def headline(findings: Findings) -> str:
@@ -37,7 +62,5 @@ def ascii_text(text: str, limit: int | None = None) -> str:
 
     Our own words must be readable in whatever character set the source's names are in.
     """
-    for mark, plain in (("–", "-"), ("—", "-"), ("‘", "'"), ("’", "'"), ("“", '"'), ("”", '"'), ("×", "x")):
-        text = text.replace(mark, plain)
-    plain_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().replace("\\", "/")
+    plain_text = unicodedata.normalize("NFKD", text.translate(PLAIN)).encode("ascii", "ignore").decode()
     return plain_text[:limit].rstrip() if limit else plain_text

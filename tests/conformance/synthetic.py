@@ -1,0 +1,86 @@
+"""Findings that no model made, around phantom or real series: what the tests of the result objects are built from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from pydicom.dataset import Dataset
+from scipy.ndimage import gaussian_filter
+
+from pipeline import phantom
+from pipeline.findings import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
+from pipeline.geometry import build_volume
+from pipeline.identity import RunIdentity, instances_digest
+from pipeline.measure import measure_lesions
+from pipeline.ports import ResultObject
+from pipeline.results import overlay, report, segmentation
+from pipeline.results.provenance import ResultContext
+
+MODEL = ModelIdentity(
+    name="brain_mri_tumor",
+    title="Brain MRI tumor",
+    version="0.1.0",
+    digest="0123456789abcdef" * 4,
+    parameters=("threshold=0.5", "input=224"),
+)
+CAVEAT = "Plain T1 — the model was validated on contrast-enhanced T1 (224² pixels)."
+ANSWERS = {
+    Outcome.FINDING: ("glioma", {"glioma": 0.86, "meningioma": 0.09, "pituitary_tumor": 0.03, "no_tumor": 0.02}),
+    Outcome.NO_FINDING: ("no_tumor", {"glioma": 0.02, "meningioma": 0.03, "pituitary_tumor": 0.01, "no_tumor": 0.94}),
+    Outcome.INDETERMINATE: ("glioma", {"glioma": 0.4, "meningioma": 0.35, "pituitary_tumor": 0.15, "no_tumor": 0.1}),
+}
+
+
+def context_of(
+    datasets: Sequence[Dataset],
+    mask: BoolArray | None = None,
+    outcome: Outcome = Outcome.FINDING,
+    root: str | None = None,
+    model: ModelIdentity = MODEL,
+) -> ResultContext:
+    """The context of a run over ``datasets`` that outlined ``mask`` (None: nothing)."""
+    volume = build_volume(datasets)
+    uids = [str(ds.SOPInstanceUID) for ds in datasets]
+    run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest, root)
+    name, shares = ANSWERS[outcome]
+    outlined = np.zeros(volume.shape, bool) if mask is None else mask
+    lesions = measure_lesions(outlined, volume, name, run)
+    centre = np.zeros(volume.shape, np.float32)
+    centre[tuple(size // 2 for size in volume.shape)] = 1
+    heatmap = gaussian_filter(np.maximum(outlined, centre).astype(np.float32), (1, 6, 6))
+    findings = Findings(
+        outcome=outcome,
+        predicted_class=name,
+        probabilities=tuple(ClassProbability(key, value) for key, value in shares.items()),
+        lesions=lesions,
+        heatmap=(heatmap / heatmap.max()).astype(np.float32),
+        key_slice=lesions[0].key_slice if lesions else volume.shape[0] // 2,
+        model=model,
+        caveats=(CAVEAT,),
+    )
+    return ResultContext(volume, findings, run)
+
+
+def phantom_context(
+    plane: phantom.Plane = "axial", outcome: Outcome = Outcome.FINDING, *, slices: int = 16, matrix: int = 64
+) -> ResultContext:
+    """A phantom with its true lesion outlined where ``outcome`` is a finding."""
+    datasets = phantom.head_phantom(plane=plane, slices=slices, matrix=matrix)
+    mask = phantom.lesion_mask(datasets) if outcome is Outcome.FINDING else None
+    return context_of(datasets, mask, outcome)
+
+
+def build_all(context: ResultContext) -> tuple[ResultObject, ...]:
+    """Every result object of a run, as the pipeline builds them."""
+    overlays = overlay.build(context)
+    segmentations = segmentation.build(context)
+    return (*overlays, *segmentations, *report.build(context, segmentations, overlays))
+
+
+def file_bytes(ds: Dataset) -> bytes:
+    """The DICOM file that ``ds`` is written as."""
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
