@@ -9,9 +9,9 @@ import pydicom
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.durable import sync_folder, write_durably
 from dicom_node.jobs.job import SeriesJob, manifest_text
 from dicom_node.observability import uid
-from dicom_node.output import sync_folder, write_durably
 from dicom_node.receive.completion import CompleteSeries
 from dicom_node.settings import Settings
 from models import registry

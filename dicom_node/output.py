@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,12 @@ import numpy.typing as npt
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from dicom_node.durable import write_durably
 from pipeline.process import Processed, summary
 
 SUMMARY = "summary.json"
 BUNDLE = "fhir-bundle.json"
 PREVIEWS = "previews"
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """``data`` at ``path``: temporary file, fdatasync, rename, directory fsync."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fdatasync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames within ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_results(processed: Processed, folder: Path) -> dict[str, Any]:

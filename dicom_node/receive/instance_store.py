@@ -45,8 +45,8 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
+from dicom_node.durable import sync_folder, write_durably
 from dicom_node.observability import uid
-from dicom_node.output import sync_folder, write_durably
 from dicom_node.receive.header import UNREADABLE, Header, is_uid, read_header
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
 from pipeline.identity import derived_uid
@@ -114,6 +114,8 @@ class InstanceStore:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
+        self.damaged = 0
+        """How many files `read` has found damaged."""
         self._clock = clock
         self._incoming = self.folder / ".incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -201,19 +203,26 @@ class InstanceStore:
         return folder
 
     def _find(self, folder: Path, header: Header, digest: str) -> tuple[Stored | None, int]:
-        """The version with this content, or None and the number of the next version."""
+        """The version with this content, or None and the number of the next version.
+
+        Compares with the bytes on disk, not with what the file meta says of them: a resend mends a damaged file.
+        """
         for version in itertools.count(1):
             path = folder / _file_name(header.sop_instance_uid, version)
             if not path.exists():
                 return None, version
-            with path.open("rb") as file:
-                meta = _read_meta(file)
-                received = _received(meta)
-                if received is not None and received.sha256 == digest:
-                    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-                    calling = str(meta.get("SourceApplicationEntityTitle", ""))
-                    relative = str(path.relative_to(self.folder))
-                    return Stored(header, relative, sha256, version, calling, received.at, new=False), version
+            content = path.read_bytes()
+            stream = BytesIO(content)
+            try:
+                meta = _read_meta(stream)
+            except NotDicom:
+                continue  # damaged on disk: the next version stands in for it
+            received = _received(meta)
+            if received and hashlib.sha256(memoryview(content)[stream.tell() :]).hexdigest() == digest:
+                sha256 = hashlib.sha256(content).hexdigest()
+                calling = str(meta.get("SourceApplicationEntityTitle", ""))
+                relative = str(path.relative_to(self.folder))
+                return Stored(header, relative, sha256, version, calling, received.at, new=False), version
         raise AssertionError  # count() never ends
 
     def paths(self) -> Iterator[tuple[str, str]]:
@@ -242,6 +251,7 @@ class InstanceStore:
             header = read_header(encoded, meta.TransferSyntaxUID)
         except NotDicom:
             log.error("instance_damaged", series=uid(name.parent.name), instance=uid(name.stem))  # noqa: TRY400
+            self.damaged += 1
             os.rename(self.folder / name, self.folder / f"{path}.damaged")  # noqa: PTH104
             return None
         version = int(name.stem.partition("~")[2] or 1)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import output
-from dicom_node.output import SUMMARY, remove_results, write_durably, write_summary
+from dicom_node import durable
+from dicom_node.durable import write_durably
+from dicom_node.output import SUMMARY, remove_results, write_summary
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +20,7 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def no_space(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output.os, "fdatasync", no_space)
+    monkeypatch.setattr(durable.os, "fdatasync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_durably(path, b"second")
     assert path.read_bytes() == b"first"
@@ -29,10 +30,10 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_order_is_data_then_rename_then_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Renaming before the data is on disk, or not syncing the folder, could leave an empty file after a power cut."""
     calls: list[str] = []
-    real = {name: getattr(output.os, name) for name in ("fdatasync", "fsync")}
+    real = {name: getattr(durable.os, name) for name in ("fdatasync", "fsync")}
     rename = Path.replace
-    monkeypatch.setattr(output.os, "fdatasync", lambda fd: (calls.append("data"), real["fdatasync"](fd)))
-    monkeypatch.setattr(output.os, "fsync", lambda fd: (calls.append("folder"), real["fsync"](fd)))
+    monkeypatch.setattr(durable.os, "fdatasync", lambda fd: (calls.append("data"), real["fdatasync"](fd)))
+    monkeypatch.setattr(durable.os, "fsync", lambda fd: (calls.append("folder"), real["fsync"](fd)))
     monkeypatch.setattr(Path, "replace", lambda self, to: (calls.append("rename"), rename(self, to))[1])
     write_durably(tmp_path / "x", b"1")
     assert calls == ["data", "rename", "folder"]
