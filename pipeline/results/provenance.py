@@ -71,6 +71,19 @@ TYPE_2 = {
 }
 """Those of them that must be there, empty where unknown."""
 
+MUST_MATCH = {
+    "PatientBirthDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
+    "StudyDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
+    "PatientBirthTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
+    "StudyTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
+    "PatientSex": rb"[MFO]",
+    "QualityControlSubject": rb"YES|NO",
+    "PatientIdentityRemoved": rb"YES|NO",
+    "TimezoneOffsetFromUTC": rb"[+-]\d{4}",
+}
+"""Attributes that say nothing unless they have this form (PS3.5 6.2): what de-identifiers write over dates ("***") is
+not carried. Names and identifiers are carried whatever they look like, since the patient is known by them."""
+
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
 """Roots under which highdicom and pydicom make up UIDs at random."""
 
@@ -274,6 +287,8 @@ def _carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
         del ds.SpecificCharacterSet
     for keyword in PATIENT_AND_STUDY:
         value = _encoded(source, keyword)
+        if value and keyword in MUST_MATCH and not re.fullmatch(MUST_MATCH[keyword], value.strip(b" \0")):
+            value = None
         if value is None and keyword in TYPE_2:
             value = b""
         if value is not None:

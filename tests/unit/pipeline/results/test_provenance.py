@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
@@ -147,6 +148,20 @@ def test_what_the_source_lacks_is_empty_never_invented(keyword: str) -> None:
     for item in build_all(context_of(small(**{keyword: None}))):
         assert keyword in item.dataset
         assert not item.dataset[keyword].value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dates_that_are_none_are_left_out_and_names_are_not() -> None:
+    """De-identifiers write "***" over dates and names: the dates are empty then, the patient is still called that."""
+    datasets = small(PatientName="***", PatientID="***", PatientSex="?", PatientIdentityRemoved="PERHAPS")
+    for ds in datasets:
+        for keyword in ("StudyDate", "PatientBirthDate", "StudyTime"):
+            ds[keyword] = DataElement(keyword, "DA", "***", validation_mode=pydicom.config.IGNORE)
+    for item in build_all(context_of(datasets)):
+        ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
+        assert (ds.PatientName, ds.PatientID) == ("***", "***")
+        assert (ds.StudyDate, ds.StudyTime, ds.PatientBirthDate, ds.PatientSex) == ("", "", "", "")
+        assert "PatientIdentityRemoved" not in ds
 
 
 def test_a_source_without_frame_of_reference_gets_one_of_this_run() -> None:

@@ -1,0 +1,148 @@
+"""Every result object satisfies the validators that the field has: dciodvfy, and dcmtk's reader of reports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline import phantom
+from pipeline.findings import Outcome
+from pipeline.intake import read_path
+from pipeline.results.provenance import ResultContext
+from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
+from tests.unit.pipeline.results.test_segmentation import awkward_masks
+
+
+def tool(name: str) -> str:
+    """Path of a validator, or a skip that says how to get it."""
+    found = shutil.which(name)
+    if found is None:
+        package = {"dciodvfy": "dicom3tools", "dsrdump": "dcmtk"}[name]
+        pytest.skip(f"{name} is not installed (Debian package {package})")
+    return found
+
+
+def save(context: ResultContext, folder: Path) -> list[Path]:
+    """Every result of ``context`` in files."""
+    paths = []
+    for item in build_all(context):
+        paths.append(folder / item.filename)
+        paths[-1].write_bytes(file_bytes(item.dataset))
+    return paths
+
+
+def errors(path: Path) -> list[str]:
+    """dciodvfy's error lines for one file."""
+    done = subprocess.run(
+        [tool("dciodvfy"), "-new", str(path)], capture_output=True, text=True, errors="replace", check=False
+    )
+    lines = done.stderr.splitlines()
+    assert lines, "dciodvfy said nothing"
+    return [line for line in lines if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_no_errors_in_any_plane(plane: phantom.Plane, tmp_path: Path) -> None:
+    """Overlay, segmentation and report of a finding, in each plane of acquisition."""
+    paths = save(phantom_context(plane), tmp_path)
+    assert {path.name.split("-")[0].split(".")[0] for path in paths} == {"overlay", "segmentation", "report"}
+    assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NO_FINDING, Outcome.INDETERMINATE])
+def test_no_errors_without_a_finding(outcome: Outcome, tmp_path: Path) -> None:
+    """A summary page and a report that say so."""
+    paths = save(phantom_context(outcome=outcome), tmp_path)
+    assert [path.name for path in paths] == ["overlay-001.dcm", "report.dcm"]
+    assert [errors(path) for path in paths] == [[], []]
+
+
+@pytest.mark.parametrize("name", awkward_masks())
+def test_no_errors_for_awkward_masks(name: str, tmp_path: Path) -> None:
+    """One voxel, first and last slice, the border, forty lesions."""
+    context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
+    paths = save(context, tmp_path)
+    assert [line for path in paths for line in errors(path)] == []
+
+
+WEIRD = {
+    "no frame of reference": {"FrameOfReferenceUID": None},
+    "no patient, no dates": dict.fromkeys(("PatientID", "PatientName", "StudyDate", "StudyTime", "PatientSex")),
+    "empty strings": dict.fromkeys(("PatientID", "PatientName", "AccessionNumber", "StudyDescription"), ""),
+    "no body part": {"BodyPartExamined": None},
+    "no thickness": {"SliceThickness": None},
+    "carets": {"PatientName": "A^B^C^D^E=イ^ロ=い^ろ"},
+}
+
+
+@pytest.mark.parametrize("name", WEIRD)
+def test_no_errors_for_sources_that_lack_things(name: str, tmp_path: Path) -> None:
+    """What a source lacks is empty or derived, and the results are valid all the same."""
+    datasets = phantom.head_phantom(slices=12, matrix=64)
+    mask = phantom.lesion_mask(datasets)
+    for ds in datasets:
+        for keyword, value in WEIRD[name].items():
+            if value is None:
+                del ds[keyword]
+            else:
+                setattr(ds, keyword, value)
+    paths = save(context_of(datasets, mask), tmp_path)
+    assert [line for path in paths for line in errors(path)] == []
+
+
+def test_a_sources_own_faults_are_the_only_ones(tmp_path: Path) -> None:
+    """A name of 70 characters, an illegal UID and an unknown sex are carried as they are: they are the patient's.
+
+    The results name them as the source does, since otherwise they would belong to nobody; every error is about them.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        datasets = phantom.head_phantom(slices=12, matrix=64)
+        mask = phantom.lesion_mask(datasets)
+        for ds in datasets:
+            ds.PatientName, ds.StudyInstanceUID = "X" * 70, "0.0.1.02"
+        paths = save(context_of(datasets, mask), tmp_path)
+    for path in paths:
+        found = errors(path)
+        assert found
+        assert [line for line in found if "PatientName" not in line and "StudyInstanceUID" not in line] == []
+
+
+def test_the_validator_can_fail(tmp_path: Path) -> None:
+    """A broken object is reported: the silence above means something."""
+    (path, *_) = save(phantom_context(slices=12), tmp_path)
+    import pydicom
+
+    ds = pydicom.dcmread(path)
+    del ds.ConversionType
+    ds.save_as(path)
+    assert errors(path)
+
+
+@pytest.mark.parametrize("folder", ["siemens_prisma_t1_sag_2d_HFS", "uih_umr770_t1_sag"])
+def test_no_errors_on_series_as_scanners_wrote_them(folder: str, real_data: Path, tmp_path: Path) -> None:
+    """Real headers, with made findings."""
+    datasets = read_path(real_data / "dicom" / folder).datasets
+    shape = (len(datasets), datasets[0].Rows, datasets[0].Columns)
+    import numpy as np
+
+    mask = np.zeros(shape, bool)
+    middle = tuple(size // 2 for size in shape)
+    mask[middle[0] - 2 : middle[0] + 2, middle[1] - 9 : middle[1] + 9, middle[2] - 5 : middle[2] + 12] = True
+    paths = save(context_of(datasets, mask), tmp_path)
+    assert [line for path in paths for line in errors(path)] == []
+
+
+def test_dcmtk_reads_the_report(tmp_path: Path) -> None:
+    """dsrdump accepts the content tree and shows the measurements."""
+    paths = save(phantom_context(), tmp_path)
+    done = subprocess.run([tool("dsrdump"), str(paths[-1])], capture_output=True, text=True, check=True)
+    assert "Comprehensive 3D SR Document" in done.stdout
+    assert 'NUM:(,,"Volume")' in done.stdout
+    assert "UNVERIFIED" in done.stdout
+    assert not [line for line in done.stderr.splitlines() if line.startswith("E:")]
