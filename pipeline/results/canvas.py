@@ -149,19 +149,26 @@ class Canvas:
 
     def lines(self, paths: Sequence[Sequence[Point]], colour: RGB, width: float, *, within: Placement) -> None:
         """Smooth polylines with a dark edge that keeps them visible on bright tissue, clipped to ``within``."""
-        if not paths:
+        points = [point for path in paths for point in path]
+        if not points:
             return
-        size = (within.width * FINE, within.height * FINE)
+        reach = int(width) + 3
+        left = max(within.x, int(min(x for x, _ in points)) - reach)
+        top = max(within.y, int(min(y for _, y in points)) - reach)
+        right = min(within.x + within.width, int(max(x for x, _ in points)) + reach)
+        bottom = min(within.y + within.height, int(max(y for _, y in points)) + reach)
+        if right <= left or bottom <= top:
+            return
         for line_colour, line_width in ((BLACK, width + 1.6), (colour, width)):
-            mask = Image.new("L", size, 0)
-            draw = ImageDraw.Draw(mask)
+            fine = Image.new("L", ((right - left) * FINE, (bottom - top) * FINE), 0)
+            draw = ImageDraw.Draw(fine)
             for path in paths:
-                points = [((x - within.x) * FINE, (y - within.y) * FINE) for x, y in path]
-                draw.line(points, fill=255, width=max(1, round(line_width * FINE)), joint="curve")
-            mask = mask.resize((within.width, within.height), Image.Resampling.BOX)
+                moved = [((x - left) * FINE, (y - top) * FINE) for x, y in path]
+                draw.line(moved, fill=255, width=max(1, round(line_width * FINE)), joint="curve")
+            mask = fine.resize((right - left, bottom - top), Image.Resampling.BOX)
             if line_colour == BLACK:
                 mask = mask.point(lambda value: value * 0.5)
-            self._image.paste(line_colour, (within.x, within.y), mask)
+            self._image.paste(line_colour, (left, top), mask)
 
 
 def wrap(text: str, width: float, lines: int, size: int) -> list[str]:

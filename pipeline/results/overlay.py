@@ -16,6 +16,7 @@ from pipeline.findings import Findings, Outcome
 from pipeline.ports import ResultObject
 from pipeline.results.canvas import HEIGHT, WIDTH, Placement
 from pipeline.results.pages import Page, shows_heatmap, slice_page, summary_page
+from pipeline.results.picture import display_window
 from pipeline.results.provenance import (
     ResultContext,
     body_part,
@@ -38,8 +39,9 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     volume, findings = context.volume, context.findings
     planes = pages_for(findings)
     count = len(planes) + 1
-    pages = [summary_page(volume, findings, count)]
-    pages += [slice_page(volume, findings, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
+    window = display_window(volume, findings.key_slice)
+    pages = [summary_page(volume, findings, window, pages=count)]
+    pages += [slice_page(volume, findings, window, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
     return tuple(
         ResultObject(
             role=KIND,

@@ -25,7 +25,7 @@ from pipeline.results.canvas import (
     wrap,
 )
 from pipeline.results.picture import (
-    display_window,
+    Window,
     draw_axes,
     draw_colour_bar,
     draw_letters,
@@ -64,17 +64,19 @@ def shows_heatmap(findings: Findings) -> bool:
     return findings.outcome is not Outcome.NO_FINDING and bool(findings.heatmap.max() > 0)
 
 
-def summary_page(volume: Volume, findings: Findings, pages: int) -> Page:
-    """The first page: the answer, the key slice, how sure, how large, and what to beware of."""
+def summary_page(volume: Volume, findings: Findings, window: Window, *, pages: int) -> Page:
+    """The first page: the answer, the key slice, how sure, how large, and what to beware of.
+
+    ``window`` is what is shown black and white, on every page of a series the same.
+    """
     if not shows_heatmap(findings):
-        return _calm_page(volume, findings, pages)
+        return _calm_page(volume, findings, window, pages)
     canvas = Canvas()
     index = findings.key_slice
     _frame(canvas, findings, page=1, pages=pages)
     canvas.text((MARGIN, 68), headline(findings), size=38)
     canvas.text((MARGIN, 120), _slice_name(volume, index), size=18, colour=DIM)
     _certainty(canvas, findings)
-    window = display_window(volume, index)
     for number, box in enumerate(PAIR):
         placement = place(volume, box)
         picture = grey(volume, index, window, placement)
@@ -107,12 +109,12 @@ def _certainty(canvas: Canvas, findings: Findings) -> None:
     canvas.text((WIDTH - MARGIN, 120), f"model probability of {name}", size=18, colour=DIM, anchor="ra")
 
 
-def slice_page(volume: Volume, findings: Findings, index: int, *, page: int, pages: int) -> Page:
+def slice_page(volume: Volume, findings: Findings, window: Window, index: int, *, page: int, pages: int) -> Page:
     """Plane ``index`` large, with heat map, outline and, where it is measured, the diameter."""
     canvas = Canvas()
     _frame(canvas, findings, page=page, pages=pages)
     placement = place(volume, SINGLE)
-    picture = grey(volume, index, display_window(volume, index), placement)
+    picture = grey(volume, index, window, placement)
     if shows_heatmap(findings):
         picture = heat(picture, findings.heatmap[index], placement)
     canvas.paste(picture, placement.x, placement.y)
@@ -137,13 +139,13 @@ def slice_page(volume: Volume, findings: Findings, index: int, *, page: int, pag
     return Page(canvas.pixels(), index, placement)
 
 
-def _calm_page(volume: Volume, findings: Findings, pages: int) -> Page:
+def _calm_page(volume: Volume, findings: Findings, window: Window, pages: int) -> Page:
     """One picture, the answer, how sure: where nothing is suggested nothing is coloured."""
     canvas = Canvas()
     index = findings.key_slice
     _frame(canvas, findings, page=1, pages=pages)
     placement = place(volume, SINGLE)
-    canvas.paste(grey(volume, index, display_window(volume, index), placement), placement.x, placement.y)
+    canvas.paste(grey(volume, index, window, placement), placement.x, placement.y)
     draw_outlines(canvas, findings, index, placement)
     draw_letters(canvas, volume, placement)
     draw_scale(canvas, placement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import matplotlib as mpl
 import numpy as np
@@ -25,17 +26,24 @@ OBLIQUE = 0.35
 """Direction cosine from which a second letter is written: about 20 degrees off the axis."""
 SCALE_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 LABELLED_LESIONS = 9
+MOST_SAMPLES = 1 << 20
+"""Voxels that the window is taken from: a million tell its percentiles as well as fifty."""
+
+Window = tuple[float, float]
+"""Values shown black and white."""
 
 
-def display_window(volume: Volume, index: int) -> tuple[float, float]:
+def display_window(volume: Volume, index: int) -> Window:
     """Values shown black and white: the window of plane ``index``'s header where it fits the voxels, else one of ours.
 
     Headers carry no window, one of width 0, or one from other pixels: what would show a black, white or flat picture is
     not used.
     """
-    head = volume.array[volume.array > volume.array.min() + 0.05 * np.ptp(volume.array)]
+    step = max(1, round((volume.array.size / MOST_SAMPLES) ** (1 / 3)))
+    sample = volume.array[index % step :: step, ::step, ::step]
+    head = sample[sample > sample.min() + 0.05 * np.ptp(sample)]
     if not head.size:
-        return float(volume.array.min()), float(volume.array.min()) + 1
+        return float(sample.min()), float(sample.min()) + 1
     low, middle, high = (float(value) for value in np.percentile(head, (1, 50, 99.7)))
     own = (min(0.0, low) if low < 0 else 0.0 if low < 0.5 * high else low, max(high, low + 1e-6))
     tags = _header_window(volume, index)
@@ -46,7 +54,7 @@ def display_window(volume: Volume, index: int) -> tuple[float, float]:
     return tags if fits else own
 
 
-def _header_window(volume: Volume, index: int) -> tuple[float, float] | None:
+def _header_window(volume: Volume, index: int) -> Window | None:
     """Limits of the linear window in the header (PS3.3 C.11.2.1.2)."""
     values = []
     for keyword in ("WindowCenter", "WindowWidth"):
@@ -63,7 +71,7 @@ def _header_window(volume: Volume, index: int) -> tuple[float, float] | None:
     return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
 
 
-def grey(volume: Volume, index: int, window: tuple[float, float], placement: Placement) -> Pixels:
+def grey(volume: Volume, index: int, window: Window, placement: Placement) -> Pixels:
     """Plane ``index`` in grey, uint8 (placement.height, placement.width, 3)."""
     low, high = window
     shown = np.clip((volume.array[index] - low) / (high - low), 0, 1)
@@ -79,10 +87,19 @@ def heat(picture: Pixels, activation: Plane, placement: Placement) -> Pixels:
 
 def blend(picture: Pixels, activation: Plane) -> Pixels:
     """Colour by activation, opaque by strength; both (rows, columns[, 3])."""
-    colours = mpl.colormaps[COLOUR_MAP](activation)[..., :3]
-    opacity = MOST_OPAQUE * np.clip((activation - FAINTEST) / (STRONGEST - FAINTEST), 0, 1)[..., None]
-    mixed: Plane = picture / 255 * (1 - opacity) + colours * opacity
-    return (mixed * 255 + 0.5).astype(np.uint8)
+    opacity = MOST_OPAQUE * np.clip((activation - FAINTEST) / (STRONGEST - FAINTEST), 0, 1)
+    coloured = opacity > 0
+    result = picture.copy()
+    share = opacity[coloured][:, None]
+    colours = _palette()[(activation[coloured] * 255 + 0.5).astype(np.uint8)]
+    result[coloured] = (picture[coloured] * (1 - share) + colours * share + 0.5).astype(np.uint8)
+    return result
+
+
+@lru_cache(maxsize=1)
+def _palette() -> Plane:
+    """The colour map, (256, 3), 0..255."""
+    return np.asarray(mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255, dtype=np.float32)
 
 
 def draw_outlines(canvas: Canvas, findings: Findings, index: int, placement: Placement) -> None:

@@ -70,7 +70,7 @@ def test_no_page_names_the_patient(written: list[str]) -> None:
 def test_the_answer_leads(written: list[str]) -> None:
     """Class, probability, measures and caveat are on the summary page."""
     context = phantom_context()
-    summary_page(context.volume, context.findings, 1)
+    summary_page(context.volume, context.findings, (0, 1200), pages=1)
     shown = " | ".join(written)
     for expected in ("Glioma suggested", "0.86", "model probability of glioma", "ml", "mm", "Plain T1"):
         assert expected in shown
@@ -79,7 +79,7 @@ def test_the_answer_leads(written: list[str]) -> None:
 def test_an_unreliable_answer_is_not_dressed_as_a_sure_one(written: list[str]) -> None:
     """Indeterminate says so first and shows no large figure."""
     context = phantom_context(outcome=Outcome.INDETERMINATE)
-    summary_page(context.volume, context.findings, 1)
+    summary_page(context.volume, context.findings, (0, 1200), pages=1)
     assert "Indeterminate" in written
     assert "no reliable answer" in written
 
@@ -178,7 +178,7 @@ def test_colour_follows_activation() -> None:
     index = findings.key_slice
     heatmap = np.zeros_like(findings.heatmap)
     heatmap[index, 20:40, 20:40] = 1
-    page = slice_page(context.volume, replace(findings, heatmap=heatmap), index, page=2, pages=2)
+    page = slice_page(context.volume, replace(findings, heatmap=heatmap), (0, 1200), index, page=2, pages=2)
     assert page.placement is not None
     colour = np.ptp(page.pixels.astype(int), axis=-1)
     for place_in_plane, coloured in (((30, 30), True), ((50, 50), False)):
@@ -227,7 +227,7 @@ def test_letters_name_directions_of_the_patient(vector: tuple[float, float, floa
 def test_the_pictures_edges_are_lettered(plane: phantom.Plane, edges: set[str], written: list[str]) -> None:
     """Each plane shows its four directions."""
     context = phantom_context(plane, slices=12)
-    slice_page(context.volume, context.findings, 5, page=2, pages=2)
+    slice_page(context.volume, context.findings, (0, 1200), 5, page=2, pages=2)
     assert {text for text in written if text in "APLRHF"} == edges
 
 
