@@ -16,7 +16,8 @@ from tests.peers.engine import Node
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
-ACCEPTED = Reply(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": []})
+STORED = {"response": {"status": "201 Created", "location": "DiagnosticReport/1/_history/1"}}
+ACCEPTED = Reply(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": [STORED]})
 
 
 def outcome(text: str) -> dict[str, object]:
@@ -46,6 +47,7 @@ def test_the_bundle_is_posted_once(start: Callable[[HttpPeer], Node]) -> None:
     with HttpPeer(lambda _: ACCEPTED) as server:
         detail = (node := start(server)).wait_for(node.job(), JobState.DONE)
     assert [(row.result, row.state) for row in detail.deliveries] == [("fhir-bundle", DeliveryState.DELIVERED)]
+    assert detail.deliveries[0].receipt == "1 resources created"
     assert [(asked.method, asked.path.rstrip("/")) for asked in server.asked if asked.method != "GET"] == [
         ("POST", "/fhir")
     ]
