@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     StudyRootQueryRetrieveInformationModelFind,
 )
@@ -17,12 +18,14 @@ PENDING = (0xFF00, 0xFF01)
 
 
 class FindCounter:
-    """Asks the PACS ``source``, as ``ae_title``, for Number of Series Related Instances (0020,1209).
+    """Asks the PACS ``source``, as ``ae_title``, how many instances a series has.
 
-    Study Root Query/Retrieve Information Model, series level (PS3.4 C.6.2.1, C.3.4).
+    Study Root Query/Retrieve Information Model (PS3.4 C.6.2.1): Number of Series Related Instances (0020,1209) at
+    series level; a PACS that knows the series but not that key, which is optional, is asked for the instances.
     """
 
     def __init__(self, source: FindCount, ae_title: str, timeout: float = TIMEOUT) -> None:
+        self._where = f"{source.ae_title} at {source.host}:{source.port}"
         self._source = source
         self._ae = AE(ae_title)
         self._ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
@@ -30,7 +33,7 @@ class FindCounter:
         self._ae.dimse_timeout = self._ae.network_timeout = timeout
 
     def __call__(self, series_instance_uid: str, study_instance_uid: str, /) -> int | None:
-        """The number; None where the PACS has no such series, or does not say.
+        """The number; None where the PACS has no such series.
 
         Raises
         ------
@@ -40,42 +43,45 @@ class FindCounter:
             where the PACS answers with a failure: 0xA700 (out of resources), or any other.
         """
         source = self._source
-        where = f"{source.ae_title} at {source.host}:{source.port}"
         assoc = self._ae.associate(source.host, source.port, ae_title=source.ae_title)
         if not assoc.is_established:
-            raise PeerUnavailable("No association for C-FIND.", where=where, todo="Check its AE title, host and port.")
+            todo = "Check its AE title, host and port."
+            raise PeerUnavailable("No association for C-FIND.", where=self._where, todo=todo)
         try:
-            answers = assoc.send_c_find(
-                _query(series_instance_uid, study_instance_uid), StudyRootQueryRetrieveInformationModelFind
-            )
-            number = None
-            for status, identifier in answers:
-                code = status.get("Status")
-                if code is None:
-                    raise PeerUnavailable("No answer to C-FIND.", where=where)
-                if code in PENDING:
-                    number = _number(identifier, series_instance_uid) if number is None else number
-                elif code != 0x0000:
-                    kind = PeerBusy if code == 0xA700 else Rejected
-                    raise kind(f"C-FIND failed with status 0x{code:04X}.", where=where)
-            return number
+            query = _query("SERIES", series_instance_uid, study_instance_uid)
+            query.NumberOfSeriesRelatedInstances = None
+            found = self._find(assoc, query)
+            if not found:
+                return None
+            numbers = [answer.get("NumberOfSeriesRelatedInstances") for answer in found]
+            if numbers[0] is not None:
+                return int(numbers[0])
+            query = _query("IMAGE", series_instance_uid, study_instance_uid)
+            query.SOPInstanceUID = None
+            return len({answer.get("SOPInstanceUID") for answer in self._find(assoc, query)}) or None
         finally:
             if assoc.is_established:
                 assoc.release()
 
+    def _find(self, assoc: Association, query: Dataset) -> list[Dataset]:
+        """The answers about the series that was asked for: some PACS answer a key that they do not know with all."""
+        found = []
+        for status, identifier in assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
+            code = status.get("Status")
+            if code is None:
+                raise PeerUnavailable("No answer to C-FIND.", where=self._where)
+            if code in PENDING:
+                if identifier is not None and identifier.get("SeriesInstanceUID") == query.SeriesInstanceUID:
+                    found.append(identifier)
+            elif code != 0x0000:
+                kind = PeerBusy if code == 0xA700 else Rejected
+                raise kind(f"C-FIND failed with status 0x{code:04X}.", where=self._where)
+        return found
 
-def _query(series_instance_uid: str, study_instance_uid: str) -> Dataset:
+
+def _query(level: str, series_instance_uid: str, study_instance_uid: str) -> Dataset:
     query = Dataset()
-    query.QueryRetrieveLevel = "SERIES"
+    query.QueryRetrieveLevel = level
     query.StudyInstanceUID = study_instance_uid
     query.SeriesInstanceUID = series_instance_uid
-    query.NumberOfSeriesRelatedInstances = None
     return query
-
-
-def _number(identifier: Dataset | None, series_instance_uid: str) -> int | None:
-    """The count, from an answer about this very series: some PACS answer a key that they do not know with all."""
-    if identifier is None or identifier.get("SeriesInstanceUID") != series_instance_uid:
-        return None
-    value = identifier.get("NumberOfSeriesRelatedInstances")
-    return int(value) if value is not None else None

@@ -18,7 +18,9 @@ from pipeline.errors import NotDicom
 
 LAST_TAG = 0x0020000E
 """Series Instance UID: nothing behind it is needed to store an instance."""
-INFLATED_MOST = 16 << 20
+ELEMENTS_MOST = 4096
+"""How many elements may stand before Series Instance UID: real ones have a hundred, megabytes of zeros a million."""
+INFLATED_MOST = 4 << 20
 """How much of a deflated data set is inflated in search of the UIDs, bytes: a bound on what a bomb can cost."""
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -77,7 +79,7 @@ def read_header(encoded: bytes | memoryview, transfer_syntax: UID) -> Header:
             stream,
             is_implicit_VR=transfer_syntax.is_implicit_VR,
             is_little_endian=transfer_syntax.is_little_endian,
-            stop_when=_behind_the_uids,
+            stop_when=_Limit(),
         )
         names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
         uids = [str(elements.get(name, "")).strip(" \0") for name in names]
@@ -92,5 +94,20 @@ def read_header(encoded: bytes | memoryview, transfer_syntax: UID) -> Header:
     return Header(sop_class, sop_instance, study, series, elements)
 
 
-def _behind_the_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return bool(tag > LAST_TAG)
+class _Limit:
+    """Ends the reading behind the UIDs.
+
+    Raises
+    ------
+    ValueError
+        where the UIDs are not reached in `ELEMENTS_MOST` elements.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        self._seen += 1
+        if self._seen > ELEMENTS_MOST:
+            raise ValueError("too many elements")
+        return bool(tag > LAST_TAG)

@@ -69,7 +69,8 @@ class Receiver:
         store = InstanceStore(self._settings.store_dir, self._clock)
         index = SeriesIndex(self._settings.data_dir / "index.sqlite")
         missed = index.reconcile(store, self._is_own)
-        log.info("index_ready", missed=missed)
+        self.counters.add("instances_damaged", store.damaged)
+        log.info("index_ready", missed=missed, damaged=store.damaged)
         monitor = SeriesMonitor(
             index,
             store,
