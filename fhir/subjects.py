@@ -1,0 +1,83 @@
+"""The hospital's resources that a Bundle names by identifier, and how they are looked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def logical_references(bundle: Json, kind: str) -> list[Json]:
+    """The different references by identifier alone to resources of type ``kind``."""
+    found: list[Json] = []
+    for item in _objects(bundle):
+        if _is_logical(item, kind) and item not in found:
+            found.append(item)
+    return found
+
+
+def searched(reference: Json, default_system: str | None, bundle: Json) -> dict[str, str] | None:
+    """Search parameters that find the resource of ``reference``, or None where a search could find another's.
+
+    An order is also sought by its patient, once that is literal: an accession number of no known issuer is unique
+    within one patient well enough.
+    """
+    identifier = reference["identifier"]
+    value, system = _escaped(identifier["value"]), identifier.get("system") or default_system
+    query = {"identifier": f"{_escaped(system)}|{value}"} if system else {}
+    if reference["type"] == "ServiceRequest":
+        patient = next((ref for ref in map(_literal_patient, _objects(bundle)) if ref), None)
+        if patient:
+            query = {"identifier": value, **query, "subject": patient}
+    return query or None
+
+
+def literal(bundle: Json, reference: Json, target: str) -> Json:
+    """A copy of ``bundle`` in which every reference that equals ``reference`` also points at ``target``."""
+    resolved = copy.deepcopy(bundle)
+    for item in list(_objects(resolved)):
+        if item == reference:
+            item["reference"] = target
+    return resolved
+
+
+def identifying_texts(bundle: Json) -> frozenset[str]:
+    """What could name the patient, and must not be repeated in an error: identifiers, names and their parts."""
+    texts: set[str] = set()
+    for kind in ("Patient", "ServiceRequest"):
+        for item in _objects(bundle):
+            if item.get("type") == kind:
+                texts.add(str((item.get("identifier") or {}).get("value") or ""))
+                display = str(item.get("display") or "")
+                texts |= {display, *display.replace(",", " ").split()}
+    return frozenset(text for text in texts if len(text) > 1 or text.isdigit())
+
+
+def _is_logical(item: Json, kind: str) -> bool:
+    value = item.get("identifier")
+    return item.get("type") == kind and "reference" not in item and isinstance(value, dict) and bool(value.get("value"))
+
+
+def _literal_patient(item: Json) -> str | None:
+    target = item.get("reference")
+    return target if item.get("type") == "Patient" and isinstance(target, str) else None
+
+
+def _escaped(text: str) -> str:
+    """A value inside a search parameter (R4 3.1.1.5.7)."""
+    for mark in ("\\", "|", ",", "$"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _objects(value: Any) -> Iterator[Json]:
+    """Every JSON object in ``value``."""
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _objects(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _objects(item)
