@@ -9,6 +9,7 @@ nobody waits. On PostgreSQL it is a session's advisory lock, which also goes whe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -144,6 +145,8 @@ class PostgresLife:
         return bool(row and row[0])
 
     def release(self) -> None:
+        with contextlib.suppress(psycopg.Error):  # the server frees it with the session anyway, only later
+            self._connection.execute("select pg_advisory_unlock_all()")
         self._connection.close()
 
 
