@@ -23,7 +23,7 @@ from pipeline.results.provenance import (
     code_item,
     decimal,
     finish,
-    lossy_compression,
+    set_lossy_compression,
     sop_reference,
 )
 from pipeline.results.wording import DISCLAIMER, conclusion
@@ -89,7 +89,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.BodyPartExamined = body_part(context)
     ds.PatientOrientation = None
     ds.BurnedInAnnotation = "YES"
-    ds.LossyImageCompression = lossy_compression(context)
+    set_lossy_compression(ds, context)
     ds.DerivationDescription = _derivation(findings)
     ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
     ds.SourceImageSequence = [_source_item(source)]

@@ -12,77 +12,22 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr, write_data_element
-from pydicom.tag import Tag
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Findings
 from pipeline.identity import RunIdentity, derived_uid
+from pipeline.results.patient import PATIENT_AND_STUDY, carry_patient_and_study
 from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
 MANUFACTURER = "Candela"
 SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103}
 """High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
-
-PATIENT_AND_STUDY = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "PatientSex",
-    "QualityControlSubject",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDescription",
-    "ReferringPhysicianName",
-    "TimezoneOffsetFromUTC",
-)
-"""Text attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1) that are copied byte for byte."""
-PATIENT_AND_STUDY_SEQUENCES = (
-    "IssuerOfPatientIDQualifiersSequence",
-    "OtherPatientIDsSequence",
-    "DeidentificationMethodCodeSequence",
-    "IssuerOfAccessionNumberSequence",
-    "ProcedureCodeSequence",
-)
-TYPE_2 = {
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "StudyID",
-    "ReferringPhysicianName",
-}
-"""Those of them that must be there, empty where unknown."""
-
-MUST_MATCH = {
-    "PatientBirthDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
-    "StudyDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
-    "PatientBirthTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
-    "StudyTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
-    "PatientSex": rb"[MFO]",
-    "QualityControlSubject": rb"YES|NO",
-    "PatientIdentityRemoved": rb"YES|NO",
-    "TimezoneOffsetFromUTC": rb"[+-]\d{4}",
-}
-"""Attributes that say nothing unless they have this form (PS3.5 6.2): what de-identifiers write over dates ("***") is
-not carried. Names and identifiers are carried whatever they look like, since the patient is known by them."""
 
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
 """Roots under which highdicom and pydicom make up UIDs at random."""
@@ -191,7 +136,7 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     _set_equipment(ds, context)
     _settle_uids(ds, context, kind)
     correct_ambiguous_vr(ds, is_little_endian=True)
-    _carry_patient_and_study(ds, context.volume.sources[0])
+    carry_patient_and_study(ds, context.volume.sources[0])
     ds.file_meta = FileMetaDataset()
     ds.file_meta.FileMetaInformationVersion = b"\x00\x01"
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
@@ -225,9 +170,13 @@ def body_part(context: ResultContext) -> str:
     return str(context.volume.sources[0].get("BodyPartExamined") or "HEAD")
 
 
-def lossy_compression(context: ResultContext) -> str:
-    """Lossy Image Compression: "01" where any source image was ever compressed with loss, else "00"."""
-    return "01" if any(ds.get("LossyImageCompression") == "01" for ds in context.volume.sources) else "00"
+def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:
+    """Say of a picture whether any source image was ever compressed with loss, and how (PS3.3 C.7.6.1.1.5)."""
+    lossy = next((source for source in context.volume.sources if source.get("LossyImageCompression") == "01"), None)
+    ds.LossyImageCompression = "00" if lossy is None else "01"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if lossy is not None and lossy.get(keyword):
+            setattr(ds, keyword, lossy[keyword].value)
 
 
 def decimal(value: float) -> float:
@@ -277,40 +226,3 @@ def _settle_uids(ds: Dataset, context: ResultContext, kind: str) -> None:
             element.value = settled.setdefault(value, context.run.uid("generated", kind, f"{len(settled)}"))
 
     ds.walk(settle)
-
-
-def _carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
-    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew."""
-    if "SpecificCharacterSet" in source:
-        ds.SpecificCharacterSet = source.SpecificCharacterSet
-    elif "SpecificCharacterSet" in ds:
-        del ds.SpecificCharacterSet
-    for keyword in PATIENT_AND_STUDY:
-        value = _encoded(source, keyword)
-        if value and keyword in MUST_MATCH and not re.fullmatch(MUST_MATCH[keyword], value.strip(b" \0")):
-            value = None
-        if value is None and keyword in TYPE_2:
-            value = b""
-        if value is not None:
-            tag = Tag(keyword)
-            ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
-    for keyword in PATIENT_AND_STUDY_SEQUENCES:
-        if source.get(keyword):
-            ds[keyword] = deepcopy(source[keyword])
-    # Tells the writer that the raw elements are in the encoding that it writes: they go out as they are.
-    ds.set_original_encoding(False, True, ds._character_set)  # noqa: SLF001  (pydicom offers no other way to ask)
-
-
-def _encoded(ds: Dataset, keyword: str) -> bytes | None:
-    """The value of a text attribute as encoded bytes; None where it is absent."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None
-    if tag not in ds:
-        return None
-    element: DataElement | RawDataElement = ds.get_item(tag)
-    if isinstance(element, RawDataElement):
-        return element.value or b""
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    write_data_element(buffer, element, ds.get("SpecificCharacterSet"))
-    return buffer.getvalue()[8:]  # tag and length

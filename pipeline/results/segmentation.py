@@ -10,7 +10,7 @@ from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
-from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, decimal, finish
+from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, decimal, finish, set_lossy_compression
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"
@@ -48,6 +48,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         content_creator_name="Candela^AI",
     )
     made.BodyPartExamined = body_part(context)
+    set_lossy_compression(made, context)
     ds = finish(made, context, kind=KIND, number=1, description="segmentation")
     return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)
 

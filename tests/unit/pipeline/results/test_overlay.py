@@ -18,7 +18,7 @@ from pipeline.results.picture import contours, direction_letters, display_window
 from pipeline.results.provenance import ResultContext
 from pipeline.results.segmentation import OUTLINE_RGB
 from pipeline.volume import Volume
-from tests.conformance.synthetic import MODEL, context_of, phantom_context
+from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
 
 
@@ -288,12 +288,15 @@ def test_the_image_is_plain_rgb_that_no_viewer_blackens() -> None:
 
 
 def test_loss_in_the_source_is_passed_on() -> None:
-    """What is drawn from lossy images says so (PS3.3 C.7.6.1.1.5)."""
+    """What is drawn or outlined from lossy images says so, and how much was lost (PS3.3 C.7.6.1.1.5)."""
     datasets = phantom.head_phantom(slices=12, matrix=64)
-    context = context_of(datasets)
-    assert {item.dataset.LossyImageCompression for item in overlay.build(context)} == {"00"}
-    datasets[4].LossyImageCompression = "01"
-    assert {item.dataset.LossyImageCompression for item in overlay.build(context_of(datasets))} == {"01"}
+    mask = phantom.lesion_mask(datasets)
+    images = [item.dataset for item in build_all(context_of(datasets, mask)) if item.role != "report"]
+    assert {ds.LossyImageCompression for ds in images} == {"00"}
+    datasets[4].LossyImageCompression, datasets[4].LossyImageCompressionRatio = "01", 12
+    datasets[4].LossyImageCompressionMethod = "ISO_10918_1"
+    images = [item.dataset for item in build_all(context_of(datasets, mask)) if item.role != "report"]
+    assert {(ds.LossyImageCompression, ds.LossyImageCompressionRatio) for ds in images} == {("01", 12)}
 
 
 def test_text_is_broken_and_cut_to_its_place() -> None:
