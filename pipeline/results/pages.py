@@ -46,6 +46,7 @@ SINGLE = Box(MARGIN, 92, 860, 860)
 ASIDE = SINGLE.x + SINGLE.width + 40
 ASIDE_WIDTH = WIDTH - MARGIN - ASIDE
 TABLE_ROWS = 4
+ASIDE_LESIONS = 5
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,11 @@ def slice_page(volume: Volume, findings: Findings, window: Window, index: int, *
     canvas.text((ASIDE, y + 2), f"model probability {probability:.2f}", size=17, colour=DIM)
     y = canvas.paragraph((ASIDE, y + 48), _slice_name(volume, index), width=ASIDE_WIDTH, lines=2, size=20)
     y += 28
-    for number, lesion in enumerate(findings.lesions, start=1):
-        if lesion.mask[index].any() and y < 560:
-            y = _lesion_note(canvas, lesion, number, y)
+    here = [(number, item) for number, item in enumerate(findings.lesions, start=1) if item.mask[index].any()]
+    for number, lesion in here[:ASIDE_LESIONS]:
+        y = _lesion_note(canvas, lesion, number, y)
+    if len(here) > ASIDE_LESIONS:
+        canvas.text((ASIDE, y), f"and {len(here) - ASIDE_LESIONS} more in this slice", size=15, colour=DIM)
     if shows_heatmap(findings):
         canvas.text((ASIDE, 650), "Class activation", size=17)
         canvas.text((ASIDE, 674), "relative, 0–1", size=15, colour=DIM)

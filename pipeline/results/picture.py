@@ -26,6 +26,8 @@ OBLIQUE = 0.35
 """Direction cosine from which a second letter is written: about 20 degrees off the axis."""
 SCALE_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 LABELLED_LESIONS = 9
+LEAST_AXIS = 36
+"""Pixels on the page."""
 MOST_SAMPLES = 1 << 20
 """Voxels that the window is taken from: a million tell its percentiles as well as fifty."""
 
@@ -124,16 +126,20 @@ def contours(mask: BoolArray, placement: Placement) -> list[list[Point]]:
 
 
 def draw_axes(canvas: Canvas, lesions: Iterable[Lesion], index: int, placement: Placement) -> None:
-    """Long and short axis of each lesion that is longest in plane ``index``, the long one with its length."""
+    """Long and short axis of each lesion that is longest in plane ``index``, the long one with its length.
+
+    Axes shorter than `LEAST_AXIS` would hide what they measure: their lengths stand in the table only.
+    """
     for lesion in lesions:
-        if lesion.long_axis.slice_index != index:
+        long_axis = lesion.long_axis
+        if long_axis.slice_index != index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
             continue
-        for axis, width in ((lesion.short_axis, 1.2), (lesion.long_axis, 2.0)):
+        for axis, width in ((lesion.short_axis, 1.2), (long_axis, 2.0)):
             ends = placement.to_page(*axis.start), placement.to_page(*axis.end)
             canvas.lines([list(ends), *_ticks(*ends)], TEXT, width, within=placement)
-        x, y = max(placement.to_page(*lesion.long_axis.start), placement.to_page(*lesion.long_axis.end))
+        x, y = max(placement.to_page(*long_axis.start), placement.to_page(*long_axis.end))
         x = min(x + 10, placement.x + placement.width - 90)
-        canvas.text((x, y), f"{lesion.long_axis.length_mm:.0f} mm", size=16, anchor="lm", cased=True)
+        canvas.text((x, y), f"{long_axis.length_mm:.0f} mm", size=16, anchor="lm", cased=True)
 
 
 def _ticks(start: Point, end: Point, half: float = 5) -> list[list[Point]]:
