@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """``data`` at ``path``: temporary file, fdatasync, rename, directory fsync."""
+    remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -19,6 +21,12 @@ def write_durably(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Take away temporary files for ``path`` that a killed process left. One process at a time writes to a path."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -128,10 +128,10 @@ def _client(settings: Settings) -> JobsClient:
 
 
 def _full_id(client: JobsClient, start: str) -> str:
-    """The one job whose id begins with ``start``; ``start`` itself where none or several do (the error is `show`'s)."""
-    found = [row.job.job_id for row in client.list(limit=10_000) if row.job.job_id.startswith(start)]
+    """The one job whose id begins with ``start``; ``start`` itself where there is none (the error is `show`'s)."""
+    found = client.find(start)
     if len(found) > 1 and start not in found:
-        raise typer.BadParameter(f"{len(found)} jobs begin with {start!r}", param_hint="JOB")
+        raise typer.BadParameter(f"several jobs begin with {start!r}", param_hint="JOB")
     return found[0] if len(found) == 1 else start
 
 

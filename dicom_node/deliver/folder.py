@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import filecmp
-import glob
-import os
-import shutil
 from pathlib import Path
 
+from dicom_node.durable import remove_leftovers, sync_folder, write_durably
 from dicom_node.settings import FolderDestination
 from pipeline.errors import OutOfResources, PeerUnavailable
 
@@ -51,33 +49,14 @@ class FolderSender:
 def _copy(source: Path, folder: Path) -> bool:
     """Copy ``source`` into ``folder``; False where the same content is there already."""
     target = folder / source.name
-    for left in folder.glob(f".{glob.escape(source.name)}.*.tmp"):  # by a sender that was killed
-        left.unlink(missing_ok=True)
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        remove_leftovers(target)
         return False
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync(folder.parent)
-    temporary = folder / f".{source.name}.{os.getpid()}.tmp"
-    try:
-        with source.open("rb") as reader, temporary.open("wb") as writer:
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            os.fsync(writer.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync(folder)
+        sync_folder(folder.parent)
+    write_durably(target, source.read_bytes())
     return True
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _count(number: int) -> str:

@@ -52,3 +52,11 @@ def test_an_earlier_runs_results_go_before_new_ones_come(tmp_path: Path) -> None
 def test_the_summary_is_readable_json(tmp_path: Path) -> None:
     write_summary({"objects": [], "reason": "größer als 5 mm³"}, tmp_path / "deep" / "er")
     assert json.loads((tmp_path / "deep" / "er" / SUMMARY).read_text())["reason"] == "größer als 5 mm³"
+
+
+def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    """A temporary file of a process that died is gone after the next write of the same file; others stay."""
+    (tmp_path / ".report.dcm.4711.tmp").write_bytes(b"half")
+    (tmp_path / ".other.dcm.4711.tmp").write_bytes(b"half")
+    write_durably(tmp_path / "report.dcm", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.dcm.4711.tmp", "report.dcm"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.deliver import folder as folder_module
+from dicom_node import durable
 from dicom_node.deliver.folder import FolderSender
 from dicom_node.settings import FolderDestination
 from pipeline.errors import OutOfResources, PeerUnavailable
@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(
     def full(_: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(folder_module.os, "fsync", full)
+    monkeypatch.setattr(durable.os, "fdatasync", full)
     (tmp_path / "out" / "run-1").mkdir(parents=True)
     with pytest.raises(OutOfResources, match="No space left"):
         sender(tmp_path / "out").send(files)
