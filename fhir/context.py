@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName
 
 from fhir.coding import hl7_concept
 from fhir.resources.R4B.identifier import Identifier
@@ -72,10 +74,10 @@ def patient_reference(header: Dataset) -> Reference:
 
 
 def _patient_identifier(header: Dataset) -> Identifier | None:
-    value = _text(header, "PatientID")
+    value = text(header, "PatientID")
     if not value:
         return None
-    issuer = _text(header, "IssuerOfPatientID")
+    issuer = text(header, "IssuerOfPatientID")
     system = _universal_system(header.get("IssuerOfPatientIDQualifiersSequence")) or _as_uri(issuer)
     assigner = Reference(display=issuer) if issuer and system is None else None
     return Identifier(
@@ -90,7 +92,7 @@ def order_reference(header: Dataset) -> Reference | None:
 
 
 def accession_identifier(header: Dataset) -> Identifier | None:
-    value = _text(header, "AccessionNumber")
+    value = text(header, "AccessionNumber")
     if not value:
         return None
     system = _universal_system(header.get("IssuerOfAccessionNumberSequence"))
@@ -99,26 +101,23 @@ def accession_identifier(header: Dataset) -> Identifier | None:
 
 def patient_name(header: Dataset) -> str:
     """The name as a reader writes it: ``Müller, Änne``. The alphabetic group, else the first that is there."""
-    name = header.get("PatientName")
-    if not name:
-        return ""
+    name = PersonName(text(header, "PatientName"))
     given = " ".join(part for part in (name.given_name, name.middle_name) if part)
-    readable = ", ".join(part for part in (name.family_name, given) if part)
-    return readable.strip() or str(name).strip("=^ ")
+    return ", ".join(part for part in (name.family_name, given) if part) or str(name).strip("=^ ")
 
 
 def patient_id(header: Dataset) -> str:
-    return _text(header, "PatientID")
+    return text(header, "PatientID")
 
 
 def first_time(header: Dataset, *keywords: tuple[str, str]) -> date | datetime | None:
     """The first of the (date, time) attributes that is there. Without a time zone only the day is known."""
     for date_keyword, time_keyword in keywords:
-        day = _date(_text(header, date_keyword))
+        day = _date(text(header, date_keyword))
         if day is None:
             continue
-        clock = re.fullmatch(r"(\d{2})(\d{2})(\d{2})(\.\d+)?", _text(header, time_keyword))
-        zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", _text(header, "TimezoneOffsetFromUTC"))
+        clock = re.fullmatch(r"(\d{2})(\d{2})(\d{2})(\.\d+)?", text(header, time_keyword))
+        zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(header, "TimezoneOffsetFromUTC"))
         if clock is None or zone is None:
             return day
         hour, minute, second = (int(part) for part in clock.groups()[:3])
@@ -129,8 +128,8 @@ def first_time(header: Dataset, *keywords: tuple[str, str]) -> date | datetime |
     return None
 
 
-def _date(text: str) -> date | None:
-    match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", text)
+def _date(value: str) -> date | None:
+    match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", value)
     if match is None:
         return None
     try:
@@ -142,7 +141,7 @@ def _date(text: str) -> date | None:
 def _universal_system(sequence: list[Dataset] | None) -> str | None:
     """System of an issuer that has a Universal Entity ID (PS3.3 table 10-17)."""
     for item in _items(sequence):
-        value, kind = _text(item, "UniversalEntityID"), _text(item, "UniversalEntityIDType")
+        value, kind = text(item, "UniversalEntityID"), text(item, "UniversalEntityIDType")
         if kind == "ISO" and OID.fullmatch(value):
             return f"urn:oid:{value}"
         if kind == "URI" and URI_SCHEME.fullmatch(value):
@@ -163,5 +162,12 @@ def _as_uri(issuer: str) -> str | None:
     return issuer if URI_SCHEME.fullmatch(issuer) else None
 
 
-def _text(ds: Dataset, keyword: str) -> str:
-    return str(ds.get(keyword) or "").strip()
+def text(ds: Dataset, keyword: str) -> str:
+    """A text attribute as one string of printable characters (R4's string has no others), empty where it is absent.
+
+    Several values stand as the file separates them, by backslashes.
+    """
+    value = ds.get(keyword)
+    parts = value if isinstance(value, MultiValue) else [value]
+    joined = "\\".join(str(part) for part in parts if part is not None)
+    return "".join(mark for mark in joined if mark.isprintable()).strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fhir.context import STUDY, ReportContext, accession_identifier, first_time, patient_id, patient_name
+from fhir.context import STUDY, ReportContext, accession_identifier, first_time, patient_id, patient_name, text
 from fhir.picture import Picture
 from pipeline import codes
 from pipeline.findings import Lesion
@@ -49,11 +49,11 @@ def html(context: ReportContext, picture: Picture | None) -> bytes:
         caveats=findings.caveats,
         patient=patient_name(header),
         patient_id=patient_id(header),
-        birth_date=_day(header.get("PatientBirthDate")),
-        study=str(header.get("StudyDescription") or ""),
+        birth_date=_day(text(header, "PatientBirthDate")),
+        study=text(header, "StudyDescription"),
         study_date=study_date.strftime("%Y-%m-%d") if study_date else "",
         accession=accession.value if accession else "",
-        series=str(header.get("SeriesDescription") or ""),
+        series=text(header, "SeriesDescription"),
         series_uid=context.volume.series_instance_uid,
         probabilities=[
             (codes.class_title(item.name), item.probability)
@@ -67,6 +67,5 @@ def html(context: ReportContext, picture: Picture | None) -> bytes:
     return page.encode("utf-8")
 
 
-def _day(value: object) -> str:
-    text = str(value or "")
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text
+def _day(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value

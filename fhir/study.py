@@ -8,7 +8,7 @@ from itertools import groupby
 from pydicom.dataset import Dataset
 
 from fhir.coding import URI, attachment, coding, concept, dicom_identifier, disclaimer, hl7_concept, made_by_ai, to
-from fhir.context import STUDY, ReportContext, accession_identifier, first_time, order_reference
+from fhir.context import STUDY, ReportContext, accession_identifier, first_time, order_reference, text
 from fhir.picture import Picture
 from fhir.resources.R4B.codeableconcept import CodeableConcept
 from fhir.resources.R4B.coding import Coding
@@ -54,7 +54,7 @@ def _series(datasets: list[Dataset], *, list_instances: bool = True) -> ImagingS
         uid=str(first.SeriesInstanceUID),
         number=int(number) if number is not None and int(number) >= 0 else None,
         modality=_modality(str(first.Modality)),
-        description=str(first.get("SeriesDescription") or "").strip() or None,
+        description=text(first, "SeriesDescription") or None,
         numberOfInstances=len(datasets),
         instance=[_instance(ds) for ds in datasets] if list_instances else None,
     )

@@ -57,6 +57,13 @@ class FhirServer:
         response.raise_for_status()
         return response.json()
 
+    def put(self, resource: dict) -> dict:
+        """Update ``resource``; as the server stored it."""
+        place = f"{self.url}/{resource['resourceType']}/{resource['id']}"
+        response = httpx.put(place, json=resource, trust_env=False, timeout=30)
+        response.raise_for_status()
+        return response.json()
+
     def count(self, kind: str, **params: str) -> int:
         """How many resources of type ``kind`` a search finds."""
         return self.get(kind, **params, _count="1")["total"]
