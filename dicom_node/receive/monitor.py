@@ -353,9 +353,6 @@ class SeriesMonitor:
         if record is None or not instances:
             return
         digest = instances_digest(item.sop_instance_uid for item in instances)
-        if digest == record.handed_digest:
-            self._index.set_series(series_instance_uid, state=State.HANDED_OVER)
-            return
         completed_at = datetime.fromtimestamp(self._clock(), UTC)
         self._index.set_series(series_instance_uid, state=State.COMPLETE, reason=reason)
         revision = record.revision + 1

@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 from pynetdicom import _config
 
+from dicom_node.receive import transport
 from dicom_node.receive.listener import transfer_syntaxes
 from dicom_node.settings import Completion
 from pipeline import phantom
@@ -228,6 +229,24 @@ def test_a_connection_that_says_nothing_is_dropped(tmp_path: Path) -> None:
         while rest:
             rest = slow.recv(100)
         assert time.monotonic() - began < 8
+
+
+def test_a_sender_with_nagles_algorithm_is_not_stalled(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dcmtk's default waits for each TCP acknowledgement: prompt ones at least halve the time."""
+    require_dcmtk()
+
+    def seconds(folder: Path) -> float:
+        files = phantom.save(small_series(20, 64), folder)
+        began = time.monotonic()
+        assert storescu(files, node.port, "-R").returncode == 0
+        return time.monotonic() - began
+
+    prompt = seconds(tmp_path / "prompt")
+    monkeypatch.setattr(transport, "_acknowledge", lambda connection: None)
+    late = seconds(tmp_path / "late")
+    assert prompt < late / 2
 
 
 def test_two_senders_carry_one_series(node: Node, tmp_path: Path) -> None:
