@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fhir.context import STUDY, ReportContext, accession_identifier, first_time, patient_id, patient_name, text
 from fhir.picture import Picture
@@ -12,7 +14,8 @@ from pipeline.results import wording
 
 DISCLAIMER = "AI result, unverified, not for diagnosis"
 _environment = Environment(
-    loader=PackageLoader("fhir", "templates"),
+    # By place, not by package: where PyPI's fhir.resources is found first, "fhir" is its folder and not this one.
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,  # names and descriptions come from the scanner: they are text, never markup
     undefined=StrictUndefined,
     trim_blocks=True,
