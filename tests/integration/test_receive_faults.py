@@ -92,6 +92,11 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, seed: int) -> None:
         assert {name for _, name, _ in instances} == {ds.SOPInstanceUID for ds in series}
         for path, _, sha256 in instances:
             assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
+        recorded = folder / "handed-over.json"  # a hand-over that was not recorded yet would rightly be repeated
+        deadline = time.monotonic() + 10
+        while not recorded.exists():
+            assert time.monotonic() < deadline, "the hand-over was not recorded"
+            time.sleep(0.02)
     finally:
         process.kill()
     process.start()  # once more: what was handed over is known
