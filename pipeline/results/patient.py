@@ -6,7 +6,7 @@ import re
 from copy import deepcopy
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
@@ -90,15 +90,12 @@ def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
 
 
 def _encoded(ds: Dataset, keyword: str) -> bytes | None:
-    """The value of a text attribute as encoded bytes; None where it is absent."""
+    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent."""
     tag = tag_for_keyword(keyword)
     assert tag is not None
     if tag not in ds:
         return None
-    element: DataElement | RawDataElement = ds.get_item(tag)
-    if isinstance(element, RawDataElement):
-        return element.value or b""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    write_data_element(buffer, element, ds.get("SpecificCharacterSet"))
+    write_data_element(buffer, ds.get_item(tag), ds.get("SpecificCharacterSet"))
     return buffer.getvalue()[8:]  # tag and length

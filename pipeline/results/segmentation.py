@@ -10,7 +10,7 @@ from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
-from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, decimal, finish, set_lossy_compression
+from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"
@@ -41,7 +41,6 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         manufacturer_model_name=ascii_text(model.title, 64),
         software_versions=ascii_text(model.version, 64),
         device_serial_number=model.digest[:16],
-        pixel_measures=_pixel_measures(context),
         omit_empty_frames=len(lesions) * context.volume.shape[0] > MOST_FRAMES,
         content_label="AI_SEGMENTATION",
         content_description=DISCLAIMER,
@@ -94,13 +93,3 @@ def _parameters(parameters: tuple[str, ...]) -> dict[str, str] | None:
     """``("threshold=0.5",)`` as the name and value pairs that highdicom joins again."""
     pairs = (item.partition("=") for item in parameters)
     return {ascii_text(name): ascii_text(value) for name, _, value in pairs} or None
-
-
-def _pixel_measures(context: ResultContext) -> hd.PixelMeasuresSequence:
-    """Spacing as the positions have it: a header's thickness may leave gaps or overlap."""
-    slice_mm, row_mm, column_mm = context.volume.spacing
-    return hd.PixelMeasuresSequence(
-        pixel_spacing=(decimal(row_mm), decimal(column_mm)),
-        slice_thickness=float(context.references[0].SliceThickness),
-        spacing_between_slices=decimal(slice_mm),
-    )
