@@ -1,0 +1,98 @@
+"""From what the network says of slices to what is said of a series: one odd slice is no tumour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import label
+
+from models.bundle import Contract
+from pipeline.findings import BoolArray, FloatArray, Outcome
+
+CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
+
+
+@dataclass(frozen=True)
+class SlabAnswers:
+    """What the network says of the slabs of one series, in order.
+
+    ``probabilities`` (n, classes), adding up to 1 by row; ``mask`` (n, M, M) probability of lesion by pixel; ``head``
+    (n,) probability of a slice through a head.
+    """
+
+    probabilities: FloatArray
+    mask: FloatArray
+    head: FloatArray
+
+
+@dataclass(frozen=True)
+class SeriesAnswer:
+    """The answer for a series, still on the network's grid.
+
+    ``region`` (n, M, M) is where the lesions are that support it, all False where the class is "none"; ``slab`` the one
+    to look at first; ``evidence`` (n,) the tumour probability of each slab that its neighbour bears out.
+    """
+
+    outcome: Outcome
+    predicted: int
+    probabilities: npt.NDArray[np.float64]
+    region: BoolArray
+    slab: int
+    evidence: npt.NDArray[np.float64]
+
+
+def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> SeriesAnswer:
+    """One answer from ``answers``; ``slab_mm`` is the distance of neighbouring slabs.
+
+    A region counts when it is connected over at least two slabs (unless there is only one) and has at least
+    ``lesion_mm3``. The probability of a tumour is that of the strongest counting region: the mean of the tumour
+    probabilities of its slabs, weighted by its area in each. Without such a region it is what two neighbouring
+    slabs agree on. The tumour's kind is the area-weighted mean over the region's slabs.
+    """
+    limits = contract.thresholds
+    tumour = 1.0 - answers.probabilities[:, -1].astype(np.float64)
+    evidence = _borne_out(tumour)
+    regions, count = label(answers.mask >= limits.mask, structure=CONNECTIVITY)
+    pixel_mm3 = contract.recipe.pixel_mm**2 * slab_mm
+    scores = [0.0]
+    for number in range(1, count + 1):
+        area = (regions == number).sum(axis=(1, 2))
+        lone = len(tumour) > 1 and np.count_nonzero(area) < 2
+        counts = not lone and area.sum() * pixel_mm3 >= limits.lesion_mm3
+        scores.append(float(np.average(tumour, weights=area)) if counts else 0.0)
+    best = int(np.argmax(scores))
+    probability = scores[best] if scores[best] > 0 else float(evidence.max())
+    kinds = answers.probabilities[:, :-1].astype(np.float64)
+    weights = (regions == best).sum(axis=(1, 2)) * tumour if scores[best] > 0 else evidence
+    mix = np.average(kinds, axis=0, weights=np.maximum(weights, 1e-9))
+    probabilities = np.append(probability * mix / max(mix.sum(), 1e-9), 1.0 - probability)
+    probabilities /= probabilities.sum()
+    is_tumour = probability >= 0.5
+    supporting = [k for k, score in enumerate(scores) if score >= limits.no_finding and score > 0]
+    region = np.isin(regions, supporting) if is_tumour and supporting else np.zeros(regions.shape, dtype=bool)
+    return SeriesAnswer(
+        outcome=_outcome(probability, contract, seen=bool(region.any())),
+        predicted=int(np.argmax(probabilities[:-1])) if is_tumour else len(contract.classes) - 1,
+        probabilities=probabilities,
+        region=region,
+        slab=int(np.argmax((regions == best).sum(axis=(1, 2)))) if region.any() else int(np.argmax(evidence)),
+        evidence=evidence,
+    )
+
+
+def _borne_out(tumour: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each slab's value, but not more than its stronger neighbour's: a slab alone says nothing."""
+    if len(tumour) == 1:
+        return tumour
+    padded = np.concatenate([[0.0], tumour, [0.0]])
+    return np.asarray(np.minimum(tumour, np.maximum(padded[:-2], padded[2:])))
+
+
+def _outcome(probability: float, contract: Contract, *, seen: bool) -> Outcome:
+    if probability < contract.thresholds.no_finding:
+        return Outcome.NO_FINDING
+    if probability >= contract.thresholds.finding and seen:
+        return Outcome.FINDING
+    return Outcome.INDETERMINATE

@@ -1,0 +1,139 @@
+"""The training pictures: slices with tumours and masks, slices without, and real healthy heads in three planes.
+
+Everything passes through `pipeline.preprocess`, the definition that inference uses too.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline.geometry import build_volume
+from pipeline.intake import read_path
+from pipeline.preprocess import resample, sampling
+from pipeline.preprocess_recipe import Recipe
+from pipeline.volume import Volume
+
+LABELS = {"glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary_tumor"}
+SYMMETRIC = 0.7
+"""Correlation of a picture with its mirror image from which on its halves may stand in for each other."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Resampled slices, intensities 0..255 before normalisation.
+
+    ``images`` uint8 (N, M, M); ``masks`` bool (N, M, M); ``labels`` int (N,), index into the bundle's classes;
+    ``folds`` int (N,), 0 where a picture belongs to no fold; ``symmetric`` bool (N,).
+    """
+
+    images: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int64]
+    folds: npt.NDArray[np.int64]
+    symmetric: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, which: npt.NDArray[Any]) -> Pictures:
+        return Pictures(
+            self.images[which], self.masks[which], self.labels[which], self.folds[which], self.symmetric[which]
+        )
+
+
+def tumours(data: Path, classes: tuple[str, ...], recipe: Recipe, field_mm: float) -> Pictures:
+    """The slices of ``brain_t1ce`` with their masks; ``fold5`` is the authors' patient-level fold."""
+    rows = _rows(data / "brain_t1ce" / "index.csv")
+    images = [_picture(data / "brain_t1ce" / row["image"], recipe, field_mm) for row in rows]
+    masks = [_mask(data / "brain_t1ce" / row["mask"], recipe, field_mm) for row in rows]
+    labels = [classes.index(LABELS[row["label"]]) for row in rows]
+    return _pictures(images, masks, labels, [int(row["fold5"]) for row in rows])
+
+
+def without_tumour(
+    data: Path, classes: tuple[str, ...], recipe: Recipe, field_mm: float, *, excluded: frozenset[int]
+) -> Pictures:
+    """The slices of ``brain_notumor`` except the groups that were ``excluded`` by looking at them."""
+    rows = [row for row in _rows(data / "brain_notumor" / "index.csv") if int(row["group"]) not in excluded]
+    images = [_picture(data / "brain_notumor" / row["image"], recipe, field_mm) for row in rows]
+    masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(rows)
+    labels = [classes.index("no_tumor")] * len(rows)
+    return _pictures(images, masks, labels, [int(row["fold5"]) for row in rows])
+
+
+def healthy(data: Path, series: list[str], classes: tuple[str, ...], recipe: Recipe) -> Pictures:
+    """Slices of real 3D series without a known tumour, cut in all three planes, thick and thin."""
+    images: list[npt.NDArray[np.uint8]] = []
+    for name in series:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            volume = build_volume(read_path(data / "dicom" / name).datasets)
+        for axes in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+            for slab_mm in (recipe.slab_mm, recipe.slab_mm / 2):
+                images += _cut(volume, axes, replace(recipe, slab_mm=slab_mm))
+    masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(images)
+    return _pictures(images, masks, [classes.index("no_tumor")] * len(images), [0] * len(images))
+
+
+def joined(*parts: Pictures) -> Pictures:
+    """``parts`` one after the other."""
+    return Pictures(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.folds for part in parts]),
+        np.concatenate([part.symmetric for part in parts]),
+    )
+
+
+def _cut(volume: Volume, axes: tuple[int, int, int], recipe: Recipe) -> list[npt.NDArray[np.uint8]]:
+    """Slabs normal to ``axes[0]``; those that hold hardly any head are left out."""
+    turned = Volume(volume.array.transpose(axes), volume.affine[:, [*axes, 3]], volume.sources)
+    stack = sampling(turned, recipe).resampled(turned.array)[:, 0].numpy()
+    bright = float(np.quantile(stack, 0.997))
+    scaled = np.clip(stack / bright, 0, 1)
+    return [(255 * plane).astype(np.uint8) for plane in scaled if (plane > 0.2).mean() > 0.03]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _picture(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"), dtype=np.float32)
+    spacing = (field_mm / pixels.shape[0], field_mm / pixels.shape[1])
+    return np.clip(resample(pixels, spacing, recipe).round(), 0, 255).astype(np.uint8)
+
+
+def _mask(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.bool_]:
+    return np.asarray(_picture(path, recipe, field_mm) > 127)
+
+
+def _pictures(
+    images: list[npt.NDArray[np.uint8]], masks: list[npt.NDArray[np.bool_]], labels: list[int], folds: list[int]
+) -> Pictures:
+    stack = np.stack(images)
+    return Pictures(
+        stack,
+        np.stack(masks),
+        np.asarray(labels),
+        np.asarray(folds),
+        np.array([_mirror_likeness(image) > SYMMETRIC for image in stack]),
+    )
+
+
+def _mirror_likeness(image: npt.NDArray[np.uint8]) -> float:
+    values = image.astype(np.float32)
+    if values.std() == 0:
+        return 0.0
+    return float(np.corrcoef(values.ravel(), values[:, ::-1].ravel())[0, 1])

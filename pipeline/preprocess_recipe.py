@@ -1,0 +1,18 @@
+"""The numbers of a bundle's preprocessing, apart from the code that needs torch: the receiver reads contracts too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a bundle's preprocessing.
+
+    ``matrix`` is the side of the network's input in pixels, ``pixel_mm`` their size; planes closer than ``slab_mm``
+    are averaged to slabs of about that thickness.
+    """
+
+    matrix: int
+    pixel_mm: float
+    slab_mm: float
