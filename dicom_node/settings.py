@@ -113,12 +113,18 @@ class DicomDestination(Section):
 
 
 class FhirDestination(Section):
-    """A FHIR R4 server that takes the report as a transaction Bundle."""
+    """A FHIR R4 server that takes the report as a transaction Bundle.
+
+    ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
+    issuer names none. Without them such a patient is not searched for and stands as a logical reference.
+    """
 
     kind: Literal["fhir"]
     url: str
     timeout: Annotated[float, Field(gt=0)] = 30.0
     bearer_token: SecretStr | None = None
+    patient_system: str | None = None
+    accession_system: str | None = None
 
 
 class FolderDestination(Section):

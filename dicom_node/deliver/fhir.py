@@ -18,6 +18,8 @@ class FhirSender:
             destination.url,
             timeout=destination.timeout,
             bearer_token=token.get_secret_value() if token else None,
+            patient_system=destination.patient_system,
+            accession_system=destination.accession_system,
         )
 
     def send(self, files: tuple[Path, ...]) -> str:

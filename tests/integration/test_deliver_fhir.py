@@ -12,7 +12,10 @@ from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.settings import FhirDestination
 from pipeline.errors import PeerUnavailable
+from pipeline.findings import Outcome
 from tests.peers.engine import Node
+from tests.peers.fhir_bundles import bundle_of
+from tests.peers.fhir_server import start_fhir_server
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
@@ -104,3 +107,16 @@ def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
     sender = FhirSender(FhirDestination(kind="fhir", url=f"http://127.0.0.1:{free_port()}/fhir"))
     with pytest.raises(PeerUnavailable):
         sender.send((tmp_path / "bundle.json",))
+
+
+def test_a_patient_whose_issuer_names_no_system_is_found_by_the_configured_one(tmp_path: Path) -> None:
+    """Nearly no scanner writes an issuer: the administrator says once whose numbers they are."""
+    with start_fhir_server() as server:
+        patient = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:1.2.3", "value": "PHANTOM-system"}]}
+        created = server.post(patient)
+        path = tmp_path / "fhir-bundle.json"
+        path.write_text(json.dumps(bundle_of(Outcome.FINDING, "system", IssuerOfPatientID=None)))
+        destination = FhirDestination(kind="fhir", url=server.url, patient_system="urn:oid:1.2.3")
+        FhirSender(destination).send((path,))
+        (entry,) = server.get("DiagnosticReport")["entry"]
+        assert entry["resource"]["subject"]["reference"] == f"Patient/{created['id']}"
