@@ -17,7 +17,7 @@ from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.observability import uid
 from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
 from dicom_node.settings import Settings
-from fhir import report
+from fhir.report import build as build_report
 from models.runtime import load_model
 from pipeline.errors import BadSettings, Broken, Refused
 from pipeline.findings import Outcome
@@ -115,7 +115,7 @@ def _run(
     processed = process(
         series,
         model,
-        functools.partial(report.build, recorded=recorded),
+        functools.partial(build_report, recorded=recorded),
         now=time.monotonic,
         uid_root=settings.uid_root,
         progress=progress,

@@ -229,9 +229,15 @@ def _show(detail: JobDetail, series: Series, orthanc: LocalOrthanc | None, fhir_
             console.print(f"      {report.get('conclusion', '')}", soft_wrap=True)
     if detail.result and detail.result.summary:
         folder = Path(detail.result.summary).parent
-        console.print(f"Files: {folder}", soft_wrap=True)
-        for picture in sorted((folder / "previews").glob("*.png")):
-            console.print(f"Picture: {picture}", soft_wrap=True)
+        console.print(f"Files:   {_short(folder)}", soft_wrap=True)
+        pictures = sorted((folder / "previews").glob("*.png"))
+        for number, picture in enumerate(pictures[:2]):
+            more = f"  [dim](and {len(pictures) - 2} more beside it)[/]" if number and len(pictures) > 2 else ""
+            console.print(f"Picture: {_short(picture)}{more}", soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def _show_failures(detail: JobDetail) -> None:

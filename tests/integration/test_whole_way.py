@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import highdicom as hd
 import httpx
 import numpy as np
 import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
-from tests.peers.fhir_server import start_fhir_server
 
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline import phantom
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
+from tests.peers.fhir_server import start_fhir_server
 from tests.peers.node import Node, dicom_destination, fhir_destination
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.pacs import Pacs
@@ -97,21 +98,21 @@ def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Pat
     assert all(row.state is DeliveryState.DELIVERED for row in job.deliveries)
 
 
-def test_the_model_finds_the_phantoms_lesion_where_it_is(house: House, tmp_path: Path) -> None:
-    """The segmentation that came back overlaps the ball that the phantom drew."""
+def test_the_segmentation_lies_on_the_lesion(house: House, tmp_path: Path) -> None:
+    """In the patient's coordinates: what came back covers the ball that the phantom drew, and is centred on it.
+
+    How tightly the model draws its border is the model card's matter; a flip or shift on the way would show here.
+    """
     series = phantom.head_phantom(seed=1)
     job = run(house, series, tmp_path)
-    segmentation = house.results(series[0].StudyInstanceUID)["SEG"][0]
-    truth = phantom.lesion_mask(series)
-    drawn = np.zeros_like(truth)
-    positions = [float(ds.ImagePositionPatient[2]) for ds in series]
-    frames = segmentation.pixel_array.reshape(-1, 256, 256)
-    for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        z = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
-        drawn[int(np.argmin(np.abs(np.array(positions) - z)))] |= frame.astype(bool)
     assert job.outcome is Outcome.FINDING
-    assert (drawn & truth).sum() > 0.4 * truth.sum()
-    assert 2 * (drawn & truth).sum() / (drawn.sum() + truth.sum()) > 0.4
+    segmentation = house.results(series[0].StudyInstanceUID)["SEG"][0]
+    volume = hd.seg.Segmentation.from_dataset(segmentation).get_volume(segment_numbers=[1], combine_segments=True)
+    points = volume.map_indices_to_reference(np.argwhere(volume.array))
+    assert np.linalg.norm(points.mean(axis=0) - phantom.LESION_CENTRE) < phantom.LESION_RADIUS / 2
+    inside = np.linalg.norm(points - phantom.LESION_CENTRE, axis=1) < phantom.LESION_RADIUS
+    voxel_mm3 = np.prod(volume.spacing)
+    assert inside.sum() * voxel_mm3 > 0.4 * 4 / 3 * np.pi * phantom.LESION_RADIUS**3
 
 
 def test_the_same_series_sent_again_makes_no_second_result(house: House, tmp_path: Path) -> None:
