@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from dicom_node import observability
 from dicom_node.settings import Settings, load
@@ -14,6 +15,12 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file; default: candela.toml in the working directory, if any."),
 ]
+
+
+def console() -> Console:
+    """Where tables go; wide where nobody watches, so that a pipe gets whole lines."""
+    found = Console()
+    return found if found.is_terminal else Console(width=240)
 
 
 def load_settings(path: Path | None) -> Settings:

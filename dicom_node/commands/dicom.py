@@ -12,9 +12,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
-from rich.console import Console
 from rich.table import Table
 
+from dicom_node.commands.common import console
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.settings import DicomDestination
 from pipeline.errors import NotDicom, PeerUnavailable, Rejected
@@ -91,7 +91,7 @@ def find(
         if status and status.Status in (0xFF00, 0xFF01) and answer is not None:
             table.add_row(*(str(answer.get(keyword, "")) for keyword in keywords))
     assoc.release()
-    Console().print(table)
+    console().print(table)
 
 
 def _has_prefix(path: Path) -> bool:

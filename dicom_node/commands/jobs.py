@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import DeliveryRow, JobDetail, JobState, Tries
@@ -49,7 +48,7 @@ def list_jobs(
             row.job.rule or "-",
             row.job.job_id,
         )
-    Console(width=None if Console().is_terminal else 240).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -60,11 +59,11 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
     if as_json:
         typer.echo(json.dumps(_plain(detail), indent=1))
         return
-    console = Console(width=None if Console().is_terminal else 240)
+    out = console()
     facts = Table(show_header=False, box=None)
     for name, value in _facts(detail):
         facts.add_row(f"[bold]{name}", value)
-    console.print(facts)
+    out.print(facts)
     if detail.deliveries:
         table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
         for row in detail.deliveries:
@@ -76,7 +75,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
                 _answer(row),
                 _clock(row.tries.next_try) if row.tries.next_try else "",
             )
-        console.print(table)
+        out.print(table)
 
 
 @app.command()

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.commands.common import ConfigOption, console, load_settings
 from models import registry
 
 app = typer.Typer(help="The models: list, cards, checks, training.", no_args_is_help=True)
@@ -20,16 +19,16 @@ app = typer.Typer(help="The models: list, cards, checks, training.", no_args_is_
 def list_models(config_file: ConfigOption = None) -> None:
     """List the models that ship and those in the configured folders."""
     settings = load_settings(config_file)
-    table = Table("name", "version", "digest", "folder")
+    table = Table("name", "version", "digest", "folder", box=None, header_style="bold")
     for entry in registry.entries(settings.models.folders):
         table.add_row(entry.name, entry.version, entry.digest[:12], str(entry.folder))
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
 def show(name: str, config_file: ConfigOption = None) -> None:
     """Print a model's card."""
-    Console().print(Markdown(registry.get(name, load_settings(config_file).models.folders).card()))
+    console().print(Markdown(registry.get(name, load_settings(config_file).models.folders).card()))
 
 
 @app.command()
