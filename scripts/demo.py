@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import httpx  # noqa: E402
 from rich.console import Console  # noqa: E402
+from rich.markup import escape  # noqa: E402
 
 from dicom_node.deliver.dimse import DimseSender  # noqa: E402
 from dicom_node.jobs import engine  # noqa: E402
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         series, files = _series(arguments.series, out)
     except (CandelaError, FileNotFoundError) as error:
-        console.print(f"[red]the series cannot be read:[/] {error}")
+        console.print(f"[red]the series cannot be read:[/] {escape(str(error))}", soft_wrap=True)
         return 3
     with contextlib.ExitStack() as stack:
         orthanc, fhir_url, settings = _start_everything(stack, out)
@@ -203,7 +204,7 @@ def _answer(detail: JobDetail) -> str:
     result = detail.result
     assert result is not None
     if result.refusal:
-        return f"[yellow]refused ({result.refusal_code})[/]: {result.refusal}"
+        return f"[yellow]refused ({result.refusal_code})[/]: {escape(result.refusal)}"
     summary = _summary(detail)
     likely = sorted(summary["probabilities"].items(), key=lambda item: -item[1])
     text = f"[bold]{summary['outcome']}[/]: " + ", ".join(f"{name} {share:.0%}" for name, share in likely[:3])
@@ -226,7 +227,7 @@ def _show(detail: JobDetail, series: Series, orthanc: LocalOrthanc | None, fhir_
         for entry in found.get("entry", []):
             report = entry["resource"]
             console.print(f"FHIR: {fhir_url}/DiagnosticReport/{report['id']} ({report['status']})", soft_wrap=True)
-            console.print(f"      {report.get('conclusion', '')}", soft_wrap=True)
+            console.print(f"      {report.get('conclusion', '')}", soft_wrap=True, markup=False)
     if detail.result and detail.result.summary:
         folder = Path(detail.result.summary).parent
         console.print(f"Files:   {_short(folder)}", soft_wrap=True)
@@ -242,10 +243,11 @@ def _short(path: Path) -> Path:
 
 def _show_failures(detail: JobDetail) -> None:
     if detail.reading.last_failure:
-        console.print(f"[red]reading failed[/]: {detail.reading.last_failure.text}")
+        console.print(f"[red]reading failed[/]: {escape(detail.reading.last_failure.text)}", soft_wrap=True)
     for row in detail.deliveries:
         if row.tries.last_failure:
-            console.print(f"[red]{row.result} → {row.destination}[/]: {row.tries.last_failure.text}")
+            text = escape(row.tries.last_failure.text)
+            console.print(f"[red]{row.result} → {row.destination}[/]: {text}", soft_wrap=True)
 
 
 def _summary(detail: JobDetail) -> dict[str, Any]:

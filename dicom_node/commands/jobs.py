@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
@@ -45,7 +46,7 @@ def list_jobs(
             _coloured(str(row.state)),
             _outcome(row),
             ", ".join(f"{count} {name}" for name, count in sent.items()) or "-",
-            row.job.rule or "-",
+            escape(row.job.rule or "-"),
             row.job.job_id,
         )
     console().print(table)
@@ -62,7 +63,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
     out = console()
     facts = Table(show_header=False, box=None)
     for name, value in _facts(detail):
-        facts.add_row(f"[bold]{name}", value)
+        facts.add_row(f"[bold]{name}", value if name == "state" else escape(value))
     out.print(facts)
     if detail.deliveries:
         table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
@@ -72,7 +73,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
                 row.destination,
                 _coloured(str(row.state)),
                 str(row.tries.attempts),
-                _answer(row),
+                escape(_answer(row)),
                 _clock(row.tries.next_try) if row.tries.next_try else "",
             )
         out.print(table)

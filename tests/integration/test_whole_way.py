@@ -169,6 +169,8 @@ def test_a_series_with_a_missing_slice_is_refused_and_kept(house: House) -> None
     job = house.node.wait_for_jobs(before + 1)[0]
     assert job.result is not None
     assert job.result.refusal_code == "MISSING_SLICES"
+    shown = house.node.candela("jobs", "show", job.job.job_id[:30]).stdout
+    assert f"[series {series[0].SeriesInstanceUID}]" in shown  # square brackets are the reason's, not markup
     house.node.send(series[3:4])
     job = house.node.wait_for_jobs(before + 2)[0]
     assert job.result is not None

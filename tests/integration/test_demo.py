@@ -1,0 +1,77 @@
+"""The demo, as a newcomer sees it: it ends well, and what it says is there is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import phantom
+from tests.conftest import ROOT
+from tests.peers.fhir_server import ensure_installed
+from tests.peers.orthanc import require_orthanc
+
+pytestmark = pytest.mark.slow
+WITHOUT_ORTHANC = """
+import runpy, sys
+import orthanc.local
+orthanc.local.missing_packages = lambda: ("orthanc", "orthanc-python")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def demo(*arguments: str, without_orthanc: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run scripts/demo.py, which scripts/demo runs once the environment is there."""
+    script = str(ROOT / "scripts" / "demo.py")
+    start = ["-c", WITHOUT_ORTHANC, script] if without_orthanc else [script]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        [sys.executable, *start, *arguments], capture_output=True, text=True, env=environment, timeout=400, check=False
+    )
+
+
+def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
+    """From Orthanc to Candela and back: reason, answer, four kinds of series in Orthanc, the report, the pictures."""
+    require_orthanc()
+    ensure_installed()
+    ran = demo("--out", str(tmp_path / "demo"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "phantom" in ran.stdout
+    assert "reason: expected count 24 reached (Orthanc)" in ran.stdout
+    assert "not for diagnosis" in ran.stdout
+    assert set(re.findall(r"^Orthanc: (\w+)", ran.stdout, re.MULTILINE)) == {"MR", "OT", "SEG", "SR"}
+    assert re.search(r"FHIR: http://\S+/DiagnosticReport/\S+ \(preliminary\)", ran.stdout)
+    for picture in re.findall(r"^Picture: (\S+\.png)", ran.stdout, re.MULTILINE):
+        assert (ROOT / picture).is_file()
+    assert "Traceback" not in (tmp_path / "demo" / "candela.log").read_text()
+
+
+def test_without_orthanc_it_says_so_and_does_the_rest(tmp_path: Path) -> None:
+    """A series of one's own, sent by the demo itself; results in a folder."""
+    phantom.save(phantom.head_phantom(slices=8, matrix=96), tmp_path / "mine")
+    ran = demo("--out", str(tmp_path / "demo"), "--series", str(tmp_path / "mine"), without_orthanc=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "not here (needs orthanc orthanc-python)" in ran.stdout
+    assert "8 instances from" in ran.stdout
+    assert list((tmp_path / "demo" / "delivered").rglob("report.dcm"))
+
+
+def test_a_series_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """Nothing is started for it; exit code 3 and the reason."""
+    (tmp_path / "mine").mkdir()
+    ran = demo("--out", str(tmp_path / "demo"), "--series", str(tmp_path / "mine"))
+    assert ran.returncode == 3
+    assert "no file here" in ran.stdout
+
+
+def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
+    """--out is emptied only where an earlier demo made it."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    ran = demo("--out", str(tmp_path))
+    assert ran.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
