@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from monai.visualize.class_activation_maps import GradCAM
 from torch import Tensor, nn
@@ -22,11 +24,19 @@ class ClassLogits(nn.Module):
         return logits
 
 
-def class_activation(network: nn.Module, images: Tensor, class_index: int, *, batch: int = 8) -> Tensor:
-    """Grad-CAM of one class, (N, 1, M, M) like ``images``, 0 or above and not scaled: slices stay comparable."""
-    cam = GradCAM(nn_module=ClassLogits(network), target_layers=LAYER, postprocessing=torch.relu)
-    maps = [
-        cam(part.clone().requires_grad_(requires_grad=True), class_idx=class_index).detach().float()
-        for part in torch.split(images, batch)
-    ]
-    return torch.cat(maps)
+class Explainer:
+    """Grad-CAM on a copy of a network: MONAI's hooks stay in the copy, and the network that answers is untouched."""
+
+    def __init__(self, network: nn.Module) -> None:
+        # MONAI puts a module that was training back to training after each call: the wrapper must be in eval, too.
+        wrapped = ClassLogits(copy.deepcopy(network)).eval()
+        self._cam = GradCAM(nn_module=wrapped, target_layers=LAYER, postprocessing=torch.relu)
+
+    def class_activation(self, images: Tensor, class_index: int, *, batch: int = 8) -> Tensor:
+        """Grad-CAM of one class, (N, 1, M, M) like ``images``, 0 or above, not scaled: slices stay comparable."""
+        with torch.enable_grad():
+            maps = [
+                self._cam(part.clone().requires_grad_(), class_idx=class_index).detach().float()
+                for part in torch.split(images, batch)
+            ]
+        return torch.cat(maps)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.bundle import Bundle
-from models.explain import class_activation
+from models.explain import Explainer
 from models.registry import get
 from models.series import SeriesAnswer, SlabAnswers, aggregate
 from pipeline.errors import BadModel, BadSettings, OutOfScope
@@ -73,6 +73,7 @@ class ResidentModel:
         self._device = device
         self._bf16 = device.type == "cuda" or bundle.contract.bf16_on_cpu
         self.network = channels_last(build_network(bundle).to(device))
+        self.explainer = Explainer(self.network)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -164,7 +165,7 @@ class ResidentModel:
         chosen = chosen[weight[chosen] > 0]
         maps = torch.zeros(inputs.shape)
         images = inputs[chosen].to(self._device).contiguous(memory_format=torch.channels_last)
-        maps[chosen] = class_activation(self.network, images, answer.predicted).cpu()
+        maps[chosen] = self.explainer.class_activation(images, answer.predicted).cpu()
         heat = np.clip(np.nan_to_num(plan.to_source(maps)), 0.0, None)
         top = float(heat.max())
         return heat / top if top > 0 else heat

@@ -70,14 +70,16 @@ def paste_lesions(batch: Batch, donors: Tensor, donor_masks: Tensor, share: floa
 
 
 def outliers(heads: Tensor, rng: torch.Generator) -> Tensor:
-    """As many pictures that are no head: containers with inserts, limbs of several discs, and heads cut to pieces."""
+    """As many pictures that are no head: containers with inserts, limbs, patterns that fill the frame, heads cut up."""
     made = []
     for head in heads:
         kind = float(torch.rand(1, generator=rng))
-        if kind < 0.3:
+        if kind < 0.2:
             made.append(_jigsaw(head, rng))
-        elif kind < 0.65:
+        elif kind < 0.45:
             made.append(_container(head, rng))
+        elif kind < 0.7:
+            made.append(_pattern(head, rng))
         else:
             made.append(_limb(head, rng))
     return torch.stack(made)
@@ -102,8 +104,9 @@ def change_shape(batch: Batch, rng: torch.Generator) -> None:
     batch.masks = (functional.grid_sample(batch.masks, grid, align_corners=False) > 0.5).float()
 
 
-def change_look(images: Tensor, rng: torch.Generator) -> Tensor:
+def change_look(batch: Batch, rng: torch.Generator) -> None:
     """Gamma, coil bias, resolution, noise, window and border: what differs from scanner to scanner."""
+    images = batch.images
     n, size = len(images), images.shape[-1]
     images = images.clamp(0, 1.3) ** torch.exp(_spread(n, 0.6, rng)).view(-1, 1, 1, 1)
     bias = functional.interpolate(torch.randn(n, 1, 4, 4, generator=rng) * 0.2, size=(size, size), mode="bicubic")
@@ -121,12 +124,12 @@ def change_look(images: Tensor, rng: torch.Generator) -> Tensor:
     images = images.abs()  # magnitude images: noise is never negative (Rician)
     for k in torch.nonzero(torch.rand(n, generator=rng) < 0.35).flatten().tolist():
         edge = torch.randint(0, size // 9, (4,), generator=rng).tolist()
-        images[k, :, : edge[0]] = 0
-        images[k, :, size - edge[1] :] = 0
-        images[k, :, :, : edge[2]] = 0
-        images[k, :, :, size - edge[3] :] = 0
+        kept = torch.zeros(1, size, size)
+        kept[:, edge[0] : size - edge[1], edge[2] : size - edge[3]] = 1
+        images[k] *= kept
+        batch.masks[k] *= kept  # what is cut off cannot be outlined
     ceiling = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=rng)
-    return torch.minimum(images, ceiling * images.flatten(1).amax(1).view(-1, 1, 1, 1))
+    batch.images = torch.minimum(images, ceiling * images.flatten(1).amax(1).view(-1, 1, 1, 1))
 
 
 def _spread(n: int, width: float, rng: torch.Generator) -> Tensor:
@@ -173,6 +176,21 @@ def _container(like: Tensor, rng: torch.Generator) -> Tensor:
         step = int(torch.randint(6, 16, (1,), generator=rng))
         picture[::step] *= 0.3
         picture[:, ::step] *= 0.3
+    return picture[None]
+
+
+def _pattern(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Something that fills the frame: an even or cloudy ground with bars across or along it, no air around."""
+    clouds = functional.interpolate(
+        torch.rand(1, 1, 5, 5, generator=rng), size=like.shape[-2:], mode="bicubic", align_corners=False
+    )[0, 0]
+    part = float(torch.rand(1, generator=rng))
+    picture = 0.1 + 0.5 * float(torch.rand(1, generator=rng)) * (part * clouds + 1 - part)
+    for _ in range(int(torch.randint(0, 5, (1,), generator=rng))):
+        start, width = torch.randint(0, like.shape[-1], (2,), generator=rng).tolist()
+        picture[:, start : start + 1 + width // 10] = float(torch.rand(1, generator=rng))
+    if float(torch.rand(1, generator=rng)) < 0.5:
+        picture = picture.T
     return picture[None]
 
 

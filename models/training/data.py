@@ -122,13 +122,12 @@ def _mask(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.bool_]:
 def _pictures(
     images: list[npt.NDArray[np.uint8]], masks: list[npt.NDArray[np.bool_]], labels: list[int], folds: list[int]
 ) -> Pictures:
-    stack = np.stack(images)
     return Pictures(
-        stack,
+        np.stack(images),
         np.stack(masks),
         np.asarray(labels),
         np.asarray(folds),
-        np.array([_mirror_likeness(image) > SYMMETRIC for image in stack]),
+        np.array([_mirror_likeness(image) > SYMMETRIC for image in images]),
     )
 
 

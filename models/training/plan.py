@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,24 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class Cycle:
+    """One rise and fall of the learning rate: a cosine up to ``peak`` over an eighth of ``steps``, a cosine down.
+
+    ``batch`` is the mixture of its batches.
+    """
+
+    steps: int
+    peak: float
+    batch: Mixture
+
+    def rate(self, step: int) -> float:
+        """The learning rate at ``step`` of this cycle."""
+        rise = self.steps / 8
+        part = step / rise if step < rise else 1 + (step - rise) / (self.steps - rise)
+        return self.peak * (0.001 + 0.999 * (1 - math.cos(math.pi * part)) / 2)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that decides what a training run makes."""
 
@@ -43,14 +62,32 @@ class Plan:
     picture_field_mm: float
     excluded_groups: frozenset[int]
     seed: int
-    steps: int
-    batch: Mixture
-    learning_rate: float
+    cycles: tuple[Cycle, ...]
     weight_decay: float
     ema: float
     mirror: float
     paste: float
     save_every: int
+
+    @property
+    def steps(self) -> int:
+        return sum(cycle.steps for cycle in self.cycles)
+
+    def rate(self, step: int) -> float:
+        """The learning rate at ``step`` of the whole run."""
+        cycle, within = self._at(step)
+        return cycle.rate(within)
+
+    def mixture(self, step: int) -> Mixture:
+        """The mixture of the batch at ``step`` of the whole run."""
+        return self._at(step)[0].batch
+
+    def _at(self, step: int) -> tuple[Cycle, int]:
+        for cycle in self.cycles:
+            if step < cycle.steps:
+                return cycle, step
+            step -= cycle.steps
+        return self.cycles[-1], self.cycles[-1].steps
 
 
 def read_plan(path: Path) -> Plan:
@@ -74,9 +111,7 @@ def read_plan(path: Path) -> Plan:
             picture_field_mm=raw["picture_field_mm"],
             excluded_groups=frozenset(raw["excluded_groups"]),
             seed=raw["seed"],
-            steps=raw["steps"],
-            batch=Mixture(**raw["batch"]),
-            learning_rate=raw["learning_rate"],
+            cycles=tuple(Cycle(**{**cycle, "batch": Mixture(**cycle["batch"])}) for cycle in raw["cycles"]),
             weight_decay=raw["weight_decay"],
             ema=raw["ema"],
             mirror=raw["mirror"],

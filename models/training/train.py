@@ -34,6 +34,8 @@ from pipeline.preprocess import normalise
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
 LOG = "log.csv"
+SETTLING = 24
+"""Batches over which the averaged weights' batch statistics are taken."""
 COLUMNS = ("step", "seconds", "loss", "accuracy4", "accuracy3", "no_tumour", "dice_mean", "dice_median")
 
 
@@ -70,11 +72,8 @@ class Run:
         self.tumour_weights = torch.from_numpy(counts[self.tumour.labels] ** -0.5)
         self.net = channels_last(RegionNet(**vars(plan.network)).to(self.device))
         averaging: Any = get_ema_multi_avg_fn(plan.ema)  # type: ignore[no-untyped-call]  # torch has no types here
-        self.average = AveragedModel(self.net, multi_avg_fn=averaging, use_buffers=True)
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, plan.learning_rate, total_steps=plan.steps + 1, pct_start=0.12
-        )
+        self.average = AveragedModel(self.net, multi_avg_fn=averaging)
+        self.optimiser = torch.optim.AdamW(self.net.parameters(), plan.rate(0), weight_decay=plan.weight_decay)
         self.step = 0
 
     def resume(self) -> None:
@@ -83,7 +82,7 @@ class Run:
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        for part in ("net", "average", "optimiser", "schedule"):
+        for part in ("net", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
         self.rng.set_state(state["rng"].cpu())
         self.step = state["step"]
@@ -96,6 +95,7 @@ class Run:
             losses.append(self._advance())
             progress.update()
             if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
+                self._settle()
                 self._save()
                 figures = slice_figures(answers(self.average.module, self.validation), self.validation)
                 self._log([self.step, round(time.monotonic() - start), np.mean(losses), *astuple(figures)])
@@ -109,18 +109,19 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16):
             answer = self.net(images)
         loss = objective(answer, batch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.rate(self.step)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
         self.optimiser.step()
-        self.schedule.step()
         self.average.update_parameters(self.net)
         self.step += 1
         return float(loss.detach())
 
     def batch(self) -> Batch:
         """A fresh, randomly changed batch."""
-        mix, classes = self.plan.batch, len(self.plan.classes)
+        mix, classes = self.plan.mixture(self.step), len(self.plan.classes)
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
         for pool, count in ((self.none, mix.no_tumour), (self.healthy, mix.healthy)):
@@ -141,13 +142,28 @@ class Run:
         batch.allowed = torch.cat([batch.allowed, nothing])
         batch.head = torch.cat([batch.head, torch.zeros(mix.outlier)])
         change_shape(batch, self.rng)
-        batch.images = change_look(batch.images, self.rng)
+        change_look(batch, self.rng)
         return batch
+
+    def _settle(self) -> None:
+        """Take the averaged weights' own batch statistics: those of the weights that they average do not fit."""
+        norms = [part for part in self.average.modules() if isinstance(part, nn.BatchNorm2d)]
+        for part in norms:
+            part.reset_running_stats()
+            part.momentum = None  # a plain mean over all batches
+        self.average.train()
+        state = self.rng.get_state()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+            for _ in range(SETTLING):
+                images = normalise(self.batch().images)
+                self.average(images.to(self.device, memory_format=torch.channels_last))
+        self.rng.set_state(state)
+        self.average.eval()
 
     def _save(self) -> None:
         weights = {k: v.detach().half().contiguous() if v.is_floating_point() else v for k, v in self._averaged()}
         save_file(weights, self.out / WEIGHTS)
-        state = {part: getattr(self, part).state_dict() for part in ("net", "average", "optimiser", "schedule")}
+        state = {part: getattr(self, part).state_dict() for part in ("net", "average", "optimiser")}
         torch.save({**state, "rng": self.rng.get_state(), "step": self.step}, self.out / (CHECKPOINT + ".part"))
         (self.out / (CHECKPOINT + ".part")).replace(self.out / CHECKPOINT)
 

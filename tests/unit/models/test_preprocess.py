@@ -1,0 +1,124 @@
+"""One preprocessing for training and inference, and its way back to the source pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import center_of_mass
+
+from pipeline.preprocess import normalise, resample, sampling
+from pipeline.preprocess_recipe import Recipe
+from pipeline.volume import Volume
+from tests.unit.models.small import volume
+
+RECIPE = Recipe(matrix=160, pixel_mm=1.568, slab_mm=4.0)
+PLANES = ("axial", "coronal", "sagittal")
+
+
+def head(shape: tuple[int, int, int]) -> np.ndarray:
+    """An ellipsoid of brightness 500 with a brighter, smaller one off its centre."""
+    z, y, x = (
+        np.linspace(-1, 1, n)[tuple(slice(None) if a == k else None for a in range(3))] for k, n in enumerate(shape)
+    )
+    body = (z / 0.9) ** 2 + (y / 0.8) ** 2 + (x / 0.6) ** 2 < 1
+    spot = ((z - 0.2) / 0.3) ** 2 + ((y + 0.3) / 0.12) ** 2 + ((x - 0.2) / 0.15) ** 2 < 1
+    return (500.0 * body + 500.0 * spot).astype(np.float32)
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("turn", range(8))
+def test_a_landmark_comes_back_to_its_source_pixel(plane: str, turn: int) -> None:
+    """Whatever way planes are stored (8 turns and mirrors, other pixels than the network's), a mask comes back to
+    within a pixel of where it was."""
+    array = head((24, 200, 240))
+    spot = array > 700
+    affine = volume(array, (5.0, 1.2, 1.0), plane).affine
+    if turn & 1:
+        array, spot, affine = array[:, ::-1], spot[:, ::-1], _flipped(affine, 1, array.shape)
+    if turn & 2:
+        array, spot, affine = array[:, :, ::-1], spot[:, :, ::-1], _flipped(affine, 2, array.shape)
+    if turn & 4:
+        array, spot, affine = array.transpose(0, 2, 1), spot.transpose(0, 2, 1), affine[:, [0, 2, 1, 3]]
+    stored = Volume(np.ascontiguousarray(array), affine, ())
+    plan = sampling(stored, RECIPE)
+    small = plan.resampled(spot.astype(np.float32) * 1000) / 1000
+    back = plan.to_source(small) >= 0.5
+    assert np.abs(np.subtract(center_of_mass(back), center_of_mass(spot))).max() < 0.5
+    assert 2 * (back & spot).sum() / (back.sum() + spot.sum()) > 0.95
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_every_way_of_storing_a_plane_is_displayed_the_same(plane: str) -> None:
+    """The network sees one picture, however rows and columns of the series run."""
+    array = head((6, 96, 96))
+    as_is = volume(array, (5.0, 2.0, 2.0), plane)
+    expected = sampling(as_is, RECIPE).inputs(as_is.array)
+    mirrored = Volume(np.ascontiguousarray(array[:, ::-1]), _flipped(as_is.affine, 1, array.shape), ())
+    turned = Volume(np.ascontiguousarray(array.transpose(0, 2, 1)), as_is.affine[:, [0, 2, 1, 3]], ())
+    for other in (mirrored, turned):
+        assert torch.allclose(sampling(other, RECIPE).inputs(other.array), expected, atol=1e-4)
+
+
+def test_training_and_inference_read_a_picture_the_same() -> None:
+    """A picture of the training set and the same picture as a one-slice series become equal inputs."""
+    picture = head((1, 224, 224))[0] + 20
+    mm = 250.88 / 224
+    training = normalise(torch.from_numpy(resample(picture, (mm, mm), RECIPE))[None, None])
+    series = volume(picture[None], (6.0, mm, mm))
+    assert torch.allclose(sampling(series, RECIPE).inputs(series.array), training, atol=1e-4)
+
+
+def test_brightness_and_contrast_scale_do_not_matter() -> None:
+    """Intensities times any factor give the same input."""
+    images = torch.from_numpy(head((3, 160, 160)))[:, None]
+    assert torch.allclose(normalise(images), normalise(images * 7.3), atol=1e-3)
+
+
+def test_thin_planes_are_read_as_slabs_and_thick_ones_one_by_one() -> None:
+    """1 mm planes are averaged by four, every plane in exactly one slab; 6 mm planes are read as they are."""
+    thin = sampling(volume(head((43, 64, 64)), (1.0, 4.0, 4.0)), RECIPE)
+    assert [plane for first, last in thin.slabs for plane in range(first, last)] == list(range(43))
+    assert {last - first for first, last in thin.slabs} <= {3, 4, 5}
+    thick = sampling(volume(head((24, 64, 64)), (6.0, 4.0, 4.0)), RECIPE)
+    assert thick.slabs == tuple((k, k + 1) for k in range(24))
+
+
+@pytest.mark.parametrize("side", [64, 2048])
+def test_any_matrix_fits(side: int) -> None:
+    """64² and 2048² are brought to the network's matrix and back."""
+    series = volume(head((3, side, side)), (5.0, 240 / side, 240 / side))
+    plan = sampling(series, RECIPE)
+    inputs = plan.inputs(series.array)
+    assert inputs.shape == (3, 1, 160, 160)
+    assert plan.to_source(inputs).shape == series.shape
+
+
+def test_a_head_off_centre_in_a_large_field_is_kept_whole() -> None:
+    """In a field of view larger than the network's, the matrix follows the head."""
+    array = np.zeros((5, 400, 400), dtype=np.float32)
+    array[:, 200:390, 220:390] = 800
+    series = volume(array, (5.0, 1.0, 1.0))
+    seen = sampling(series, RECIPE).resampled(series.array) > 400
+    assert seen.sum() * 1.568**2 == pytest.approx(5 * 190 * 170, rel=0.03)
+
+
+def test_not_a_number_and_empty_planes_are_taken_as_nothing() -> None:
+    """NaN, infinity and constant planes give finite inputs."""
+    array = head((5, 64, 64))
+    array[0] = np.nan
+    array[1, :8] = np.inf
+    array[2] = 0
+    series = volume(array, (5.0, 4.0, 4.0))
+    inputs = sampling(series, RECIPE).inputs(series.array)
+    assert torch.isfinite(inputs).all()
+    assert inputs[2].std() == 0
+    assert inputs[3].std() > 0
+
+
+def _flipped(affine: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The affine of an array whose ``axis`` was reversed."""
+    changed = affine.copy()
+    changed[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
+    changed[:3, axis] *= -1
+    return changed

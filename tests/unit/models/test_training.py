@@ -1,0 +1,201 @@
+"""Training: pictures, random changes, resuming, and that it learns at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from models.networks import SliceAnswer
+from models.registry import SHIPPED
+from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
+from models.training.plan import Cycle, Mixture, read_plan
+from models.training.train import CHECKPOINT, LOG, Run, objective, train
+from pipeline.errors import BadModel, EmptyInput
+
+MIXTURE = {"tumour": 3, "no_tumour": 1, "healthy": 1, "outlier": 1}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Six made slices with a bright lesion and three without, in two folds, and a computed head as DICOM."""
+    from pipeline.phantom import head_phantom, save
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    for part in ("brain_t1ce/images", "brain_t1ce/masks", "brain_notumor/images"):
+        (folder / part).mkdir(parents=True)
+    y, x = np.mgrid[-1:1:224j, -1:1:224j]
+    head = 90.0 * ((y / 0.8) ** 2 + (x / 0.7) ** 2 < 1)
+    rows, free = [], []
+    for k in range(9):
+        spot = (y - rng.uniform(-0.4, 0.4)) ** 2 + (x - 0.4) ** 2 < 0.03
+        picture = head + 110 * spot * (k < 6) + rng.normal(0, 3, head.shape)
+        image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+        if k < 6:
+            image.save(folder / f"brain_t1ce/images/{k}.png")
+            Image.fromarray((255 * spot).astype(np.uint8)).save(folder / f"brain_t1ce/masks/{k}.png")
+            label = ("glioma", "meningioma", "pituitary")[k % 3]
+            rows.append([f"images/{k}.png", f"masks/{k}.png", label, 1 + k % 2])
+        else:
+            image.save(folder / f"brain_notumor/images/{k}.png")
+            free.append([f"images/{k}.png", k, 1 + k % 2])
+    _index(folder / "brain_t1ce/index.csv", ["image", "mask", "label", "fold5"], rows)
+    _index(folder / "brain_notumor/index.csv", ["image", "group", "fold5"], free)
+    save(head_phantom(slices=8, matrix=64, lesion=False), folder / "dicom" / "head")
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The shipped recipe cut down to a minute's work for a mouse."""
+    raw = json.loads((SHIPPED / "brain_mri_tumor/configs/train.json").read_text())
+    raw |= {
+        "recipe": {"matrix": 32, "pixel_mm": 7.84, "slab_mm": 20.0},
+        "network": {"classes": 4, "filters": 8, "dropout": 0.0},
+        "folds": {"train": [1], "validate": 2},
+        "healthy_series": ["head"],
+        "excluded_groups": [8],
+        "cycles": [{"steps": 4, "peak": 0.001, "batch": MIXTURE}],
+        "save_every": 2,
+    }
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(raw))
+    return path
+
+
+def _index(path: Path, header: list[str], rows: list[list[object]]) -> None:
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def batch(count: int = 3, side: int = 64) -> Batch:
+    """Round heads with a lesion right of the middle, of class 0 of 4."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
+    head = ((y**2 + x**2) < 0.7).float() * 0.5
+    lesion = ((y**2 + (x - 0.4) ** 2) < 0.02).float()
+    images = (head + 0.4 * lesion).expand(count, 1, side, side).clone()
+    allowed = torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1)
+    return Batch(images, lesion.expand(count, 1, side, side).clone(), allowed, torch.ones(count))
+
+
+def test_a_run_that_was_cut_off_goes_on(data: Path, config: Path, tmp_path: Path) -> None:
+    """A run that is started again after a checkpoint takes only the steps that are left, and leaves weights and log."""
+    out = tmp_path / "run"
+    weights = train("brain_mri_tumor", data, out, config=config)
+    assert set(load_file(weights)) == set(Run(read_plan(config), data, out).net.state_dict())
+    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 4
+    raw = json.loads(config.read_text())
+    raw["cycles"].append({"steps": 2, "peak": 0.0005, "batch": MIXTURE})
+    config.write_text(json.dumps(raw))
+    train("brain_mri_tumor", data, out, config=config)
+    with (out / LOG).open() as stream:
+        steps = [float(row["step"]) for row in csv.DictReader(stream)]
+    assert steps == [2, 4, 6]
+
+
+def test_a_run_is_seeded(data: Path, config: Path, tmp_path: Path) -> None:
+    """Two runs draw the same first batch."""
+    first, second = (Run(read_plan(config), data, tmp_path / "run").batch() for _ in range(2))
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.masks, second.masks)
+
+
+def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path, tmp_path: Path) -> None:
+    """Training pictures are of the training folds only; groups that were excluded by looking are nowhere."""
+    run = Run(read_plan(config), data, tmp_path / "run")
+    assert set(run.tumour.folds) == {1}
+    assert set(run.validation.folds) == {2}
+    assert len(run.none) + int((run.validation.labels == 3).sum()) == 2
+
+
+def test_no_data_is_told(tmp_path: Path, config: Path) -> None:
+    """A folder without the pictures is named."""
+    with pytest.raises(EmptyInput, match=str(tmp_path)):
+        train("brain_mri_tumor", tmp_path, tmp_path / "run", config=config)
+
+
+def test_a_broken_configuration_is_told(tmp_path: Path) -> None:
+    """A training configuration that lacks a field, or is absent, is a bad model with the file's name."""
+    path = tmp_path / "train.json"
+    with pytest.raises(BadModel, match=r"train\.json"):
+        read_plan(path)
+    path.write_text("{}")
+    with pytest.raises(BadModel, match="not complete"):
+        read_plan(path)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    """A cycle begins and ends near zero and peaks after an eighth."""
+    cycle = Cycle(steps=80, peak=0.002, batch=Mixture(**MIXTURE))
+    rates = [cycle.rate(step) for step in range(80)]
+    assert max(rates) == rates[10] == pytest.approx(0.002)
+    assert rates[0] < 1e-5
+    assert rates[79] < 1e-5
+
+
+def test_mirroring_takes_the_lesion_away() -> None:
+    """The healthy half over the lesion makes a negative: no mask, only the last class allowed, and no bright spot."""
+    made = batch()
+    before = made.images.amax()
+    mirror_over_lesion(made, torch.ones(3, dtype=torch.bool), 1.0, torch.Generator().manual_seed(0))
+    assert made.masks.sum() == 0
+    assert (made.allowed == torch.tensor([0.0, 0, 0, 1])).all()
+    assert made.images.amax() < before - 0.3
+
+
+def test_pasting_makes_a_tumour_of_unknown_kind() -> None:
+    """A lesion pasted into a healthy head brings its mask, and any class but "none" is allowed."""
+    donor = batch()
+    made = batch()
+    mirror_over_lesion(made, torch.ones(3, dtype=torch.bool), 1.0, torch.Generator().manual_seed(0))
+    paste_lesions(made, donor.images, donor.masks, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(made.masks, donor.masks)
+    assert (made.allowed == torch.tensor([1.0, 1, 1, 0])).all()
+    assert made.images.amax() > 0.7
+
+
+def test_shape_changes_move_image_and_mask_together() -> None:
+    """After turning, scaling and bending, the bright spot is still under the mask."""
+    made = batch(8)
+    change_shape(made, torch.Generator().manual_seed(0))
+    for image, mask in zip(made.images, made.masks, strict=True):
+        assert image[mask > 0].mean() > 0.75
+        assert image[mask == 0].max() < 0.95
+
+
+def test_looks_change_and_cut_borders_have_no_mask() -> None:
+    """Appearance changes leave finite, non-negative images, and no mask where the border was cut away."""
+    made = batch(16)
+    made.masks[:] = 1
+    change_look(made, torch.Generator().manual_seed(0))
+    assert torch.isfinite(made.images).all()
+    assert made.images.min() >= 0
+    assert made.images[made.masks == 0].sum() == 0
+    assert (made.masks == 0).any()
+
+
+def test_outliers_are_drawn_anew() -> None:
+    """What is no head is finite, not empty, and differs from the heads that were given."""
+    heads = batch(12).images
+    drawn = outliers(heads, torch.Generator().manual_seed(3))
+    assert drawn.shape == heads.shape
+    assert torch.isfinite(drawn).all()
+    assert all(not torch.equal(a, b) and a.std() > 0 for a, b in zip(drawn, heads, strict=True))
+
+
+def test_the_loss_takes_any_allowed_class_as_right() -> None:
+    """Being sure of one allowed class among three costs nothing; being sure of the forbidden one costs."""
+    made = batch(1)
+    made.allowed = torch.tensor([[1.0, 1, 1, 0]])
+    mask = (made.masks * 2 - 1) * 20
+    head = torch.full((1,), 5.0)
+    right = objective(SliceAnswer(torch.tensor([[0.0, 9, 0, 0]]), mask, head), made)
+    wrong = objective(SliceAnswer(torch.tensor([[0.0, 0, 0, 9]]), mask, head), made)
+    assert wrong > right + 5
