@@ -31,7 +31,10 @@ DIRECTIONS: dict[Plane, tuple[Vector, Vector]] = {
     "sagittal": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0)),
 }
 FIELD_OF_VIEW = 240.0
-COVERAGE: dict[Plane, float] = {"axial": 150.0, "coronal": 190.0, "sagittal": 140.0}
+COVERAGE: dict[Plane, float] = {"axial": 120.0, "coronal": 130.0, "sagittal": 76.0}
+"""Thickness in mm of the stack of slices: the part of the head where it is brain and skull, without neck and face."""
+LEFT_TO_RIGHT: dict[Plane, int] = {"axial": 2, "coronal": 2, "sagittal": 0}
+"""The array axis, of (slices, rows, columns), along which left and right lie."""
 LESION_CENTRE: Vector = (27.0, -18.0, 16.0)
 LESION_RADIUS = 14.0
 
@@ -67,7 +70,7 @@ def head_phantom(
     spacing = FIELD_OF_VIEW / matrix
     thickness = COVERAGE[plane] / slices
     points = _grid(slices, matrix, spacing, thickness, plane)
-    signal = _signal(points, spacing, thickness, lesion=lesion, seed=seed)
+    signal = _signal(points, spacing, thickness, plane, lesion=lesion, seed=seed)
     kind = "lesion" if lesion else "healthy"
     made = header or Header(key=f"phantom/{plane}/{slices}/{matrix}/{kind}/{seed}")
     return series_from_arrays(signal, plane=plane, pixel_spacing=spacing, slice_spacing=thickness, header=made)
@@ -195,16 +198,18 @@ def _grid(slices: int, matrix: int, spacing: float, thickness: float, plane: Pla
     return points
 
 
-def _signal(points: Grid, spacing: float, thickness: float, *, lesion: bool, seed: int) -> Grid:
-    """T1-weighted signal, 0..4095, at ``points``."""
+def _signal(points: Grid, spacing: float, thickness: float, plane: Plane, *, lesion: bool, seed: int) -> Grid:
+    """T1-weighted signal, 0..4095, at ``points``, a grid around the origin."""
     rng = np.random.default_rng(seed)
     x, y, z = np.moveaxis(points, -1, 0)
     folds = rng.standard_normal(x.shape)
     folds = gaussian_filter(folds, (4.0 / thickness, 4.0 / spacing, 4.0 / spacing))
+    folds += np.flip(folds, axis=LEFT_TO_RIGHT[plane])  # both halves fold alike: asymmetry would read as disease
     folds /= max(float(np.abs(folds).max()), 1e-9)
 
     def radius(a: float, b: float, c: float, centre: Vector = (0.0, 0.0, 0.0)) -> Grid:
-        value: Grid = np.sqrt(((x - centre[0]) / a) ** 2 + ((y - centre[1]) / b) ** 2 + ((z - centre[2]) / c) ** 2)
+        flat = ((x - centre[0]) / a) ** 2 + ((y - centre[1]) / b) ** 2
+        value: Grid = np.sqrt(flat + np.abs((z - centre[2]) / c) ** 3)  # a head is squarer than an egg
         return value
 
     head, skull, brain = radius(79, 99, 88), radius(73, 93, 82), radius(66, 85, 75)
@@ -213,7 +218,7 @@ def _signal(points: Grid, spacing: float, thickness: float, *, lesion: bool, see
     signal = np.where(brain < 1.03, 190.0, signal)  # cerebrospinal fluid
     signal = np.where(brain < 1 + 0.1 * folds, 470.0, signal)  # cortex
     signal = np.where(brain < 0.86 + 0.35 * folds, 640.0, signal)  # white matter
-    signal = np.where((np.abs(x) < 1.6 + 2 * folds) & (brain < 1) & (z > -20), 210.0, signal)  # fissure
+    signal = np.where((np.abs(x) < 1.6 + 2 * folds) & (brain < 1), 210.0, signal)  # fissure
     for side in (-1.0, 1.0):
         signal = np.where(radius(6, 26, 10, (side * 11, 4, 12)) < 1 + 0.3 * folds, 170.0, signal)  # ventricles
         signal = np.where(radius(12, 15, 12, (side * 22, -2, -2)) < 1 + 0.2 * folds, 520.0, signal)  # basal ganglia

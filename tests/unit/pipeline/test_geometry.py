@@ -26,7 +26,7 @@ def test_planes_are_sorted_by_position_not_by_number(series: list[Dataset]) -> N
     volume = build_volume([series[index] for index in (3, 0, 7, 1, 6, 2, 5, 4)])
     assert [ds.SOPInstanceUID for ds in volume.sources] == [ds.SOPInstanceUID for ds in series]
     assert volume.shape == (8, 32, 32)
-    np.testing.assert_allclose(volume.spacing, (150 / 8, 7.5, 7.5), rtol=1e-5)
+    np.testing.assert_allclose(volume.spacing, (phantom.COVERAGE["axial"] / 8, 7.5, 7.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
