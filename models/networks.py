@@ -26,9 +26,10 @@ class RegionNet(nn.Module):
     """A 2D SegResNet whose class answer rests on the region that its mask head marks.
 
     The input is folded 2 by 2 (pixel unshuffle), so that the encoder starts at half resolution: four times cheaper on
-    a CPU than full resolution, and the mask is unfolded to full resolution at the end. The class head never sees an
-    average over the whole image, only features pooled under the mask and the strength of the mask itself: the
-    style of an image (its source, its border) is a shortcut that it should find hard to take.
+    a CPU than full resolution, and the mask is unfolded to full resolution at the end. The class head sees
+    features averaged under the mask, the strength of the mask, and the largest deep activations anywhere (a lesion that
+    the mask missed), but no average over the whole image: the style of an image (its source, its border) is a
+    shortcut that it should find harder to take.
 
     Input (N, 1, M, M), M a multiple of 16; classes are in the order of the bundle's contract, the last being "none".
     """
@@ -45,8 +46,7 @@ class RegionNet(nn.Module):
             blocks_up=(1, 1, 1),
         )
         deep, middle = filters * 8, filters * 2
-        # Named places for Grad-CAM to hook: (N, deep, M/16, M/16) and (N, middle, M/4, M/4).
-        self.deep, self.middle = nn.Identity(), nn.Identity()
+        self.deep = nn.Identity()  # a named place for Grad-CAM to hook: the deepest features, (N, deep, M/16, M/16)
         self.context = nn.Sequential(nn.Linear(2 * deep + middle + 3, 192), nn.ReLU(), nn.Dropout(dropout))
         self.classes = nn.Linear(192, classes)
         self.head = nn.Sequential(nn.Linear(2 * deep, 64), nn.ReLU(), nn.Linear(64, 1))
@@ -55,7 +55,7 @@ class RegionNet(nn.Module):
         folded = functional.pixel_unshuffle(images, 2)
         deepest, levels = self.body.encode(folded)
         deepest = self.deep(deepest)
-        middle = self.middle(levels[1])
+        middle = levels[1]
         skips = [deepest, levels[2], middle, levels[0]]
         decoded = self.body.decode(deepest, skips)
         mask = functional.pixel_shuffle(decoded, 2).float()

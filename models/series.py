@@ -70,7 +70,8 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
     probabilities = np.append(probability * mix / max(mix.sum(), 1e-9), 1.0 - probability)
     probabilities /= probabilities.sum()
     is_tumour = probability >= 0.5
-    supporting = [k for k, score in enumerate(scores) if score >= limits.no_finding and score > 0]
+    enough = min(scores[best], limits.finding)
+    supporting = [k for k, score in enumerate(scores) if score > 0 and score >= enough]
     region = np.isin(regions, supporting) if is_tumour and supporting else np.zeros(regions.shape, dtype=bool)
     return SeriesAnswer(
         outcome=_outcome(probability, contract, seen=bool(region.any())),

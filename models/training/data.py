@@ -22,6 +22,8 @@ from pipeline.preprocess_recipe import Recipe
 from pipeline.volume import Volume
 
 LABELS = {"glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary_tumor"}
+SLABS_MM = (2.0, 4.0, 7.0)
+"""Thicknesses to which healthy 3D series are cut: thick slices at the rim of the head look like nothing else."""
 SYMMETRIC = 0.7
 """Correlation of a picture with its mirror image from which on its halves may stand in for each other."""
 
@@ -77,7 +79,7 @@ def healthy(data: Path, series: list[str], classes: tuple[str, ...], recipe: Rec
             warnings.simplefilter("ignore")
             volume = build_volume(read_path(data / "dicom" / name).datasets)
         for axes in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
-            for slab_mm in (recipe.slab_mm, recipe.slab_mm / 2):
+            for slab_mm in SLABS_MM:
                 images += _cut(volume, axes, replace(recipe, slab_mm=slab_mm))
     masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(images)
     return _pictures(images, masks, [classes.index("no_tumor")] * len(images), [0] * len(images))

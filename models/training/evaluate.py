@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydicom.dataset import Dataset
+from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
 from torch import nn
 
@@ -37,6 +38,8 @@ SERIES_SPACING_MM = 6.0
 NEIGHBOURS = 0.8
 """Correlation from which two pictures that follow each other are taken for neighbouring slices of one patient."""
 LEAST_RUN = 3
+POINTING_MM = 10.0
+"""Half of the 16 network pixels, 25 mm, that one cell of the heat map covers, rounded down."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ def evaluate(name: str, data: Path, *, folders: tuple[Path, ...] = ()) -> dict[s
         "bf16_agreement": round(float((low.logits.argmax(1) == called).mean()), 4),
         "head_on_slices": round(float((said.head > 0).mean()), 4),
         "runs": _runs_of_slices(model, with_tumour, said),
+        "explanation": _explanations(model, with_tumour),
         "series": {folder.name: _series(model, folder) for folder in sorted((data / "dicom").iterdir())},
     }
 
@@ -182,7 +186,7 @@ def _runs_of_slices(model: ResidentModel, pictures: Pictures, said: SliceAnswers
             runs.append([k])
     runs = [run for run in runs if len(run) >= LEAST_RUN]
     outcomes: dict[str, int] = {}
-    right = 0
+    right, sure = 0, []
     for run in runs:
         answer = aggregate(
             SlabAnswers(
@@ -194,8 +198,35 @@ def _runs_of_slices(model: ResidentModel, pictures: Pictures, said: SliceAnswers
             SERIES_SPACING_MM,
         )
         outcomes[str(answer.outcome)] = outcomes.get(str(answer.outcome), 0) + 1
+        sure.append(1 - answer.probabilities[-1])
         right += int(answer.predicted == pictures.labels[run[0]])
-    return {"count": len(runs), "outcomes": outcomes, "right_class": round(right / max(1, len(runs)), 4)}
+    return {
+        "count": len(runs),
+        "outcomes": outcomes,
+        "right_class": round(right / max(1, len(runs)), 4),
+        "tumour_probability_quantiles": {f"{q:g}": round(float(np.quantile(sure, q)), 3) for q in (0, 0.05, 0.25, 0.5)},
+    }
+
+
+def _explanations(model: ResidentModel, pictures: Pictures) -> dict[str, float]:
+    """How Grad-CAM of the true class lies on the drawn lesion, on every fourth tumour picture.
+
+    ``pointing``: share of pictures whose hottest pixel is within `POINTING_MM` of the lesion. ``energy``: mean share of
+    the heat inside it; ``area``: mean share of the picture that it covers, which is what chance would give.
+    """
+    chosen = pictures.take(np.arange(0, len(pictures), 4))
+    images = normalise(torch.from_numpy(chosen.images)[:, None].float())
+    hits, energy = [], []
+    for k, label in enumerate(chosen.labels):
+        heat = model.explainer.class_activation(images[k : k + 1], int(label))[0, 0].numpy()
+        away = distance_transform_edt(~chosen.masks[k]) * model.contract.recipe.pixel_mm
+        hits.append(heat.max() > 0 and float(away.flat[int(heat.argmax())]) <= POINTING_MM)
+        energy.append(heat[chosen.masks[k]].sum() / max(heat.sum(), 1e-9))
+    return {
+        "pointing": round(float(np.mean(hits)), 4),
+        "energy": round(float(np.mean(energy)), 4),
+        "area": round(float(chosen.masks.mean()), 4),
+    }
 
 
 def _series(model: ResidentModel, folder: Path) -> dict[str, Any]:
