@@ -173,9 +173,11 @@ def evaluate(name: str, data: Path, *, folders: tuple[Path, ...] = ()) -> dict[s
     }
 
 
-def _runs_of_slices(model: ResidentModel, pictures: Pictures, said: SliceAnswers) -> dict[str, Any]:
-    """Series-level answers on runs of neighbouring tumour slices, 6 mm apart, as the data set orders them."""
-    contract = model.contract
+def neighbours(pictures: Pictures) -> list[list[int]]:
+    """Indices of pictures that follow each other, have one label and look alike, in runs of `LEAST_RUN` or more.
+
+    The data name no patients; such pictures are very likely neighbouring slices of one.
+    """
     runs: list[list[int]] = [[0]]
     for k in range(1, len(pictures)):
         same = pictures.labels[k] == pictures.labels[k - 1]
@@ -184,7 +186,13 @@ def _runs_of_slices(model: ResidentModel, pictures: Pictures, said: SliceAnswers
             runs[-1].append(k)
         else:
             runs.append([k])
-    runs = [run for run in runs if len(run) >= LEAST_RUN]
+    return [run for run in runs if len(run) >= LEAST_RUN]
+
+
+def _runs_of_slices(model: ResidentModel, pictures: Pictures, said: SliceAnswers) -> dict[str, Any]:
+    """Series-level answers on runs of neighbouring tumour slices, 6 mm apart, as the data set orders them."""
+    contract = model.contract
+    runs = neighbours(pictures)
     outcomes: dict[str, int] = {}
     right, sure = 0, []
     for run in runs:

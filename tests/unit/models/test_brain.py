@@ -11,11 +11,13 @@ import torch
 from models import registry
 from models.runtime import ResidentModel, load_model
 from models.training.data import Pictures
-from models.training.evaluate import answers, dice, validation
+from models.training.evaluate import answers, dice, neighbours, validation
 from models.training.plan import read_plan
 from pipeline.errors import OutOfScope
+from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
 from pipeline.intake import read_path
+from pipeline.phantom import Header, series_from_arrays
 from pipeline.preprocess import normalise
 from tests.unit.models.small import DATA
 
@@ -67,6 +69,25 @@ def test_the_heat_map_lies_on_the_lesion(model: ResidentModel, unseen: tuple[Pic
         share = heat[tumour.masks[k]].sum() / max(heat.sum(), 1e-9)
         inside.append(share / tumour.masks[k].mean())
     assert np.median(inside) > 3
+
+
+@needs_data
+def test_a_converted_tumour_series_is_a_finding(model: ResidentModel) -> None:
+    """Neighbouring tumour slices of an unseen patient, as DICOM: a finding, outlined on them, heat map included."""
+    plan = read_plan(registry.get("brain_mri_tumor").folder / "configs" / "train.json")
+    tumour, _ = validation(plan, DATA)
+    run = max(neighbours(tumour), key=len)
+    header = Header(series_description="T1 POST GD, converted from PNG", key="fold 4 run")
+    array = tumour.images[run].astype(np.uint16) * 8
+    datasets = series_from_arrays(
+        array, plane="axial", pixel_spacing=plan.recipe.pixel_mm, slice_spacing=6.0, header=header
+    )
+    prediction = model.predict(build_volume(datasets))
+    truth = tumour.masks[run]
+    assert prediction.outcome is Outcome.FINDING
+    assert prediction.predicted_class == plan.classes[tumour.labels[run[0]]]
+    assert 2 * (prediction.mask & truth).sum() / (prediction.mask.sum() + truth.sum()) > 0.4
+    assert prediction.heatmap.max() == pytest.approx(1)
 
 
 @needs_data
