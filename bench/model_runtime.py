@@ -1,13 +1,13 @@
 """How long the brain model takes for 24 slices of 256² on two threads, and how that compares with eager torch.
 
-``python bench/model_runtime.py``: median of five runs each. "Eager" is the network in float32, weights in torch's own
+``python bench/model_runtime.py``: the fastest of nine runs each, taken in turns, so that
+other work on the machine disturbs least. "Eager" is the network in float32, weights in torch's own
 layout, without batches of slabs; "default" is what `models.runtime` does. "Predict" is everything that a series costs:
 preprocessing, network, aggregation and Grad-CAM.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -19,18 +19,18 @@ from pipeline.geometry import build_volume
 from pipeline.phantom import head_phantom
 from pipeline.preprocess import sampling
 
-RUNS = 5
+RUNS = 9
 
 
-def median_seconds(what: Callable[[], object]) -> float:
-    """Median of `RUNS` runs after one to warm up."""
-    what()
-    taken = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        what()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+def fastest(*ways: Callable[[], object]) -> list[float]:
+    """Seconds of the fastest of `RUNS` runs of each way, taken in turns after one to warm up."""
+    taken: list[list[float]] = [[] for _ in ways]
+    for _ in range(RUNS + 1):
+        for way, times in zip(ways, taken, strict=True):
+            start = time.perf_counter()
+            way()
+            times.append(time.perf_counter() - start)
+    return [min(times[1:]) for times in taken]
 
 
 def main() -> None:
@@ -45,9 +45,7 @@ def main() -> None:
         with torch.inference_mode():
             return plain(inputs)
 
-    slow = median_seconds(eager)
-    fast = median_seconds(lambda: model.answers(inputs))
-    whole = median_seconds(lambda: model.predict(volume))
+    slow, fast, whole = fastest(eager, lambda: model.answers(inputs), lambda: model.predict(volume))
     print(f"eager    {slow:.3f} s")
     print(f"default  {fast:.3f} s   {slow / fast:.1f} times as fast as eager")
     print(f"predict  {whole:.3f} s in all for 24 slices of 256²")
