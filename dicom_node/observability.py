@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import pydicom.config
 import structlog
 
 _plain = False
+
+
+class _Stderr(io.TextIOBase):
+    """Whatever ``sys.stderr`` is when a line is written: it may be replaced after this process was set up."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def uid(value: str) -> str:
@@ -26,7 +38,7 @@ def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
     global _plain  # noqa: PLW0603  (one process, one policy, set once at start)
     _plain = plain_uids
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    logging.basicConfig(level=level, stream=_Stderr(), format="%(message)s", force=True)
     for noisy in (
         "pydicom",
         "pynetdicom",
@@ -50,6 +62,6 @@ def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
             structlog.dev.ConsoleRenderer() if tty else structlog.processors.LogfmtRenderer(bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=False,
     )

@@ -61,10 +61,8 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
         typer.echo(json.dumps(_plain(detail), indent=1))
         return
     out = console()
-    facts = Table(show_header=False, box=None)
-    for name, value in _facts(detail):
-        facts.add_row(f"[bold]{name}", value if name == "state" else escape(value))
-    out.print(facts)
+    for name, value in _facts(detail):  # whole lines: an id or a reason is copied from here
+        out.print(f"[bold]{name:<11}[/]{value if name == 'state' else escape(value)}", soft_wrap=True)
     if detail.deliveries:
         table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
         for row in detail.deliveries:
