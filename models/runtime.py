@@ -13,14 +13,15 @@ from monai.bundle.config_parser import ConfigParser
 from pydicom.dataset import Dataset
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from scipy.ndimage import label
 from torch import Tensor, nn
 
 from models.bundle import Bundle
 from models.explain import Explainer
 from models.registry import get
-from models.series import SeriesAnswer, SlabAnswers, aggregate
+from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
 from pipeline.errors import BadModel, BadSettings, OutOfScope
-from pipeline.findings import ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
+from pipeline.findings import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
 from pipeline.ports import SeriesModel
 from pipeline.preprocess import Sampling, sampling
 from pipeline.protocol import check_protocol
@@ -96,7 +97,10 @@ class ResidentModel:
         slab_mm = volume.spacing[0] * len(volume.array) / len(plan.slabs)
         answer = aggregate(answers, self.contract, slab_mm)
         region = torch.from_numpy(np.where(answer.region, answers.mask, 0.0).astype(np.float32))
-        mask = plan.to_source(region[:, None]) >= self.contract.thresholds.mask
+        mask = without_specks(
+            plan.to_source(region[:, None]) >= self.contract.thresholds.mask,
+            round(self.contract.thresholds.lesion_mm3 / volume.voxel_mm3),
+        )
         return Prediction(
             outcome=answer.outcome,
             predicted_class=self.classes[answer.predicted],
@@ -106,7 +110,7 @@ class ResidentModel:
             ),
             mask=mask,
             heatmap=self._heatmap(plan, inputs, answer),
-            key_slice=int(mask.sum(axis=(1, 2)).argmax()) if mask.any() else plan.plane_of(answer.slab),
+            key_slice=_key_slice(plan, mask, answer),
             caveats=_caveats(volume, answer),
         )
 
@@ -218,6 +222,28 @@ def channels_last(network: nn.Module) -> nn.Module:
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+def _key_slice(plan: Sampling, mask: BoolArray, answer: SeriesAnswer) -> int:
+    """The plane to look at first: much outlined where the network is sure of a tumour, not a vague last slice."""
+    if not mask.any():
+        return plan.plane_of(answer.slab)
+    evidence = np.interp(np.arange(len(mask)), plan.centres, answer.evidence)
+    return int(np.argmax(mask.sum(axis=(1, 2)) * evidence**2))
+
+
+def without_specks(mask: BoolArray, least: int) -> BoolArray:
+    """``mask`` without connected regions of fewer than ``least`` voxels; the largest region always stays.
+
+    On the way back to the source pixels the rim of a region can come apart into crumbs that nobody outlined.
+    """
+    labels, count = label(mask, structure=CONNECTIVITY)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept: BoolArray = (sizes >= min(least, sizes.max()))[labels] & mask
+    return kept
 
 
 def _width(outstanding: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.bundle import sha256
-from models.runtime import ResidentModel, choose_device, load_model
+from models.runtime import ResidentModel, choose_device, load_model, without_specks
 from pipeline.errors import BadModel, BadSettings, OutOfScope, UnsupportedModality, UnsupportedProtocol
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
@@ -172,3 +172,19 @@ def test_a_healthy_series_outcome_has_no_mask(tiny: ResidentModel, phantom: Volu
             tiny.network.classes.bias.copy_(kept)
     assert prediction.outcome is Outcome.NO_FINDING
     assert not prediction.mask.any()
+
+
+def test_crumbs_beside_a_region_are_dropped_and_the_largest_region_stays() -> None:
+    """Regions below the smallest that counts go; a lone small region is what the network outlined and stays."""
+    mask = np.zeros((4, 32, 32), bool)
+    mask[1:3, 4:12, 4:12] = True  # 128 voxels
+    mask[1, 20:23, 20:23] = True  # 9
+    mask[3, 30, 30] = True
+    kept = without_specks(mask, 20)
+    assert kept.sum() == 128
+    assert kept[1, 4, 4]
+    assert without_specks(mask, 5).sum() == 137
+    assert without_specks(mask, 10_000).sum() == 128
+    lone = np.zeros_like(mask)
+    lone[0, 0, 0] = True
+    assert without_specks(lone, 20).sum() == 1
