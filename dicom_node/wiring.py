@@ -13,6 +13,7 @@ import structlog
 
 from dicom_node.settings import OrthancCount, Settings
 from dicom_node.supervisor import Role, supervise
+from pipeline.errors import BadSettings
 
 if TYPE_CHECKING:
     from dicom_node.receive.monitor import ExpectedCount
@@ -20,10 +21,32 @@ if TYPE_CHECKING:
 log = structlog.get_logger("candela.node")
 
 
+def check_models(settings: Settings) -> None:
+    """Every rule names a model that is there and sound.
+
+    Raises
+    ------
+    BadSettings
+        naming the rule, and the models there are.
+    BadModel
+        where a bundle is broken.
+    """
+    from models import registry
+
+    known = {entry.name for entry in registry.entries(settings.models.folders)}
+    for rule in settings.rules:
+        if rule.model not in known:
+            raise BadSettings(
+                f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
+                todo=f"Known models: {', '.join(sorted(known))}.",
+            )
+
+
 def serve(settings: Settings, config: Path | None) -> int:
     """Every role on this machine, as child processes; the exit status."""
     from dicom_node.jobs import engine
 
+    check_models(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine.prepare(settings)
     options = ("--config", str(config)) if config else ()

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from dicom_node.commands.common import ConfigOption, load_settings
-from models import registry
-from pipeline.errors import BadSettings, NotRouted
+from dicom_node.wiring import check_models
+from pipeline.errors import NotRouted
 from pipeline.intake import read_path
 from pipeline.routing import mismatch
 
@@ -31,14 +31,7 @@ def check(
 ) -> None:
     """Validate the settings; with PATH, explain rule by rule where that series would go."""
     settings = load_settings(config_file)
-    known = {entry.name for entry in registry.entries(settings.models.folders)}
-    for rule in settings.rules:
-        if rule.model not in known:
-            raise BadSettings(
-                f"rule {rule.name!r} names the unknown model {rule.model!r}.",
-                where=str(config_file or "candela.toml"),
-                todo=f"Known models: {', '.join(sorted(known))}.",
-            )
+    check_models(settings)
     if not settings.rules:
         typer.echo("note: there are no [[rules]]: every series is kept and refused as NOT_ROUTED.", err=True)
     if not settings.receive.peers and not settings.receive.accept_any_peer:

@@ -238,6 +238,17 @@ def test_an_unknown_model_is_named_with_those_there_are(capsys, monkeypatch, fol
     assert "brain_mri_tumor" in text
 
 
+@pytest.mark.parametrize("command", [("serve",), ("config", "check")])
+def test_a_rule_with_an_unknown_model_is_said_at_once(capsys, monkeypatch, tmp_path: Path, command: tuple[str]) -> None:
+    """A node that could never read what it takes does not start; nothing is left to find out from a log."""
+    config = tmp_path / "candela.toml"
+    config.write_text(f'data_dir = "{tmp_path / "data"}"\n[[rules]]\nname = "chest"\nmodel = "chest_xray"\n')
+    code, text = candela(capsys, monkeypatch, *command, "--config", config)
+    assert code == 2
+    assert "Rule 'chest' names the unknown model 'chest_xray'" in text
+    assert "brain_mri_tumor" in text
+
+
 def test_config_check_explains_where_a_series_goes(capsys, monkeypatch, folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "candela.toml"
     config.write_text("""
