@@ -31,7 +31,7 @@ class SlabAnswers:
 class SeriesAnswer:
     """The answer for a series, still on the network's grid.
 
-    ``region`` (n, M, M) is where the lesions are that support it, all False where the class is "none"; ``slab`` the one
+    ``region`` (n, M, M) is where the lesions are that support it, all False unless there is a finding; ``slab`` the one
     to look at first; ``evidence`` (n,) the tumour probability of each slab that its neighbour bears out.
     """
 
@@ -72,13 +72,17 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
     is_tumour = probability >= 0.5
     enough = min(scores[best], limits.finding)
     supporting = [k for k, score in enumerate(scores) if score > 0 and score >= enough]
-    region = np.isin(regions, supporting) if is_tumour and supporting else np.zeros(regions.shape, dtype=bool)
+    supported = is_tumour and bool(supporting)
+    outcome = _outcome(probability, contract, seen=supported)
+    # An outline says "here": an answer that is no finding draws none, and its heat map shows what it looked at.
+    drawn = outcome is Outcome.FINDING
+    region = np.isin(regions, supporting) if drawn else np.zeros(regions.shape, dtype=bool)
     return SeriesAnswer(
-        outcome=_outcome(probability, contract, seen=bool(region.any())),
+        outcome=outcome,
         predicted=int(np.argmax(probabilities[:-1])) if is_tumour else len(contract.classes) - 1,
         probabilities=probabilities,
         region=region,
-        slab=int(np.argmax((regions == best).sum(axis=(1, 2)))) if region.any() else int(np.argmax(evidence)),
+        slab=int(np.argmax((regions == best).sum(axis=(1, 2)))) if supported else int(np.argmax(evidence)),
         evidence=evidence,
     )
 

@@ -72,7 +72,9 @@ def test_between_the_thresholds_the_answer_is_indeterminate() -> None:
     """A tumour probability between the two thresholds of the contract is neither a finding nor none."""
     limits = CONTRACT.thresholds
     middle = (limits.finding + limits.no_finding) / 2
-    assert answer([middle] * 4).outcome is Outcome.INDETERMINATE
+    found = answer([middle] * 4)
+    assert found.outcome is Outcome.INDETERMINATE
+    assert not found.region.any()  # an outline would say more than the answer does
 
 
 def test_raising_the_threshold_withdraws_the_finding() -> None:
