@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,8 +20,21 @@ from pipeline.errors import EmptyInput, MixedSeries, NotDicom, NotImage, Refused
 MOST_FILES = 20_000
 MOST_UNZIPPED_BYTES = 8 << 30
 """A zip may claim more than any machine holds; no MR series comes near this."""
-UNREADABLE = (EOFError, ValueError, BytesLengthException, NotImplementedError, AttributeError, KeyError, OSError)
-"""What pydicom raises on damaged data sets."""
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises on bytes that are not the data set they were said to be."""
 
 
 @dataclass(frozen=True)

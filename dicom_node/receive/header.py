@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,6 +13,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from pipeline import intake
 from pipeline.errors import NotDicom
 
 LAST_TAG = 0x0020000E
@@ -25,21 +25,8 @@ INFLATED_MOST = 4 << 20
 
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 
-# What pydicom raises on bytes that are not the data set they were said to be.
-UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+UNREADABLE = (*intake.UNREADABLE, MemoryError)
+"""A length that lies may ask for more memory than there is: here, before anything is stored, that is the sender's."""
 
 
 def is_uid(value: str) -> bool:

@@ -6,8 +6,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline import phantom
 from pipeline.errors import EmptyInput, MixedSeries, NotDicom, NotImage, Refused, Truncated
@@ -75,6 +77,17 @@ def test_a_file_cut_inside_its_header_is_truncated(folder: Path) -> None:
     path = folder / "IM0002.dcm"
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(Truncated):
+        read_path(folder)
+
+
+def test_a_deflated_file_that_ends_early_is_truncated(folder: Path) -> None:
+    """Its data set cannot be inflated: a refusal that names the file, not an error of ours."""
+    path = folder / "IM0002.dcm"
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path, enforce_file_format=True)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(Truncated, match=r"IM0002\.dcm"):
         read_path(folder)
 
 
