@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from fhir.report import build as build_report
 from models.runtime import load_model
 from pipeline.errors import BadSettings, Broken, Refused
 from pipeline.findings import Outcome
-from pipeline.intake import Series, read_files, read_path
+from pipeline.intake import Series, read_parts, read_path
 from pipeline.ports import Progress, SeriesModel
 from pipeline.process import process, refusal_summary
 from pipeline.routing import route
@@ -54,8 +55,8 @@ def process_path(path: Path, out: Path, settings: Settings, *, model: str | None
 class SeriesRunner:
     """What an inference worker does with a job: read the stored series, run the model, keep the results on disk.
 
-    Models are loaded when first needed and stay resident. A job that had been finished before a crash is not run again:
-    its summary.json, which is written last, says so.
+    Models are loaded when first needed and stay resident. A job whose worker died is run again from its manifest: the
+    results get the same UIDs and bytes, and replace what the dead one had written.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
@@ -100,13 +101,20 @@ class SeriesRunner:
 
     @staticmethod
     def _read(manifest: Path) -> Series:
-        paths = []
+        parts = []
         for item in read_manifest(manifest):
             path = Path(item.path)
             if not path.is_file():
-                raise Broken("A received instance is gone from the store.", where=str(path), todo="Restore it.")
-            paths.append(path)
-        return read_files(paths, manifest.parent)
+                raise Broken("A received instance is gone from the store.", where=item.path, todo="Restore it.")
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != item.sha256:
+                raise Broken(
+                    "A stored file is not what was acknowledged: the disk damaged it.",
+                    where=item.path,
+                    todo="Mend the disk, have the sender send the instance again, or restore the file.",
+                )
+            parts.append((item.path, data))
+        return read_parts(parts, where=str(manifest.parent))
 
 
 def _run(
