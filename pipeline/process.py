@@ -16,6 +16,7 @@ from pipeline.measure import to_findings
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
 from pipeline.results import overlay, report, segmentation
 from pipeline.results.provenance import ResultContext, is_own_result
+from pipeline.results.wording import DISCLAIMER
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def summary(processed: Processed) -> dict[str, Any]:
             for item in processed.objects
         ],
         "timings": processed.timings,
-        "disclaimer": "AI result, not verified, not for diagnosis.",
+        "disclaimer": f"{DISCLAIMER}.",
     }
 
 
