@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from pipeline.errors import BadGeometry, BadPixels, DuplicateSlices, MissingSlices, MixedGeometry
-from pipeline.volume import FloatArray, Volume
+from pipeline.errors import BadGeometry, DuplicateSlices, MissingSlices, MixedGeometry
+from pipeline.pixels import pixel_values
+from pipeline.planes import Plane, planes_of
+from pipeline.volume import Volume
 
 Vector = npt.NDArray[np.float64]
 
@@ -42,101 +44,53 @@ def build_volume(datasets: Sequence[Dataset]) -> Volume:
     BadGeometry, MissingSlices, DuplicateSlices, MixedGeometry, BadPixels
         naming the instances concerned and what to do.
     """
-    for ds in datasets:
-        _check_attributes(ds)
-    _check_same(datasets)
-    across, down = _directions(datasets[0])
+    given = planes_of(datasets)
+    for plane in given:
+        _check_attributes(plane)
+    _check_same(given)
+    across, down = _directions(given[0])
     normal = np.cross(across, down)
-    origins = np.array([ds.ImagePositionPatient for ds in datasets], dtype=np.float64)
+    origins = np.array([plane.ds.ImagePositionPatient for plane in given], dtype=np.float64)
     order = np.argsort(origins @ normal, kind="stable")
-    planes = [datasets[index] for index in order]
+    planes = [given[index] for index in order]
     origins = origins[order]
     spacing = _slice_spacing(planes, origins @ normal)
     _check_drift(planes, origins, normal)
     affine = np.eye(4)
     affine[:3, 0] = normal * spacing
-    affine[:3, 1] = down * float(planes[0].PixelSpacing[0])
-    affine[:3, 2] = across * float(planes[0].PixelSpacing[1])
+    affine[:3, 1] = down * float(planes[0].ds.PixelSpacing[0])
+    affine[:3, 2] = across * float(planes[0].ds.PixelSpacing[1])
     affine[:3, 3] = origins[0]
-    array = np.stack([pixel_values(ds) for ds in planes])
-    return Volume(array=array, affine=affine, sources=tuple(planes))
+    return Volume(
+        array=np.stack([pixel_values(plane) for plane in planes]),
+        affine=affine,
+        sources=tuple(plane.ds for plane in planes),
+        frames=tuple(plane.frame for plane in planes),
+    )
 
 
-def pixel_values(ds: Dataset) -> FloatArray:
-    """Modality values of a single-frame grey image, float32 (rows, columns).
-
-    Raises
-    ------
-    BadPixels
-        where the pixel data is not grey, shorter than it claims, cannot be decoded, or not finite.
-    """
-    where = _where(ds)
-    if ds.get("SamplesPerPixel", 1) != 1 or ds.get("PhotometricInterpretation") != "MONOCHROME2":
-        raise BadPixels(
-            f"The image is {ds.get('PhotometricInterpretation')}, not MONOCHROME2.",
-            where=where,
-            todo="Send the original grey images.",
-        )
-    syntax = ds.file_meta.TransferSyntaxUID
-    expected = int(ds.Rows) * int(ds.Columns) * int(ds.BitsAllocated) // 8
-    if not syntax.is_encapsulated and len(ds.PixelData) < expected:
-        raise BadPixels(
-            f"The pixel data has {len(ds.PixelData)} bytes where the header claims {expected}.",
-            where=where,
-            todo="Send it again; the sender cut it short.",
-        )
-    try:
-        stored = ds.pixel_array
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError, KeyError, TypeError, OSError) as error:
-        raise BadPixels(
-            f"The pixel data ({syntax.name}) cannot be decoded.", where=where, todo="Send it again, uncompressed."
-        ) from error
-    if stored.shape != (ds.Rows, ds.Columns):
-        raise BadPixels(f"The pixel data decodes to {stored.shape}.", where=where, todo="Send it again.")
-    values = stored.astype(np.float32)
-    values = values * np.float32(ds.get("RescaleSlope") or 1) + np.float32(ds.get("RescaleIntercept") or 0)
-    if not np.isfinite(values).all():
-        raise BadPixels("The image holds values that are not finite.", where=where, todo="Send the original images.")
-    result: FloatArray = values.astype(np.float32)
-    return result
-
-
-def _where(ds: Dataset) -> str:
-    return f"instance {ds.SOPInstanceUID}"
-
-
-def _check_attributes(ds: Dataset) -> None:
-    if int(ds.get("NumberOfFrames") or 1) > 1:
-        raise BadGeometry(
-            f"The instance is a multi-frame {ds.SOPClassUID.name}; only single-frame images are read.",
-            where=_where(ds),
-            todo="Send the series as classic single-frame images.",
-        )
-    if "MOSAIC" in (ds.get("ImageType") or ()):
-        raise BadGeometry(
-            "The instance is a Siemens mosaic: many slices in one image.",
-            where=_where(ds),
-            todo="Send the series as single slices.",
-        )
+def _check_attributes(plane: Plane) -> None:
+    ds = plane.ds
     lengths = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
     for keyword, length in lengths.items():
         value = ds.get(keyword)
         if value is None or len(value) != length or any(part is None for part in value):
             raise BadGeometry(
                 f"{keyword} is missing or has not {length} values: the image has no known place in the patient.",
-                where=_where(ds),
+                where=plane.where,
                 todo="Send the original images rather than a screen capture.",
             )
         if not np.isfinite(np.array(value, dtype=np.float64)).all():
-            raise BadGeometry(f"{keyword} holds a value that is no number.", where=_where(ds), todo="Send it again.")
+            raise BadGeometry(f"{keyword} holds a value that is no number.", where=plane.where, todo="Send it again.")
     if min(float(part) for part in ds.PixelSpacing) <= 0:
-        raise BadGeometry("PixelSpacing is not positive.", where=_where(ds), todo="Send the original images.")
+        raise BadGeometry("PixelSpacing is not positive.", where=plane.where, todo="Send the original images.")
 
 
-def _check_same(datasets: Sequence[Dataset]) -> None:
+def _check_same(planes: Sequence[Plane]) -> None:
     """Matrix, pixel spacing, orientation and frame of reference are those of the first instance."""
-    first = datasets[0]
-    for ds in datasets[1:]:
+    first = planes[0].ds
+    for plane in planes[1:]:
+        ds = plane.ds
         if (ds.Rows, ds.Columns) != (first.Rows, first.Columns):
             what = f"matrix {ds.Rows}×{ds.Columns}, others {first.Rows}×{first.Columns}"
         elif not np.allclose(_floats(ds.PixelSpacing), _floats(first.PixelSpacing), rtol=1e-4):
@@ -150,7 +104,7 @@ def _check_same(datasets: Sequence[Dataset]) -> None:
         else:
             continue
         raise MixedGeometry(
-            f"The instance has {what}.", where=_where(ds), todo="Send each stack as a series of its own."
+            f"The instance has {what}.", where=plane.where, todo="Send each stack as a series of its own."
         )
 
 
@@ -158,26 +112,26 @@ def _floats(values: Sequence[float]) -> Vector:
     return np.array(values, dtype=np.float64)
 
 
-def _directions(ds: Dataset) -> tuple[Vector, Vector]:
+def _directions(plane: Plane) -> tuple[Vector, Vector]:
     """Unit vectors (LPS) of increasing column index and of increasing row index."""
-    cosines = _floats(ds.ImageOrientationPatient)
+    cosines = _floats(plane.ds.ImageOrientationPatient)
     across, down = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(across), np.linalg.norm(down)
     if not np.allclose(lengths, 1, atol=ORIENTATION_TOLERANCE) or abs(across @ down) > ORIENTATION_TOLERANCE:
         raise BadGeometry(
             "ImageOrientationPatient is not two perpendicular unit vectors.",
-            where=_where(ds),
+            where=plane.where,
             todo="Send the original images.",
         )
     return across / lengths[0], down / lengths[1]
 
 
-def _slice_spacing(planes: Sequence[Dataset], positions: Vector) -> float:
+def _slice_spacing(planes: Sequence[Plane], positions: Vector) -> float:
     """Distance between neighbouring planes in mm; ``positions`` ascend along the normal."""
     if len(planes) < LEAST_SLICES:
         raise BadGeometry(
             f"The series has {len(planes)} slices; a volume needs at least {LEAST_SLICES}.",
-            where=f"series {planes[0].SeriesInstanceUID}",
+            where=f"series {planes[0].ds.SeriesInstanceUID}",
             todo="Send the whole series.",
         )
     steps = np.diff(positions)
@@ -186,8 +140,8 @@ def _slice_spacing(planes: Sequence[Dataset], positions: Vector) -> float:
         at = int(close[0])
         raise DuplicateSlices(
             f"{close.size} slices share their position with another (several echoes, time points or phases?); the first"
-            f" pair is {planes[at].SOPInstanceUID} and {planes[at + 1].SOPInstanceUID}.",
-            where=f"series {planes[0].SeriesInstanceUID}",
+            f" pair is {planes[at].where} and {planes[at + 1].where}.",
+            where=f"series {planes[0].ds.SeriesInstanceUID}",
             todo="Send each echo, time point or phase as a series of its own.",
         )
     median = float(np.median(steps))
@@ -195,8 +149,8 @@ def _slice_spacing(planes: Sequence[Dataset], positions: Vector) -> float:
     uneven = np.flatnonzero(np.abs(steps - median) > tolerance)
     if uneven.size:
         at = int(uneven[np.argmax(steps[uneven])])
-        between = f"between {planes[at].SOPInstanceUID} and {planes[at + 1].SOPInstanceUID}"
-        series = f"series {planes[0].SeriesInstanceUID}"
+        between = f"between {planes[at].where} and {planes[at + 1].where}"
+        series = f"series {planes[0].ds.SeriesInstanceUID}"
         if steps[at] > 1.5 * median:
             raise MissingSlices(
                 f"A gap of {steps[at]:.2f} mm where slices are {median:.2f} mm apart, {between}: about"
@@ -212,7 +166,7 @@ def _slice_spacing(planes: Sequence[Dataset], positions: Vector) -> float:
     return float((positions[-1] - positions[0]) / (len(planes) - 1))
 
 
-def _check_drift(planes: Sequence[Dataset], origins: Vector, normal: Vector) -> None:
+def _check_drift(planes: Sequence[Plane], origins: Vector, normal: Vector) -> None:
     """Origins lie on one line along the normal: no sheared stack (gantry tilt), no patient who moved."""
     offsets = origins - origins[0]
     drift = np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1)
@@ -220,6 +174,6 @@ def _check_drift(planes: Sequence[Dataset], origins: Vector, normal: Vector) -> 
     if drift[worst] > IN_PLANE_DRIFT_MM:
         raise BadGeometry(
             f"The stack is sheared: a plane lies {drift[worst]:.2f} mm off the line of the first plane's normal.",
-            where=_where(planes[worst]),
+            where=planes[worst].where,
             todo="Send a series whose slices stack squarely.",
         )

@@ -76,7 +76,7 @@ def process(
         volume = build_volume(series.datasets)
     with watch.stage("predict"):
         prediction = model.predict(volume)
-        prediction = replace(prediction, caveats=(*caveats, *prediction.caveats))
+        prediction = replace(prediction, caveats=(*caveats, *volume.notes, *prediction.caveats))
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),

@@ -22,12 +22,18 @@ class Volume:
     array : float32, (slices, rows, columns), modality values (rescale slope and intercept applied).
     affine : float64, (4, 4). Maps the array index (slice, row, column, 1) to patient coordinates in mm, LPS
         (x to the patient's left, y to posterior, z to head; PS3.3 C.7.6.2.1.1), at the voxel's centre.
-    sources : the source data set of each plane, with or without its pixel data, in the order of ``array``'s first axis.
+    sources : the header of each plane in classic form (see `pipeline.planes.Plane.ds`), with or without pixel data, in
+        the order of ``array``'s first axis.
+    frames : the frame number, from 1, of each plane within its multi-frame instance; None for a single-frame instance.
+        Empty stands for "all single-frame".
+    notes : what was left out or repaired to make one regular volume, each a sentence that every result repeats.
     """
 
     array: FloatArray
     affine: Affine
     sources: tuple[Dataset, ...]
+    frames: tuple[int | None, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -45,6 +51,10 @@ class Volume:
     def voxel_mm3(self) -> float:
         """Volume of one voxel in mm³."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def frame(self, index: int) -> int | None:
+        """Frame number, from 1, of plane ``index`` within its instance; None for a single-frame instance."""
+        return self.frames[index] if self.frames else None
 
     @property
     def series_instance_uid(self) -> str:
