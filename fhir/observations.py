@@ -38,15 +38,17 @@ def build(context: ReportContext) -> tuple[NamedObservation, ...]:
 
 
 def _finding(context: ReportContext) -> NamedObservation:
-    """Whether there is a neoplasm: present (and of which class), absent, or indeterminate; never silence."""
+    """Whether the model's target is there: present (of which class), absent, or indeterminate; never silence."""
     findings = context.findings
-    components = [_component(concept(codes.FINDING, "What is looked for"), concept(codes.NEOPLASM))]
+    components = [_component(concept(codes.FINDING, "What is looked for"), concept(findings.model.target))]
     if findings.outcome is Outcome.FINDING:
-        components.append(_component(CodeableConcept(text="Suggested class"), _class(findings.predicted_class)))
+        components.append(
+            _component(CodeableConcept(text="Suggested class"), _class(context, findings.predicted_class))
+        )
     return _observation(
         context,
         ("finding",),
-        concept(codes.PRESENCE, "Presence of a neoplasm, suggested by an algorithm"),
+        concept(codes.PRESENCE, f"Presence of {findings.model.target.meaning.lower()}, suggested by an algorithm"),
         findings.predicted_class,
         valueCodeableConcept=concept(codes.presence(findings.outcome), headline(findings)),
         component=components,
@@ -59,10 +61,12 @@ def _probabilities(context: ReportContext) -> Iterator[NamedObservation]:
         yield _observation(
             context,
             ("probability", item.name),
-            concept(codes.PROBABILITY, f"Model probability: {codes.class_title(item.name).lower()}"),
+            concept(codes.PROBABILITY, f"Model probability: {context.findings.model.term(item.name).title.lower()}"),
             item.name,
             valueQuantity=quantity(item.probability, codes.NO_UNITS, digits=4),
-            component=[_component(CodeableConcept(text="Class that the probability is of"), _class(item.name))],
+            component=[
+                _component(CodeableConcept(text="Class that the probability is of"), _class(context, item.name))
+            ],
         )
 
 
@@ -101,7 +105,7 @@ def _observation(
         subject=context.subject,
         effectiveDateTime=context.effective,
         issued=context.recorded,
-        bodySite=concept(codes.finding_site(class_name)),
+        bodySite=concept(context.findings.model.term(class_name).site),
         method=CodeableConcept(text="Automatic, by an algorithm, on MR images"),
         device=to(context.device_url, "Device"),
         derivedFrom=[to(context.imaging_study_url, "ImagingStudy")],
@@ -111,8 +115,9 @@ def _observation(
     return NamedObservation(name, resource)
 
 
-def _class(name: str) -> CodeableConcept:
-    return concept(codes.class_code(name), codes.class_title(name))
+def _class(context: ReportContext, name: str) -> CodeableConcept:
+    term = context.findings.model.term(name)
+    return concept(term.code, term.title)
 
 
 def _component(code: CodeableConcept, value: CodeableConcept) -> ObservationComponent:

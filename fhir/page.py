@@ -8,7 +8,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fhir.context import STUDY, ReportContext, accession_identifier, first_time, patient_id, patient_name, text
 from fhir.picture import Picture
-from pipeline import codes
 from pipeline.findings import Lesion
 from pipeline.results import wording
 
@@ -59,7 +58,7 @@ def html(context: ReportContext, picture: Picture | None) -> bytes:
         series=text(header, "SeriesDescription"),
         series_uid=context.volume.series_instance_uid,
         probabilities=[
-            (codes.class_title(item.name), item.probability)
+            (model.term(item.name).title, item.probability)
             for item in sorted(findings.probabilities, key=lambda item: -item.probability)
         ],
         lesions=findings.lesions,

@@ -106,7 +106,7 @@ def _report(
 
 def _conclusion_code(findings: Findings) -> Any:
     suggests = findings.outcome is Outcome.FINDING
-    code = codes.class_code(findings.predicted_class) if suggests else codes.presence(findings.outcome)
+    code = findings.model.term(findings.predicted_class).code if suggests else codes.presence(findings.outcome)
     return concept(code, f"{headline(findings)} (algorithm, unverified)")
 
 

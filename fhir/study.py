@@ -47,7 +47,10 @@ def _modality(name: str) -> Coding:
 
 
 def _series(datasets: list[Dataset], *, list_instances: bool = True) -> ImagingStudySeries:
-    """One series. The source's instances are counted, not listed: the PACS lists them, and there may be hundreds."""
+    """One series. The source's instances are counted, not listed: the PACS lists them, and there may be hundreds.
+
+    A multi-frame object counts once, however many of its frames are among ``datasets``.
+    """
     first = datasets[0]
     number = first.get("SeriesNumber")
     return ImagingStudySeries(
@@ -55,7 +58,7 @@ def _series(datasets: list[Dataset], *, list_instances: bool = True) -> ImagingS
         number=int(number) if number is not None and int(number) >= 0 else None,
         modality=_modality(str(first.Modality)),
         description=text(first, "SeriesDescription") or None,
-        numberOfInstances=len(datasets),
+        numberOfInstances=len({str(ds.SOPInstanceUID) for ds in datasets}),
         instance=[_instance(ds) for ds in datasets] if list_instances else None,
     )
 
@@ -102,7 +105,7 @@ def key_picture(context: ReportContext, picture: Picture) -> Media:
         modality=CodeableConcept(coding=[_modality("OT")]),
         subject=context.subject,
         createdDateTime=context.recorded,
-        bodySite=CodeableConcept(coding=[coding(codes.finding_site(context.findings.predicted_class))]),
+        bodySite=CodeableConcept(coding=[coding(context.findings.model.term(context.findings.predicted_class).site)]),
         device=to(context.device_url, "Device"),
         height=picture.height,
         width=picture.width,

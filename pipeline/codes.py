@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.findings import Outcome
-
 
 @dataclass(frozen=True)
 class Code:
@@ -115,6 +113,23 @@ VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
 GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
 
 
+@dataclass(frozen=True)
+class ClassTerm:
+    """How one class of a model is called: ``name`` on its card, ``title`` for readers, its ``code``, and the ``site``
+    where a finding of it lies (PS3.16 CID 4).
+    """
+
+    name: str
+    title: str
+    code: Code
+    site: Code
+
+
+def class_term(name: str) -> ClassTerm:
+    """The term of a model class whose bundle gives none of its own."""
+    return ClassTerm(name, class_title(name), class_code(name), finding_site(name))
+
+
 def class_code(name: str) -> Code:
     """Code of a model class; a private code where the class is none of `CLASS_CODES`."""
     return CLASS_CODES.get(name) or Code(name[:16], PRIVATE_SCHEME, class_title(name))
@@ -130,15 +145,15 @@ def finding_site(class_name: str) -> Code:
     return PITUITARY if class_name == "pituitary_tumor" else BRAIN
 
 
-def presence(outcome: Outcome) -> Code:
-    """Whether a neoplasm is there, as ``outcome`` says.
+def presence(outcome: str) -> Code:
+    """Whether what the model looks for is there, as ``outcome`` (a `pipeline.findings.Outcome`) says.
 
     Raises
     ------
     ValueError
         for a refusal, which says nothing of the patient.
     """
-    codes = {Outcome.FINDING: PRESENT, Outcome.NO_FINDING: ABSENT, Outcome.INDETERMINATE: INDETERMINATE}
+    codes = {"finding": PRESENT, "no_finding": ABSENT, "indeterminate": INDETERMINATE}
     if outcome not in codes:
         raise ValueError(f"{outcome} says nothing of a finding")
     return codes[outcome]

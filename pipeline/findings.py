@@ -8,6 +8,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.codes import NEOPLASM, ClassTerm, Code, class_term
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
@@ -27,7 +29,9 @@ class ModelIdentity:
 
     ``digest`` is a SHA-256 (64 hex digits) over the bundle's files and the version of the code that runs it, so that
     it changes when the answer may. ``name`` is the registry name (``brain_mri_tumor``), ``title`` what a reader sees.
-    ``parameters`` are short strings such as ``"threshold=0.5"`` (TID 4019 algorithm parameters).
+    ``parameters`` are short strings such as ``"threshold=0.5"`` (TID 4019 algorithm parameters). ``terms`` are the
+    classes as the bundle calls and codes them, ``target`` is what the model looks for, as a code: its presence is what
+    a report states.
     """
 
     name: str
@@ -36,6 +40,12 @@ class ModelIdentity:
     digest: str
     manufacturer: str = "Candela"
     parameters: tuple[str, ...] = ()
+    terms: tuple[ClassTerm, ...] = ()
+    target: Code = NEOPLASM
+
+    def term(self, name: str) -> ClassTerm:
+        """How class ``name`` is called and coded: as the bundle says, else as `pipeline.codes` does."""
+        return next((term for term in self.terms if term.name == name), None) or class_term(name)
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Findings:
-    """A model's answer for one volume, regions measured. Fields as in `Prediction`; lesions largest first."""
+    """A model's answer for one volume, regions measured. Fields as in `Prediction`; lesions largest first.
+
+    ``probabilities`` are in the order of the model's classes, of which the last says that there is no lesion.
+    """
 
     outcome: Outcome
     predicted_class: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import codes
 from pipeline.findings import Findings, Lesion, Outcome
 from pipeline.results.canvas import (
     DIM,
@@ -99,7 +98,7 @@ def summary_page(volume: Volume, findings: Findings, window: Window, *, pages: i
 
 def _certainty(canvas: Canvas, findings: Findings) -> None:
     """The predicted class's probability, large; where the answer is not reliable no figure claims that it is."""
-    name = codes.class_title(findings.predicted_class).lower()
+    name = findings.model.term(findings.predicted_class).title.lower()
     probability = findings.probability(findings.predicted_class)
     if findings.outcome is Outcome.INDETERMINATE:
         canvas.text((WIDTH - MARGIN, 84), "no reliable answer", size=24, colour=DIM, anchor="ra")
@@ -197,7 +196,7 @@ def _probabilities(canvas: Canvas, findings: Findings, box: Box) -> None:
         y = box.y + 34 + row * 36
         chosen = item.name == findings.predicted_class
         colour = TEXT if chosen else DIM
-        canvas.text((box.x, y), codes.class_title(item.name), size=16, colour=colour)
+        canvas.text((box.x, y), findings.model.term(item.name).title, size=16, colour=colour)
         canvas.text((box.x + box.width, y), f"{item.probability:.2f}", size=16, colour=colour, anchor="ra")
         canvas.rectangle(Box(box.x, y + 23, box.width, 4), FAINT)
         length = round(box.width * item.probability)

@@ -122,8 +122,8 @@ def _lesion_group(
             source_series=hd.sr.SourceSeriesForSegmentation(context.volume.series_instance_uid),
         ),
         finding_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        finding_type=coded(codes.class_code(lesion.label)),
-        finding_sites=[hd.sr.FindingSite(coded(codes.finding_site(lesion.label)))],
+        finding_type=coded(context.findings.model.term(lesion.label).code),
+        finding_sites=[hd.sr.FindingSite(coded(context.findings.model.term(lesion.label).site))],
         algorithm_id=_algorithm(context),
         measurements=[
             _measurement(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETER, digits=1),
@@ -157,7 +157,7 @@ def _probability_group(
     for name in names:
         measurement = _measurement(codes.PROBABILITY, findings.probability(name), codes.NO_UNITS, digits=4)
         modifier = hd.sr.CodeContentItem(
-            name=coded(codes.FINDING), value=coded(codes.class_code(name)), relationship_type=HAS_CONCEPT_MOD
+            name=coded(codes.FINDING), value=coded(findings.model.term(name).code), relationship_type=HAS_CONCEPT_MOD
         )
         measurement[0].ContentSequence = hd.sr.ContentSequence([modifier])
         measurements.append(measurement)
@@ -165,7 +165,7 @@ def _probability_group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=context.run.uid("class probabilities"), identifier="Class probabilities"
         ),
-        finding_sites=[hd.sr.FindingSite(coded(codes.finding_site(findings.predicted_class)))],
+        finding_sites=[hd.sr.FindingSite(coded(findings.model.term(findings.predicted_class).site))],
         algorithm_id=_algorithm(context),
         measurements=measurements,
     )
@@ -223,7 +223,7 @@ def _page_of(lesion: Lesion, context: ResultContext, overlays: tuple[ResultObjec
 
 
 def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
-    """TID 1500, Qualitative Evaluations: whether there is a tumour, and what a reader must know of the answer."""
+    """TID 1500, Qualitative Evaluations: whether the model's target is there, and what to know of the answer."""
     findings = context.findings
     model = findings.model
     container = hd.sr.ContainerContentItem(name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
@@ -232,7 +232,7 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
         name=coded(codes.PRESENCE), value=coded(codes.presence(findings.outcome)), relationship_type=CONTAINS
     )
     of_what = hd.sr.CodeContentItem(
-        name=coded(codes.FINDING), value=coded(codes.NEOPLASM), relationship_type=HAS_CONCEPT_MOD
+        name=coded(codes.FINDING), value=coded(model.target), relationship_type=HAS_CONCEPT_MOD
     )
     answer.ContentSequence = hd.sr.ContentSequence([of_what])
     container.ContentSequence.append(answer)

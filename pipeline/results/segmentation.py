@@ -71,9 +71,9 @@ def _describe(number: int, lesion: Lesion, context: ResultContext) -> hd.seg.Seg
     model = context.findings.model
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=ascii_text(f"{lesion.tracking_id} (AI, {codes.class_title(lesion.label)})", 64),
+        segment_label=ascii_text(f"{lesion.tracking_id} (AI, {model.term(lesion.label).title})", 64),
         segmented_property_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        segmented_property_type=coded(codes.NEOPLASM),
+        segmented_property_type=coded(model.target),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=ascii_text(model.name, 64),
@@ -84,7 +84,7 @@ def _describe(number: int, lesion: Lesion, context: ResultContext) -> hd.seg.Seg
         ),
         tracking_uid=lesion.tracking_uid,
         tracking_id=ascii_text(lesion.tracking_id, 64),
-        anatomic_regions=[coded(codes.finding_site(lesion.label))],
+        anatomic_regions=[coded(model.term(lesion.label).site)],
         display_color=hd.color.CIELabColor.from_rgb(*OUTLINE_RGB),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-from pipeline import codes
 from pipeline.findings import Findings, Outcome
 
 DISCLAIMER = "AI result, not verified, not for diagnosis"
@@ -38,23 +37,28 @@ The backslash separates values in DICOM text."""
 def headline(findings: Findings) -> str:
     """The answer in a few words."""
     if findings.outcome is Outcome.NO_FINDING:
-        return "No tumor suggested"
+        return f"{_none(findings)} suggested"
     if findings.outcome is Outcome.INDETERMINATE:
         return "Indeterminate"
-    return f"{codes.class_title(findings.predicted_class)} suggested"
+    return f"{findings.model.term(findings.predicted_class).title} suggested"
 
 
 def conclusion(findings: Findings) -> str:
     """The answer in a sentence or two that neither overstates nor hides."""
-    name = codes.class_title(findings.predicted_class)
+    name = findings.model.term(findings.predicted_class).title
     share = f"model probability {findings.probability(findings.predicted_class):.2f}"
     if findings.outcome is Outcome.NO_FINDING:
-        return f"The algorithm suggests no tumor ({share}). This does not exclude disease."
+        return f"The algorithm suggests {_none(findings).lower()} ({share}). This does not exclude disease."
     if findings.outcome is Outcome.INDETERMINATE:
         return f"The algorithm gives no reliable answer. Its most probable class is {name.lower()} ({share})."
     count = len(findings.lesions)
     outlined = f"{count} region{'s' if count != 1 else ''} outlined" if count else "no region outlined"
     return f"The algorithm suggests {name.lower()} ({share}), {outlined}."
+
+
+def _none(findings: Findings) -> str:
+    """What the class that says "no lesion" is called."""
+    return findings.model.term(findings.probabilities[-1].name).title
 
 
 def ascii_text(text: str, limit: int | None = None) -> str:
