@@ -24,8 +24,8 @@ from pipeline.results.provenance import (
     decimal,
     finish,
     set_lossy_compression,
-    sop_reference,
 )
+from pipeline.results.source_images import image_reference, instance_reference
 from pipeline.results.wording import DISCLAIMER, conclusion
 from pipeline.volume import Volume
 
@@ -92,7 +92,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     set_lossy_compression(ds, context)
     ds.DerivationDescription = _derivation(findings)
     ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
-    ds.SourceImageSequence = [_source_item(source)]
+    ds.SourceImageSequence = [_source_item(context.volume, page.slice_index)]
     ds.ReferencedSeriesSequence = [_series_item(source)]
     if page.placement is not None:
         _set_geometry(ds, context, page.slice_index, page.placement)
@@ -114,8 +114,8 @@ def _derivation(findings: Findings) -> str:
     return f"{shown} the source image, by {findings.model.name} {findings.model.version}. {DISCLAIMER}."
 
 
-def _source_item(source: Dataset) -> Dataset:
-    item = sop_reference(source)
+def _source_item(volume: Volume, index: int) -> Dataset:
+    item = image_reference(volume, index)
     item.PurposeOfReferenceCodeSequence = [code_item(codes.SOURCE_IMAGE)]
     return item
 
@@ -124,7 +124,7 @@ def _series_item(source: Dataset) -> Dataset:
     """Common Instance Reference (PS3.3 C.12.2): the series that the source image is in."""
     item = Dataset()
     item.SeriesInstanceUID = source.SeriesInstanceUID
-    item.ReferencedInstanceSequence = [sop_reference(source)]
+    item.ReferencedInstanceSequence = [instance_reference(source)]
     return item
 
 

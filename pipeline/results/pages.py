@@ -170,9 +170,10 @@ def _frame(canvas: Canvas, findings: Findings, *, page: int, pages: int) -> None
 
 
 def _slice_name(volume: Volume, index: int) -> str:
-    """Counted along the normal, and by the number under which a PACS lists the image."""
-    number = volume.sources[index].get("InstanceNumber")
+    """Counted along the normal, and by the number under which a PACS lists the image, or by its frame."""
+    number, frame = volume.sources[index].get("InstanceNumber"), volume.frame(index)
     image = f" · image {number}" if number is not None else ""
+    image += f" · frame {frame}" if frame is not None else ""
     return f"Slice {index + 1} of {volume.shape[0]}{image}"
 
 

@@ -22,6 +22,7 @@ from pipeline.codes import Code
 from pipeline.findings import Findings
 from pipeline.identity import RunIdentity, derived_uid
 from pipeline.results.patient import PATIENT_AND_STUDY, carry_patient_and_study
+from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
@@ -69,15 +70,34 @@ class ResultContext:
 
     @cached_property
     def references(self) -> tuple[Dataset, ...]:
-        """Stand-ins of the source instances, in the order of the volume's planes, for highdicom to refer to.
+        """Stand-ins of the source's planes, in their order, for highdicom to lay a segmentation on.
 
         They hold identity and geometry and no text, so that no oddity of a source's header (a name of 70 characters,
-        an unknown sex) can stop a result: patient and study are copied by `finish`, untouched by any library.
+        an unknown sex) can stop a result: patient and study are copied by `finish`, untouched by any library. A frame
+        stands in as an image of its own; `finish` names it truly.
         """
-        return tuple(self._reference(index) for index in range(len(self.volume.sources)))
+        return tuple(self._plane_stand_in(index) for index in range(len(self.volume.sources)))
 
-    def _reference(self, index: int) -> Dataset:
+    @cached_property
+    def instances(self) -> tuple[Dataset, ...]:
+        """Stand-ins of the stored source instances, each once, for highdicom to list as evidence."""
+        return tuple(self._stand_in(ds, ds.SOPClassUID, ds.SOPInstanceUID) for ds in instances(self.volume))
+
+    def _plane_stand_in(self, index: int) -> Dataset:
         source = self.volume.sources[index]
+        ds = self._stand_in(source, *stand_in_identity(self.volume, self.run, index))
+        ds.Rows, ds.Columns = self.volume.shape[1:]
+        slice_mm, row_mm, column_mm = self.volume.spacing
+        ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
+        ds.SliceThickness = source.get("SliceThickness") or decimal(slice_mm)
+        # Along the normal, which is not the way from origin to origin where the stack is sheared (PS3.3 C.7.6.16.2.1).
+        ds.SpacingBetweenSlices = decimal(self.volume.voxel_mm3 / (row_mm * column_mm))
+        # The first plane's for all: scanners write cosines that differ in the last digit, which highdicom refuses.
+        ds.ImageOrientationPatient = self.volume.sources[0].ImageOrientationPatient
+        ds.ImagePositionPatient = source.ImagePositionPatient
+        return ds
+
+    def _stand_in(self, source: Dataset, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -85,15 +105,9 @@ class ResultContext:
             setattr(ds, keyword, None)
         ds.StudyDate = ds.StudyTime = ds.ReferringPhysicianName = None
         ds.Modality = "MR"
-        ds.SOPClassUID, ds.SOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+        ds.SOPClassUID, ds.SOPInstanceUID = sop_class_uid, sop_instance_uid
         ds.StudyInstanceUID, ds.SeriesInstanceUID = source.StudyInstanceUID, source.SeriesInstanceUID
         ds.FrameOfReferenceUID = self.frame_of_reference_uid
-        ds.Rows, ds.Columns = self.volume.shape[1:]
-        slice_mm, row_mm, column_mm = self.volume.spacing
-        ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
-        ds.SliceThickness = source.get("SliceThickness") or decimal(slice_mm)
-        ds.ImageOrientationPatient = source.ImageOrientationPatient
-        ds.ImagePositionPatient = source.ImagePositionPatient
         return ds
 
 
@@ -122,7 +136,7 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     """The whole result: what was ``made``, with patient and study as in the source, series, equipment and instants.
 
     ``description`` goes between "AI" and "for review" in Series Description. Nothing that a library put in from a
-    clock or a random generator is left.
+    clock or a random generator is left, and frames are named truly.
     """
     ds = Dataset()
     ds.update({element.tag: element for element in deepcopy(made) if element.keyword not in PATIENT_AND_STUDY})
@@ -134,6 +148,7 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     ds.SeriesDescription = ascii_text(f"AI {description} for review, not for diagnosis", 64)
     _set_instants(ds, context)
     _set_equipment(ds, context)
+    name_frames(ds, context.volume, context.run)
     _settle_uids(ds, context, kind)
     correct_ambiguous_vr(ds, is_little_endian=True)
     carry_patient_and_study(ds, context.volume.sources[0])
@@ -145,14 +160,6 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     ds.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
     ds.file_meta.ImplementationVersionName = "CANDELA"
     return ds
-
-
-def sop_reference(ds: Dataset) -> Dataset:
-    """An item of a sequence that refers to the instance ``ds`` (SOP Instance Reference Macro, PS3.3 10.8)."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = ds.SOPClassUID
-    item.ReferencedSOPInstanceUID = ds.SOPInstanceUID
-    return item
 
 
 def code_item(code: Code) -> Dataset:

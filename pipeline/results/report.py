@@ -15,6 +15,7 @@ from pipeline import codes
 from pipeline.codes import Code
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
+from pipeline.results.overlay import pages_for
 from pipeline.results.pages import shows_heatmap
 from pipeline.results.provenance import MANUFACTURER, ResultContext, finish
 from pipeline.results.segmentation import coded
@@ -44,7 +45,7 @@ def build(
         title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
     )
     content[0].ContentSequence.append(_evaluations(context))
-    evidence = [*context.references, *(item.dataset for item in (*segmentation, *overlays))]
+    evidence = [*context.instances, *(item.dataset for item in (*segmentation, *overlays))]
     made = hd.sr.Comprehensive3DSR(
         evidence=evidence,
         content=content[0],
@@ -213,13 +214,9 @@ def _visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
 
 def _page_of(lesion: Lesion, context: ResultContext, overlays: tuple[ResultObject, ...]) -> Dataset:
     """The overlay page of the lesion's key slice, else the nearest slice page; the summary where there is none."""
-    planes = {str(ds.SOPInstanceUID): index for index, ds in enumerate(context.volume.sources)}
-
-    def distance(page: ResultObject) -> int:
-        source = page.dataset.SourceImageSequence[0].ReferencedSOPInstanceUID
-        return abs(planes[str(source)] - lesion.key_slice)
-
-    return min(overlays[1:], key=distance, default=overlays[0]).dataset
+    pages = dict(zip(pages_for(context.findings), overlays[1:], strict=True))
+    nearest = min(pages, key=lambda plane: abs(plane - lesion.key_slice), default=None)
+    return (overlays[0] if nearest is None else pages[nearest]).dataset
 
 
 def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:

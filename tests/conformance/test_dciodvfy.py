@@ -14,6 +14,7 @@ from pipeline.intake import read_path
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
 
 def tool(name: str) -> str:
@@ -65,6 +66,13 @@ def test_no_errors_for_awkward_masks(name: str, tmp_path: Path) -> None:
     """One voxel, first and last slice, the border, forty lesions."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
     paths = save(context, tmp_path)
+    assert [line for path in paths for line in errors(path)] == []
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_no_errors_for_frames_of_multi_frame_objects(name: str, tmp_path: Path) -> None:
+    """References to frames: of a whole object, of a part of one, of several."""
+    paths = save(with_frames(*LAYOUTS[name]), tmp_path)
     assert [line for path in paths for line in errors(path)] == []
 
 
