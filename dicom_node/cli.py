@@ -41,6 +41,7 @@ def process(
     path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results (made where missing).")],
     model: Annotated[str | None, typer.Option(help="Model to run; default: the one that the rules choose.")] = None,
+    nifti: Annotated[bool, typer.Option("--nifti", help="Also write volume, mask and heat map as NIfTI.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
@@ -52,7 +53,9 @@ def process(
     if not path.exists():
         raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
     with console.status("reading ...") as status:
-        summary = process_path(path, out, settings, model=model, progress=lambda stage: status.update(f"{stage} ..."))
+        summary = process_path(
+            path, out, settings, model=model, nifti=nifti, progress=lambda stage: status.update(f"{stage} ...")
+        )
     if summary["outcome"] == "refused":
         console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)

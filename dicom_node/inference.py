@@ -31,10 +31,13 @@ log = structlog.get_logger("candela.inference")
 DEFAULT_MODEL = "brain_mri_tumor"
 
 
-def process_path(path: Path, out: Path, settings: Settings, *, model: str | None, progress: Progress) -> dict[str, Any]:
+def process_path(
+    path: Path, out: Path, settings: Settings, *, model: str | None, progress: Progress, nifti: bool = False
+) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
-    ``model`` None: the rules choose; without rules, the brain model that ships.
+    ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
+    map as NIfTI.
     """
     _refuse_foreign_folder(out)
     series_uid = None
@@ -45,7 +48,7 @@ def process_path(path: Path, out: Path, settings: Settings, *, model: str | None
         name = model or (route(settings.rules, series.header).model if settings.rules else DEFAULT_MODEL)
         progress("loading the model")
         loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
-        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress)
+        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, nifti=nifti)
     except Refused as refusal:
         summary = refusal_summary(series_uid, refusal.code, str(refusal))
         write_summary(summary, out)
@@ -118,7 +121,14 @@ class SeriesRunner:
 
 
 def _run(
-    series: Series, model: SeriesModel, out: Path, settings: Settings, recorded: datetime, progress: Progress
+    series: Series,
+    model: SeriesModel,
+    out: Path,
+    settings: Settings,
+    recorded: datetime,
+    progress: Progress,
+    *,
+    nifti: bool = False,
 ) -> dict[str, Any]:
     processed = process(
         series,
@@ -129,7 +139,7 @@ def _run(
         progress=progress,
     )
     progress("writing")
-    return write_results(processed, out)
+    return write_results(processed, out, nifti=nifti)
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:

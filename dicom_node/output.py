@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node.durable import write_durably
+from pipeline.nifti import build as build_nifti
 from pipeline.process import Processed, summary
 
 SUMMARY = "summary.json"
@@ -20,9 +21,10 @@ BUNDLE = "fhir-bundle.json"
 PREVIEWS = "previews"
 
 
-def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
+def write_results(processed: Processed, folder: Path, *, nifti: bool = False) -> dict[str, Any]:
     """Write every object, a PNG preview of each picture, the FHIR Bundle and, last, summary.json. Returns the summary.
 
+    ``nifti``: also volume, mask and heat map as NIfTI, named in the summary under ``nifti``.
     The summary's presence says that all others are there.
     """
     remove_results(folder)
@@ -34,6 +36,11 @@ def write_results(processed: Processed, folder: Path) -> dict[str, Any]:
             write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
     write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
     content = summary(processed)
+    if nifti:
+        files = build_nifti(processed.volume, processed.findings)
+        for file in files:
+            write_durably(folder / file.filename, file.data)
+        content["nifti"] = [{"file": file.filename, "content": file.content} for file in files]
     write_summary(content, folder)
     return content
 
@@ -47,6 +54,8 @@ def remove_results(folder: Path) -> None:
     for item in earlier["objects"]:
         (folder / item["file"]).unlink(missing_ok=True)
         (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
+    for item in earlier.get("nifti", ()):
+        (folder / item["file"]).unlink(missing_ok=True)
     (folder / BUNDLE).unlink(missing_ok=True)
 
 

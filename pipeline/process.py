@@ -17,6 +17,7 @@ from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
 from pipeline.results import overlay, report, segmentation
 from pipeline.results.provenance import ResultContext, is_own_result
 from pipeline.results.wording import DISCLAIMER
+from pipeline.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Processed:
     """Everything that one run made. ``bundle`` is a FHIR transaction Bundle; ``timings`` are seconds by stage."""
 
     series_instance_uid: str
+    volume: Volume
     findings: Findings
     objects: tuple[ResultObject, ...]
     bundle: dict[str, Any]
@@ -93,7 +95,7 @@ def process(
     objects = (*overlays, *segmentations, *reports)
     with watch.stage("fhir"):
         bundle = build_report(volume, findings, run, objects)
-    return Processed(volume.series_instance_uid, findings, objects, bundle, watch.seconds)
+    return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds)
 
 
 def summary(processed: Processed) -> dict[str, Any]:

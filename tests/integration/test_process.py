@@ -104,6 +104,29 @@ def test_results_are_never_put_among_other_files(run, folder: Path, tmp_path: Pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_nifti_files_lie_beside_the_results_where_asked_for(run, folder: Path, tmp_path: Path) -> None:
+    """Volume, mask and heat map in RAS, on the source's voxels, named in the summary; the next run takes them away."""
+    import nibabel as nib
+
+    code, text, summary = run(folder, "--nifti")
+    assert code == 0, text
+    assert summary is not None
+    names = [item["file"] for item in summary["nifti"]]
+    assert names == ["volume.nii.gz", "mask.nii.gz", "heatmap.nii.gz"]
+    first = pydicom.dcmread(folder / "IM0001.dcm")
+    images = [nib.load(tmp_path / "out" / name) for name in names]
+    for image in images:
+        assert image.shape == (128, 128, 12)
+        place = nib.affines.apply_affine(image.affine, [0, 0, 0])
+        assert place * (-1, -1, 1) == pytest.approx([float(value) for value in first.ImagePositionPatient], abs=1e-3)
+    assert int(images[0].dataobj[40, 50, 0]) == first.pixel_array[50, 40]
+    assert images[1].dataobj[:].max() == len(summary["lesions"])
+    _, _, second = run(folder)
+    assert second is not None
+    assert "nifti" not in second
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
 def saved(datasets: list[Dataset], target: Path) -> Path:
     phantom.save(datasets, target)
     return target
@@ -154,6 +177,7 @@ def missing_slice(datasets: list[Dataset], target: Path) -> Path:
 
 def duplicate(datasets: list[Dataset], target: Path) -> Path:
     second = copy.deepcopy(datasets[4])
+    second.PixelData = datasets[5].PixelData
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     return saved([*datasets, second], target)
 
