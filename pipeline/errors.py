@@ -9,6 +9,7 @@
     │   ├── EmptyInput          nothing to read: an empty folder, archive or series
     │   ├── MixedSeries         more than one series where one is needed
     │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
+    │   ├── NotVolume           images that are no slices of a volume: radiographs, ultrasound, video
     │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
     │   ├── UnsupportedModality not the modality that the model takes
     │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model takes
@@ -18,7 +19,8 @@
     │   │   ├── DuplicateSlices two instances at one position
     │   │   └── MixedGeometry   orientation, matrix or spacing differs within the series
     │   ├── OutOfScope          the pixels do not show what the model was validated on
-    │   └── NotRouted           no rule of candela.toml takes the series
+    │   ├── NotRouted           no rule of candela.toml takes the series
+    │   └── NotChosen           the model reads another series of the study, which suits it better
     ├── Retryable               a peer or a resource failed: tried again
     │   ├── PeerUnavailable     connection refused, reset, timed out, association rejected for now
     │   ├── PeerBusy            the peer said "later" (0xA7xx, HTTP 429, 503); may carry ``retry_after``
@@ -87,6 +89,10 @@ class NotImage(Refused):
     code = "NOT_IMAGE"
 
 
+class NotVolume(Refused):
+    code = "NOT_VOLUME"
+
+
 class OwnResult(Refused):
     code = "OWN_RESULT"
 
@@ -125,6 +131,10 @@ class OutOfScope(Refused):
 
 class NotRouted(Refused):
     code = "NOT_ROUTED"
+
+
+class NotChosen(Refused):
+    code = "NOT_CHOSEN"
 
 
 class Retryable(CandelaError):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
-from pipeline.errors import BadGeometry
+from pipeline.damage import UNREADABLE, check_attributes
+from pipeline.errors import BadGeometry, BadPixels, MissingSlices, Truncated
+from pipeline.functional_groups import classic_header, number_of_frames, without_pixels
+from pipeline.kinds import class_name, is_enhanced, refuse_other_kinds
+from pipeline.modality_lut import mirror
+from pipeline.mosaic import refuse_mosaic
+from pipeline.stored_pixels import StoredPixels
+
+MOST_VOXELS = 1 << 30
+"""A thousand slices of 1024²: 4 GiB as float32, more than any series that a model here reads."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,17 @@ class Plane:
     ds : the slice's header in classic form: SOP Instance UID, Rows, Columns, PixelSpacing, ImagePositionPatient,
         ImageOrientationPatient, sequence parameters and so on stand at the top level. For a single-frame instance it is
         the instance itself; for a frame of a multi-frame object the shared and the frame's own functional groups are
-        laid over the instance's header (without pixel data).
+        laid over the instance's header (without pixel data). Where `pixel_values` mirrors a MONOCHROME1 slice, this is
+        a header without pixels that says MONOCHROME2 and whose window is mirrored too.
     instance : the stored object that holds the pixels.
     frame : number of the frame within ``instance``, from 1 (PS3.3 C.7.6.16); None for a single-frame instance.
+    pixels : what decodes the frames of ``instance``, one for all its planes; None where nobody has made one yet.
     """
 
     ds: Dataset
     instance: Dataset
     frame: int | None = None
+    pixels: StoredPixels | None = field(default=None, repr=False, compare=False)
 
     @property
     def where(self) -> str:
@@ -36,28 +48,124 @@ class Plane:
 
 
 def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
-    """Every slice in ``datasets``, in their order and that of their frames.
+    """Every slice in ``datasets``, in their order and that of their frames. No pixel is decoded.
 
     Raises
     ------
-    BadGeometry
-        where an instance holds slices in a form that is not read.
+    NotVolume
+        where an instance is of a kind that holds no slices: a radiograph, ultrasound, a video.
+    BadGeometry, MissingSlices
+        where an instance holds slices in a form that is not read, or a part of a concatenation is missing.
+    BadPixels
+        where the header's account of the pixels cannot be true.
+    Truncated
+        where the header is damaged.
     """
-    return tuple(_plane(ds) for ds in datasets)
+    _check_concatenations(datasets)
+    planes: list[Plane] = []
+    voxels = 0
+    for ds in datasets:
+        try:
+            found = tuple(_planes(ds))
+        except UNREADABLE as error:
+            raise Truncated(
+                f"The header is damaged ({type(error).__name__}).",
+                where=f"instance {ds.SOPInstanceUID}",
+                todo="Send or export it again.",
+            ) from error
+        voxels += len(found) * int(ds.Rows) * int(ds.Columns)
+        if voxels > MOST_VOXELS:
+            raise BadPixels(
+                f"The series claims more than {MOST_VOXELS} voxels.",
+                where=f"series {ds.SeriesInstanceUID}",
+                todo="Send one stack of slices at a time.",
+            )
+        planes.extend(found)
+    return tuple(planes)
 
 
-def _plane(ds: Dataset) -> Plane:
-    plane = Plane(ds, ds)
-    if int(ds.get("NumberOfFrames") or 1) > 1:
+def header_of(ds: Dataset) -> Dataset:
+    """The header of ``ds`` in classic form; of an enhanced object that of its first frame.
+
+    Raises
+    ------
+    BadGeometry, Truncated
+        where an enhanced object's functional groups cannot be read.
+    """
+    if not is_enhanced(ds):
+        return ds
+    try:
+        number_of_frames(ds)
+        header = classic_header(ds, 1)
+    except UNREADABLE as error:
+        raise Truncated(
+            f"The functional groups are damaged ({type(error).__name__}).",
+            where=f"instance {ds.SOPInstanceUID}",
+            todo="Send or export it again.",
+        ) from error
+    check_attributes(header, f"instance {ds.SOPInstanceUID}, frame 1")
+    return header
+
+
+def _planes(ds: Dataset) -> Iterator[Plane]:
+    where = f"instance {ds.SOPInstanceUID}"
+    refuse_other_kinds(ds, where)
+    refuse_mosaic(ds, where)
+    if is_enhanced(ds):
+        pixels = StoredPixels(ds)
+        for frame in range(1, number_of_frames(ds) + 1):
+            header = classic_header(ds, frame)
+            check_attributes(header, f"{where}, frame {frame}")
+            yield Plane(_as_shown(header, pixels, where), ds, frame, pixels)
+        return
+    frames = int(ds.get("NumberOfFrames") or 1)
+    if frames > 1:
         raise BadGeometry(
-            f"The instance is a multi-frame {ds.SOPClassUID.name}; only single-frame images are read.",
-            where=plane.where,
-            todo="Send the series as classic single-frame images.",
+            f"The instance is a multi-frame {class_name(ds)} of {frames} frames: nothing tells their places.",
+            where=where,
+            todo="Send the series as classic single-frame images or as Enhanced MR or CT.",
         )
-    if "MOSAIC" in (ds.get("ImageType") or ()):
+    if ds.get("PixelAspectRatio") and not ds.get("PixelSpacing"):
         raise BadGeometry(
-            "The instance is a Siemens mosaic: many slices in one image.",
-            where=plane.where,
-            todo="Send the series as single slices.",
+            "The image has a PixelAspectRatio and no PixelSpacing: its size is not known.",
+            where=where,
+            todo="Send the original images.",
         )
-    return plane
+    pixels = StoredPixels(ds)
+    yield Plane(_as_shown(ds, pixels, where), ds, None, pixels)
+
+
+def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:
+    """``header``; where the values are mirrored, one that says what they are then."""
+    mirrored = mirror(header, pixels.layout, where)
+    if mirrored is None:
+        return header
+    shown = without_pixels(header)
+    shown.add_new("PhotometricInterpretation", "CS", "MONOCHROME2")
+    centre = header.get("WindowCenter")
+    if centre not in (None, ""):
+        centres = [centre] if isinstance(centre, int | float) else list(centre)
+        shown.add_new("WindowCenter", "DS", [round(mirrored - float(value), 6) for value in centres])
+    shown.pop("VOILUTSequence", None)
+    return shown
+
+
+def _check_concatenations(datasets: Sequence[Dataset]) -> None:
+    """Every part of an object that was sent in parts is there (PS3.3 C.7.6.16.2.2.4)."""
+    parts: dict[str, set[int]] = {}
+    totals: dict[str, int] = {}
+    for ds in datasets:
+        uid, number, total = (
+            ds.get(name) for name in ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+        )
+        if not isinstance(uid, str) or not isinstance(number, int):
+            continue
+        parts.setdefault(uid, set()).add(number)
+        totals[uid] = max(totals.get(uid, 0), total if isinstance(total, int) else 0, number)
+    for uid, total in totals.items():
+        if len(parts[uid]) < total:
+            raise MissingSlices(
+                f"{total - len(parts[uid])} of {total} parts of a concatenation are missing.",
+                where=f"concatenation {uid}",
+                todo="Send all its parts; the series is then read again.",
+            )
