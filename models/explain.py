@@ -8,15 +8,17 @@ import torch
 from monai.visualize.class_activation_maps import GradCAM
 from torch import Tensor, nn
 
-LAYER = "network.deep"
-"""The layer whose activations are weighed: the deepest, a sixteenth of the input's resolution.
+from pipeline.errors import BadModel
 
-Shallower layers were tried on fold 4 and do not point at the lesion (docs/README.md of the brain bundle).
+LAYER = "deep"
+"""The module whose activations are weighed, by its name within the network; each network has a place of that name.
+
+For the brain networks the layers around it were tried, too (docs/README.md of the brain bundle).
 """
 
 
 class ClassLogits(nn.Module):
-    """The network with its class logits as only output, as Grad-CAM wants it."""
+    """The network with its class logits as only output, as Grad-CAM and SHAP want it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -28,18 +30,31 @@ class ClassLogits(nn.Module):
 
 
 class Explainer:
-    """Grad-CAM on a copy of a network: MONAI's hooks stay in the copy, and the network that answers is untouched."""
+    """Grad-CAM on a copy of a network: MONAI's hooks stay in the copy, and the network that answers is untouched.
 
-    def __init__(self, network: nn.Module) -> None:
+    Raises
+    ------
+    BadModel
+        where the network has no module called `LAYER` (or ``layer``).
+    """
+
+    def __init__(self, network: nn.Module, layer: str = LAYER) -> None:
+        if layer not in dict(network.named_modules()):
+            raise BadModel(
+                f"The network has no module {layer!r} for the heat map.",
+                where=type(network).__name__,
+                todo=f"Name the layer whose activations explain the class {layer!r}; an nn.Identity there will do.",
+            )
         # MONAI puts a module that was training back to training after each call: the wrapper must be in eval, too.
         wrapped = ClassLogits(copy.deepcopy(network)).eval()
-        self._cam = GradCAM(nn_module=wrapped, target_layers=LAYER, postprocessing=torch.relu)
+        self._device = next(network.parameters()).device
+        self._cam = GradCAM(nn_module=wrapped, target_layers=f"network.{layer}", postprocessing=torch.relu)
 
     def class_activation(self, images: Tensor, class_index: int, *, batch: int = 8) -> Tensor:
         """Grad-CAM of one class, (N, 1, M, M) like ``images``, 0 or above, not scaled: slices stay comparable."""
         with torch.enable_grad():
             maps = [
-                self._cam(part.clone().requires_grad_(), class_idx=class_index).detach().float()
+                self._cam(part.to(self._device, copy=True).requires_grad_(), class_idx=class_index).detach().float()
                 for part in torch.split(images, batch)
             ]
         return torch.cat(maps)
