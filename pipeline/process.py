@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.errors import OwnResult
+from pydicom.dataset import Dataset
+
+from pipeline.errors import OwnResult, Refused
 from pipeline.findings import Findings, Outcome
 from pipeline.geometry import build_volume
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.intake import Series
 from pipeline.measure import to_findings
+from pipeline.planes import planes_of
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
 from pipeline.results import overlay, report, segmentation
 from pipeline.results.provenance import ResultContext, is_own_result
@@ -73,9 +78,10 @@ def process(
         raise OwnResult(
             "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
         )
-    caveats = model.check(header)
+    _refuse_untaken(series, model)
     with watch.stage("volume"):
-        volume = build_volume(series.datasets)
+        volume = build_volume(series.datasets, prefer=functools.partial(_suits, model))
+    caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
         prediction = model.predict(volume)
         prediction = replace(prediction, caveats=(*caveats, *volume.notes, *prediction.caveats))
@@ -96,6 +102,31 @@ def process(
     with watch.stage("fhir"):
         bundle = build_report(volume, findings, run, objects)
     return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds)
+
+
+def _refuse_untaken(series: Series, model: SeriesModel) -> None:
+    """Refuse early what the model takes no part of; the header of one instance may be that of a localiser."""
+    try:
+        model.check(series.header)
+    except Refused:
+        if all(_suits(model, header) == -math.inf for header in _headers(series)):
+            raise
+
+
+def _headers(series: Series) -> tuple[Dataset, ...]:
+    """Of every plane; of none where the planes cannot be told."""
+    try:
+        return tuple(plane.ds for plane in planes_of(series.datasets))
+    except Refused:
+        return ()
+
+
+def _suits(model: SeriesModel, header: Dataset) -> float:
+    """How well the model takes a stack with this header: the fewer caveats, the better (see `pipeline.stacks`)."""
+    try:
+        return -float(len(model.check(header)))
+    except Refused:
+        return -math.inf
 
 
 def summary(processed: Processed) -> dict[str, Any]:

@@ -68,3 +68,8 @@ class Volume:
         """Patient coordinates (..., 3) in mm, LPS, of array indices (..., 3) given as (slice, row, column)."""
         points = np.asarray(index, dtype=np.float64)
         return points @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Array indices (..., 3), (slice, row, column) with fractions, of patient coordinates (..., 3) in mm, LPS."""
+        away = np.asarray(points, dtype=np.float64) - self.affine[:3, 3]
+        return away @ np.linalg.inv(self.affine[:3, :3]).T
