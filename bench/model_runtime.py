@@ -1,41 +1,46 @@
 """How long the brain model takes for 24 slices of 256² on two threads, and how that compares with eager torch.
 
-``python bench/model_runtime.py``: the fastest of nine runs each, taken in turns, so that
-other work on the machine disturbs least. "Eager" is the network in float32, weights in torch's own
-layout, without batches of slabs; "default" is what `models.runtime` does. "Predict" is everything that a series costs:
-preprocessing, network, aggregation and Grad-CAM.
+``python bench/model_runtime.py [MODEL] [--runs N]``: medians of N runs (nine) each, taken in turns, so that other work
+on the machine disturbs all ways alike. "Eager" is the network in float32, weights in torch's own layout, without
+batches of slabs; "default" is what `models.runtime` does. "Predict" is everything that a series costs: preprocessing,
+network, aggregation and Grad-CAM.
 """
 
 from __future__ import annotations
 
+import argparse
+import statistics
 import time
 from collections.abc import Callable
 
 import torch
 
 from models import registry
-from models.runtime import ResidentModel, build_network, choose_device
+from models.loading import build_network
+from models.runtime import ResidentModel, choose_device
 from pipeline.geometry import build_volume
 from pipeline.phantom import head_phantom
 from pipeline.preprocess import sampling
 
-RUNS = 9
 
-
-def fastest(*ways: Callable[[], object]) -> list[float]:
-    """Seconds of the fastest of `RUNS` runs of each way, taken in turns after one to warm up."""
+def medians(runs: int, *ways: Callable[[], object]) -> list[float]:
+    """Median seconds of ``runs`` runs of each way, taken in turns after one to warm up."""
     taken: list[list[float]] = [[] for _ in ways]
-    for _ in range(RUNS + 1):
+    for _ in range(runs + 1):
         for way, times in zip(ways, taken, strict=True):
             start = time.perf_counter()
             way()
             times.append(time.perf_counter() - start)
-    return [min(times[1:]) for times in taken]
+    return [statistics.median(times[1:]) for times in taken]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="brain_mri_tumor")
+    parser.add_argument("--runs", type=int, default=9)
+    arguments = parser.parse_args()
     torch.set_num_threads(2)
-    bundle = registry.get("brain_mri_tumor").bundle
+    bundle = registry.get(arguments.model).bundle
     volume = build_volume(head_phantom(slices=24, matrix=256))
     inputs = sampling(volume, bundle.contract.recipe).inputs(volume.array)
     plain = build_network(bundle)
@@ -45,7 +50,7 @@ def main() -> None:
         with torch.inference_mode():
             return plain(inputs)
 
-    slow, fast, whole = fastest(eager, lambda: model.answers(inputs), lambda: model.predict(volume))
+    slow, fast, whole = medians(arguments.runs, eager, lambda: model.answers(inputs), lambda: model.predict(volume))
     print(f"eager    {slow:.3f} s")
     print(f"default  {fast:.3f} s   {slow / fast:.1f} times as fast as eager")
     print(f"predict  {whole:.3f} s in all for 24 slices of 256²")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-import re
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from models.agreement import Outputs, check_agreement, outputs
+from models.installed import check_packages
+from models.metadata import TODO, CodeBlock, Metadata, TermBlock, read_metadata
+from pipeline.codes import ClassTerm, Code, class_term
 from pipeline.errors import BadModel
 from pipeline.findings import ModelIdentity
 from pipeline.preprocess_recipe import Recipe
@@ -21,17 +23,16 @@ from pipeline.protocol import ProtocolContract
 METADATA = Path("configs/metadata.json")
 INFERENCE = Path("configs/inference.json")
 CARD = Path("docs/README.md")
-CONTRACT_VERSION = 1
-WHAT_DECIDES = (
-    "pipeline/preprocess.py",
-    "pipeline/preprocess_recipe.py",
-    "models/networks.py",
-    "models/runtime.py",
-    "models/series.py",
-    "models/explain.py",
-)
-"""Source files that an answer depends on besides the bundle; their text is part of every model's digest."""
-TODO = "Restore the bundle from its release, or mend the file."
+ROOT = Path(__file__).parents[1]
+NO_PART_OF_AN_ANSWER = {
+    "pipeline": {"errors", "nifti", "phantom", "ports", "routing", "selection"},
+    "models": {"registry"},
+}
+"""Modules that no answer depends on. The text of every other module of `pipeline` and `models` is part of each model's
+digest: a module that is forgotten here changes a digest needlessly, which does less harm than the opposite.
+"""
+LIBRARIES = ("monai", "numpy", "scipy", "torch")
+"""Their versions are part of each digest: the network's layers and the arithmetic are theirs."""
 
 
 @dataclass(frozen=True)
@@ -41,45 +42,56 @@ class Thresholds:
     ``mask``: probability from which a pixel is lesion. ``finding``, ``no_finding``: series probability of a tumour from
     which there is a finding, and below which there is none; between them the answer is indeterminate. ``lesion_mm3``:
     smallest region that counts. ``head``: median probability, over the slices, of "this is a head" below which a
-    series is refused. ``head_mm``: least and largest width in mm of what stands out from the background.
+    series is refused; None for a network that does not tell. ``head_mm``: least and largest width in mm of what
+    stands out from the background.
     """
 
     mask: float
     finding: float
     no_finding: float
     lesion_mm3: float
-    head: float
+    head: float | None
     head_mm: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Contract:
-    """The ``candela`` block of ``metadata.json``.
+    """What ``metadata.json`` says of a model, checked.
 
-    ``classes`` in the order of the network's output; ``none`` is the one that says "no lesion". ``temperature`` divides
-    the class logits. ``weights`` is the file within the bundle, ``sha256`` its digest.
+    ``classes`` in the order of the answer, ``terms`` what they are called; the last, ``none``, says "no lesion".
+    ``target`` is what the model looks for. ``outputs`` is what the network gives. ``temperature`` divides the class
+    logits. ``grad_cam_layer`` is the network's module that Grad-CAM looks at. ``weights`` is the file within the
+    bundle, ``sha256`` its digest.
     """
 
     title: str
     version: str
     classes: tuple[str, ...]
     none: str
+    terms: tuple[ClassTerm, ...]
+    target: Code
     protocol: ProtocolContract
     recipe: Recipe
+    outputs: Outputs
     thresholds: Thresholds
     temperature: float
     bf16_on_cpu: bool
+    grad_cam_layer: str
     weights: Path
     sha256: str
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and verified: complete, and its weights are those of the contract."""
+    """A bundle that was read and verified: complete, and its weights are those of the contract.
+
+    ``notes`` are what an administrator should know and what does not stop it.
+    """
 
     folder: Path
     contract: Contract
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -108,6 +120,8 @@ class Bundle:
                 f"smallest lesion={limits.lesion_mm3:g} mm3",
                 f"temperature={self.contract.temperature:g}",
             ),
+            terms=self.contract.terms,
+            target=self.contract.target,
         )
 
 
@@ -117,34 +131,50 @@ def read_bundle(folder: Path) -> Bundle:
     Raises
     ------
     BadModel
-        where a file is absent or unreadable, the contract lacks a field or contradicts itself, or the weights have
-        another SHA-256 than the contract says; naming the file.
+        where a file is absent or unreadable, metadata.json lacks a field or contradicts itself or what is installed,
+        or the weights have another SHA-256 than it says; naming the file and the field.
     """
     for part in (METADATA, INFERENCE, CARD):
         if not (folder / part).is_file():
             raise BadModel("A file of the model bundle is missing.", where=str(folder / part), todo=TODO)
-    contract = _contract(folder / METADATA)
+    metadata = read_metadata(folder / METADATA)
+    check_agreement(metadata, folder / METADATA)
+    notes = check_packages(metadata, folder / METADATA)
+    contract = _contract(metadata)
     path = folder / contract.weights
     if not path.is_file():
         raise BadModel("The weights of the model bundle are missing.", where=str(path), todo=TODO)
-    found = sha256(path)
+    check_weights(sha256(path), contract, path)
+    whole = hashlib.sha256()
+    for part in (METADATA, INFERENCE, contract.weights):
+        whole.update(f"{part.as_posix()} {sha256(folder / part)}\n".encode())
+    whole.update(code_digest().encode())
+    return Bundle(folder, contract, whole.hexdigest(), notes)
+
+
+def check_weights(found: str, contract: Contract, path: Path) -> None:
+    """Refuse weights whose SHA-256 is ``found`` where the contract names another."""
     if found != contract.sha256:
         raise BadModel(
             f"The weights have SHA-256 {found[:12]}…, metadata.json says {contract.sha256[:12]}….",
             where=str(path),
             todo="Restore the weights that belong to this bundle.",
         )
-    whole = hashlib.sha256()
-    for part in (METADATA, INFERENCE, contract.weights):
-        whole.update(f"{part.as_posix()} {sha256(folder / part)}\n".encode())
-    whole.update(code_digest().encode())
-    return Bundle(folder, contract, whole.hexdigest())
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes; remembered until its size or time of change differs."""
-    stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    """SHA-256 (hex) of a file's bytes; remembered until its size or time of change differs.
+
+    Raises
+    ------
+    BadModel
+        where the file cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise BadModel("A file of the model bundle cannot be read.", where=str(path), todo=str(error)) from error
 
 
 @functools.lru_cache(maxsize=256)
@@ -155,62 +185,68 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 
 @functools.cache
 def code_digest() -> str:
-    """SHA-256 over the source files that an answer depends on."""
-    root = Path(__file__).parents[1]
-    return hashlib.sha256("\n".join(sha256(root / part) for part in WHAT_DECIDES).encode()).hexdigest()
+    """SHA-256 over the source files and the library versions that an answer depends on."""
+    parts = [f"{name} {_version_of(name)}" for name in LIBRARIES]
+    parts += [f"{path.relative_to(ROOT).as_posix()} {sha256(path)}" for path in what_decides()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _contract(path: Path) -> Contract:
+def what_decides() -> list[Path]:
+    """The source files that an answer depends on besides the bundle."""
+    return sorted(
+        path
+        for package, apart in NO_PART_OF_AN_ANSWER.items()
+        for path in (ROOT / package).glob("*.py")
+        if path.stem not in apart
+    )
+
+
+def _version_of(distribution: str) -> str:
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
-        block = raw["candela"]
-        if block["contract"] != CONTRACT_VERSION:
-            raise BadModel(
-                f"The contract is version {block['contract']}; this Candela reads version {CONTRACT_VERSION}.",
-                where=str(path),
-                todo="Use a bundle made for this version.",
-            )
-        limits = dict(block["thresholds"])
-        contract = Contract(
-            title=str(block["title"]),
-            version=str(raw["version"]),
-            classes=tuple(block["classes"]),
-            none=str(block["none"]),
-            protocol=ProtocolContract(
-                modality=str(block["modality"]),
-                body_parts=tuple(block["body_parts"]),
-                weightings=tuple(block["weightings"]),
-                contrast_expected=bool(block["contrast_expected"]),
-            ),
-            recipe=Recipe(**block["recipe"]),
-            thresholds=Thresholds(**{**limits, "head_mm": tuple(limits["head_mm"])}),
-            temperature=float(block["temperature"]),
-            bf16_on_cpu=bool(block["bf16_on_cpu"]),
-            weights=Path(block["weights"]["file"]),
-            sha256=str(block["weights"]["sha256"]),
-        )
-        outputs = raw["network_data_format"]["outputs"]["classes"]["num_channels"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadModel("metadata.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadModel(f"metadata.json lacks or misstates a field: {error}.", where=str(path), todo=TODO) from error
-    _check(contract, outputs, path)
-    return contract
+        return version(distribution)
+    except PackageNotFoundError:  # a receiver asks for digests too, and may be installed without it
+        return "absent"
 
 
-def _check(contract: Contract, outputs: object, path: Path) -> None:
-    """Refuse a contract that contradicts itself."""
-    limits = contract.thresholds
-    wrong = {
-        "classes repeat or are fewer than two": len(set(contract.classes)) < max(2, len(contract.classes)),
-        "'none' is not the last class": contract.classes[-1:] != (contract.none,),
-        "network_data_format names another number of classes": outputs != len(contract.classes),
-        "thresholds are not 0 < no_finding <= finding < 1": not 0 < limits.no_finding <= limits.finding < 1,
-        "the temperature is not above 0": not contract.temperature > 0,
-        "the matrix is no multiple of 16": contract.recipe.matrix <= 0 or contract.recipe.matrix % 16 != 0,
-        "sha256 is not 64 hex digits": not re.fullmatch(r"[0-9a-f]{64}", contract.sha256),
-        "the weights lie outside of the bundle": contract.weights.is_absolute() or ".." in contract.weights.parts,
-    }
-    for what, is_so in wrong.items():
-        if is_so:
-            raise BadModel(f"The bundle's contract cannot be: {what}.", where=str(path), todo=TODO)
+def _contract(metadata: Metadata) -> Contract:
+    """The domain's values of a file that was checked."""
+    block = metadata.candela
+    limits = block.thresholds
+    return Contract(
+        title=block.title,
+        version=metadata.version,
+        classes=block.classes,
+        none=block.none,
+        terms=tuple(_term(name, block.codes.get(name)) for name in block.classes),
+        target=_code(block.target),
+        protocol=ProtocolContract(
+            modality=block.modality,
+            body_parts=block.body_parts,
+            weightings=block.weightings,
+            contrast_expected=block.contrast_expected,
+        ),
+        recipe=Recipe(**vars(block.recipe)),
+        outputs=outputs(metadata),
+        thresholds=Thresholds(**vars(limits)),
+        temperature=block.temperature,
+        bf16_on_cpu=block.bf16_on_cpu,
+        grad_cam_layer=block.grad_cam_layer,
+        weights=Path(block.weights.file),
+        sha256=block.weights.sha256,
+    )
+
+
+def _code(block: CodeBlock) -> Code:
+    return Code(block.value, block.scheme, block.meaning)
+
+
+def _term(name: str, block: TermBlock | None) -> ClassTerm:
+    usual = class_term(name)
+    if block is None:
+        return usual
+    return ClassTerm(
+        name=name,
+        title=block.title or usual.title,
+        code=_code(block),
+        site=_code(block.site) if block.site else usual.site,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from models.bundle import CARD, METADATA, Bundle, read_bundle
 from pipeline.errors import BadModel
 
 SHIPPED = Path(__file__).parent / "bundles"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A bundle's name is typed in settings and commands, and written into every result (a Long String, PS3.5 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,33 @@ class Entry:
         return self.bundle.folder
 
     def card(self) -> str:
-        """The model card, Markdown."""
-        return (self.folder / CARD).read_text()
+        """The model card, Markdown.
+
+        Raises
+        ------
+        BadModel
+            where it cannot be read, or is not UTF-8.
+        """
+        path = self.folder / CARD
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadModel("The model card cannot be read.", where=str(path), todo=f"Mend it. ({error})") from error
 
 
 def entries(folders: Iterable[Path] = ()) -> tuple[Entry, ...]:
     """Every model, by name. A bundle is a folder with ``configs/metadata.json``; its name is the folder's.
 
+    Hidden folders, whose names begin with a dot, are passed over.
+
     Raises
     ------
     BadModel
-        where a bundle is broken, or two have one name.
+        where a bundle is broken or oddly named, or two have one name.
     """
     found: dict[str, Entry] = {}
     for path in _bundles(folders):
-        entry = Entry(read_bundle(path))
+        entry = _entry(path)
         if entry.name in found:
             raise _twice(entry.name, path)
         found[entry.name] = entry
@@ -68,23 +83,55 @@ def get(name: str, folders: Iterable[Path] = ()) -> Entry:
     BadModel
         where there is none, more than one, or it is broken.
     """
+    folders = tuple(folders)
     paths = list(_bundles(folders))
     matching = [path for path in paths if path.name == name]
     if not matching:
         known = ", ".join(sorted(path.name for path in paths)) or "none"
+        _refuse_no_bundle(name, folders)
         raise BadModel(
             f"There is no model {name!r}.", where=name, todo=f"Known: {known}. Check the name, or models.folders."
         )
     if len(matching) > 1:
         raise _twice(name, matching[1])
-    return Entry(read_bundle(matching[0]))
+    return _entry(matching[0])
 
 
 def _bundles(folders: Iterable[Path]) -> Iterable[Path]:
     for parent in (SHIPPED, *folders):
-        if not parent.is_dir():
-            raise BadModel("A folder of models does not exist.", where=str(parent), todo="Mend models.folders.")
-        yield from sorted(path for path in parent.iterdir() if (path / METADATA).is_file())
+        try:
+            inside = sorted(parent.iterdir())
+        except OSError as error:
+            raise BadModel(
+                "A folder of models cannot be read.",
+                where=str(parent),
+                todo=f"Mend models.folders. ({error.strerror})",
+            ) from error
+        for path in inside:
+            if not path.name.startswith(".") and (path / METADATA).is_file():
+                yield path
+
+
+def _entry(path: Path) -> Entry:
+    if not NAME.fullmatch(path.name):
+        raise BadModel(
+            "A bundle's name is 1 to 64 letters, digits, dots, hyphens and underscores.",
+            where=repr(str(path)),
+            todo="Rename its folder.",
+        )
+    return Entry(read_bundle(path))
+
+
+def _refuse_no_bundle(name: str, folders: Iterable[Path]) -> None:
+    """Say of a thing called ``name`` that is no bundle why it is none."""
+    for parent in folders:
+        path = parent / name
+        if NAME.fullmatch(name) and (path.is_symlink() or path.exists()):
+            raise BadModel(
+                f"There is something called {name!r}, and it is no bundle: it has no {METADATA}.",
+                where=str(path),
+                todo="A bundle is a folder as docs/bundles.md describes it.",
+            )
 
 
 def _twice(name: str, path: Path) -> BadModel:

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import structlog
 import torch
-from monai.bundle.config_parser import ConfigParser
 from pydicom.dataset import Dataset
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from scipy.ndimage import label
 from torch import Tensor, nn
 
-from models.bundle import Bundle
+from models.bundle import Bundle, Contract
 from models.explain import Explainer
+from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
-from pipeline.errors import BadModel, BadSettings, OutOfScope
+from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
 from pipeline.findings import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
 from pipeline.ports import SeriesModel
 from pipeline.preprocess import Sampling, sampling
 from pipeline.protocol import check_protocol
 from pipeline.volume import Volume
 
+log = structlog.get_logger("candela.models")
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 16
 MOST_EXPLAINED = 12
 """Grad-CAM is taken on at most so many slabs, the strongest first: it costs three times the answer itself."""
 LEAST_HEAD = 0.05
 """Share of a slab that stands out from the background from which it can show a head."""
+MOST_VOXELS = 600_000_000
+"""A series of 2,000 slices of 512² has 524 million; at its peak an answer takes about 30 bytes of memory for each."""
 
 
 def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "auto") -> SeriesModel:
@@ -45,7 +46,10 @@ def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "aut
     BadSettings
         where ``device`` is ``cuda`` and there is none.
     """
-    return ResidentModel(get(name, folders).bundle, choose_device(device, cuda=torch.cuda.is_available()))
+    bundle = get(name, folders).bundle
+    for note in bundle.notes:
+        log.warning("model_made_with_other_versions", model=bundle.name, note=note)
+    return ResidentModel(bundle, choose_device(device, cuda=torch.cuda.is_available()))
 
 
 def choose_device(wanted: Device, *, cuda: bool) -> torch.device:
@@ -74,7 +78,8 @@ class ResidentModel:
         self._device = device
         self._bf16 = device.type == "cuda" or bundle.contract.bf16_on_cpu
         self.network = channels_last(build_network(bundle).to(device))
-        self.explainer = Explainer(self.network)
+        self.explainer = Explainer(self.network, explained_layer(bundle))
+        self._try_out()
 
     @property
     def identity(self) -> ModelIdentity:
@@ -90,8 +95,14 @@ class ResidentModel:
 
     def predict(self, volume: Volume) -> Prediction:
         """The answer for ``volume``; raises OutOfScope or BadModel (see `pipeline.ports.SeriesModel`)."""
+        _refuse_too_large(volume)
         plan = sampling(volume, self.contract.recipe)
         inputs = plan.inputs(volume.array)
+        if not bool(torch.isfinite(inputs).all()):
+            raise BadPixels(
+                "The pixel values are too large to be averaged.",
+                todo="Look at the images' rescale slope and at their values.",
+            )
         answers = self.answers(inputs)
         self._refuse_no_head(inputs, answers)
         slab_mm = volume.spacing[0] * len(volume.array) / len(plan.slabs)
@@ -111,7 +122,7 @@ class ResidentModel:
             mask=mask,
             heatmap=self._heatmap(plan, inputs, answer),
             key_slice=_key_slice(plan, mask, answer),
-            caveats=_caveats(volume, answer),
+            caveats=_caveats(volume, answer, self.contract),
         )
 
     def answers(self, inputs: Tensor) -> SlabAnswers:
@@ -125,21 +136,42 @@ class ResidentModel:
         parts = []
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             for images in torch.split(inputs, BATCH):
-                classes, mask, head = self.network(
-                    images.to(self._device).contiguous(memory_format=torch.channels_last)
-                )
-                expected = ((len(images), len(self.classes)), tuple(images.shape), (len(images),))
-                if (tuple(classes.shape), tuple(mask.shape), tuple(head.shape)) != expected:
-                    raise self._broken("The network's output has another shape than its contract says.")
-                parts.append((classes.float() / self.contract.temperature, mask.float(), head.float()))
-        classes, mask, head = (torch.cat([part[k] for part in parts]) for k in range(3))
-        if not all(bool(torch.isfinite(value).all()) for value in (classes, mask, head)):
+                said = self.network(images.to(self._device).contiguous(memory_format=torch.channels_last))
+                parts.append([value.float() for value in self._checked(said, images)])
+        classes, mask, *head = (torch.cat(part) for part in zip(*parts, strict=True))
+        if not all(bool(torch.isfinite(value).all()) for value in (classes, mask, *head)):
             raise self._broken("The network gave a value that is not a number.")
         return SlabAnswers(
-            probabilities=torch.softmax(classes, dim=1).cpu().numpy(),
+            probabilities=torch.softmax(classes / self.contract.temperature, dim=1).cpu().numpy(),
             mask=torch.sigmoid(mask)[:, 0].cpu().numpy(),
-            head=torch.sigmoid(head).cpu().numpy(),
+            head=torch.sigmoid(head[0]).cpu().numpy() if head else None,
         )
+
+    def _checked(self, said: Any, images: Tensor) -> tuple[Tensor, ...]:
+        """What the network ``said`` of ``images``, where it has the shapes that the contract promises."""
+        expected = [(len(images), len(self.classes)), tuple(images.shape)]
+        if self.contract.outputs.head:
+            expected.append((len(images),))
+        found = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in said]
+        if found != expected:
+            raise self._broken(f"The network's output has another shape than its contract says: {found}, {expected}.")
+        return tuple(said)
+
+    def _try_out(self) -> None:
+        """Read two empty slices (a 3D network could take one for a volume): what does not fit shows now, not at the
+        first patient.
+        """
+        matrix = self.contract.recipe.matrix
+        empty = torch.zeros(2, 1, matrix, matrix)
+        try:
+            self.answers(empty)
+            heat = self.explainer.class_activation(empty.to(self._device), 0)
+        except BadModel:
+            raise
+        except Exception as error:  # a network of a bundle is foreign code and may raise anything
+            raise self._broken(f"The network does not take slices of {matrix}²: {error}.") from error
+        if heat.shape != empty.shape:
+            raise self._broken(f"Layer {self.contract.grad_cam_layer} gives no heat map (candela.grad_cam_layer).")
 
     def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers) -> None:
         """Refuse a series whose pixels do not look like slices through a head, whatever its tags claim."""
@@ -155,6 +187,8 @@ class ResidentModel:
             raise OutOfScope(
                 f"What the images show is {max(widths):.0f} mm wide; a head is {least:.0f} to {most:.0f} mm.", todo=todo
             )
+        if answers.head is None or limits.head is None:
+            return
         likeness = float(np.median(answers.head[shown]))
         if likeness < limits.head:
             raise OutOfScope(
@@ -175,45 +209,7 @@ class ResidentModel:
         return heat / top if top > 0 else heat
 
     def _broken(self, what: str) -> BadModel:
-        return BadModel(what, where=str(self._bundle.folder), todo="Restore the bundle from its release.")
-
-
-def build_network(bundle: Bundle) -> nn.Module:
-    """The network that ``configs/inference.json`` defines (as ``network_def``), with the bundle's weights, in eval.
-
-    The file is a MONAI configuration: it can name any class and hold expressions, so it is code. Take bundles only
-    from where you would take code.
-
-    Raises
-    ------
-    BadModel
-        where the configuration does not make a network, or the weights do not fit it.
-    """
-    where = str(bundle.inference)
-    try:
-        parser = ConfigParser()
-        parser.read_config(str(bundle.inference))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            network: Any = parser.get_parsed_content("network_def")
-            recipe: Any = parser.get_parsed_content("recipe")
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise BadModel("The bundle's configuration makes no network.", where=where, todo=f"Mend it: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise BadModel("The bundle's network_def is no torch module.", where=where, todo="Mend it.")
-    if recipe != bundle.contract.recipe:
-        raise BadModel(
-            "inference.json and metadata.json name different preprocessing.", where=where, todo="Make them equal."
-        )
-    try:
-        weights = load_file(bundle.weights)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-    except (SafetensorError, RuntimeError) as error:
-        text = str(error).splitlines()[0]
-        raise BadModel(
-            f"The weights do not fit the network: {text}", where=str(bundle.weights), todo="Restore the bundle."
-        ) from error
-    return network.eval().requires_grad_(requires_grad=False)
+        return BadModel(what, where=str(self._bundle.folder), todo=RESTORE)
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -255,14 +251,27 @@ def _width(outstanding: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
     return min(sides)
 
 
-def _caveats(volume: Volume, answer: SeriesAnswer) -> tuple[str, ...]:
+def _refuse_too_large(volume: Volume) -> None:
+    voxels = volume.array.size
+    if voxels > MOST_VOXELS:
+        raise OutOfScope(
+            f"The series has {voxels:,} voxels; at most {MOST_VOXELS:,} are read.",
+            todo="Send a reconstruction of thicker slices or a smaller matrix.",
+        )
+
+
+def _caveats(volume: Volume, answer: SeriesAnswer, contract: Contract) -> tuple[str, ...]:
     caveats = []
     broken = int((~np.isfinite(volume.array)).any(axis=(1, 2)).sum())
     if broken:
         caveats.append(f"{broken} of {len(volume.array)} planes hold values that are not numbers; they count as zero.")
     if answer.outcome is Outcome.INDETERMINATE:
-        caveats.append("The answer is uncertain: no statement on a tumour is made.")
+        caveats.append("The answer is uncertain: it says neither that there is a lesion nor that there is none.")
     kinds = answer.probabilities[:-1]
     if answer.outcome is Outcome.FINDING and kinds.max() < 0.6 * kinds.sum():
         caveats.append("The kind of the lesion is uncertain.")
+    if contract.outputs.segments:
+        caveats.append("The probabilities are means over outlined pixels, not calibrated for a series.")
+    if not contract.outputs.head:
+        caveats.append("The model does not tell whether the images show a head; only their width was checked.")
     return tuple(caveats)

@@ -19,12 +19,12 @@ class SlabAnswers:
     """What the network says of the slabs of one series, in order.
 
     ``probabilities`` (n, classes), adding up to 1 by row; ``mask`` (n, M, M) probability of lesion by pixel; ``head``
-    (n,) probability of a slice through a head.
+    (n,) probability of a slice through a head, None where the network does not tell.
     """
 
     probabilities: FloatArray
     mask: FloatArray
-    head: FloatArray
+    head: FloatArray | None
 
 
 @dataclass(frozen=True)

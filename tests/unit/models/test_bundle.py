@@ -141,30 +141,6 @@ def test_two_descriptions_of_the_preprocessing_must_agree(tmp_path: Path) -> Non
         load_model("tiny", folders=(tmp_path,))
 
 
-def test_a_folder_of_bundles_joins_the_shipped_ones(tmp_path: Path) -> None:
-    """Bundles in an administrator's folder are listed beside those that ship; a folder without a bundle is not."""
-    make_bundle(tmp_path)
-    (tmp_path / "no bundle").mkdir()
-    assert [entry.name for entry in registry.entries((tmp_path,))] == ["brain_mri_tumor", "tiny"]
-
-
-def test_a_name_is_used_once(tmp_path: Path) -> None:
-    """A bundle that would hide a shipped one is refused."""
-    make_bundle(tmp_path, name="brain_mri_tumor")
-    with pytest.raises(BadModel, match="Two bundles"):
-        registry.get("brain_mri_tumor", (tmp_path,))
-    with pytest.raises(BadModel, match="Two bundles"):
-        registry.entries((tmp_path,))
-
-
-def test_an_unknown_model_is_refused_with_what_is_known(tmp_path: Path) -> None:
-    """A wrong name, or a folder that is not there, is answered with what to check."""
-    with pytest.raises(BadModel, match="Known: brain_mri_tumor"):
-        registry.get("brain_mri_tumour")
-    with pytest.raises(BadModel, match=r"models\.folders"):
-        registry.entries((tmp_path / "nowhere",))
-
-
 def test_the_registry_needs_no_torch() -> None:
     """The receiver can ask for a model's digest without importing torch or MONAI."""
     code = (

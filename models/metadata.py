@@ -1,0 +1,186 @@
+"""``configs/metadata.json`` of a bundle: MONAI's fields that Candela holds a bundle to, and the ``candela`` block.
+
+Every field is checked for its type and range here; `models.agreement` compares them with each other. Fields of MONAI's
+that say nothing about how the network is fed (authors, references, ...) are left to their readers. docs/bundles.md
+tells the contract in prose.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from pipeline.codes import NEOPLASM
+from pipeline.errors import BadModel
+
+CONTRACT_VERSION = 1
+MOST_BYTES = 1_000_000
+TODO = "Restore the bundle from its release, or mend the file."
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+"""A class: it becomes a key of summary.json and part of UIDs."""
+Plain = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,64}$", strip_whitespace=True)]
+"""Printable ASCII without backslash, up to 64 characters: a Long String in any character set (PS3.5 6.2)."""
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Version = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,32}$")]
+
+
+class Block(BaseModel):
+    """A part of the file where an unknown field is a mistake."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class MonaiBlock(BaseModel):
+    """A part of the file that is MONAI's, where more may stand than Candela reads."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class CodeBlock(Block):
+    """A code: ``value`` is a Short String (PS3.3 8.8), ``scheme`` one of those that FHIR knows as well."""
+
+    scheme: Literal["SCT", "DCM", "LN", "UMLS", "99CANDELA"]
+    value: Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~]{1,16}$")]
+    meaning: Plain
+
+
+class TermBlock(CodeBlock):
+    """The code of a class, what readers see of it, and where a finding of it lies."""
+
+    title: Plain | None = None
+    site: CodeBlock | None = None
+
+
+class RecipeBlock(Block):
+    """See `pipeline.preprocess_recipe.Recipe`."""
+
+    matrix: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+    pixel_mm: Annotated[float, Field(ge=0.1, le=20, allow_inf_nan=False)]
+    slab_mm: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)]
+
+
+class ThresholdsBlock(Block):
+    """See `models.bundle.Thresholds`."""
+
+    mask: Share
+    finding: Share
+    no_finding: Share
+    lesion_mm3: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    head: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    head_mm: tuple[Positive, Positive]
+
+
+class WeightsBlock(Block):
+    """File within the bundle, and its SHA-256 (hex)."""
+
+    file: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CandelaBlock(Block):
+    """What MONAI's fields have no place for; see docs/bundles.md."""
+
+    contract: int
+    title: Plain
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=20)]
+    none: Name
+    modality: Literal["MR"]
+    body_parts: Annotated[tuple[Literal["BRAIN", "HEAD", "SKULL", "HEADNECK", "PITUITARY"], ...], Field(min_length=1)]
+    weightings: Annotated[tuple[Literal["T1", "T2", "PD", "T2*"], ...], Field(min_length=1)]
+    contrast_expected: bool
+    validated_protocol: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    target: CodeBlock = CodeBlock(scheme="SCT", value=NEOPLASM.value, meaning=NEOPLASM.meaning)
+    codes: dict[Name, TermBlock] = Field(default_factory=dict)
+    recipe: RecipeBlock
+    thresholds: ThresholdsBlock
+    temperature: Positive
+    bf16_on_cpu: bool
+    grad_cam_layer: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$")] = "deep"
+    weights: WeightsBlock
+
+
+class DataFormat(MonaiBlock):
+    """One input or output of the network in MONAI's words."""
+
+    type: Literal["image", "probabilities"]
+    format: str
+    num_channels: Annotated[int, Field(ge=1, le=100)]
+    spatial_shape: tuple[int | str, ...]
+    dtype: Literal["float32"]
+    value_range: tuple[float, ...] = ()
+    is_patch_data: bool = False
+    channel_def: dict[str, str]
+    modality: str | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the channels hold, in their order; empty where ``channel_def`` does not name each of them."""
+        keys = [str(number) for number in range(self.num_channels)]
+        return tuple(self.channel_def[key] for key in keys) if sorted(self.channel_def) == sorted(keys) else ()
+
+
+class NetworkDataFormat(MonaiBlock):
+    """Inputs and outputs by name."""
+
+    inputs: dict[str, DataFormat]
+    outputs: dict[str, DataFormat]
+
+
+class Metadata(MonaiBlock):
+    """The whole file."""
+
+    version: Version
+    monai_version: Version
+    pytorch_version: Version
+    numpy_version: Version | None = None
+    required_packages_version: dict[str, Version] = Field(default_factory=dict)
+    network_data_format: NetworkDataFormat
+    candela: CandelaBlock
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The checked content of ``path``.
+
+    Raises
+    ------
+    BadModel
+        naming the file and each field that is absent or wrong.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=TODO)
+        text = path.read_text(encoding="utf-8")
+        raw: Any = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits
+        raise BadModel("metadata.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    block = raw.get("candela") if isinstance(raw, dict) else None
+    if not isinstance(block, dict):
+        raise BadModel(
+            "metadata.json has no candela block: the bundle was not made for Candela.",
+            where=str(path),
+            todo="Write one: docs/bundles.md.",
+        )
+    if block.get("contract") != CONTRACT_VERSION:
+        raise BadModel(
+            f"candela.contract is {str(block.get('contract'))[:20]}; this Candela reads contract {CONTRACT_VERSION}.",
+            where=str(path),
+            todo="Use a bundle made for this version.",
+        )
+    try:
+        return Metadata.model_validate_json(text)
+    except ValidationError as error:
+        problems = [f"{'.'.join(str(part) for part in item['loc'])}: {_said(item)}" for item in error.errors()]
+        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+        raise BadModel(
+            f"metadata.json lacks or misstates a field: {'; '.join(problems[:4])}{more}.", where=str(path), todo=TODO
+        ) from None
+
+
+def _said(item: Any) -> str:
+    return "there is no such field" if item["type"] == "extra_forbidden" else str(item["msg"])
