@@ -59,14 +59,11 @@ def _text(value: Any) -> str:
     return "/".join(str(part).strip().upper() for part in _parts(value))
 
 
-def _vector(value: Any) -> str:
-    return "/".join(f"{float(part) + 0.0:.3f}" for part in _parts(value))
-
-
 def _number(value: Any) -> Value:
+    """A number, or several as text of three decimals."""
     parts = _parts(value)
     try:
-        return float(parts[0]) if len(parts) == 1 else _vector(value)
+        return float(parts[0]) if len(parts) == 1 else "/".join(f"{float(part) + 0.0:.3f}" for part in parts)
     except (TypeError, ValueError):
         return _text(value)
 
@@ -74,6 +71,16 @@ def _number(value: Any) -> Value:
 def _image_type(value: Any) -> str:
     """Image Type from its third value on (PS3.3 C.7.6.1.1.2): the first two tell of processing, not of contrast."""
     return "/".join(str(part).strip().upper() for part in _parts(value)[2:])
+
+
+def _within(keyword: str, read: Callable[[Any], Value]) -> Callable[[Any], Value]:
+    """``read`` for ``keyword`` in the first item of a sequence, as frames of multi-frame objects have it."""
+
+    def nested(sequence: Any) -> Value:
+        value = next((item.get(keyword) for item in _parts(sequence)[:1]), None)
+        return "" if value is None else read(value)
+
+    return nested
 
 
 CONTRAST = (
@@ -85,8 +92,11 @@ CONTRAST = (
     Distinction(("InversionTime", "InversionTimes"), _number),
     Distinction(("FlipAngle",), _number),
     Distinction(("DiffusionBValue",), _number),
-    Distinction(("DiffusionGradientOrientation",), _vector),
+    Distinction(("DiffusionGradientOrientation",), _number),
+    Distinction(("DiffusionGradientDirectionSequence",), _within("DiffusionGradientOrientation", _number)),
+    Distinction(("VelocityEncodingDirection",), _number),
     Distinction(("ASLContext",), _text),
+    Distinction(("MRArterialSpinLabelingSequence",), _within("ASLContext", _text)),
     Distinction(("ConvolutionKernel",), _text),
     Distinction(("NominalPercentageOfCardiacPhase",), _number),
     Distinction(("ScanningSequence",), _text),

@@ -71,6 +71,11 @@ def stacks_of(datasets: Sequence[Dataset]) -> list[list[str]]:
     return [sorted(str(plane.ds.SOPInstanceUID) for plane in stack.planes) for stack in split]
 
 
+def item(**values: object) -> Dataset:
+    """An item of a sequence."""
+    return with_values([Dataset()], **values)[0]
+
+
 TOLD_APART: list[tuple[str, dict[str, object], dict[str, object], str]] = [
     ("two echoes", {"EchoTime": "15"}, {"EchoTime": "90"}, "EchoTime 90"),
     ("echo numbers", {"EchoNumbers": 1}, {"EchoNumbers": 2}, "EchoNumbers 2"),
@@ -83,6 +88,18 @@ TOLD_APART: list[tuple[str, dict[str, object], dict[str, object], str]] = [
         {"DiffusionGradientOrientation": [1.0, 0.0, 0.0]},
         {"DiffusionGradientOrientation": [0.0, 1.0, 0.0]},
         "0.000/1.000/0.000",
+    ),
+    (
+        "gradient directions of frames",
+        {"DiffusionGradientDirectionSequence": [item(DiffusionGradientOrientation=[1.0, 0.0, 0.0])]},
+        {"DiffusionGradientDirectionSequence": [item(DiffusionGradientOrientation=[0.0, 1.0, 0.0])]},
+        "0.000/1.000/0.000",
+    ),
+    (
+        "label and control of frames",
+        {"MRArterialSpinLabelingSequence": [item(ASLContext="LABEL")]},
+        {"MRArterialSpinLabelingSequence": [item(ASLContext="CONTROL")]},
+        "CONTROL",
     ),
     ("label and control", {"ASLContext": "LABEL"}, {"ASLContext": "CONTROL"}, "ASLContext CONTROL"),
     ("stacks of an enhanced object", {"StackID": "1"}, {"StackID": "2"}, "StackID 2"),
