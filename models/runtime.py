@@ -33,7 +33,7 @@ MOST_EXPLAINED = 12
 LEAST_HEAD = 0.05
 """Share of a slab that stands out from the background from which it can show a head."""
 MOST_VOXELS = 600_000_000
-"""A series of 2,000 slices of 512² has 524 million; at its peak an answer takes about 30 bytes of memory for each."""
+"""A series of 2,000 slices of 512² has 524 million; an answer takes 15 bytes of memory for each, besides the volume."""
 
 
 def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "auto") -> SeriesModel:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import center_of_mass
 
+from models.training.data import without_tumour
 from pipeline.preprocess import normalise, resample, sampling
 from pipeline.preprocess_recipe import Recipe
 from pipeline.volume import Volume
@@ -62,11 +66,34 @@ def test_every_way_of_storing_a_plane_is_displayed_the_same(plane: str) -> None:
 
 def test_training_and_inference_read_a_picture_the_same() -> None:
     """A picture of the training set and the same picture as a one-slice series become equal inputs."""
-    picture = head((1, 224, 224))[0] + 20
+    picture = head((5, 224, 224))[2] + 20
     mm = 250.88 / 224
     training = normalise(torch.from_numpy(resample(picture, (mm, mm), RECIPE))[None, None])
     series = volume(picture[None], (6.0, mm, mm))
+    assert training.std() > 0.5
     assert torch.allclose(sampling(series, RECIPE).inputs(series.array), training, atol=1e-4)
+
+
+def test_a_training_file_and_the_same_slice_as_a_series_become_equal_inputs(tmp_path: Path) -> None:
+    """The whole way: a PNG through the training data's own reader, and its pixels through the runtime's sampling.
+
+    They differ by the training set's rounding to whole grey levels and by nothing else.
+    """
+    picture = np.clip(head((5, 224, 200))[2] / 5 + 20, 0, 255).round().astype(np.uint8)
+    folder = tmp_path / "brain_notumor"
+    (folder / "images").mkdir(parents=True)
+    Image.fromarray(picture).save(folder / "images" / "0.png")
+    (folder / "index.csv").write_text("image,group,fold5\nimages/0.png,0,1\n")
+    classes, field_mm = ("glioma", "no_tumor"), 250.88
+    read = without_tumour(tmp_path, classes, RECIPE, field_mm, excluded=frozenset())
+    training = normalise(torch.from_numpy(read.images)[:, None].float() / 255)
+    spacing = (6.0, field_mm / picture.shape[0], field_mm / picture.shape[1])
+    series = volume(picture[None], spacing)
+    runtime = sampling(series, RECIPE).inputs(series.array)
+    grey_level = 1 / float(read.images[read.images > 0.1 * read.images.max()].std())
+    assert training.shape == runtime.shape == (1, 1, 160, 160)
+    assert (training - runtime).abs().max() < grey_level
+    assert runtime.std() > 0.5
 
 
 def test_brightness_and_contrast_scale_do_not_matter() -> None:
