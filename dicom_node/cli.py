@@ -41,11 +41,16 @@ def process(
     path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results (made where missing).")],
     model: Annotated[str | None, typer.Option(help="Model to run; default: the one that the rules choose.")] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Of several series at PATH, the Series Instance UID to read.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="Of a study at PATH, read what suits the model best.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Also write volume, mask and heat map as NIfTI.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
     from dicom_node.inference import process_path
+    from dicom_node.study_folder import Pick
 
     settings = load_settings(config_file)
     console = Console(stderr=True)
@@ -54,7 +59,13 @@ def process(
         raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
     with console.status("reading ...") as status:
         summary = process_path(
-            path, out, settings, model=model, nifti=nifti, progress=lambda stage: status.update(f"{stage} ...")
+            path,
+            out,
+            settings,
+            model=model,
+            nifti=nifti,
+            pick=Pick(series, best),
+            progress=lambda stage: status.update(f"{stage} ..."),
         )
     if summary["outcome"] == "refused":
         console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)

@@ -1,50 +1,126 @@
-"""From a complete series to a queued job: routing, the manifest on disk, the job's identity."""
+"""From a complete series to queued jobs: routing, the choice within a study, the manifest on disk, jobs' identities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pydicom
 import structlog
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 
 from dicom_node.durable import sync_folder, write_durably
-from dicom_node.jobs.job import SeriesJob, manifest_text
+from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
 from dicom_node.observability import uid
 from dicom_node.receive.completion import CompleteSeries
+from dicom_node.receive.header import LAST_TAG
 from dicom_node.settings import Settings
+from dicom_node.studies import Claim, Noted, StudyNotes
 from models import registry
-from pipeline.errors import NotRouted
+from pipeline.attributes import number, text
+from pipeline.errors import CandelaError, NotChosen
 from pipeline.identity import job_id
-from pipeline.routing import Rule, route
+from pipeline.intake import UNREADABLE
+from pipeline.routing import judge
+from pipeline.selection import Candidate, Choice, PassedOver, choose
+from pipeline.traits import SeriesTraits, describe
 
 log = structlog.get_logger("candela.handover")
 UNROUTED = "none"
 """Stands in a job's id in place of a model's digest where no rule takes the series."""
+NOT_CHOSEN = "not-"
+"""Stands in a job's id before a model's digest where that model reads another series of the study."""
 
 
 class HandOver:
-    """Gives each complete series to the jobs. Idempotent: the same revision handed over twice is one job.
+    """Gives each complete series to the jobs. Idempotent: the same revision handed over twice makes the same jobs.
 
-    ``submit`` is `JobsClient.submit`. Runs in the receiver, which knows models by name and digest only.
+    A series that a rule with ``per_study`` takes is noted, and `decide` makes the jobs once its study is quiet
+    (`dicom_node.receive.study_watch`). ``submit`` is `JobsClient.submit`. Runs in the receiver, which knows models by
+    name, digest and contract only.
     """
 
     def __init__(self, settings: Settings, submit: Callable[[SeriesJob], bool]) -> None:
         self._settings = settings
         self._submit = submit
+        self._notes = StudyNotes(settings.studies_dir)
 
     def __call__(self, series: CompleteSeries) -> None:
-        """Queue ``series``; durable when this returns.
+        """Queue or note ``series`` for each model that reads it; durable when this returns.
 
         Raises
         ------
         CandelaError, OSError
             where the database or disk cannot take it now, or the rule's model is unknown; call again later.
         """
-        header = pydicom.dcmread(series.instances[0].path, stop_before_pixels=True)
-        rule, refusal = self._route(header, series.calling_ae)
-        digest = registry.get(rule.model, self._settings.models.folders).digest if rule else UNROUTED
+        path, header = spokesman(series.instances)
+        routing = judge(self._settings.rules, _traits(header, series), self._settings.match)
+        awaiting = []
+        for rule in routing.taken:
+            destinations, priority = self._settings.destinations_of(rule), self._settings.priority_of(rule)
+            claim = Claim(rule.name, rule.model, destinations, priority)
+            if rule.per_study:
+                awaiting.append(claim)
+            else:
+                digest = registry.get(rule.model, self._settings.models.folders).digest
+                self._queue(series, digest, claim=claim)
+        if not routing.taken:
+            refusal = routing.refusal()
+            self._queue(series, UNROUTED, refusal=(refusal.code, str(refusal)))
+        if awaiting:
+            self._notes.keep(Noted(series, path, tuple(awaiting)))
+            log.info("series_awaits_its_study", series=uid(series.series_instance_uid), revision=series.revision)
+        else:
+            self._notes.forget(series)
+
+    def undecided(self) -> Collection[str]:
+        """Study Instance UIDs of the studies that await a choice."""
+        return self._notes.undecided
+
+    def decide(self, study_instance_uid: str, /) -> None:
+        """Queue, for each model, the series of the study that suits it best, and record why the others are not read.
+
+        A series that was chosen before a better one came keeps its job and results.
+
+        Raises
+        ------
+        CandelaError, OSError
+            as `__call__`; what could be queued is.
+        """
+        noted = self._notes.of(study_instance_uid)
+        failures: list[CandelaError] = []
+        for model in sorted({claim.model for item in noted for claim in item.claims}):
+            try:
+                self._decide(model, {item.series.series_instance_uid: item for item in noted if item.claim(model)})
+            except CandelaError as error:  # a model that is gone must not hold the others up
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        self._notes.decided(study_instance_uid)
+
+    def _decide(self, model: str, noted: dict[str, Noted]) -> None:
+        bundle = registry.get(model, self._settings.models.folders).bundle
+        choice = choose([_candidate(item) for item in noted.values()], bundle.contract.protocol)
+        if choice.chosen is not None:
+            item = noted[choice.chosen.series_instance_uid]
+            self._queue(item.series, bundle.digest, claim=item.claim(model), selection=choice.reason)
+        for passed in choice.passed_over:
+            item = noted[passed.candidate.series_instance_uid]
+            refusal = _why_not(passed, choice, model)
+            self._queue(item.series, f"{NOT_CHOSEN}{bundle.digest}", claim=item.claim(model), refusal=refusal)
+        log.info("study_decided", model=model, series=len(noted), chosen=choice.chosen is not None)
+
+    def _queue(
+        self,
+        series: CompleteSeries,
+        digest: str,
+        *,
+        claim: Claim | None = None,
+        refusal: tuple[str, str] | None = None,
+        selection: str | None = None,
+    ) -> None:
+        """Make the job that ``claim`` asks for; or the record of why there is none, ``refusal``: code and text."""
         name = job_id(series.series_instance_uid, (item.sop_instance_uid for item in series.instances), digest)
         folder = self._settings.results_dir / name.replace(":", "_")
         job = SeriesJob(
@@ -57,12 +133,13 @@ class HandOver:
             calling_ae=series.calling_ae,
             completion=series.reason,
             completed_at=series.completed_at.isoformat(),
-            rule=rule.name if rule else None,
-            model=rule.model if rule else None,
-            destinations=rule.destinations if rule else (),
-            priority=rule.priority if rule else "routine",
-            refusal_code=refusal.code if refusal else None,
-            refusal=str(refusal) if refusal else None,
+            rule=claim.rule if claim else None,
+            model=claim.model if claim and not refusal else None,
+            destinations=claim.destinations if claim else (),
+            priority=claim.priority if claim else "routine",
+            refusal_code=refusal[0] if refusal else None,
+            refusal=refusal[1] if refusal else None,
+            selection=selection,
         )
         new = self._submit(job)
         log.info(
@@ -71,14 +148,9 @@ class HandOver:
             revision=series.revision,
             instances=len(series.instances),
             rule=job.rule or "none",
+            refusal=job.refusal_code or "none",
             new=new,
         )
-
-    def _route(self, header: Dataset, calling_ae: str) -> tuple[Rule | None, NotRouted | None]:
-        try:
-            return route(self._settings.rules, header, calling_ae), None
-        except NotRouted as refusal:
-            return None, refusal
 
     @staticmethod
     def _write_manifest(folder: Path, series: CompleteSeries) -> Path:
@@ -89,3 +161,59 @@ class HandOver:
         if not path.exists():
             write_durably(path, manifest_text(series.instances).encode())
         return path
+
+
+def spokesman(instances: tuple[StoredInstance, ...]) -> tuple[Path, Dataset]:
+    """The instance that speaks for a series, the same as `pipeline.intake.Series.header`: its path and header."""
+    order = ((_instance_number(Path(item.path)), item.sop_instance_uid, item.path) for item in instances)
+    path = Path(min(order)[2])
+    return path, read_header(path)
+
+
+def read_header(path: Path) -> Dataset:
+    """The header at ``path``; of one that is damaged further on, what the store itself has read.
+
+    A damaged series is thus routed by its modality, and refused with the reason by whoever reads it whole.
+
+    Raises
+    ------
+    OSError
+        where the disk cannot be read.
+    """
+    header = _read(path)
+    if "SeriesInstanceUID" not in header:
+        with path.open("rb") as file:
+            header = read_partial(file, stop_when=lambda tag, _vr, _length: tag > LAST_TAG)
+    return header
+
+
+def _instance_number(path: Path) -> int:
+    return int(number(_read(path, "InstanceNumber"), "InstanceNumber") or 0)
+
+
+def _read(path: Path, *keywords: str) -> Dataset:
+    """The data set at ``path`` without pixels, or those attributes of it; empty where it is damaged."""
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk; pydicom raises OSError without a number
+            raise
+        return Dataset()
+
+
+def _traits(header: Dataset, series: CompleteSeries) -> SeriesTraits:
+    called = text(getattr(header, "file_meta", Dataset()), "ReceivingApplicationEntityTitle")
+    return describe(header, instances=len(series.instances), calling_ae=series.calling_ae, called_ae=called)
+
+
+def _candidate(noted: Noted) -> Candidate:
+    header = read_header(noted.header)
+    return Candidate(noted.series.series_instance_uid, header, _traits(header, noted.series))
+
+
+def _why_not(passed: PassedOver, choice: Choice, model: str) -> tuple[str, str]:
+    """Code and text: another series is read instead, or the model takes none of the study."""
+    if choice.chosen is None and passed.code is not None:
+        return passed.code, f"Model {model} reads no series of the study: {passed.reason}"
+    error = NotChosen(f"Model {model} reads one series of the study: {passed.reason}.")
+    return error.code, str(error)

@@ -18,34 +18,39 @@ from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.observability import uid
 from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
 from dicom_node.settings import Settings
+from dicom_node.study_folder import Pick, pick_series
 from fhir.report import build as build_report
 from models.runtime import load_model
 from pipeline.errors import BadSettings, Broken, Refused
 from pipeline.findings import Outcome
-from pipeline.intake import Series, read_parts, read_path
+from pipeline.intake import Series, read_parts
 from pipeline.ports import Progress, SeriesModel
 from pipeline.process import process, refusal_summary
-from pipeline.routing import route
 
 log = structlog.get_logger("candela.inference")
-DEFAULT_MODEL = "brain_mri_tumor"
 
 
 def process_path(
-    path: Path, out: Path, settings: Settings, *, model: str | None, progress: Progress, nifti: bool = False
+    path: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    model: str | None,
+    progress: Progress,
+    nifti: bool = False,
+    pick: Pick | None = None,
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
     ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
-    map as NIfTI.
+    map as NIfTI. ``pick`` says which of several series at ``path`` is meant.
     """
     _refuse_foreign_folder(out)
     series_uid = None
     try:
         progress("reading")
-        series = read_path(path)
+        series, name = pick_series(path, settings, model, pick or Pick())
         series_uid = str(series.header.SeriesInstanceUID)
-        name = model or (route(settings.rules, series.header).model if settings.rules else DEFAULT_MODEL)
         progress("loading the model")
         loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
         return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, nifti=nifti)
@@ -88,7 +93,7 @@ class SeriesRunner:
         start = time.monotonic()
         if job.model is None:
             result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
-            bound.info("series_refused", code=result.refusal_code)
+            bound.info("series_not_read", code=result.refusal_code)
             return result
         try:
             series = self._read(manifest)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import BadSettings
-from pipeline.routing import Rule
+from pipeline.routing import Match, Priority, Rule
 
 AETitle = Annotated[
     str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]*[^\\\s\x00-\x1f\x7f][^\\\x00-\x1f\x7f]*$")
@@ -77,11 +77,13 @@ class Completion(Section):
     ``quiet_after_release``: silence after every association that carried the series was released.
     ``quiet_time``: silence that is enough whatever the associations do.
     ``count_timeout``: how long an expected count may hold a released series back before silence decides.
+    ``study_quiet``: silence after all series of a study are complete, before rules with ``per_study`` choose one.
     """
 
     quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
     quiet_time: Annotated[float, Field(gt=0)] = 60.0
     count_timeout: Annotated[float, Field(ge=0)] = 60.0
+    study_quiet: Annotated[float, Field(ge=0)] = 60.0
 
 
 class Jobs(Section):
@@ -137,6 +139,13 @@ class FolderDestination(Section):
 Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
 
 
+class Defaults(Section):
+    """What a rule that does not say otherwise does with its results."""
+
+    destinations: tuple[str, ...] = ()
+    priority: Priority = "routine"
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -152,16 +161,29 @@ class Settings(BaseSettings):
     jobs: Jobs = Jobs()
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
+    match: Match = "first"
+    defaults: Defaults = Defaults()
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
     def _rules_name_known_destinations(self) -> Settings:
-        for rule in self.rules:
-            unknown = [name for name in rule.destinations if name not in self.destinations]
+        known = ", ".join(self.destinations) or "none"
+        senders = [("defaults", self.defaults.destinations)]
+        senders += [(f"rule {rule.name!r}", rule.destinations) for rule in self.rules]
+        for sender, names in senders:
+            unknown = [name for name in names if name not in self.destinations]
             if unknown:
-                known = ", ".join(self.destinations) or "none"
-                raise ValueError(f"rule {rule.name!r} sends to unknown destination {unknown[0]!r} (known: {known})")
+                raise ValueError(f"{sender} sends to unknown destination {unknown[0]!r} (known: {known})")
         return self
+
+    @model_validator(mode="after")
+    def _rules_have_different_names(self) -> Settings:
+        names = [rule.name for rule in self.rules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two rules are called {twice!r}: a job would not tell which of them took its series")
+        return self
+
 
     @classmethod
     def settings_customise_sources(
@@ -174,6 +196,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    def destinations_of(self, rule: Rule) -> tuple[str, ...]:
+        """Where the results of a series that ``rule`` takes go: an empty list that the rule states means nowhere."""
+        return rule.destinations if "destinations" in rule.model_fields_set else self.defaults.destinations
+
+    def priority_of(self, rule: Rule) -> Priority:
+        """With what priority a series that ``rule`` takes is read."""
+        return rule.priority if "priority" in rule.model_fields_set else self.defaults.priority
+
     @property
     def database_url(self) -> str:
         """URL of the engine's database, SQLAlchemy form."""
@@ -183,6 +213,11 @@ class Settings(BaseSettings):
     def store_dir(self) -> Path:
         """Where received instances are kept."""
         return self.data_dir / "store"
+
+    @property
+    def studies_dir(self) -> Path:
+        """Where the series of each study that await or had a choice among them are noted."""
+        return self.data_dir / "studies"
 
     @property
     def results_dir(self) -> Path:

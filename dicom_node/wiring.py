@@ -73,9 +73,11 @@ def receive(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     engine.prepare(settings)
     with JobsClient(settings) as client:
+        hand_over = HandOver(settings, client.submit)
         receiver = Receiver(
             settings,
-            submit=HandOver(settings, client.submit),
+            submit=hand_over,
+            studies=hand_over,
             expected_counts=expected_counts(settings),
             is_own_result=is_own_result,
             clock=time.time,

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from pydicom.dataset import Dataset
 
+from pipeline.attributes import number, text, texts, values
 from pipeline.errors import UnsupportedModality, UnsupportedProtocol
+
+Weighting = Literal["T1", "T2", "PD", "T2*"]
 
 NOT_ANATOMICAL = {"DIFFUSION", "ADC", "TRACE", "FA", "PERFUSION", "PHASE", "P", "MOSAIC", "MIP", "PROJECTION IMAGE"}
 """Values of ImageType that mark maps, phase images and projections (PS3.3 C.8.3.1.1.1, C.8.13.1)."""
@@ -39,7 +43,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
     UnsupportedModality, UnsupportedProtocol
         naming the attribute that speaks against the series.
     """
-    modality = str(header.get("Modality") or "absent")
+    modality = text(header, "Modality") or "absent"
     where = f"series {header.get('SeriesInstanceUID', '')}"
     if modality != contract.modality:
         raise UnsupportedModality(
@@ -48,7 +52,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
             todo="Route only matching series to this model.",
         )
     caveats = []
-    body_part = str(header.get("BodyPartExamined") or "").strip().upper()
+    body_part = text(header, "BodyPartExamined").upper()
     if body_part and body_part not in contract.body_parts:
         raise UnsupportedProtocol(
             f"BodyPartExamined is {body_part}; the model takes {' or '.join(contract.body_parts)}.",
@@ -62,28 +66,29 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
     if found not in contract.weightings:
         raise UnsupportedProtocol(
             f"The series is {f'{found}-weighted' if found else 'of a weighting that its header does not tell'}"
-            f" (ScanningSequence {_text(header, 'ScanningSequence')}, TR {_text(header, 'RepetitionTime')} ms,"
-            f" TE {_text(header, 'EchoTime')} ms); the model takes {' or '.join(contract.weightings)}.",
+            f" (ScanningSequence {text(header, 'ScanningSequence') or 'absent'},"
+            f" TR {text(header, 'RepetitionTime') or 'absent'} ms, TE {text(header, 'EchoTime') or 'absent'} ms);"
+            f" the model takes {' or '.join(contract.weightings)}.",
             where=where,
             todo="Route a series that the model takes.",
         )
-    if contract.contrast_expected and not header.get("ContrastBolusAgent"):
+    if contract.contrast_expected and not texts(header, "ContrastBolusAgent"):
         caveats.append("No contrast agent is recorded: the model was validated on images with contrast only.")
     return tuple(caveats)
 
 
-def weighting(header: Dataset) -> str | None:
+def weighting(header: Dataset) -> Weighting | None:
     """T1, T2, PD or T2* after the sequence parameters of a classic MR header; None where they do not tell.
 
     The limits are the field's customary ones for 1.5 and 3 T (e.g. spin echo: T1 below TR 1,000 and TE 30 ms, T2 above
     TE 60 ms); they sort, they do not measure.
     """
-    sequences = set(_values(header, "ScanningSequence"))
-    tr, te = _number(header, "RepetitionTime"), _number(header, "EchoTime")
+    sequences = set(texts(header, "ScanningSequence"))
+    tr, te = number(header, "RepetitionTime"), number(header, "EchoTime")
     if te is None or tr is None or not sequences:
-        text = f"{header.get('SeriesDescription', '')} {header.get('ProtocolName', '')}"
-        named = set(re.findall(r"(?<![a-z0-9])(t1|t2)(?![0-9])", text.lower()))
-        return named.pop().upper() if len(named) == 1 else None
+        words = f"{text(header, 'SeriesDescription')} {text(header, 'ProtocolName')}"
+        named = set(re.findall(r"(?<![a-z0-9])(t1|t2)(?![0-9])", words.lower()))
+        return "T1" if named == {"t1"} else "T2" if named == {"t2"} else None
     inverted = "IR" in sequences
     if "GR" in sequences or (inverted and "SE" not in sequences):
         if te >= 15:
@@ -100,13 +105,13 @@ def weighting(header: Dataset) -> str | None:
 def _refuse_special(header: Dataset, where: str) -> None:
     """Echo-planar, diffusion, perfusion, angiography, phase images and projections are no anatomical series."""
     reasons = []
-    if "EP" in _values(header, "ScanningSequence"):
+    if "EP" in texts(header, "ScanningSequence"):
         reasons.append("echo-planar (ScanningSequence EP)")
-    if str(header.get("AngioFlag") or "N").upper() == "Y":
+    if text(header, "AngioFlag").upper() == "Y":
         reasons.append("an angiography (AngioFlag Y)")
-    if _number(header, "DiffusionBValue"):
+    if any(values(header, "DiffusionBValue")):
         reasons.append("diffusion-weighted (DiffusionBValue)")
-    special = NOT_ANATOMICAL.intersection(value.upper() for value in _values(header, "ImageType")[2:])
+    special = NOT_ANATOMICAL.intersection(value.upper() for value in texts(header, "ImageType")[2:])
     if special:
         reasons.append(f"of ImageType {' and '.join(sorted(special))}")
     if reasons:
@@ -115,21 +120,3 @@ def _refuse_special(header: Dataset, where: str) -> None:
             where=where,
             todo="Route a series that the model takes.",
         )
-
-
-def _values(header: Dataset, keyword: str) -> tuple[str, ...]:
-    value = header.get(keyword)
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
-
-
-def _number(header: Dataset, keyword: str) -> float | None:
-    value = header.get(keyword)
-    return None if value is None or value == "" else float(value)
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return (
-        "\\".join(_values(header, keyword)) if keyword == "ScanningSequence" else str(header.get(keyword) or "absent")
-    )

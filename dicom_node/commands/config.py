@@ -1,4 +1,4 @@
-"""`candela config`: check the settings, show them, and say which rule a series would hit."""
+"""`candela config`: check the settings, show them, and explain where a series, or each series of a study, goes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.commands.common import ConfigOption, console, load_settings
+from dicom_node.settings import Settings
+from dicom_node.study_folder import find_series
 from dicom_node.wiring import check_models
+from models import registry
 from pipeline.errors import NotRouted
-from pipeline.intake import read_path
-from pipeline.routing import mismatch
+from pipeline.results.provenance import is_own_result
+from pipeline.routing import Routing, Rule, Verdict, judge
+from pipeline.selection import Candidate, choose
 
-app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
+app = typer.Typer(help="Check and show the settings, explain the rules.", no_args_is_help=True)
+
+CallingOption = Annotated[str, typer.Option("--calling-ae", help="Calling AE title to assume for PATH.")]
+CalledOption = Annotated[str | None, typer.Option("--called-ae", help="Called AE title to assume; default: ours.")]
 
 
 @app.command()
@@ -25,11 +35,11 @@ def show(config_file: ConfigOption = None) -> None:
 
 @app.command()
 def check(
-    path: Annotated[Path | None, typer.Argument(help="A series: say which rule it would hit.")] = None,
-    calling_ae: Annotated[str, typer.Option(help="Calling AE title to assume for PATH.")] = "",
+    path: Annotated[Path | None, typer.Argument(help="A series or study: explain where it would go.")] = None,
+    calling_ae: CallingOption = "",
     config_file: ConfigOption = None,
 ) -> None:
-    """Validate the settings; with PATH, explain rule by rule where that series would go."""
+    """Validate the settings; with PATH, explain rule by rule where that series would go, as `explain` does."""
     settings = load_settings(config_file)
     check_models(settings)
     if not settings.rules:
@@ -38,12 +48,94 @@ def check(
         typer.echo("note: there are no [[receive.peers]]: every association is rejected.", err=True)
     typer.echo(f"settings are valid: {len(settings.rules)} rule(s), {len(settings.destinations)} destination(s)")
     if path is not None:
-        header = read_path(path).header
-        for rule in settings.rules:
-            reason = mismatch(rule.when, header, calling_ae)
-            typer.echo(f"rule {rule.name!r}: {reason or 'matches'}")
-            if reason is None:
-                goes = ", ".join(rule.destinations) or "nowhere"
-                typer.echo(f"model {rule.model}, results to {goes}, {rule.priority}")
-                return
-        raise NotRouted("No rule takes this series.", where=str(path), todo="Add a [[rules]] table for it.")
+        _explain(path, settings, calling_ae, None)
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="A series or study: a folder, a zip archive or a DICOM file.")],
+    calling_ae: CallingOption = "",
+    called_ae: CalledOption = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Show rule by rule, condition by condition, where each series at PATH goes and why. Exit code 3: nowhere."""
+    settings = load_settings(config_file)
+    check_models(settings)
+    _explain(path, settings, calling_ae, called_ae)
+
+
+def _explain(path: Path, settings: Settings, calling_ae: str, called_ae: str | None) -> None:
+    if not path.exists():
+        raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
+    out = console()
+    taken: list[tuple[Rule, Candidate]] = []
+    found = find_series(path)
+    for series in found:
+        candidate = series.candidate(calling_ae, settings.receive.ae_title if called_ae is None else called_ae)
+        kind = f"{candidate.traits.modality or 'no modality'}, {candidate.traits.number_of_slices} slice(s)"
+        out.print(f"[bold]series {escape(series.series_instance_uid)}[/] ({escape(kind)})", soft_wrap=True)
+        if is_own_result(series.header):
+            out.print("  [dim]Candela made it: kept, and never processed, whatever the rules say[/]\n")
+            continue
+        routing = judge(settings.rules, candidate.traits, settings.match)
+        _print_rules(out, routing)
+        _print_outcome(out, routing, settings)
+        taken += [(rule, candidate) for rule in routing.taken]
+    for model in sorted({rule.model for rule, _ in taken if rule.per_study}):
+        _print_choice(out, model, [item for rule, item in taken if rule.per_study and rule.model == model], settings)
+    if not taken:
+        raise NotRouted(
+            f"No rule takes any of the {len(found)} series." if len(found) > 1 else "No rule takes this series.",
+            where=str(path),
+            todo="Add a [[rules]] table for it to candela.toml.",
+        )
+
+
+def _print_rules(out: Console, routing: Routing) -> None:
+    table = Table("rule", "condition", "wanted", "found", "holds", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for verdict in routing.verdicts:
+        name = escape(verdict.rule.name)
+        if not verdict.checks:
+            table.add_row(name, "none: takes every series", "", "", _mark(holds=True))
+        for check_ in verdict.checks:
+            row = (name, check_.condition, check_.wanted, check_.found)
+            table.add_row(*(row[0], *map(escape, row[1:])), _mark(holds=check_.holds))
+            name = ""
+        table.add_row("", _verdict(verdict), "", "", "")
+    if routing.verdicts:
+        out.print(table)
+
+
+def _verdict(verdict: Verdict) -> str:
+    if verdict.taken:
+        return "[green]takes it[/]"
+    if verdict.overruled is not None:
+        return f"[dim]would take it, but rule {escape(repr(verdict.overruled))} decided before[/]"
+    return "[yellow]does not take it[/]"
+
+
+def _mark(*, holds: bool) -> str:
+    return "[green]yes[/]" if holds else "[red]no[/]"
+
+
+def _print_outcome(out: Console, routing: Routing, settings: Settings) -> None:
+    for rule in routing.taken:
+        goes = ", ".join(settings.destinations_of(rule)) or "nowhere"
+        when = "chosen among the series of its study" if rule.per_study else "as soon as it is complete"
+        line = f"→ model {rule.model}, {when}; results to {goes}; {settings.priority_of(rule)}"
+        out.print(f"  {escape(line)}\n", soft_wrap=True)
+    if not routing.taken:
+        out.print("  → no rule takes it: kept, and its job ends as refused (NOT_ROUTED)\n", soft_wrap=True)
+
+
+def _print_choice(out: Console, model: str, candidates: list[Candidate], settings: Settings) -> None:
+    contract = registry.get(model, settings.models.folders).bundle.contract.protocol
+    choice = choose(candidates, contract)
+    out.print(f"[bold]the choice for model {escape(model)}[/], had these series come together", soft_wrap=True)
+    if choice.chosen is not None:
+        chosen = f"series {choice.chosen.series_instance_uid}: {choice.reason}"
+        out.print(f"  [green]read[/]        {escape(chosen)}", soft_wrap=True)
+    for item in choice.passed_over:
+        reason = f"series {item.candidate.series_instance_uid}: {item.reason}"
+        out.print(f"  [dim]not chosen[/]  {escape(reason)}", soft_wrap=True)
+    out.print()

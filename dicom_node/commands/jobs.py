@@ -22,7 +22,14 @@ app = typer.Typer(help="The jobs: list, show, retry, cancel.", no_args_is_help=T
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-STYLES = {"done": "green", "delivered": "green", "dead": "red", "retrying": "yellow", "cancelled": "dim"}
+STYLES = {
+    "done": "green",
+    "delivered": "green",
+    "dead": "red",
+    "retrying": "yellow",
+    "cancelled": "dim",
+    "not_chosen": "dim",
+}
 
 
 @app.command("list")
@@ -145,8 +152,10 @@ def _facts(detail: JobDetail) -> list[tuple[str, str]]:
         ("state", _coloured(str(detail.state))),
         ("outcome", _outcome(detail)),
     ]
-    if detail.result and detail.result.refusal:
-        facts.append(("reason", detail.result.refusal))
+    if job.selection:
+        facts.append(("chosen", job.selection))
+    if reason := (detail.result and detail.result.refusal) or job.refusal:
+        facts.append(("reason", reason))
     if detail.result and detail.result.summary:
         facts.append(("summary", detail.result.summary))
     if detail.reading.last_failure:

@@ -25,7 +25,9 @@ class SeriesJob:
 
     ``job_id`` is `pipeline.identity.job_id`. ``model`` and ``rule`` are None where no rule takes the series;
     ``refusal_code`` and ``refusal`` then say why. ``completion`` is the recorded reason why the series counted as
-    complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1.
+    complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1. ``selection`` says why
+    this series of its study is read, where a rule with ``per_study`` chose it; one that was not chosen has a rule, no
+    model, and the refusal NOT_CHOSEN.
     """
 
     job_id: str
@@ -43,6 +45,7 @@ class SeriesJob:
     priority: Priority
     refusal_code: str | None = None
     refusal: str | None = None
+    selection: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "destinations": list(self.destinations)}

@@ -15,6 +15,7 @@ from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult
+from pipeline.errors import NotChosen
 from pipeline.findings import Outcome
 
 WAITING = ("ENQUEUED", "DELAYED")
@@ -31,6 +32,8 @@ class JobState(StrEnum):
     RETRYING = "retrying"
     DELIVERING = "delivering"
     DONE = "done"
+    NOT_CHOSEN = "not_chosen"
+    """The model reads another series of the study: nothing was to be done, nothing went wrong."""
     DEAD = "dead"
     CANCELLED = "cancelled"
 
@@ -89,7 +92,7 @@ class JobDetail:
 
     @property
     def outcome(self) -> Outcome | None:
-        return self.result.outcome if self.result else None
+        return self.result.outcome if self.result and self.state is not JobState.NOT_CHOSEN else None
 
     @property
     def dead_letters(self) -> int:
@@ -151,6 +154,8 @@ def targets(rows: Iterable[WorkflowStatus]) -> dict[DeliveryJob, list[WorkflowSt
 
 def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ...]) -> JobState:
     reading = readings[-1]
+    if job_of(reading).refusal_code == NotChosen.code and reading.status not in (*DEAD, "CANCELLED"):
+        return JobState.NOT_CHOSEN
     if reading.status in WAITING:
         return JobState.QUEUED if len(readings) == 1 else JobState.RETRYING
     if reading.status in _UNDONE:

@@ -21,6 +21,7 @@ class Counters:
     series_completed: int = 0
     series_reopened: int = 0
     hand_over_failures: int = 0
+    study_decision_failures: int = 0
     index_failures: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 

@@ -22,6 +22,7 @@ from dicom_node.receive.completion import CompleteSeries, Evidence, decide, wake
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import HandedOver, InstanceStore
 from dicom_node.receive.series_index import Arrival, SeriesIndex, SeriesRecord, State
+from dicom_node.receive.study_watch import StudyDecisions, StudyWatch
 from dicom_node.settings import Completion
 from pipeline.errors import CandelaError
 from pipeline.identity import instances_digest
@@ -110,7 +111,8 @@ class _OpenSeries:
 class SeriesMonitor:
     """Follows the series of one store. `arrived` and `association_ended` may be called from any thread.
 
-    ``clock`` gives seconds since the epoch, for the record; ``monotonic`` measures silence.
+    ``clock`` gives seconds since the epoch, for the record; ``monotonic`` measures silence. ``studies`` is told when
+    all series of a study that it waits for are complete and the study is quiet.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class SeriesMonitor:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        studies: StudyDecisions | None = None,
     ) -> None:
         self._index = index
         self._store = store
@@ -133,6 +136,7 @@ class SeriesMonitor:
         self._counters = counters
         self._clock = clock
         self._monotonic = monotonic
+        self._studies = StudyWatch(studies, policy.study_quiet, counters, monotonic) if studies is not None else None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._waiting: list[_Arrived | _Ended | _Counted] = []
         self._open: dict[str, _OpenSeries] = {}
@@ -196,7 +200,13 @@ class SeriesMonitor:
                 wakes.append(max(wake_at(evidence, self._policy, now), series.retry_at))
                 if self._may_ask(series):
                     wakes.append(series.last_received + self._policy.quiet_after_release)
+        if self._studies is not None and (wake := self._studies.step(self._receiving_studies())) is not None:
+            wakes.append(wake)
         return max(0.0, min(wakes) - self._monotonic()) if wakes else None
+
+    def _receiving_studies(self) -> set[str]:
+        """Studies with a series on its way. One that was complete and could not be handed over holds up no other."""
+        return {series.study_instance_uid for series in self._open.values() if not series.failures}
 
     def _drain(self) -> None:
         while True:
@@ -248,6 +258,7 @@ class SeriesMonitor:
             series = self._reopen(name, event.at)
         if series is None:
             return
+        self._heard_of(series, event.at)
         series.calling_ae = arrival.stored.calling_ae if arrival.stored.new else series.calling_ae
         series.last_received = event.at
         series.released_at = None
@@ -345,7 +356,12 @@ class SeriesMonitor:
             )
             return False
         del self._open[series_instance_uid]
+        self._heard_of(series, self._monotonic())
         return True
+
+    def _heard_of(self, series: _OpenSeries, at: float) -> None:
+        if self._studies is not None:
+            self._studies.heard(series.study_instance_uid, at)
 
     def _hand_over(self, series_instance_uid: str, reason: str) -> None:
         record = self._index.series(series_instance_uid)

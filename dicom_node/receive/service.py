@@ -13,6 +13,7 @@ from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
 from dicom_node.receive.series_index import SeriesIndex
+from dicom_node.receive.study_watch import StudyDecisions
 from dicom_node.settings import Settings
 
 log = structlog.get_logger("candela.receiver")
@@ -33,6 +34,7 @@ class Receiver:
         stored and never handed over.
     clock : seconds since the epoch, for what is recorded.
     monotonic : seconds that never jump, for what is waited for.
+    studies : chooses among the series of a study, where rules want that; see `dicom_node.receive.study_watch`.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Receiver:
         is_own_result: Callable[[Dataset], bool],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        studies: StudyDecisions | None = None,
     ) -> None:
         self._settings = settings
         self._submit = submit
+        self._studies = studies
         self._counts = {ae: CountSource(_source(settings, ae), ask) for ae, ask in expected_counts.items()}
         self._is_own = is_own_result
         self._clock = clock
@@ -80,6 +84,7 @@ class Receiver:
             self.counters,
             clock=self._clock,
             monotonic=self._monotonic,
+            studies=self._studies,
         )
         listener = Listener(self._settings.receive, store, monitor, self.counters, self._is_own)
         self._store, self._index, self._monitor, self._listener = store, index, monitor, listener

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from dicom_node.settings import Settings, load
 from pipeline.errors import BadSettings
+from pipeline.routing import Conditions, Range
 from tests.conftest import ROOT
 
 GOOD = """
@@ -104,6 +105,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
+    if annotation in (Range, Conditions):  # {min = .., max = ..}, and a group, whose settings are those of rules.when
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, tuple, dict) or hasattr(annotation, "__metadata__"):

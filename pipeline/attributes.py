@@ -1,0 +1,58 @@
+"""Reading attributes that may be absent, empty, multi-valued or of a wrong form, without ever raising.
+
+Routing and protocol checks ask a header that nobody has vouched for. What cannot be read counts as absent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from pipeline.intake import UNREADABLE
+
+
+def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
+    """Every value of an attribute, without empty ones; () where it is absent or cannot be parsed."""
+    try:
+        value = header.get(keyword)
+        items = value if isinstance(value, (MultiValue, list, tuple)) else (value,)
+        return tuple(item for item in items if item is not None and item != "")
+    except UNREADABLE:
+        return ()
+
+
+def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of a text attribute, stripped; values that are not text (a wrong VR) are left out."""
+    found = (str(item).strip(" \0") for item in values(header, keyword) if isinstance(item, str | int | float))
+    return tuple(item for item in found if item)
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """A text attribute as it stands in the data set: several values joined by a backslash, "" where absent."""
+    return "\\".join(texts(header, keyword))
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """The one finite number that an attribute holds; None where it holds none, or several that differ."""
+    found = set()
+    for item in values(header, keyword):
+        try:
+            found.add(float(item))
+        except (TypeError, ValueError, OverflowError):
+            return None
+    if len(found) != 1:
+        return None
+    value = found.pop()
+    return value if math.isfinite(value) else None
+
+
+def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite numbers, or None."""
+    try:
+        found = tuple(float(item) for item in values(header, keyword))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
