@@ -265,8 +265,7 @@ def _grey(ds: Dataset, where: str) -> str:
     samples = ds.get("SamplesPerPixel") or 1
     if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
         raise BadPixels(
-            f"The image is {photometric} with {samples} samples per pixel, not MONOCHROME1 or MONOCHROME2 with one:"
-            " colours are no signal.",
+            f"The image is {photometric} (SamplesPerPixel {samples}), not MONOCHROME1 or MONOCHROME2 with one sample.",
             where=where,
             todo="Send the original grey images.",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RawDataStorage
 
 from pipeline import phantom
 from pipeline.errors import EmptyInput, MixedSeries, NotDicom, NotImage, Refused, Truncated
@@ -105,6 +105,28 @@ def test_dicom_without_an_image_is_refused(folder: Path, axial: tuple[Dataset, .
     phantom.save([ds], folder.parent / "pdf")
     with pytest.raises(NotImage, match="Encapsulated PDF"):
         read_path(folder.parent / "pdf")
+
+
+def test_objects_without_an_image_beside_the_images_are_skipped(folder: Path) -> None:
+    """Philips puts raw data into the series of the images; it takes nothing from them, and is named."""
+    raw = phantom.head_phantom(slices=3, matrix=8)[0]
+    raw.SOPClassUID = raw.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    raw.SOPInstanceUID = raw.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    del raw.Rows, raw.Columns, raw.PixelData
+    raw.save_as(folder / "raw.dcm", enforce_file_format=True)
+    series = read_path(folder)
+    assert len(series.datasets) == 5
+    assert [Path(name).name for name in series.skipped] == ["raw.dcm"]
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "PixelData"])
+def test_an_image_that_lost_its_pixels_is_never_skipped(folder: Path, keyword: str) -> None:
+    """It is a slice of the series all the same."""
+    ds = pydicom.dcmread(folder / "IM0003.dcm")
+    delattr(ds, keyword)
+    ds.save_as(folder / "IM0003.dcm")
+    with pytest.raises(Truncated, match=r"has no (Rows|pixel data)"):
+        read_path(folder)
 
 
 def test_an_archive_that_unpacks_beyond_bounds_is_refused(

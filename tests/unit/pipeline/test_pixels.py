@@ -259,7 +259,7 @@ def test_padding_beyond_the_stored_bits_is_still_padding() -> None:
     ("attributes", "says"),
     [
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "RGB with 3 samples"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, r"RGB \(SamplesPerPixel 3\)"),
         ({"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3}, "YBR_FULL_422"),
         ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "1 bits are allocated"),
         ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "12 bits are allocated"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 from pipeline import phantom
 from pipeline.errors import BadGeometry, BadPixels, MissingSlices, NotVolume, Refused, Truncated
 from pipeline.functional_groups import BODY_PARTS, RENAMED, UNFOLDED
-from pipeline.intake import read_parts
+from pipeline.intake import read_files, read_parts
 from pipeline.pixels import pixel_values
 from pipeline.planes import planes_of
 from pipeline.protocol import weighting
@@ -317,3 +318,16 @@ def test_nothing_of_the_big_arrays_is_copied_into_headers(small: tuple[Dataset, 
     assert planes[0].ds.get_item("PatientName") is planes[4].ds.get_item("PatientName") is raw
     assert planes[0].pixels is planes[4].pixels
     assert with_pixels(small[0], np.zeros((4, 4), np.uint8)).PixelData == bytes(16)
+
+
+def test_real_enhanced_objects_are_read_frame_by_frame(real_data: Path) -> None:
+    """A Philips 3D perfusion series: one enhanced object of forty frames, and raw data in the same series."""
+    folder = real_data / "dicom" / "philips_enhanced_elition"
+    series = read_files(sorted(folder.glob("1901_*")), folder)
+    assert [Path(name).name for name in series.skipped] == ["1901_WIP_3DpCASL_Raw.dcm"]
+    planes = planes_of(series.datasets)
+    assert len(planes) == 40
+    assert len({tuple(plane.ds.ImagePositionPatient) for plane in planes}) == 40
+    assert {plane.ds.BodyPartExamined for plane in planes} == {"BRAIN"}
+    assert list(series.header.ImageType)[2:] == ["PERFUSION", "NONE", "REAL"]
+    assert pixel_values(planes[20]).max() > 100
