@@ -84,7 +84,7 @@ def process(
     caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
         prediction = model.predict(volume)
-        prediction = replace(prediction, caveats=(*caveats, *volume.notes, *prediction.caveats))
+        prediction = replace(prediction, caveats=(*caveats, *prediction.caveats, *volume.notes))
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),

@@ -213,7 +213,8 @@ def _grid_words(plane: PlacedPlane, grids: Sequence[PlacedPlane]) -> list[str]:
     words = []
     if np.ptp(np.array([(*other.across, *other.down) for other in grids]), axis=0).max() > PARALLEL_TOLERANCE:
         angles = ", ".join(f"{value:.2f}" for value in plane.normal + 0.0)
-        words.append(f"{plane.orientation} orientation (normal {angles})")
+        unclear = len({other.orientation for other in grids}) < len(grids)
+        words.append(f"{plane.orientation} orientation{f' (normal {angles})' if unclear else ''}")
     if len({_matrix(other) for other in grids}) > 1:
         words.append(f"matrix {_matrix(plane)}")
     if any(not np.allclose(other.spacing, grids[0].spacing, rtol=PIXEL_TOLERANCE) for other in grids):
@@ -306,7 +307,7 @@ def _without_copies(planes: list[PlacedPlane]) -> tuple[list[PlacedPlane], list[
             return planes, []
         kept.append(group[0])
     count = len(planes) - len(kept)
-    words = f"{count} slices that are copies of others were" if count > 1 else "1 slice that is a copy of another was"
+    words = f"{count} copies of slices were" if count > 1 else "1 copy of a slice was"
     return kept, [f"{words} left out (same place and pixels, another SOP Instance UID)."]
 
 

@@ -7,12 +7,15 @@ import copy
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from pipeline import phantom
 from pipeline.errors import BadGeometry, BadPixels, MissingSlices, Refused
 from pipeline.geometry import build_volume
 from pipeline.intake import read_path
+from pipeline.results import segmentation
+from tests.conformance.synthetic import context_of
 
 
 @pytest.fixture
@@ -295,3 +298,27 @@ def test_real_series_become_volumes_or_are_refused(real_data, name: str, expecte
     except Refused as refusal:
         result = refusal.code
     assert result == expected
+
+
+def test_a_segmentation_on_a_tilted_stack_lies_where_the_lesion_is() -> None:
+    """SEG holds a position for each frame: its pixels, placed by its own header, are the mask's patient coordinates."""
+    series = [copy.deepcopy(ds) for ds in phantom.head_phantom(slices=24, matrix=64)]
+    for index, ds in enumerate(series):
+        ds.ImagePositionPatient[1] += 5.0 * np.tan(np.deg2rad(12)) * (index - 12)
+    volume = build_volume(series)
+    mask = phantom.lesion_mask(volume.sources)
+    made = segmentation.build(context_of(series, mask))[0].dataset
+    shared = made.SharedFunctionalGroupsSequence[0]
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, dtype=float)
+    row_mm, column_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
+    points = [
+        np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        + cosines[3:] * row * row_mm
+        + cosines[:3] * column * column_mm
+        for frame, groups in zip(made.pixel_array, made.PerFrameFunctionalGroupsSequence, strict=True)
+        for row, column in np.argwhere(frame)
+    ]
+    expected = volume.to_patient(np.argwhere(mask))
+    assert len(points) == len(expected)
+    assert KDTree(expected).query(points)[0].max() < 1e-3
+    assert KDTree(points).query(expected)[0].max() < 1e-3

@@ -282,9 +282,7 @@ def test_copies_under_another_uid_count_once(series: list[Dataset]) -> None:
         ds.SOPInstanceUID = f"1.2.3.{index}"
     volume = build_volume([*copies, *series])
     assert volume.shape[0] == SLICES
-    assert volume.notes == (
-        "3 slices that are copies of others were left out (same place and pixels, another SOP Instance UID).",
-    )
+    assert volume.notes == ("3 copies of slices were left out (same place and pixels, another SOP Instance UID).",)
     assert uids(build_volume([*series, *reversed(copies)]).sources) == uids(volume.sources)
 
 
