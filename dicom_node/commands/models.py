@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from models import registry
 
-app = typer.Typer(help="The models: list, cards, checks, training.", no_args_is_help=True)
+app = typer.Typer(help="The models: list, cards, checks, training, evaluation, explanation.", no_args_is_help=True)
+ExplainMethod = Literal["grad-cam", "gradient-shap"]
 
 
 @app.command("list")
@@ -42,13 +45,111 @@ def check(name: str, config_file: ConfigOption = None) -> None:
     typer.echo(f"{identity.name} {identity.version} is sound; digest {identity.digest}")
 
 
+DataOption = Annotated[Path, typer.Option(help="Folder with brain_t1ce/, brain_notumor/ and dicom/.")]
+
+
 @app.command()
 def train(
     name: str,
-    data: Annotated[Path, typer.Option(help="Folder with brain_t1ce/, brain_notumor/ and dicom/.")],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the finished weights.")],
+    fold: Annotated[int | None, typer.Option(help="Hold this fold out, and train on the recipe's other folds.")] = None,
+    config_file: ConfigOption = None,
 ) -> None:
     """Train a model by the recipe of its bundle; resumes where a run in OUT was cut off."""
+    from models.training.folds import without_fold
     from models.training.train import train as run
 
-    run(name, data, out)
+    recipe = registry.get(name, load_settings(config_file).models.folders).folder / "configs" / "train.json"
+    if fold is not None:
+        recipe = without_fold(recipe, fold, out / "train.json")
+    console().print(f"weights are in {run(name, data, out, config=recipe)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    name: str,
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, plots/ and gallery/.")],
+    fold: Annotated[
+        int | None, typer.Option(help="Only this fold; default: every fold that there are weights for.")
+    ] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Weights by held-out fold, foldK.safetensors; default: the model's own.")
+    ] = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Measure a model on patients that it was not trained on: figures, plots, and the cases it gets wrong.
+
+    The gallery shows pictures of the data set: mind its licence.
+    """
+    from models.training.evaluate import evaluate as run
+    from models.training.evaluate import weights_in
+
+    settings = load_settings(config_file)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+        task = progress.add_task("", total=1.0)
+        result = run(
+            name,
+            data,
+            folders=settings.models.folders,
+            weights=weights_in(weights_dir) if weights_dir else None,
+            fold=fold,
+            out=out,
+            tell=lambda stage, done: progress.update(task, description=stage, completed=done),
+        )
+    console().print(_headline(result))
+    console().print(f"all figures, plots and the gallery are in {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
+    out: Annotated[Path, typer.Option(help="The picture (PNG).")],
+    slice_number: Annotated[
+        int | None, typer.Option("--slice", help="Slice, from 1 along the normal; default: the model's key slice.")
+    ] = None,
+    method: Annotated[ExplainMethod, typer.Option(help="gradient-shap needs the research extra.")] = "grad-cam",
+    class_name: Annotated[str | None, typer.Option("--class", help="Class; default: the slice's likeliest.")] = None,
+    model: Annotated[str, typer.Option(help="Model to ask.")] = "brain_mri_tumor",
+    config_file: ConfigOption = None,
+) -> None:
+    """Draw what speaks for a class on one slice, as a picture for the researcher. Header checks apply."""
+    from models.runtime import ResidentModel, load_model
+    from models.training.heat_picture import explain_plane, write_picture
+    from pipeline.geometry import build_volume
+    from pipeline.intake import read_path
+
+    settings = load_settings(config_file)
+    loaded = load_model(model, folders=settings.models.folders, device=settings.models.device)
+    assert isinstance(loaded, ResidentModel)
+    if not path.exists():
+        raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
+    series = read_path(path)
+    for caveat in loaded.check(series.header):
+        typer.echo(caveat, err=True)
+    volume = build_volume(series.datasets)
+    plane = loaded.predict(volume).key_slice if slice_number is None else slice_number - 1
+    explanation = explain_plane(loaded, volume, plane, method, class_name=class_name)
+    write_picture(explanation, loaded, out)
+    console().print(
+        f"slice {plane + 1}: {explanation.name} {explanation.probability:.0%}; {out}", highlight=False, soft_wrap=True
+    )
+
+
+def _headline(result: dict[str, Any]) -> Table:
+    """The pooled figures with their intervals, and those of each fold."""
+    folds = result["by_fold"]
+    table = Table("", "pooled", "95 % interval", *(f"fold {fold}" for fold in folds), box=None, header_style="bold")
+    for name, (value, low, high) in result["pooled"].items():
+        shown = (f"{folds[fold][name]:.3f}" for fold in folds)
+        table.add_row(name.replace("_", " "), f"{value:.3f}", f"{low:.3f} to {high:.3f}", *shown)
+    error = result["calibration"]["ece"]
+    table.add_row("expected calibration error", f"{error:.3f}", "", *(f"{folds[fold]['ece']:.3f}" for fold in folds))
+    return table
