@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from dicom_node import observability
-from dicom_node.commands import config, dicom, jobs, models
+from dicom_node.commands import config, dicom, fetch, jobs, models
 from dicom_node.commands.common import ConfigOption, load_settings
 from pipeline.errors import BadSettings, CandelaError, Refused
 
@@ -32,7 +32,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.command("echo")(dicom.echo)
 app.command("send")(dicom.send)
-app.command("find")(dicom.find)
+app.command("find")(fetch.find)
+app.command("fetch")(fetch.fetch)
 app.command("status")(jobs.status)
 
 

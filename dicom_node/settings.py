@@ -6,6 +6,7 @@ Precedence: environment over file over defaults. Nested names are joined by two 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,8 +57,50 @@ class Peer(Section):
     expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
 
 
+class StowClient(Section):
+    """Who may store by STOW-RS: known by its bearer token, and called ``ae_title`` in rules, jobs and files."""
+
+    ae_title: AETitle
+    bearer_token: Annotated[SecretStr, Field(min_length=16)]
+
+
+class Stow(Section):
+    """STOW-RS (PS3.18 10.5), served by the receiver. Without ``clients`` only this machine may store, without a token.
+
+    ``ae_title`` is what such a sender is called. Bytes and parts are those of one request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8104
+    ae_title: AETitle = "STOW-RS"
+    clients: tuple[StowClient, ...] = ()
+    maximum_requests: Annotated[int, Field(ge=1, le=1000)] = 16
+    maximum_parts: Annotated[int, Field(ge=1)] = 20_000
+    maximum_bytes: Annotated[int, Field(ge=1)] = 32 << 30
+    maximum_instance_bytes: Annotated[int, Field(ge=1)] = 4 << 30
+
+    @model_validator(mode="after")
+    def _open_only_with_tokens(self) -> Stow:
+        if not self.clients and not _is_loopback(self.host):
+            raise ValueError(f"host {self.host} can be reached from other machines: name clients with a bearer_token")
+        tokens = [client.bearer_token.get_secret_value() for client in self.clients]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two clients have the same bearer_token")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Receive(Section):
-    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off."""
+    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
+
+    ``stow`` adds STOW-RS as a second way in.
+    """
 
     ae_title: AETitle = "CANDELA"
     host: str = "127.0.0.1"
@@ -66,6 +109,7 @@ class Receive(Section):
     accept_any_peer: bool = False
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
     network_timeout: Annotated[float, Field(gt=0)] = 60.0
+    stow: Stow | None = None
 
     def peer(self, ae_title: str) -> Peer | None:
         return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
@@ -136,6 +180,36 @@ class FolderDestination(Section):
     path: Path
 
 
+class DicomRemote(Section):
+    """A PACS that images are fetched from: C-FIND, then C-GET or C-MOVE.
+
+    ``retrieve``: ``auto`` takes C-GET where the PACS offers it. ``timeout`` in seconds is that of each answer.
+    """
+
+    kind: Literal["dicom"]
+    ae_title: AETitle
+    host: str
+    port: Port
+    retrieve: Literal["auto", "get", "move"] = "auto"
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+
+
+class DicomWebRemote(Section):
+    """An archive that images are fetched from by QIDO-RS and WADO-RS. ``url``: what stands before ``/studies``.
+
+    ``ae_title`` is the calling AE title under which its instances enter the node, for rules and ``receive.peers``.
+    """
+
+    kind: Literal["dicomweb"]
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    ae_title: AETitle = "DICOMWEB"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    bearer_token: SecretStr | None = None
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+
+
+Remote = Annotated[DicomRemote | DicomWebRemote, Field(discriminator="kind")]
 Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
 
 
@@ -161,6 +235,7 @@ class Settings(BaseSettings):
     jobs: Jobs = Jobs()
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
+    remotes: dict[str, Remote] = Field(default_factory=dict)
     match: Match = "first"
     defaults: Defaults = Defaults()
     rules: tuple[Rule, ...] = ()
@@ -183,7 +258,6 @@ class Settings(BaseSettings):
         if twice is not None:
             raise ValueError(f"two rules are called {twice!r}: a job would not tell which of them took its series")
         return self
-
 
     @classmethod
     def settings_customise_sources(

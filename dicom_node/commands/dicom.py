@@ -1,4 +1,4 @@
-"""`candela echo`, `send`, `find`: DICOM SCU helpers for administrators."""
+"""`candela echo` and `send`: DICOM SCU helpers for administrators."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydicom.dataset import Dataset
 from pynetdicom import AE
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
-    StudyRootQueryRetrieveInformationModelFind,
-    Verification,
-)
-from rich.table import Table
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
-from dicom_node.commands.common import console
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.settings import DicomDestination
 from pipeline.errors import NotDicom, PeerUnavailable, Rejected
@@ -62,36 +56,6 @@ def send(
     if not files:
         raise NotDicom("There is no DICOM file here.", where=str(path), todo="Pass a folder that holds a series.")
     typer.echo(DimseSender(peer_of(peer), calling).send(files))
-
-
-def find(
-    peer: PeerArgument,
-    study: Annotated[str, typer.Option(help="StudyInstanceUID; its series are listed. Default: list studies.")] = "",
-    calling: CallingOption = "CANDELA",
-) -> None:
-    """C-FIND: studies of the peer, or the series of one study, with their instance counts. No patient data is shown."""
-    target = peer_of(peer)
-    ae = AE(ae_title=calling)
-    ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-    query = Dataset()
-    query.QueryRetrieveLevel = "SERIES" if study else "STUDY"
-    keywords = (
-        ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances")
-        if study
-        else ("StudyInstanceUID", "StudyDate", "ModalitiesInStudy")
-    )
-    for keyword in keywords:
-        setattr(query, keyword, "")
-    query.StudyInstanceUID = study
-    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title)
-    if not assoc.is_established:
-        raise PeerUnavailable("No association.", where=peer, todo="Check AE titles, host and port on both sides.")
-    table = Table(*keywords)
-    for status, answer in assoc.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
-        if status and status.Status in (0xFF00, 0xFF01) and answer is not None:
-            table.add_row(*(str(answer.get(keyword, "")) for keyword in keywords))
-    assoc.release()
-    console().print(table)
 
 
 def _has_prefix(path: Path) -> bool:

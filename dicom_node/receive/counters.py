@@ -12,6 +12,7 @@ class Counters:
 
     associations_accepted: int = 0
     associations_rejected: int = 0
+    requests_accepted: int = 0
     instances_stored: int = 0
     instances_repeated: int = 0
     instances_replaced: int = 0

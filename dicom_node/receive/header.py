@@ -48,10 +48,11 @@ class Header:
     elements: Dataset
 
 
-def read_header(encoded: bytes | memoryview, transfer_syntax: UID) -> Header:
+def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> Header:
     """The header of a data set as it stands on the wire or in a file behind the file meta.
 
-    ``encoded`` need only reach past Series Instance UID.
+    ``encoded`` need only reach past Series Instance UID; a stream stands at the data set's first byte, and is not read
+    whole.
 
     Raises
     ------
@@ -59,9 +60,10 @@ def read_header(encoded: bytes | memoryview, transfer_syntax: UID) -> Header:
         where the bytes cannot be read in this transfer syntax, or one of the four UIDs is missing or malformed.
     """
     try:
-        stream: BinaryIO = BytesIO(encoded)
+        stream = BytesIO(encoded) if isinstance(encoded, bytes | memoryview) else encoded
         if transfer_syntax.is_deflated:
-            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded, INFLATED_MOST))
+            deflated = stream.read(2 * INFLATED_MOST)  # deflating makes nothing twice as long
+            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, INFLATED_MOST))
         elements = read_dataset(
             stream,
             is_implicit_VR=transfer_syntax.is_implicit_VR,

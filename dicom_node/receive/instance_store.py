@@ -134,6 +134,11 @@ class InstanceStore:
         # Instances of one SOP Instance UID are placed one after the other; others seldom share a lock.
         self._placing = tuple(threading.Lock() for _ in range(STRIPES))
 
+    @property
+    def incoming(self) -> Path:
+        """Where what is half received may lie; emptied at start."""
+        return self._incoming
+
     def close(self) -> None:
         """Let another process have the folder."""
         os.close(self._lock_file)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterator
 from io import BytesIO
 from typing import cast
 
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -25,10 +21,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node.observability import uid
 from dicom_node.receive.access import rejection
 from dicom_node.receive.counters import Counters
-from dicom_node.receive.header import UNREADABLE, Header, read_header
-from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, InstanceStore, Sender, implementation_version
-from dicom_node.receive.monitor import SeriesMonitor
-from dicom_node.receive.series_index import Arrival
+from dicom_node.receive.header import Header
+from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
+from dicom_node.receive.keeper import Keeper, transfer_syntaxes
 from dicom_node.receive.transport import MAXIMUM_PDU, PromptRequestHandler, PromptServer, SharedContexts
 from dicom_node.settings import Receive
 from pipeline.errors import NotDicom, OutOfResources
@@ -45,40 +40,19 @@ ACSE_TIMEOUT = 30.0
 """Seconds in which a connection must have asked for an association (PS3.8 9.1.5, ARTIM)."""
 
 
-@cache
-def transfer_syntaxes() -> tuple[UID, ...]:
-    """Those that pydicom, with the plugins installed, can decode: what Candela could not read it does not accept."""
-    return tuple(syntax for syntax in map(UID, ALL_TRANSFER_SYNTAXES) if _decodable(syntax))
-
-
-def _decodable(syntax: UID) -> bool:
-    try:
-        return bool(get_decoder(syntax).is_available)
-    except NotImplementedError:
-        return False
-
-
 class Listener:
     """Accepts associations on ``settings.host`` and ``settings.port`` between `start` and `stop`.
 
     Every public storage SOP class is accepted. Private ones are not: pynetdicom can take them only by a switch for the
-    whole process that lets anything in, and no model reads them.
+    whole process that lets anything in, and no model reads them. ``numbers`` numbers the associations; whoever else
+    takes instances in draws from the same, so that a higher number is always a later one.
     """
 
-    def __init__(
-        self,
-        settings: Receive,
-        store: InstanceStore,
-        monitor: SeriesMonitor,
-        counters: Counters,
-        is_own: Callable[[Dataset], bool],
-    ) -> None:
+    def __init__(self, settings: Receive, keeper: Keeper, counters: Counters, numbers: Iterator[int]) -> None:
         self._settings = settings
-        self._store = store
-        self._monitor = monitor
+        self._keeper = keeper
         self._counters = counters
-        self._is_own = is_own
-        self._numbers = itertools.count(1)
+        self._numbers = numbers
         self._associations: dict[Association, int] = {}
         self._server: ThreadedAssociationServer | None = None
         # pynetdicom's standard handlers log every message with its identifiers, and cost time on each PDU.
@@ -176,7 +150,7 @@ class Listener:
         """The first of release, abort and closed connection tells how an association ended."""
         number = self._associations.pop(assoc, None)
         if number is not None:
-            self._monitor.association_ended(number, released=released)
+            self._keeper.ended(number, released=released)
 
     def _echo(self, _: evt.Event) -> int:
         """Answer C-ECHO with 0x0000, Success (PS3.7 9.1.5.1.4)."""
@@ -210,23 +184,16 @@ class Listener:
         encoded = cast(BytesIO, _command(event).DataSet).getbuffer()
         transfer_syntax = UID(event.context.transfer_syntax)
         try:
-            header = read_header(encoded, transfer_syntax)
-            own = self._is_own(header.elements)
-        except (NotDicom, *UNREADABLE):
+            identity = self._keeper.identify(encoded, transfer_syntax)
+        except NotDicom:
             return CANNOT_UNDERSTAND
-        if not _matches(header, event):
+        if not _matches(identity[0], event):
             return DOES_NOT_MATCH
         sender = Sender(calling_ae=requestor.ae_title.strip(), called_ae=self._settings.ae_title)
         try:
-            stored = self._store.put(encoded, header, transfer_syntax, sender)
+            self._keeper.keep(encoded, identity, transfer_syntax, sender, number)
         except OutOfResources:
             return OUT_OF_RESOURCES
-        self._monitor.arrived(Arrival(stored, own, number))
-        if not stored.new:
-            self._counters.add("instances_repeated")
-        else:
-            self._counters.add("instances_replaced" if stored.version > 1 else "instances_stored")
-            self._counters.add("bytes_stored", len(encoded))
         return SUCCESS
 
 

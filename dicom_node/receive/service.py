@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 
@@ -10,11 +11,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import InstanceStore
+from dicom_node.receive.keeper import Keeper
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
 from dicom_node.receive.series_index import SeriesIndex
 from dicom_node.receive.study_watch import StudyDecisions
 from dicom_node.settings import Settings
+from dicom_node.web.server import HttpServer
+from dicom_node.web.stow import StowWay, stow_app
 
 log = structlog.get_logger("candela.receiver")
 
@@ -23,7 +27,7 @@ SOURCES = {"orthanc": "Orthanc", "c-find": "C-FIND"}
 
 
 class Receiver:
-    """Listener, store, index and monitor of one node.
+    """Listener, STOW-RS where the settings have it, store, index and monitor of one node.
 
     Parameters
     ----------
@@ -59,6 +63,7 @@ class Receiver:
         self._index: SeriesIndex | None = None
         self._monitor: SeriesMonitor | None = None
         self._listener: Listener | None = None
+        self._stow: HttpServer | None = None
 
     def start(self) -> None:
         """Bring the index up to the files, take up what an earlier process left, and listen.
@@ -68,7 +73,7 @@ class Receiver:
         BadSettings
             where another receiver writes to the same store.
         OSError
-            where the port is taken or the folder cannot be written.
+            where a port is taken or the folder cannot be written.
         """
         store = InstanceStore(self._settings.store_dir, self._clock)
         index = SeriesIndex(self._settings.data_dir / "index.sqlite")
@@ -86,11 +91,19 @@ class Receiver:
             monotonic=self._monotonic,
             studies=self._studies,
         )
-        listener = Listener(self._settings.receive, store, monitor, self.counters, self._is_own)
+        keeper = Keeper(store, monitor, self.counters, self._is_own)
+        numbers = itertools.count(1)
+        listener = Listener(self._settings.receive, keeper, self.counters, numbers)
         self._store, self._index, self._monitor, self._listener = store, index, monitor, listener
+        stow = self._settings.receive.stow
+        if stow is not None:
+            way = StowWay(self._settings.receive, stow, store, keeper, self.counters, numbers)
+            self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
         try:
             monitor.start()
             listener.start()
+            if self._stow is not None:
+                self._stow.start()
         except OSError:
             self.stop(grace=0)
             raise
@@ -108,13 +121,15 @@ class Receiver:
         """
         if self._listener is not None:
             self._listener.stop(grace)
+        if self._stow is not None:
+            self._stow.stop(grace)
         if self._monitor is not None:
             self._monitor.stop()
         if self._index is not None:
             self._index.close()
         if self._store is not None:
             self._store.close()
-        self._store = self._index = self._monitor = self._listener = None
+        self._store = self._index = self._monitor = self._listener = self._stow = None
 
 
 def _source(settings: Settings, ae_title: str) -> str:

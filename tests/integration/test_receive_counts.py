@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.integration.test_receive_senders import small_series
 from tests.peers.dcmtk import require_dcmtk, running_dcmqrscp, storescu
+from tests.peers.orthanc import running_orthanc
 from tests.peers.ports import free_port
 from tests.peers.receiver import CALLING, Node, send
 
@@ -117,3 +119,116 @@ def test_a_pacs_that_is_down_cannot_be_asked() -> None:
     count = FindCounter(FindCount(kind="c-find", ae_title="PACS", host="127.0.0.1", port=free_port()), "X", timeout=2)
     with pytest.raises(PeerUnavailable):
         count("1.2.3", "1.2")
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_a_count_that_cannot_be_true_is_as_none(number: str) -> None:
+    """The instances are listed and counted instead."""
+
+    def answer(query: Dataset) -> list[tuple[int, Dataset | None]]:
+        found = Dataset()
+        found.QueryRetrieveLevel = query.QueryRetrieveLevel
+        found.StudyInstanceUID, found.SeriesInstanceUID = query.StudyInstanceUID, query.SeriesInstanceUID
+        if query.QueryRetrieveLevel == "SERIES":
+            found.NumberOfSeriesRelatedInstances = number
+            return [(0xFF00, found)]
+        answers = []
+        for last in (1, 2, 2):
+            instance = Dataset()
+            instance.update(found)
+            instance.SOPInstanceUID = f"1.2.3.{last}"
+            answers.append((0xFF00, instance))
+        return answers
+
+    with pacs(answer) as source:
+        assert FindCounter(source, "CANDELA")("1.2.3", "1.2") == 2
+
+
+def test_a_slow_pacs_is_given_up() -> None:
+    """No answer within the timeout: PeerUnavailable, soon after it."""
+
+    def answer(_: Dataset) -> list[tuple[int, Dataset | None]]:
+        time.sleep(4)
+        return []
+
+    with pacs(answer) as source, pytest.raises(PeerUnavailable, match="No answer"):
+        FindCounter(source, "CANDELA", timeout=1)("1.2.3", "1.2")
+
+
+def test_a_pacs_that_never_stops_answering_is_given_up() -> None:
+    """Answers trickle in for ever: an end is made of it."""
+
+    def answer(query: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+        while True:
+            time.sleep(0.05)
+            yield 0xFF00, query
+
+    with pacs(answer) as source, pytest.raises(PeerUnavailable, match="without end"):  # type: ignore[arg-type]
+        FindCounter(source, "CANDELA", timeout=0.5)("1.2.3", "1.2")
+
+
+def test_a_pacs_that_rejects_us_is_said() -> None:
+    """With what to do about it."""
+    ae = AE("PACS")
+    ae.require_calling_aet = ["SOMEBODY"]
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    port = free_port()
+    server = ae.start_server(("127.0.0.1", port), block=False)
+    assert server is not None
+    source = FindCount(kind="c-find", ae_title="PACS", host="127.0.0.1", port=port)
+    try:
+        with pytest.raises(PeerUnavailable, match=r"rejected.*Enter AE title CANDELA there"):
+            FindCounter(source, "CANDELA")("1.2.3", "1.2")
+    finally:
+        server.shutdown()
+
+
+def test_a_pacs_without_study_root_is_asked_by_patient_root(tmp_path: Path) -> None:
+    """dcmqrscp with Study Root switched off."""
+    require_dcmtk()
+    series = small_series(2)
+    with running_dcmqrscp(tmp_path / "pacs", args=("-QS",)) as peer:
+        storescu(phantom.save(series, tmp_path / "in"), peer.port, called=peer.ae_title)
+        source = FindCount(kind="c-find", ae_title=peer.ae_title, host="127.0.0.1", port=peer.port)
+        count = FindCounter(source, "X")(series[0].SeriesInstanceUID, series[0].StudyInstanceUID)
+    assert count == 2
+
+
+def test_orthanc_tells_the_number_at_series_level(tmp_path: Path) -> None:
+    """And None of a series that it does not have."""
+    series = small_series(3)
+    with running_orthanc(tmp_path / "orthanc", candela_port=free_port()) as orthanc:
+        orthanc.upload(phantom.save(series, tmp_path / "in"))
+        source = FindCount(kind="c-find", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
+        count = FindCounter(source, "CANDELA")
+        assert count(series[0].SeriesInstanceUID, series[0].StudyInstanceUID) == 3
+        assert count("1.2.3", series[0].StudyInstanceUID) is None
+
+
+@pytest.mark.parametrize(("told", "reason"), [(9, "4 of 9 expected instances"), (None, "(4 instances)")])
+def test_a_count_that_is_never_reached_or_not_told_lets_silence_decide(
+    tmp_path: Path, told: int | None, reason: str
+) -> None:
+    """The series is held back for count_timeout at most, and the reason says what was missing."""
+    series = small_series(4)
+
+    def answer(query: Dataset) -> list[tuple[int, Dataset | None]]:
+        if told is None:
+            return [(0xA700, None)]
+        query.NumberOfSeriesRelatedInstances = told
+        return [(0xFF00, query)]
+
+    with pacs(answer) as source:
+        node = Node(
+            tmp_path,
+            counts={CALLING: FindCounter(source, "CANDELA")},
+            completion=Completion(quiet_after_release=0.3, quiet_time=60, count_timeout=1.5),
+            peers=(Peer(ae_title=CALLING, expected_count=source),),
+        )
+        node.receiver.start()
+        try:
+            send(node.port, series)
+            (complete,) = node.wait(seconds=20)
+        finally:
+            node.receiver.stop()
+    assert reason in complete.reason

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,25 +61,33 @@ def running_storescp(folder: Path, port: int | None = None, *args: str, ae_title
 
 @dataclass(frozen=True)
 class DcmqrScp:
-    """A small PACS: C-STORE, C-FIND, C-MOVE."""
+    """A small PACS: C-STORE, C-FIND, C-GET, C-MOVE."""
 
     port: int
     ae_title: str
 
 
 @contextmanager
-def running_dcmqrscp(folder: Path, port: int | None = None, ae_title: str = "DCMQRSCP") -> Iterator[DcmqrScp]:
-    """dcmqrscp with its data base in ``folder``; takes everything from anyone."""
+def running_dcmqrscp(
+    folder: Path,
+    port: int | None = None,
+    ae_title: str = "DCMQRSCP",
+    *,
+    args: Iterable[str] = (),
+    movers: Mapping[str, int] | None = None,
+) -> Iterator[DcmqrScp]:
+    """dcmqrscp with its data base in ``folder``; takes everything from anyone. ``movers``: ports by AE title."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     config = folder / "dcmqrscp.cfg"
+    hosts = "".join(f"{name.lower()} = ({name}, 127.0.0.1, {at})\n" for name, at in (movers or {}).items())
     config.write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-        f"HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{ae_title} {data} RW (200, 1024mb) ANY\nAETable END\n"
     )
-    with _running(["dcmqrscp", "-c", str(config)], port):
+    with _running(["dcmqrscp", *args, "-c", str(config)], port):
         yield DcmqrScp(port, ae_title)
 
 

@@ -84,7 +84,7 @@ destinations = {json.dumps(list(destinations))}
             command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(self.config)]
             environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
-        self.until(self._echoes, "candela serve answers C-ECHO", seconds=60)
+        self.until(self._echoes, "candela serve answers C-ECHO", seconds=240)
 
     def kill(self) -> None:
         """kill -9 of the supervisor: its children die with it."""

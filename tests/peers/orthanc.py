@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from orthanc.local import LocalOrthanc, missing_packages
+from orthanc.local import CONFIG, LocalOrthanc, missing_packages
 from pipeline import phantom
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
@@ -70,6 +70,7 @@ def running_orthanc(
     stable_age: int = 1,
     plugins: bool = True,
     extra: Mapping[str, Any] | None = None,
+    configuration: Path = CONFIG,
 ) -> Iterator[OrthancPeer]:
     """An Orthanc on free ports, data in ``folder``, that sends stable series to ``candela_port``; stopped at exit."""
     require_orthanc()
@@ -82,6 +83,7 @@ def running_orthanc(
         stable_age=stable_age,
         plugins=plugins,
         extra=extra or {},
+        configuration=configuration,
         environment={"ORTHANC_CANDELA_FIRST_RETRY": "1", "ORTHANC_CANDELA_LONGEST_RETRY": "2"},
     )
     with peer:

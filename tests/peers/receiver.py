@@ -21,7 +21,7 @@ from dicom_node import observability
 from dicom_node.receive.completion import CompleteSeries
 from dicom_node.receive.monitor import ExpectedCount
 from dicom_node.receive.service import Receiver
-from dicom_node.settings import Completion, Peer, Receive, Settings
+from dicom_node.settings import Completion, Peer, Receive, Settings, Stow
 from pipeline.results.provenance import is_own_result
 from tests.peers.ports import free_port
 
@@ -148,13 +148,14 @@ def send_bytes(port: int, sop_class: str, sop_instance: str, encoded: bytes, syn
 class Process:
     """`Receiver` in a process of its own: `kill` is kill -9. Each hand-over is a line of ``taken.jsonl``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stow_port: int = 0) -> None:
         self.folder = folder
         self.port = free_port()
+        self.stow_port = stow_port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.peers.receiver", str(self.folder), str(self.port)]
+        command = [sys.executable, "-m", "tests.peers.receiver", str(self.folder), str(self.port), str(self.stow_port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
@@ -182,11 +183,11 @@ class Process:
         return self.taken()
 
 
-def main(folder: Path, port: int) -> None:
+def main(folder: Path, port: int, stow_port: int) -> None:
     observability.configure()
     settings = Settings(
         data_dir=folder / "data",
-        receive=Receive(port=port, accept_any_peer=True),
+        receive=Receive(port=port, accept_any_peer=True, stow=Stow(port=stow_port) if stow_port else None),
         completion=Completion(quiet_after_release=0.3, quiet_time=2.0),
     )
 
@@ -206,4 +207,4 @@ def main(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

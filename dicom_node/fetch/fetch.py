@@ -1,0 +1,98 @@
+"""A study on demand: which it is, which series it has, each of them brought into a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from dicom_node.fetch.found import FoundSeries, FoundStudy, StudyQuery
+from dicom_node.fetch.outcome import SeriesOutcome
+from dicom_node.fetch.sinks import Sink
+from pipeline.errors import CandelaError, EmptyInput, MixedSeries
+
+
+class Source(Protocol):
+    """An archive; `DimseSource` and `DicomWebSource`. Their methods raise what `CandelaError` names of peers."""
+
+    def studies(self, query: StudyQuery) -> tuple[FoundStudy, ...]: ...
+
+    def series(self, study_instance_uid: str, series_instance_uid: str = "") -> tuple[FoundSeries, ...]: ...
+
+    def retrieve(self, series: FoundSeries, sink: Sink) -> SeriesOutcome: ...
+
+
+def find_study(source: Source, query: StudyQuery) -> FoundStudy:
+    """The one study that ``query`` means.
+
+    Raises
+    ------
+    EmptyInput
+        where there is none.
+    MixedSeries
+        where there are several: nobody guesses which.
+    """
+    found = source.studies(query)
+    if not found:
+        raise EmptyInput("The archive has no such study.", todo="Check the number; `candela find` lists what there is.")
+    if len(found) > 1:
+        named = "; ".join(f"{study.study_instance_uid} of {study.study_date or 'no date'}" for study in found[:10])
+        raise MixedSeries(f"{len(found)} studies match.", where=named, todo="Name one by its StudyInstanceUID.")
+    return found[0]
+
+
+def fetch(
+    source: Source,
+    study_instance_uid: str,
+    sink: Sink,
+    *,
+    series_instance_uid: str = "",
+    report: Callable[[SeriesOutcome], None] = lambda _: None,
+) -> tuple[SeriesOutcome, ...]:
+    """Bring a study, or one series of it, into ``sink``; ``report`` is told of each series as it ends.
+
+    A series that fails does not keep the others from coming.
+
+    Raises
+    ------
+    EmptyInput
+        where the archive has no such series.
+    CandelaError
+        where the archive cannot be asked, or the sink takes nothing.
+    """
+    sink.check()
+    found = source.series(study_instance_uid, series_instance_uid)
+    if not found:
+        raise EmptyInput("The archive has no such series.", todo="`candela find` lists the series of a study.")
+    outcomes = []
+    for series in found:
+        try:
+            outcome = source.retrieve(series, sink)
+        except CandelaError as error:
+            outcome = _failed(series, error)
+        outcomes.append(outcome)
+        report(outcome)
+    return tuple(outcomes)
+
+
+def prior_studies(source: Source, patient_id: str, current: FoundStudy) -> tuple[FoundStudy, ...]:
+    """The patient's studies before ``current``, the latest first.
+
+    A study of the same day counts, since the times of two modalities are seldom comparable; one without a date does
+    not. ``patient_id`` is compared exactly; in an archive of several issuers the caller answers for its meaning.
+    """
+    found = source.studies(StudyQuery(patient_id=patient_id))
+    return tuple(
+        study
+        for study in found
+        if study.study_instance_uid != current.study_instance_uid
+        and study.study_date
+        and study.study_date <= current.study_date
+    )
+
+
+def _failed(series: FoundSeries, error: CandelaError) -> SeriesOutcome:
+    nothing = SeriesOutcome(
+        series.study_instance_uid, series.series_instance_uid, series.modality, "none", series.instances, 0
+    )
+    return replace(nothing, reasons=(str(error),))
