@@ -69,9 +69,9 @@ def _encoded(array: npt.NDArray[np.float32] | npt.NDArray[np.unsignedinteger], v
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=SCANNER)
     if is_sheared(affine):
-        image.set_qform(None, code=0)  # type: ignore[no-untyped-call]  # no types there
+        image.set_qform(None, code=0)
     else:
-        image.set_qform(affine, code=SCANNER)  # type: ignore[no-untyped-call]  # no types there
+        image.set_qform(affine, code=SCANNER)
     return gzip.compress(image.to_bytes(), compresslevel=FAST, mtime=0)
 
 
