@@ -23,6 +23,8 @@ from dicom_node.receive.header import is_uid, read_header
 from dicom_node.settings import DicomWebRemote
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected, Truncated
 
+Query = list[tuple[str, str | int | float | bool | None]]
+"""As httpx writes it."""
 PAGE = 500
 PAGES_MOST = 200
 CHUNK = 256 << 10
@@ -133,7 +135,7 @@ class DicomWebSource:
         """QIDO-RS, page by page, until a page brings nothing new."""
         seen: set[str] = set()
         for page in range(PAGES_MOST):
-            query = [*wanted.items(), *(("includefield", tag) for tag in include)]
+            query: Query = [*wanted.items(), *(("includefield", tag) for tag in include)]
             query += [("limit", str(PAGE)), ("offset", str(page * PAGE))]
             with self._get(path, DICOM_JSON, query) as answer:
                 answer.read()
@@ -145,7 +147,7 @@ class DicomWebSource:
                 return
 
     @contextmanager
-    def _get(self, path: str, accept: str, query: list[tuple[str, str]] | None = None) -> Iterator[httpx.Response]:
+    def _get(self, path: str, accept: str, query: Query | None = None) -> Iterator[httpx.Response]:
         try:
             request = self._http.build_request("GET", self._where + path, params=query, headers={"Accept": accept})
             answer = self._http.send(request, stream=True)

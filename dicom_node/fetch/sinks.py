@@ -190,7 +190,7 @@ class _NodeTaker:
 def _context_id(assoc: Association, sop_class: str, syntax: str) -> int | None:
     for context in assoc.accepted_contexts:
         if context.abstract_syntax == sop_class and context.transfer_syntax[0] == syntax:
-            return int(context.context_id)
+            return context.context_id
     return None
 
 
