@@ -44,7 +44,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
         naming the attribute that speaks against the series.
     """
     modality = text(header, "Modality") or "absent"
-    where = f"series {header.get('SeriesInstanceUID', '')}"
+    where = f"series {text(header, 'SeriesInstanceUID')}"
     if modality != contract.modality:
         raise UnsupportedModality(
             f"The modality is {modality}; the model takes {contract.modality}.",

@@ -33,10 +33,17 @@ likely = st.sampled_from(
 )  # fmt: skip
 
 
+class Header(Dataset):
+    """Shown as it was drawn: pydicom's own text would parse the values, and raise."""
+
+    def __repr__(self) -> str:
+        return repr([(hex(tag), item.VR, item.value) for tag, item in self._dict.items()])
+
+
 @st.composite
 def headers(draw: st.DrawFn) -> Dataset:
     """A header whose attributes hold anything, in the right VR or another."""
-    ds = Dataset()
+    ds = Header()
     for keyword, vr in READ.items():
         if draw(st.booleans()):
             tag, value = Tag(keyword), draw(likely | st.binary(max_size=24))
