@@ -91,9 +91,9 @@ def _kind(header: Dataset, files: int) -> str:
     """Scanner and shape of the objects, from tags that name nobody."""
     scanner = " ".join(str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
     frames = int(header.get("NumberOfFrames") or 1)
-    shape = f"{files} × {header.SOPClassUID.name.removesuffix(' Storage')}"
+    shape = f"{files} file{'s' if files > 1 else ''}, {header.SOPClassUID.name.removesuffix(' Storage')}"
     mosaic = ", mosaic" if "MOSAIC" in (header.get("ImageType") or ()) else ""
-    return f"{scanner}, {shape}{mosaic}{f' of {frames} frames' if frames > 1 else ''}"
+    return f"{scanner.strip()}, {shape}{mosaic}{f' of {frames} frames' if frames > 1 else ''}"
 
 
 def _difference(volume: Volume, paths: Sequence[Path], reader: str) -> str:
