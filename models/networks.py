@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from monai.networks.nets.segresnet import SegResNet
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.encoder import CHANNELS, Encoder
 
 
 class SliceAnswer(NamedTuple):
@@ -65,6 +67,114 @@ class RegionNet(nn.Module):
         )
         whole = torch.cat([deepest.float().mean((2, 3)), deepest.float().amax((2, 3))], dim=1)
         return SliceAnswer(self.classes(self.context(region)), mask, self.head(whole).squeeze(1))
+
+
+class Features(NamedTuple):
+    """What the decoder has of N slices: ``seen`` (N, C, M/8, M/8), ``half`` and ``fourth`` at M/2 and M/4, ``bottom``
+    at M/32.
+    """
+
+    seen: Tensor
+    half: Tensor
+    fourth: Tensor
+    bottom: Tensor
+
+
+class PretrainedRegionNet(nn.Module):
+    """A U-Net over EfficientNet-Lite0 whose class answer rests on the region that its mask head marks.
+
+    The decoder brings what the encoder found at 1/32 of the resolution back to 1/2; the mask is unfolded from there to
+    full resolution. The class head sees features at 1/8 (a cell of 13 mm) averaged under the mask, their largest values
+    anywhere (a lesion that the mask missed) and the strength of the mask, but no average over the whole image: the
+    style of an image (its source, its border) is a shortcut that it should find harder to take.
+
+    Input (N, 1, M, M), M a multiple of 32; classes are in the order of the bundle's contract, the last being "none".
+    """
+
+    def __init__(
+        self, *, classes: int = 4, widths: tuple[int, ...] = (96, 96, 128, 48, 16), dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        deep, sixteenth, eighth, fourth, half = widths
+        self.bottom = _joined(CHANNELS[4], deep, kernel=1)
+        self.up16 = _joined(deep + CHANNELS[3], sixteenth)
+        self.up8 = _joined(sixteenth + CHANNELS[2], eighth)
+        self.narrow4 = _joined(eighth, fourth, kernel=1)
+        self.up4 = _joined(fourth + CHANNELS[1], fourth)
+        self.narrow2 = _joined(fourth, half, kernel=1)
+        self.up2 = _joined(half + CHANNELS[0], half)
+        self.mask = nn.Conv2d(half, 4, 3, padding=1)
+        self.deep = nn.Identity()  # a named place for Grad-CAM to hook: what the class head sees, (N, C, M/8, M/8)
+        self.context = nn.Sequential(nn.Linear(2 * eighth + 3, 128), nn.ReLU(), nn.Dropout(dropout))
+        self.classes = nn.Linear(128, classes)
+        self.head = nn.Sequential(nn.Linear(2 * deep, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, images: Tensor) -> SliceAnswer:
+        features = self.encode(images)
+        return self.decode(features._replace(seen=self.deep(features.seen)))
+
+    def encode(self, images: Tensor) -> Features:
+        """What is known at 1/8 of the resolution, and what the mask takes from finer and the head from coarser ones."""
+        half, fourth, eighth, sixteenth, deepest = self.encoder(images)
+        bottom = self.bottom(deepest)
+        x = self.up16(torch.cat([_doubled(bottom), sixteenth], dim=1))
+        return Features(self.up8(torch.cat([_doubled(x), eighth], dim=1)), half, fourth, bottom)
+
+    def decode(self, features: Features) -> SliceAnswer:
+        """The answer from the features."""
+        seen, half, fourth, bottom = features
+        x = self.up4(torch.cat([_doubled(self.narrow4(seen)), fourth], dim=1))
+        x = self.up2(torch.cat([_doubled(self.narrow2(x)), half], dim=1))
+        mask = functional.pixel_shuffle(self.mask(x), 2).float()
+        region = torch.cat([_pooled(seen, mask.detach()), seen.float().amax((2, 3)), _strength(mask.detach())], dim=1)
+        whole = torch.cat([bottom.float().mean((2, 3)), bottom.float().amax((2, 3))], dim=1)
+        return SliceAnswer(self.classes(self.context(region)), mask, self.head(whole).squeeze(1))
+
+
+class Committee(nn.Module):
+    """Networks of one kind whose answers are averaged: each was trained without one fold, together they saw all.
+
+    Classes: the mean of their probabilities, given back as logits (its logarithm). Mask and head likewise.
+    """
+
+    def __init__(self, *, members: int, **member: Any) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(PretrainedRegionNet(**member) for _ in range(members))
+        self.deep = nn.Identity()  # for Grad-CAM: what all the class heads see, one after the other in the channels
+
+    def forward(self, images: Tensor) -> SliceAnswer:
+        features = [cast("PretrainedRegionNet", member).encode(images) for member in self.members]
+        seen = self.deep(torch.cat([part.seen for part in features], dim=1)).chunk(len(features), dim=1)
+        answers = [
+            cast("PretrainedRegionNet", member).decode(part._replace(seen=own))
+            for member, part, own in zip(self.members, features, seen, strict=True)
+        ]
+        classes = torch.stack([answer.classes.float() for answer in answers]).softmax(dim=2).mean(dim=0)
+        return SliceAnswer(
+            classes.clamp(min=1e-8).log(),
+            _mean_probability([answer.mask for answer in answers]),
+            _mean_probability([answer.head for answer in answers]),
+        )
+
+
+def _mean_probability(logits: list[Tensor]) -> Tensor:
+    """The logit of the mean of the probabilities."""
+    return torch.logit(torch.stack([torch.sigmoid(part.float()) for part in logits]).mean(dim=0), eps=1e-6)
+
+
+def together(members: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of a `Committee` from those of its members."""
+    return {f"members.{k}.{name}": value for k, member in enumerate(members) for name, value in member.items()}
+
+
+def _joined(incoming: int, outgoing: int, *, kernel: int = 3) -> nn.Sequential:
+    convolution = nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outgoing), nn.ReLU(inplace=True))
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _pooled(features: Tensor, mask: Tensor) -> Tensor:

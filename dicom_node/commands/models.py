@@ -57,13 +57,10 @@ def train(
     config_file: ConfigOption = None,
 ) -> None:
     """Train a model by the recipe of its bundle; resumes where a run in OUT was cut off."""
-    from models.training.folds import without_fold
     from models.training.train import train as run
 
     recipe = registry.get(name, load_settings(config_file).models.folders).folder / "configs" / "train.json"
-    if fold is not None:
-        recipe = without_fold(recipe, fold, out / "train.json")
-    console().print(f"weights are in {run(name, data, out, config=recipe)}", highlight=False, soft_wrap=True)
+    console().print(f"weights are in {run(name, data, out, config=recipe, fold=fold)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -11,22 +11,27 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from scipy.special import expit
+from torch import nn
 
-from models.bundle import Bundle, sha256
+from models.bundle import Contract, sha256
+from models.networks import PretrainedRegionNet
 from models.registry import get
-from models.runtime import ResidentModel, choose_device
+from models.runtime import ResidentModel, channels_last, choose_device
 from models.series import SlabAnswers, aggregate
 from models.training.explained import checks
 from models.training.figures import Cases, SliceAnswers, answers, figures, measured, pooled, slice_figures
 from models.training.gallery import write_gallery
 from models.training.held_out import Set, every_picture, held_out, neighbours, validation
+from models.training.members import members_of
 from models.training.metrics import dice, softmax
 from models.training.plan import Plan, read_plan
 from models.training.plots import write_plots
@@ -46,11 +51,12 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class _Fold:
-    """One held-out fold: its pictures, the model that did not see them, what it said, and what was measured."""
+    """One held-out fold: its pictures, the network that did not see them, what it said, and what was measured."""
 
     number: int
     held: Set
-    model: ResidentModel
+    network: nn.Module
+    contract: Contract
     said: SliceAnswers
     cases: Cases
 
@@ -72,7 +78,7 @@ def evaluate(
     name, folders : the bundle, and where others than the shipped ones lie.
     data : folder with ``brain_t1ce``, ``brain_notumor`` and ``dicom``.
     weights : safetensors by the fold that they were trained without; each is asked about that fold only. Without it
-        the bundle's own weights are asked about the fold that its ``configs/train.json`` names as validation.
+        each member of the bundle's network is asked about the fold that its ``configs/train.json`` says it did not see.
     fold : only this fold.
     out : where `EVALUATION`, plots (SVG) and gallery (PNG) are written; the gallery shows pictures of the data set.
     tell : hears of the progress.
@@ -90,13 +96,16 @@ def evaluate(
     """
     bundle = get(name, folders).bundle
     plan = read_plan(bundle.folder / "configs" / "train.json")
-    chosen = _weights(bundle, plan, weights, fold)
+    shipped = ResidentModel(bundle, _device())
+    asked = _asked(
+        members_of(shipped.network, plan) if weights is None else _read(weights, plan, fold), fold, str(bundle.folder)
+    )
     tell("reading the pictures", 0.0)
     everything = every_picture(plan, data)
     folds = []
-    for k, (number, path) in enumerate(sorted(chosen.items())):
-        tell(f"fold {number}: slices", 0.05 + 0.35 * k / len(chosen))
-        folds.append(_fold(number, held_out(everything, number), _with_weights(bundle, path), plan))
+    for k, (number, network) in enumerate(sorted(asked.items())):
+        tell(f"fold {number}: slices", 0.05 + 0.35 * k / len(asked))
+        folds.append(_fold(number, held_out(everything, number), network, bundle.contract))
     tell("intervals and curves", 0.4)
     cases = pooled([one.cases for one in folds])
     explained = {}
@@ -104,11 +113,10 @@ def evaluate(
         tell(f"fold {one.number}: heat maps", 0.5 + 0.3 * k / len(folds))
         explained[str(one.number)] = _explained(one)
     tell("whole series and what is out of scope", 0.8)
-    shipped = folds[0].model if weights is None else ResidentModel(bundle, _device())
     result: dict[str, Any] = _finite(
         {
             "model": {"version": bundle.contract.version, "digest": bundle.digest},
-            "weights": {str(one): sha256(path) for one, path in sorted(chosen.items())},
+            "weights": {str(one): sha256(path) for one, path in sorted((weights or {}).items()) if one in asked},
             **figures(cases, plan.classes),
             "temperature_shipped": bundle.contract.temperature,
             "bf16_agreement": round(_bf16_agreement(folds[-1]), 4),
@@ -147,57 +155,61 @@ def weights_in(folder: Path) -> dict[int, Path]:
     return found
 
 
-def _weights(bundle: Bundle, plan: Plan, weights: Mapping[int, Path] | None, fold: int | None) -> dict[int, Path]:
-    """The weights to ask, by the fold to ask them about."""
-    if weights is None:
-        asked = plan.validate_fold if fold is None else fold
-        if asked in plan.train_folds:
-            raise Refused(
-                f"The bundle's weights were trained on fold {asked}: figures on it would say nothing.",
-                where=str(bundle.folder),
-                todo=f"Take fold {plan.validate_fold}, or weights that were trained without fold {asked}.",
-            )
-        return {asked: bundle.weights}
-    chosen = {number: path for number, path in weights.items() if fold in (None, number)}
-    missing = [str(path) for path in chosen.values() if not path.is_file()]
-    if missing or not chosen:
-        raise BadModel(
-            f"There are no weights for fold {fold}." if not chosen else "Weights are missing.",
-            where=", ".join(missing),
-            todo="Train them with `candela models train --fold`.",
+def _read(weights: Mapping[int, Path], plan: Plan, fold: int | None) -> dict[int, nn.Module]:
+    """Networks with the weights in files, by the fold that each did not see."""
+    if fold is not None and fold not in weights:
+        raise BadModel(f"There are no weights for fold {fold}.", todo="Train them with `candela models train --fold`.")
+    networks: dict[int, nn.Module] = {}
+    for number, path in weights.items():
+        network = PretrainedRegionNet(**vars(plan.network))
+        try:
+            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise BadModel(
+                "The weights cannot be read or do not fit the recipe's network.",
+                where=str(path),
+                todo="Train them with `candela models train --fold`.",
+            ) from error
+        networks[number] = channels_last(network.to(_device())).eval().requires_grad_(requires_grad=False)
+    return networks
+
+
+def _asked(networks: dict[int, nn.Module], fold: int | None, where: str) -> dict[int, nn.Module]:
+    """``networks``, or of them the one for ``fold``."""
+    if fold is None:
+        return networks
+    if fold not in networks:
+        known = ", ".join(str(one) for one in sorted(networks))
+        raise Refused(
+            f"No network here was trained without fold {fold}: figures on it would say nothing.",
+            where=where,
+            todo=f"Take one of the folds {known}, or weights that were trained without fold {fold}.",
         )
-    return chosen
-
-
-def _with_weights(bundle: Bundle, weights: Path) -> ResidentModel:
-    """The bundle's model with other weights than its own."""
-    path = weights.resolve()  # an absolute path replaces the bundle's folder
-    contract = replace(bundle.contract, weights=path, sha256=sha256(path))
-    return ResidentModel(replace(bundle, contract=contract), _device())
+    return {fold: networks[fold]}
 
 
 def _device() -> torch.device:
     return choose_device("auto", cuda=torch.cuda.is_available())
 
 
-def _fold(number: int, held: Set, model: ResidentModel, plan: Plan) -> _Fold:
-    said = answers(model.network, held.pictures, bf16=model.contract.bf16_on_cpu)
-    cases = measured(said, held, threshold=model.contract.thresholds.mask, pixel_mm=plan.recipe.pixel_mm)
-    return _Fold(number, held, model, said, cases)
+def _fold(number: int, held: Set, network: nn.Module, contract: Contract) -> _Fold:
+    said = answers(network, held.pictures, bf16=contract.bf16_on_cpu)
+    cases = measured(said, held, threshold=contract.thresholds.mask, pixel_mm=contract.recipe.pixel_mm)
+    return _Fold(number, held, network, contract, said, cases)
 
 
 def _explained(fold: _Fold) -> dict[str, Any]:
     tumours = fold.held.pictures.take(fold.cases.tumour)
     few = tumours.take(np.arange(0, len(tumours), EVERY))
-    contract = fold.model.contract
-    found = checks(fold.model.network, few, contract.recipe.pixel_mm, layer=contract.grad_cam_layer)
+    contract = fold.contract
+    found = checks(fold.network, few, contract.recipe.pixel_mm, layer=contract.grad_cam_layer)
     found["by_class"] = {contract.classes[int(k)]: own for k, own in found["by_class"].items()}
     return found
 
 
 def _bf16_agreement(fold: _Fold) -> float:
     """Share of slices whose class is the same in bfloat16 as in what was measured."""
-    low = answers(fold.model.network, fold.held.pictures, bf16=True)
+    low = answers(fold.network, fold.held.pictures, bf16=True)
     return float((low.logits.argmax(1) == fold.cases.called).mean())
 
 
@@ -206,7 +218,7 @@ def _runs(folds: list[_Fold]) -> dict[str, Any]:
     outcomes: dict[str, int] = {}
     right, sure = 0, []
     for fold in folds:
-        contract, said = fold.model.contract, fold.said
+        contract, said = fold.contract, fold.said
         rows = np.flatnonzero(fold.cases.tumour)
         for run in neighbours(fold.held.pictures.take(rows)):
             which = rows[run]

@@ -86,9 +86,9 @@ def held_out(everything: Set, fold: int) -> Set:
     return everything.take(which)
 
 
-def validation(plan: Plan, data: Path) -> tuple[Pictures, Pictures]:
-    """Tumour and no-tumour pictures of the validation fold."""
-    held = held_out(every_picture(plan, data), plan.validate_fold).pictures
+def validation(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures]:
+    """Tumour and no-tumour pictures of one fold."""
+    held = held_out(every_picture(plan, data), fold).pictures
     tumour = held.labels != len(plan.classes) - 1
     return held.take(tumour), held.take(~tumour)
 

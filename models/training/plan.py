@@ -13,10 +13,10 @@ from pipeline.preprocess_recipe import Recipe
 
 @dataclass(frozen=True)
 class Network:
-    """Arguments of `models.networks.RegionNet`."""
+    """Arguments of `models.networks.PretrainedRegionNet`."""
 
     classes: int
-    filters: int
+    widths: tuple[int, ...]
     dropout: float
 
 
@@ -31,38 +31,53 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Cycle:
-    """One rise and fall of the learning rate: a cosine up to ``peak`` over an eighth of ``steps``, a cosine down.
-
-    ``batch`` is the mixture of its batches.
-    """
+class Stage:
+    """``steps`` at one resolution: the same field of view on ``matrix`` by ``matrix`` pixels."""
 
     steps: int
+    matrix: int
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One rise and fall of the learning rate over its stages: a cosine up to ``peak`` in a twentieth, a cosine down."""
+
     peak: float
-    batch: Mixture
+    stages: tuple[Stage, ...]
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` of this cycle."""
-        rise = self.steps / 8
+        rise = self.steps / 20
         part = step / rise if step < rise else 1 + (step - rise) / (self.steps - rise)
-        return self.peak * (0.001 + 0.999 * (1 - math.cos(math.pi * part)) / 2)
+        return self.peak * (0.002 + 0.998 * (1 - math.cos(math.pi * part)) / 2)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what a training run makes."""
+    """Everything that decides what a training run makes.
+
+    One network is trained for each of ``members``, the fold that it does not see; it sees the other ``folds``.
+    ``encoder_rate`` is the encoder's share of the learning rate, ``frozen_blocks`` of its blocks are not trained.
+    """
 
     recipe: Recipe
     network: Network
     classes: tuple[str, ...]
-    train_folds: tuple[int, ...]
-    validate_fold: int
+    folds: tuple[int, ...]
+    members: tuple[int, ...]
     healthy_series: tuple[str, ...]
     held_out_series: tuple[str, ...]
     picture_field_mm: float
     excluded_groups: frozenset[int]
     seed: int
     cycles: tuple[Cycle, ...]
+    batch: Mixture
+    encoder_rate: float
+    frozen_blocks: int
     weight_decay: float
     ema: float
     mirror: float
@@ -75,19 +90,19 @@ class Plan:
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` of the whole run."""
-        cycle, within = self._at(step)
-        return cycle.rate(within)
-
-    def mixture(self, step: int) -> Mixture:
-        """The mixture of the batch at ``step`` of the whole run."""
-        return self._at(step)[0].batch
-
-    def _at(self, step: int) -> tuple[Cycle, int]:
         for cycle in self.cycles:
             if step < cycle.steps:
-                return cycle, step
+                return cycle.rate(step)
             step -= cycle.steps
-        return self.cycles[-1], self.cycles[-1].steps
+        return 0.0
+
+    def matrix(self, step: int) -> int:
+        """The resolution at ``step`` of the whole run."""
+        for stage in (stage for cycle in self.cycles for stage in cycle.stages):
+            if step < stage.steps:
+                return stage.matrix
+            step -= stage.steps
+        return self.recipe.matrix
 
 
 def read_plan(path: Path) -> Plan:
@@ -102,16 +117,19 @@ def read_plan(path: Path) -> Plan:
         raw = json.loads(path.read_text())
         return Plan(
             recipe=Recipe(**raw["recipe"]),
-            network=Network(**raw["network"]),
+            network=Network(**{**raw["network"], "widths": tuple(raw["network"]["widths"])}),
             classes=tuple(raw["classes"]),
-            train_folds=tuple(raw["folds"]["train"]),
-            validate_fold=raw["folds"]["validate"],
+            folds=tuple(raw["folds"]),
+            members=tuple(raw["members"]),
             healthy_series=tuple(raw["healthy_series"]),
             held_out_series=tuple(raw["held_out_series"]),
             picture_field_mm=raw["picture_field_mm"],
             excluded_groups=frozenset(raw["excluded_groups"]),
             seed=raw["seed"],
-            cycles=tuple(Cycle(**{**cycle, "batch": Mixture(**cycle["batch"])}) for cycle in raw["cycles"]),
+            cycles=tuple(Cycle(one["peak"], tuple(Stage(**stage) for stage in one["stages"])) for one in raw["cycles"]),
+            batch=Mixture(**raw["batch"]),
+            encoder_rate=raw["encoder_rate"],
+            frozen_blocks=raw["frozen_blocks"],
             weight_decay=raw["weight_decay"],
             ema=raw["ema"],
             mirror=raw["mirror"],

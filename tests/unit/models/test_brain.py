@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models import registry
+from models.explain import Explainer
 from models.runtime import ResidentModel, load_model
 from models.training.data import Pictures
 from models.training.evaluate import answers, dice, neighbours, validation
+from models.training.members import members_of
 from models.training.plan import read_plan
 from pipeline.errors import OutOfScope
 from pipeline.findings import Outcome
@@ -23,6 +27,8 @@ from tests.unit.models.small import DATA
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real images are not at ../shared/data")
 EVERY = 12
+FOLD = 4
+PLAN = read_plan(registry.SHIPPED / "brain_mri_tumor" / "configs" / "train.json")
 
 
 @pytest.fixture(scope="module")
@@ -33,59 +39,66 @@ def model() -> ResidentModel:
 
 
 @pytest.fixture(scope="module")
+def member(model: ResidentModel) -> nn.Module:
+    """The network that has not seen fold 4."""
+    return members_of(model.network, PLAN)[FOLD]
+
+
+@pytest.fixture(scope="module")
 def unseen() -> tuple[Pictures, Pictures]:
     """Every twelfth tumour and no-tumour slice of fold 4."""
-    plan = read_plan(registry.get("brain_mri_tumor").folder / "configs" / "train.json")
-    tumour, none = validation(plan, DATA)
+    tumour, none = validation(PLAN, DATA, FOLD)
     return tumour.take(np.arange(0, len(tumour), EVERY)), none.take(np.arange(0, len(none), EVERY))
 
 
 @needs_data
-def test_unseen_patients_are_classified(model: ResidentModel, unseen: tuple[Pictures, Pictures]) -> None:
+def test_unseen_patients_are_classified(member: nn.Module, unseen: tuple[Pictures, Pictures]) -> None:
     """On fold 4 the class is right far more often than by chance or by always saying the commonest one."""
     tumour, none = unseen
-    right = (answers(model.network, tumour, bf16=False).logits[:, :3].argmax(1) == tumour.labels).mean()
-    free = (answers(model.network, none, bf16=False).logits.argmax(1) == none.labels).mean()
+    right = (answers(member, tumour, bf16=False).logits[:, :3].argmax(1) == tumour.labels).mean()
+    free = (answers(member, none, bf16=False).logits.argmax(1) == none.labels).mean()
     assert right > 0.7
     assert free > 0.8
 
 
 @needs_data
-def test_unseen_tumours_are_outlined(model: ResidentModel, unseen: tuple[Pictures, Pictures]) -> None:
+def test_unseen_tumours_are_outlined(member: nn.Module, unseen: tuple[Pictures, Pictures]) -> None:
     """On fold 4 the outlines overlap the drawn ones."""
     tumour = unseen[0]
-    overlap = dice(answers(model.network, tumour, bf16=False).masks > 0.5, tumour.masks)
+    overlap = dice(answers(member, tumour, bf16=False).masks > 0.5, tumour.masks)
     assert np.nanmean(overlap) > 0.5
 
 
 @needs_data
-def test_the_heat_map_lies_on_the_lesion(model: ResidentModel, unseen: tuple[Pictures, Pictures]) -> None:
+def test_the_heat_map_lies_on_the_lesion(member: nn.Module, unseen: tuple[Pictures, Pictures]) -> None:
     """Grad-CAM of the true class is several times denser inside the drawn lesion than chance, on most slices."""
     tumour = unseen[0].take(np.arange(0, len(unseen[0]), 3))
     images = normalise(torch.from_numpy(tumour.images)[:, None].float())
+    explainer = Explainer(member)
     inside = []
     for k, label in enumerate(tumour.labels):
-        heat = model.explainer.class_activation(images[k : k + 1], int(label))[0, 0].numpy()
+        heat = explainer.class_activation(images[k : k + 1], int(label))[0, 0].numpy()
         share = heat[tumour.masks[k]].sum() / max(heat.sum(), 1e-9)
         inside.append(share / tumour.masks[k].mean())
     assert np.median(inside) > 3
 
 
 @needs_data
-def test_a_converted_tumour_series_is_a_finding(model: ResidentModel) -> None:
+def test_a_converted_tumour_series_is_a_finding(model: ResidentModel, member: nn.Module) -> None:
     """Neighbouring tumour slices of an unseen patient, as DICOM: a finding, outlined on them, heat map included."""
-    plan = read_plan(registry.get("brain_mri_tumor").folder / "configs" / "train.json")
-    tumour, _ = validation(plan, DATA)
+    tumour, _ = validation(PLAN, DATA, FOLD)
     run = max(neighbours(tumour), key=len)
     header = Header(series_description="T1 POST GD, converted from PNG", key="fold 4 run")
     array = tumour.images[run].astype(np.uint16) * 8
     datasets = series_from_arrays(
-        array, plane="axial", pixel_spacing=plan.recipe.pixel_mm, slice_spacing=6.0, header=header
+        array, plane="axial", pixel_spacing=PLAN.recipe.pixel_mm, slice_spacing=6.0, header=header
     )
-    prediction = model.predict(build_volume(datasets))
+    alone = copy.copy(model)  # the other networks have seen this patient
+    alone.network, alone.explainer = member, Explainer(member)
+    prediction = alone.predict(build_volume(datasets))
     truth = tumour.masks[run]
     assert prediction.outcome is Outcome.FINDING
-    assert prediction.predicted_class == plan.classes[tumour.labels[run[0]]]
+    assert prediction.predicted_class == PLAN.classes[tumour.labels[run[0]]]
     assert 2 * (prediction.mask & truth).sum() / (prediction.mask.sum() + truth.sum()) > 0.4
     assert prediction.heatmap.max() == pytest.approx(1)
 

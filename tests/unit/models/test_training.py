@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models.networks import SliceAnswer
+from models.encoder import GREY_SCALE, Encoder
+from models.networks import Committee, PretrainedRegionNet, SliceAnswer, together
 from models.registry import SHIPPED
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
-from models.training.plan import Cycle, Mixture, read_plan
-from models.training.train import CHECKPOINT, LOG, Run, objective, train
-from pipeline.errors import BadModel, EmptyInput
+from models.training.plan import Cycle, Stage, read_plan
+from models.training.train import Run, imagenet_weights, member_path, objective, train
+from pipeline.errors import BadModel, EmptyInput, Refused
+from tests.unit.models.measured import WIDTHS
 
 MIXTURE = {"tumour": 3, "no_tumour": 1, "healthy": 1, "outlier": 1}
 
@@ -58,11 +60,13 @@ def config(tmp_path: Path) -> Path:
     raw = json.loads((SHIPPED / "brain_mri_tumor/configs/train.json").read_text())
     raw |= {
         "recipe": {"matrix": 32, "pixel_mm": 7.84, "slab_mm": 20.0},
-        "network": {"classes": 4, "filters": 8, "dropout": 0.0},
-        "folds": {"train": [1], "validate": 2},
+        "network": {"classes": 4, "widths": WIDTHS, "dropout": 0.0},
+        "folds": [1, 2],
+        "members": [2],
         "healthy_series": ["head"],
         "excluded_groups": [8],
-        "cycles": [{"steps": 4, "peak": 0.001, "batch": MIXTURE}],
+        "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}, {"steps": 2, "matrix": 64}]}],
+        "batch": MIXTURE,
         "save_every": 2,
     }
     path = tmp_path / "train.json"
@@ -89,27 +93,92 @@ def test_a_run_that_was_cut_off_goes_on(data: Path, config: Path, tmp_path: Path
     """A run that is started again after a checkpoint takes only the steps that are left, and leaves weights and log."""
     out = tmp_path / "run"
     weights = train("brain_mri_tumor", data, out, config=config)
-    assert set(load_file(weights)) == set(Run(read_plan(config), data, out).net.state_dict())
-    assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == 4
+    own = Run(read_plan(config), data, out, 2).net.state_dict()
+    assert set(load_file(weights)) == {f"members.0.{name}" for name in own}
+    assert torch.load(out / "fold2.checkpoint", weights_only=True)["step"] == 4
     raw = json.loads(config.read_text())
-    raw["cycles"].append({"steps": 2, "peak": 0.0005, "batch": MIXTURE})
+    raw["cycles"].append({"peak": 0.0005, "stages": [{"steps": 2, "matrix": 32}]})
     config.write_text(json.dumps(raw))
+    member_path(out, 2).unlink()
     train("brain_mri_tumor", data, out, config=config)
-    with (out / LOG).open() as stream:
+    with (out / "fold2.csv").open() as stream:
         steps = [float(row["step"]) for row in csv.DictReader(stream)]
     assert steps == [2, 4, 6]
+    raw["weight_decay"] = 0.5
+    config.write_text(json.dumps(raw))
+    member_path(out, 2).unlink()
+    with pytest.raises(Refused, match="another recipe"):
+        train("brain_mri_tumor", data, out, config=config)
+
+
+def test_one_fold_is_trained_alone_and_kept(data: Path, config: Path, tmp_path: Path) -> None:
+    """With a fold, only the network that does not see it is trained; what is finished is not trained again."""
+    out = tmp_path / "run"
+    path = train("brain_mri_tumor", data, out, config=config, fold=1)
+    assert path == member_path(out, 1)
+    assert not member_path(out, 2).exists()
+    written = path.stat().st_mtime_ns
+    assert train("brain_mri_tumor", data, out, config=config, fold=1).stat().st_mtime_ns == written
+    with pytest.raises(Refused, match="no fold 9"):
+        train("brain_mri_tumor", data, out, config=config, fold=9)
+
+
+def test_training_starts_from_imagenet(data: Path, config: Path, tmp_path: Path) -> None:
+    """The encoder holds the published weights, the stem's colours added up, and its first blocks stay as they are."""
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
+    published, own = imagenet_weights(), run.net.encoder.state_dict()
+    name = "_blocks.5._depthwise_conv.weight"
+    assert torch.equal(own[name], published[name])
+    torch.testing.assert_close(
+        own["_conv_stem.weight"], published["_conv_stem.weight"].sum(1, keepdim=True) * GREY_SCALE
+    )
+    run._advance()
+    assert torch.equal(run.net.encoder.state_dict()["_conv_stem.weight"], own["_conv_stem.weight"])
+    assert not run.net.encoder._bn0.training
+
+
+def test_other_weights_are_no_encoder() -> None:
+    """Weights of another network are refused before anything is trained."""
+    with pytest.raises(RuntimeError, match="EfficientNet-Lite0"):
+        Encoder().load_imagenet({"conv.weight": torch.zeros(3)})
+
+
+def test_a_committee_averages_its_members() -> None:
+    """Two equal members say what one says; two that differ say the mean of their probabilities."""
+    torch.manual_seed(3)
+    one, other = (PretrainedRegionNet(widths=WIDTHS).eval() for _ in range(2))
+    images = torch.randn(2, 1, 64, 64)
+    twice = Committee(members=2, widths=WIDTHS).eval()
+    twice.load_state_dict(together([one.state_dict(), one.state_dict()]))
+    torch.testing.assert_close(twice(images).classes.softmax(1), one(images).classes.softmax(1))
+    torch.testing.assert_close(twice(images).mask, one(images).mask, rtol=1e-3, atol=1e-3)
+    both = Committee(members=2, widths=WIDTHS).eval()
+    both.load_state_dict(together([one.state_dict(), other.state_dict()]))
+    mean = (one(images).classes.softmax(1) + other(images).classes.softmax(1)) / 2
+    torch.testing.assert_close(both(images).classes.softmax(1), mean)
+    heads = (torch.sigmoid(one(images).head) + torch.sigmoid(other(images).head)) / 2
+    torch.testing.assert_close(torch.sigmoid(both(images).head), heads)
 
 
 def test_a_run_is_seeded(data: Path, config: Path, tmp_path: Path) -> None:
     """Two runs draw the same first batch."""
-    first, second = (Run(read_plan(config), data, tmp_path / "run").batch() for _ in range(2))
+    first, second = (Run(read_plan(config), data, tmp_path / "run", 2).batch() for _ in range(2))
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.masks, second.masks)
 
 
+def test_a_batch_has_the_resolution_of_its_stage(data: Path, config: Path, tmp_path: Path) -> None:
+    """The same field of view on as many pixels as the stage says, mask and image alike."""
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
+    assert run.batch().images.shape[-2:] == (32, 32)
+    run.step = 2
+    batch = run.batch()
+    assert batch.images.shape == batch.masks.shape == (6, 1, 64, 64)
+
+
 def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path, tmp_path: Path) -> None:
-    """Training pictures are of the training folds only; groups that were excluded by looking are nowhere."""
-    run = Run(read_plan(config), data, tmp_path / "run")
+    """Training pictures are of the other folds only; groups that were excluded by looking are nowhere."""
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
     assert set(run.tumour.folds) == {1}
     assert set(run.validation.folds) == {2}
     assert len(run.none) + int((run.validation.labels == 3).sum()) == 2
@@ -132,10 +201,10 @@ def test_a_broken_configuration_is_told(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    """A cycle begins and ends near zero and peaks after an eighth."""
-    cycle = Cycle(steps=80, peak=0.002, batch=Mixture(**MIXTURE))
+    """A cycle begins and ends near zero and peaks after a twentieth."""
+    cycle = Cycle(peak=0.002, stages=(Stage(30, 32), Stage(50, 64)))
     rates = [cycle.rate(step) for step in range(80)]
-    assert max(rates) == rates[10] == pytest.approx(0.002)
+    assert max(rates) == rates[4] == pytest.approx(0.002)
     assert rates[0] < 1e-5
     assert rates[79] < 1e-5
 

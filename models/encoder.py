@@ -1,0 +1,145 @@
+"""EfficientNet-Lite0 as an encoder, with the names of its published weights (Tan and Le, 2019; the Lite variant, 2020).
+
+No squeeze-and-excitation and ReLU6 instead of swish: it was made for plain processors, which is where most nodes run.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+BN_EPSILON, BN_MOMENTUM = 1e-3, 0.01
+
+
+class Stage(NamedTuple):
+    """A run of blocks: how many, kernel size, stride of the first, expansion, output channels."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    expand: int
+    channels: int
+
+
+STEM = 32
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+)
+"""Without the last, 1 x 1 x 320, which serves ImageNet's classes."""
+CHANNELS = (16, 24, 40, 112, 192)
+"""Of what `Encoder` gives, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+GIVEN_AFTER = (0, 1, 2, 4, 5)
+"""The stages after which it is given."""
+
+GREY_SCALE = 0.45
+"""From intensities with unit deviation in the head (`pipeline.preprocess.normalise`) to ImageNet's -1..1."""
+
+
+class SamePadding(nn.Conv2d):
+    """A convolution padded as TensorFlow pads, where these weights come from: the odd pixel goes below and right."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        pads = []
+        for size in (input.shape[-1], input.shape[-2]):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        if pads[0] == pads[1] == pads[2] == pads[3]:
+            return functional.conv2d(input, self.weight, None, self.stride, pads[0], 1, self.groups)
+        return functional.conv2d(functional.pad(input, pads), self.weight, None, self.stride, 0, 1, self.groups)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+
+
+class Block(nn.Module):
+    """Inverted bottleneck: widen, depthwise convolution, narrow; with a skip where shapes agree."""
+
+    def __init__(self, incoming: int, stage: Stage, stride: int) -> None:
+        super().__init__()
+        wide = incoming * stage.expand
+        self.widened = stage.expand != 1
+        if self.widened:
+            self._expand_conv = nn.Conv2d(incoming, wide, 1, bias=False)
+            self._bn0 = _norm(wide)
+        self._depthwise_conv = SamePadding(wide, wide, stage.kernel, stride, groups=wide, bias=False)
+        self._bn1 = _norm(wide)
+        self._project_conv = nn.Conv2d(wide, stage.channels, 1, bias=False)
+        self._bn2 = _norm(stage.channels)
+        self.skips = stride == 1 and incoming == stage.channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        if self.widened:
+            x = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True)
+        x = functional.relu6(self._bn1(self._depthwise_conv(x)), inplace=True)
+        narrow: Tensor = self._bn2(self._project_conv(x))
+        return narrow + images if self.skips else narrow
+
+
+class Encoder(nn.Module):
+    """Grey pictures (N, 1, M, M), M a multiple of 32, to features at five resolutions (`CHANNELS`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SamePadding(1, STEM, 3, 2, bias=False)
+        self._bn0 = _norm(STEM)
+        blocks: list[Block] = []
+        ends = []
+        widths = [STEM, *(stage.channels for stage in STAGES)]
+        for stage, (incoming, _) in zip(STAGES, pairwise(widths), strict=True):
+            for number in range(stage.blocks):
+                first = number == 0
+                blocks.append(Block(incoming if first else stage.channels, stage, stage.stride if first else 1))
+            ends.append(len(blocks) - 1)
+        self._blocks = nn.ModuleList(blocks)
+        self._given = frozenset(ends[k] for k in GIVEN_AFTER)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = functional.relu6(self._bn0(self._conv_stem(images)), inplace=True)
+        given: list[Tensor] = []
+        for number, block in enumerate(self._blocks):
+            x = block(x)
+            if number in self._given:
+                given.append(x)
+        return given
+
+    def freeze(self, blocks: int) -> None:
+        """Keep batch statistics as they came, and stem and first ``blocks`` blocks untrained.
+
+        Edges and textures are the same in a photograph and in a head, and these are the costly blocks to train.
+        """
+        for part in (self._conv_stem, self._bn0, *self._blocks[:blocks]):
+            part.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """As torch's, except that batch statistics are always those of ImageNet: batches here are small."""
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
+
+    def load_imagenet(self, weights: dict[str, Tensor]) -> None:
+        """Take over published ImageNet weights; the three colours of the stem are added up to one grey.
+
+        Raises
+        ------
+        RuntimeError
+            where they are not those of EfficientNet-Lite0.
+        """
+        own = self.state_dict()
+        taken = {name: weights[name] for name in own if name in weights}
+        if set(taken) != set(own):
+            raise RuntimeError(f"not the weights of EfficientNet-Lite0: {len(set(own) - set(taken))} tensors missing")
+        taken["_conv_stem.weight"] = taken["_conv_stem.weight"].sum(dim=1, keepdim=True) * GREY_SCALE
+        self.load_state_dict(taken)
