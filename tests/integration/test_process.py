@@ -293,8 +293,11 @@ destinations = ["here"]
         main()
     assert not stop.value.code
     out = capsys.readouterr().out
-    assert "rule 'chest': modality is MR, not DX" in out
-    assert "rule 'brain': matches" in out
+    rows = [line.split() for line in out.splitlines()]
+    chest, brain = (next(k for k, row in enumerate(rows) if row[:1] == [name]) for name in ("chest", "brain"))
+    assert rows[chest] == ["chest", "modality", "DX", "MR", "no"]
+    assert ["does", "not", "take", "it"] in rows[chest:brain]
+    assert ["takes", "it"] in rows[brain:]
     assert "results to here" in out
 
 
