@@ -21,6 +21,7 @@ from dicom_node.observability import uid
 from dicom_node.receive.completion import CompleteSeries, Evidence, decide, wake_at
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import HandedOver, InstanceStore
+from dicom_node.receive.retries import RETRY_FIRST, retry_wait
 from dicom_node.receive.series_index import Arrival, SeriesIndex, SeriesRecord, State
 from dicom_node.receive.study_watch import StudyDecisions, StudyWatch
 from dicom_node.settings import Completion
@@ -31,8 +32,6 @@ log = structlog.get_logger("candela.monitor")
 
 GATHER = 0.05
 """How long arrivals are gathered before they are written to the index in one transaction, seconds."""
-RETRY_FIRST, RETRY_MOST = 1.0, 60.0
-"""First and longest wait before a hand-over or an index write is tried again, seconds."""
 COUNTERS_AT_ONCE = 4
 
 Submit = Callable[[CompleteSeries], None]
@@ -347,7 +346,7 @@ class SeriesMonitor:
             self._hand_over(series_instance_uid, reason)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the series must stay)
             series.failures += 1
-            wait = min(RETRY_MOST, RETRY_FIRST * 2.0 ** (series.failures - 1))
+            wait = retry_wait(series.failures)
             series.retry_at = self._monotonic() + wait
             self._counters.add("hand_over_failures")
             code = error.code if isinstance(error, CandelaError) else type(error).__name__

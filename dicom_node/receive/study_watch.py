@@ -10,11 +10,10 @@ import structlog
 
 from dicom_node.observability import uid
 from dicom_node.receive.counters import Counters
+from dicom_node.receive.retries import retry_wait
 from pipeline.errors import CandelaError
 
 log = structlog.get_logger("candela.studies")
-RETRY_FIRST, RETRY_MOST = 1.0, 60.0
-"""First and longest wait before a choice that failed is tried again, seconds."""
 
 
 class StudyDecisions(Protocol):
@@ -80,7 +79,7 @@ class StudyWatch:
             self._decisions.decide(study)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the study must stay)
             waiting.failures += 1
-            wait = min(RETRY_MOST, RETRY_FIRST * 2.0 ** (waiting.failures - 1))
+            wait = retry_wait(waiting.failures)
             waiting.retry_at = self._monotonic() + wait
             self._counters.add("study_decision_failures")
             code = error.code if isinstance(error, CandelaError) else type(error).__name__

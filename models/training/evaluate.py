@@ -28,7 +28,7 @@ from models.registry import get
 from models.runtime import ResidentModel, channels_last, choose_device
 from models.series import SlabAnswers, aggregate
 from models.training.explained import checks
-from models.training.figures import Cases, SliceAnswers, answers, figures, measured, pooled, slice_figures
+from models.training.figures import Cases, SliceAnswers, answers, figures, measured, pooled
 from models.training.gallery import write_gallery
 from models.training.held_out import Set, every_picture, held_out, neighbours, validation
 from models.training.members import members_of
@@ -38,7 +38,7 @@ from models.training.plots import write_plots
 from models.training.scope import real_series, synthetic
 from pipeline.errors import BadModel, Refused
 
-__all__ = ["answers", "dice", "evaluate", "neighbours", "slice_figures", "validation"]
+__all__ = ["answers", "dice", "evaluate", "neighbours", "validation"]
 
 EVALUATION = "evaluation.json"
 SERIES_SPACING_MM = 6.0

@@ -28,7 +28,7 @@ from models.registry import get
 from models.runtime import channels_last
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
 from models.training.data import Pictures, healthy, joined, tumours, without_tumour
-from models.training.evaluate import answers, slice_figures
+from models.training.figures import answers, slice_figures
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
 from pipeline.preprocess import normalise

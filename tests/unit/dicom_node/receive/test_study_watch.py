@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dicom_node.receive.counters import Counters
-from dicom_node.receive.study_watch import RETRY_FIRST, RETRY_MOST, StudyWatch
+from dicom_node.receive.retries import RETRY_FIRST, RETRY_MOST
+from dicom_node.receive.study_watch import StudyWatch
 from pipeline.errors import PeerUnavailable
 
 QUIET = 60.0
