@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from dicom_node import observability
-from dicom_node.commands import config, dicom, fetch, jobs, models
+from dicom_node.commands import audit, config, dicom, fetch, jobs, models
 from dicom_node.commands.common import ConfigOption, load_settings
 from pipeline.errors import BadSettings, CandelaError, Refused
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(audit.app, name="audit")
 app.command("echo")(dicom.echo)
 app.command("send")(dicom.send)
 app.command("find")(fetch.find)

@@ -11,25 +11,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dicom_node.settings_audit import Audit
+from dicom_node.settings_base import AETitle, Port, Section
 from pipeline.errors import BadSettings
 from pipeline.routing import Match, Priority, Rule
 
-AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]*[^\\\s\x00-\x1f\x7f][^\\\x00-\x1f\x7f]*$")
-]
-"""PS3.5 6.2: up to 16 characters, no backslash or control character, not only spaces."""
-
-Port = Annotated[int, Field(ge=1, le=65535)]
 DEFAULT_FILE = Path("candela.toml")
-
-
-class Section(BaseModel):
-    """A table of candela.toml: unknown keys are errors, values never change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OrthancCount(Section):
@@ -233,6 +223,7 @@ class Settings(BaseSettings):
     receive: Receive = Receive()
     completion: Completion = Completion()
     jobs: Jobs = Jobs()
+    audit: Audit = Audit()
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
     remotes: dict[str, Remote] = Field(default_factory=dict)
@@ -292,6 +283,11 @@ class Settings(BaseSettings):
     def studies_dir(self) -> Path:
         """Where the series of each study that await or had a choice among them are noted."""
         return self.data_dir / "studies"
+
+    @property
+    def audit_dir(self) -> Path:
+        """Where the audit trail is written."""
+        return self.audit.folder or self.data_dir / "audit"
 
     @property
     def results_dir(self) -> Path:

@@ -44,7 +44,7 @@ class FhirClient:
             parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise BadSettings(
-                "A FHIR server's URL begins with http:// or https://.", where=_public(self.url), todo="Mend the URL."
+                "A FHIR server's URL begins with http:// or https://.", where=public_url(self.url), todo="Mend the URL."
             )
 
     def send(self, bundle: dict[str, Any]) -> Receipt:
@@ -131,10 +131,10 @@ class FhirClient:
 
     @property
     def _place(self) -> str:
-        return _public(self.url)
+        return public_url(self.url)
 
 
-def _public(url: str) -> str:
+def public_url(url: str) -> str:
     """``url`` without user, password and query."""
     bare = url.split("?", maxsplit=1)[0]
     scheme, slashes, rest = bare.rpartition("://")

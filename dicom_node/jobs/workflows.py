@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import structlog
 from dbos import DBOS, PortableWorkflowError
 
+from dicom_node.audit import AuditRecord, open_trail
+from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.senders import Sender, takes
 from dicom_node.jobs import engine
 from dicom_node.jobs.backoff import delay
@@ -22,7 +24,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
-from pipeline.errors import Broken, Rejected
+from pipeline.errors import Broken, OutOfResources, Rejected
 
 log = structlog.get_logger("candela.jobs")
 
@@ -89,12 +91,22 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
 
 def register_delivery(settings: Settings, make_sender: MakeSender) -> None:
     """Make this process one that can send results."""
+    trail = open_trail(settings)
 
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
+        item = DeliveryJob.from_dict(delivery)
         try:
-            return {"receipt": _send(DeliveryJob.from_dict(delivery), settings, make_sender)}
+            receipt = _send(item, settings, make_sender)
+            # What cannot be recorded is sent again: identifiers are deterministic, so that does no harm.
+            trail.record(_audit_record(item, settings))
         except Exception as error:  # noqa: BLE001  (the boundary: whatever a sender raises must end as a value)
-            return {"failure": Failure.of(error).to_dict()}
+            failure = Failure.of(error)
+            try:
+                trail.record(_audit_record(item, settings, failure))
+            except OutOfResources as unrecorded:
+                log.error("audit_failed", job=uid(item.job.job_id), code=unrecorded.code)  # noqa: TRY400
+            return {"failure": failure.to_dict()}
+        return {"receipt": receipt}
 
     @DBOS.workflow(name=engine.DELIVERY_WORKFLOW, max_recovery_attempts=DELIVERY_CRASHES)
     def delivery(what: dict[str, Any], attempt: int, last: int) -> dict[str, Any]:
@@ -127,6 +139,20 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
         for item in result.results
         for name in job.destinations
         if name not in settings.destinations or takes(settings.destinations[name], item.kind)
+    )
+
+
+def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None = None) -> AuditRecord:
+    return delivery_record(
+        settings.receive.ae_title,
+        item.destination,
+        settings.destinations.get(item.destination),
+        what=item.result.name,
+        count=len(item.result.files),
+        study=item.job.study_instance_uid,
+        series=item.job.series_instance_uid,
+        job=item.job.job_id,
+        failure=(failure.code, failure.again) if failure else None,
     )
 
 

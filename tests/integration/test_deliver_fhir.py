@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node import audit
 from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.settings import FhirDestination
@@ -73,7 +74,7 @@ def test_400_is_a_dead_letter_at_once_with_the_servers_words(
 
 
 def test_500_is_tried_again_until_it_goes_well(start: Callable[[HttpPeer], Node]) -> None:
-    """Two failures, then accepted: three attempts."""
+    """Two failures, then accepted: three attempts, each in the audit trail."""
     posts: list[Asked] = []
 
     def answer(asked: Asked) -> Reply:
@@ -84,6 +85,15 @@ def test_500_is_tried_again_until_it_goes_well(start: Callable[[HttpPeer], Node]
         detail = (node := start(server)).wait_for(node.job(), JobState.DONE)
     row = detail.deliveries[0]
     assert (row.state, row.tries.attempts) == (DeliveryState.DELIVERED, 3)
+    (day,) = audit.files(node.settings.audit_dir)
+    records = list(audit.read(day))
+    assert [(item["outcome"], item["reason"]) for item in records] == [
+        (audit.Outcome.MINOR_FAILURE, "PEER_UNAVAILABLE"),
+        (audit.Outcome.MINOR_FAILURE, "PEER_UNAVAILABLE"),
+        (audit.Outcome.SUCCESS, ""),
+    ]
+    assert {item["destination"]["address"] for item in records} == {f"{server.url}/fhir"}
+    assert {item["studies"][0] for item in records} == {node.job().study_instance_uid}
     assert row.tries.last_failure is not None
     assert row.tries.last_failure.again
     assert row.receipt

@@ -1,0 +1,53 @@
+"""What the audit trail says of a delivery."""
+
+from __future__ import annotations
+
+from dicom_node.audit import Action, Activity, AuditRecord, Outcome, Party
+from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination
+from fhir.client import public_url
+
+
+def delivery_record(
+    node: str,
+    name: str,
+    destination: Destination | None,
+    *,
+    what: str,
+    count: int,
+    study: str,
+    series: str,
+    job: str,
+    failure: tuple[str, bool] | None = None,
+) -> AuditRecord:
+    """The record of one attempt to send a result of ``count`` files to the destination called ``name``.
+
+    ``failure`` is the code of an error and whether it is tried again; ``destination`` None where the settings no longer
+    have it.
+    """
+    outcome = Outcome.SUCCESS
+    if failure is not None:
+        outcome = Outcome.MINOR_FAILURE if failure[1] else Outcome.SERIOUS_FAILURE
+    return AuditRecord(
+        Activity.TRANSFERRED if isinstance(destination, DicomDestination) else Activity.EXPORT,
+        Action.CREATE,
+        outcome,
+        source=Party(node, "node"),
+        destination=party(name, destination),
+        what=what,
+        count=count,
+        studies=(study,),
+        series=(series,),
+        job=job,
+        reason=failure[0] if failure else "",
+    )
+
+
+def party(name: str, destination: Destination | None) -> Party:
+    """Who gets it, and where that is."""
+    if isinstance(destination, DicomDestination):
+        return Party(f"{name} ({destination.ae_title})", "dicom", f"{destination.host}:{destination.port}")
+    if isinstance(destination, FhirDestination):
+        return Party(name, "fhir", public_url(destination.url))
+    if isinstance(destination, FolderDestination):
+        return Party(name, "folder", str(destination.path))
+    return Party(name, "node")

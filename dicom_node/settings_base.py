@@ -1,0 +1,20 @@
+"""What every group of settings is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+AETitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]*[^\\\s\x00-\x1f\x7f][^\\\x00-\x1f\x7f]*$")
+]
+"""PS3.5 6.2: up to 16 characters, no backslash or control character, not only spaces."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of candela.toml: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
