@@ -16,6 +16,22 @@ DATA = ROOT.parent / "shared" / "data"
 """Real images that may not be published; tests that need them are skipped where they are absent."""
 
 
+ORDER = ("integration", "packaging", "conformance", "property")
+"""Folders by how long their files take."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first: of several test processes, none is then left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return item.path not in slow, ORDER.index(folder) if folder in ORDER else len(ORDER)
+
+    items.sort(key=place)  # stable: the order within a file stays
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _logging() -> None:
     observability.configure()
