@@ -15,14 +15,16 @@ from pydicom.dataset import Dataset
 from dicom_node.durable import write_durably
 from pipeline.nifti import build as build_nifti
 from pipeline.process import Processed, summary
+from pipeline.results.document import pdf_of
 
 SUMMARY = "summary.json"
 BUNDLE = "fhir-bundle.json"
+PDF = "report.pdf"
 PREVIEWS = "previews"
 
 
 def write_results(processed: Processed, folder: Path, *, nifti: bool = False) -> dict[str, Any]:
-    """Write every object, a PNG preview of each picture, the FHIR Bundle and, last, summary.json. Returns the summary.
+    """Write objects, previews (PNG) of pictures, the PDF, the FHIR Bundle and, last, summary.json. Returns the summary.
 
     ``nifti``: also volume, mask and heat map as NIfTI, named in the summary under ``nifti``.
     The summary's presence says that all others are there.
@@ -34,6 +36,9 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
         if item.preview is not None:
             name = Path(item.filename).with_suffix(".png").name
             write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
+    pdf = pdf_of(processed.objects)
+    if pdf is not None:
+        write_durably(folder / PDF, pdf)
     write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
     content = summary(processed)
     if nifti:
@@ -56,7 +61,8 @@ def remove_results(folder: Path) -> None:
         (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
     for item in earlier.get("nifti", ()):
         (folder / item["file"]).unlink(missing_ok=True)
-    (folder / BUNDLE).unlink(missing_ok=True)
+    for name in (BUNDLE, PDF):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_summary(content: dict[str, Any], folder: Path) -> None:

@@ -91,6 +91,7 @@ NO_UNITS = Code("1", "UCUM", "no units")
 MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 
 # Procedure and report.
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")

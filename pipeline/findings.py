@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +91,7 @@ class Lesion:
     key_slice: int
     """Index of the plane where the lesion's area is largest."""
 
-    @property
+    @cached_property
     def slices(self) -> tuple[int, ...]:
         """Indices of the planes that the lesion touches, ascending."""
         return tuple(int(k) for k in np.flatnonzero(self.mask.any(axis=(1, 2))))

@@ -22,8 +22,8 @@ Progress = Callable[[str], None]
 class ResultObject:
     """One DICOM object made for a series.
 
-    ``role`` is ``overlay``, ``segmentation`` or ``report``; ``filename`` is unique within the run. ``preview`` is what
-    a reader would see, uint8 (rows, columns, 3) RGB, for objects that are pictures.
+    ``role`` is ``overlay``, ``segmentation``, ``report`` or ``document``; ``filename`` is unique within the run.
+    ``preview`` is what a reader would see, uint8 (rows, columns, 3) RGB, for objects that are pictures.
     """
 
     role: str

@@ -19,7 +19,7 @@ from pipeline.intake import Series
 from pipeline.measure import to_findings
 from pipeline.planes import planes_of
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
-from pipeline.results import overlay, report, segmentation
+from pipeline.results import document, overlay, report, segmentation
 from pipeline.results.provenance import ResultContext, is_own_result
 from pipeline.results.wording import DISCLAIMER
 from pipeline.volume import Volume
@@ -98,7 +98,8 @@ def process(
         overlays = overlay.build(context)
         segmentations = segmentation.build(context)
         reports = report.build(context, segmentations, overlays)
-    objects = (*overlays, *segmentations, *reports)
+        documents = document.build(context)
+    objects = (*overlays, *segmentations, *reports, *documents)
     with watch.stage("fhir"):
         bundle = build_report(volume, findings, run, objects)
     return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds)

@@ -14,9 +14,8 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from pipeline import codes
 from pipeline.findings import Findings, Outcome
 from pipeline.ports import ResultObject
-from pipeline.results.canvas import HEIGHT, WIDTH, Placement
-from pipeline.results.pages import Page, shows_heatmap, slice_page, summary_page
-from pipeline.results.picture import display_window
+from pipeline.results.canvas import SIDE, Placement
+from pipeline.results.pages import Page, Story, shows_heatmap, slice_page, summary_page
 from pipeline.results.provenance import (
     ResultContext,
     body_part,
@@ -31,17 +30,16 @@ from pipeline.volume import Volume
 
 KIND = "overlay"
 MOST_SLICES = 12
-"""Slice pages at most, evenly over the lesion: 4 MB each, and the SEG outlines every slice."""
+"""Slice pages at most, evenly over the lesion: 3 MB each, and the SEG outlines every slice."""
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
     """The summary page, then the lesion's slices from one end to the other; the summary alone where there is none."""
-    volume, findings = context.volume, context.findings
-    planes = pages_for(findings)
+    story = Story(context.volume, context.findings)
+    planes = pages_for(context.findings)
     count = len(planes) + 1
-    window = display_window(volume, findings.key_slice)
-    pages = [summary_page(volume, findings, window, pages=count)]
-    pages += [slice_page(volume, findings, window, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
+    pages = [summary_page(story, pages=count)]
+    pages += [slice_page(story, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
     return tuple(
         ResultObject(
             role=KIND,
@@ -99,7 +97,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.SamplesPerPixel = 3
     ds.PhotometricInterpretation = "RGB"
     ds.PlanarConfiguration = 0
-    ds.Rows, ds.Columns = HEIGHT, WIDTH
+    ds.Rows = ds.Columns = SIDE
     ds.BitsAllocated = ds.BitsStored = 8
     ds.HighBit, ds.PixelRepresentation = 7, 0
     ds.PixelData = page.pixels.tobytes()

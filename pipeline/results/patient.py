@@ -1,16 +1,19 @@
-"""Patient and study of the source, carried to a result as the bytes that they came in."""
+"""Patient and study of the source, carried to a result as the bytes that they came in, or read for a page."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from copy import deepcopy
 
+from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import Tag
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -99,3 +102,38 @@ def _encoded(ds: Dataset, keyword: str) -> bytes | None:
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
     write_data_element(buffer, ds.get_item(tag), ds.get("SpecificCharacterSet"))
     return buffer.getvalue()[8:]  # tag and length
+
+
+def decoded(source: Dataset, keyword: str) -> str:
+    """A text attribute as a reader sees it, in the source's character set; empty where it is absent.
+
+    The source itself keeps its bytes: pydicom would decode the element for good, and a result would then carry what it
+    encodes anew. Bytes that the character set does not have stand as U+FFFD. Several values stand as the file separates
+    them, by backslashes.
+    """
+    value = _encoded(source, keyword)
+    if not value:
+        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unknown character sets and bytes: what cannot be read is seen in the text
+        character_sets = convert_encodings(source.get("SpecificCharacterSet", "ISO_IR 6"))
+        marks = PN_DELIMS if dictionary_VR(tag_for_keyword(keyword) or 0) == "PN" else TEXT_VR_DELIMS
+        text = decode_bytes(value, character_sets, marks)
+    return "".join(mark for mark in text if mark.isprintable()).strip()
+
+
+def readable_name(source: Dataset) -> tuple[str, ...]:
+    """The patient's name as people write it, one entry for each component group that is there (PS3.5 6.2.1.1).
+
+    ``Yamada^Tarou=山田^太郎=やまだ^たろう`` is ("Yamada, Tarou", "山田 太郎", "やまだ たろう").
+    """
+    groups = decoded(source, "PatientName").split("=")
+    return tuple(
+        name for number, group in enumerate(groups) if (name := _as_written(group, comma=number == 0 and "^" in group))
+    )
+
+
+def _as_written(group: str, *, comma: bool) -> str:
+    family, *others = (part.strip() for part in group.split("^"))
+    given = " ".join(part for part in others if part)
+    return (", " if comma else " ").join(part for part in (family, given) if part)

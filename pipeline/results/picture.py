@@ -1,51 +1,49 @@
-"""A source plane as a reader sees it: window, heat map, outline, axis, letters, scale bar."""
+"""A flat picture as a reader sees it: window, heat map, outline, axes, letters, scale bar."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 from skimage.measure import find_contours
 
-from pipeline.findings import BoolArray, Findings, Lesion
-from pipeline.results.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Plane, Point, enlarge
+from pipeline.findings import Findings
+from pipeline.results.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
+from pipeline.results.heat_colours import blend
+from pipeline.results.lettering import Face, width
+from pipeline.results.section import Plane, Section, Window
 from pipeline.results.segmentation import OUTLINE_RGB
 from pipeline.volume import Volume
 
-COLOUR_MAP = "inferno"
-"""Perceptually uniform: an equal step in activation is an equal step to the eye, also in grey."""
-FAINTEST, STRONGEST, MOST_OPAQUE = 0.15, 0.85, 0.6
-"""Activation below the first is not coloured; from the second on the colour is as opaque as it gets, and anatomy
-still shows through."""
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """Patient directions of +x, -x, +y, -y, +z, -z in LPS (PS3.3 C.7.6.1.1.1)."""
 OBLIQUE = 0.35
 """Direction cosine from which a second letter is written: about 20 degrees off the axis."""
 SCALE_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 LABELLED_LESIONS = 9
-LEAST_AXIS = 36
+LEAST_AXIS = 24
 """Pixels on the page."""
 MOST_SAMPLES = 1 << 20
 """Voxels that the window is taken from: a million tell its percentiles as well as fifty."""
-
-Window = tuple[float, float]
-"""Values shown black and white."""
 
 
 def display_window(volume: Volume, index: int) -> Window:
     """Values shown black and white: the window of plane ``index``'s header where it fits the voxels, else one of ours.
 
     Headers carry no window, one of width 0, or one from other pixels: what would show a black, white or flat picture is
-    not used.
+    not used. Neither do single voxels that are far off, or not numbers, decide what all others look like.
     """
-    step = max(1, round((volume.array.size / MOST_SAMPLES) ** (1 / 3)))
+    step = max(1, int(np.ceil((volume.array.size / MOST_SAMPLES) ** (1 / 3))))
     sample = volume.array[index % step :: step, ::step, ::step]
-    head = sample[sample > sample.min() + 0.05 * np.ptp(sample)]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return 0.0, 1.0
+    bottom, top = (float(value) for value in np.percentile(sample, (0.5, 99.9)))
+    head = sample[(sample > bottom + 0.05 * (top - bottom)) & (sample <= top)]
     if not head.size:
-        return float(sample.min()), float(sample.min()) + 1
+        return bottom, bottom + 1
     low, middle, high = (float(value) for value in np.percentile(head, (1, 50, 99.7)))
     own = (min(0.0, low) if low < 0 else 0.0 if low < 0.5 * high else low, max(high, low + 1e-6))
     tags = _header_window(volume, index)
@@ -67,79 +65,110 @@ def _header_window(volume: Volume, index: int) -> Window | None:
             values.append(float(value if isinstance(value, str | int | float) else value[0]))
         except (TypeError, ValueError, IndexError):
             return None
-    centre, width = values
-    if not (np.isfinite(centre) and np.isfinite(width)) or width <= 1:
+    centre, wide = values
+    if not (np.isfinite(centre) and np.isfinite(wide)) or wide <= 1:
         return None
-    return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    return centre - 0.5 - (wide - 1) / 2, centre - 0.5 + (wide - 1) / 2
 
 
-def grey(volume: Volume, index: int, window: Window, placement: Placement) -> Pixels:
-    """Plane ``index`` in grey, uint8 (placement.height, placement.width, 3)."""
+def draw_section(
+    canvas: Canvas,
+    section: Section,
+    window: Window,
+    box: Box,
+    *,
+    heat: bool,
+    cut_by: Sequence[Section] = (),
+    top: bool = False,
+) -> Placement:
+    """The picture as large as ``box`` allows, with letters and scale bar; ``heat``: with the class activation.
+
+    ``cut_by``: planes whose cut is marked at the edges. ``top``: at the upper edge of the box, else in its middle.
+    """
+    placement = place(section.shape, section.spacing, box)
+    if top:
+        placement = replace(placement, y=box.y)
+    picture = grey(section.grey, window, placement)
+    if heat:
+        picture = blend(picture, resize(section.heat, placement, smooth=False))
+    canvas.paste(picture, placement.x, placement.y)
+    draw_crossing(canvas, section, placement, cut_by)
+    size = 20 if min(placement.width, placement.height) > 300 else 16
+    draw_letters(canvas, section, placement, size=size)
+    draw_scale(canvas, placement, size=size - 3)
+    return placement
+
+
+def grey(plane: Plane, window: Window, placement: Placement) -> Pixels:
+    """``plane`` in grey, uint8 (placement.height, placement.width, 3); black where it is not a number."""
     low, high = window
-    shown = np.clip((volume.array[index] - low) / (high - low), 0, 1)
-    large = np.clip(enlarge(shown, placement, Image.Resampling.BICUBIC), 0, 1)
+    shown = np.nan_to_num(np.clip((plane - low) / (high - low), 0, 1))
+    large = np.clip(resize(shown, placement, smooth=True), 0, 1)
     return np.repeat((large * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def heat(picture: Pixels, activation: Plane, placement: Placement) -> Pixels:
-    """``picture`` with the class activation of one plane (0..1) laid over it."""
-    large = np.clip(enlarge(activation, placement, Image.Resampling.BILINEAR), 0, 1)
-    return blend(picture, large)
-
-
-def blend(picture: Pixels, activation: Plane) -> Pixels:
-    """Colour by activation, opaque by strength; both (rows, columns[, 3])."""
-    opacity = MOST_OPAQUE * np.clip((activation - FAINTEST) / (STRONGEST - FAINTEST), 0, 1)
-    coloured = opacity > 0
-    result = picture.copy()
-    share = opacity[coloured][:, None]
-    colours = _palette()[(activation[coloured] * 255 + 0.5).astype(np.uint8)]
-    result[coloured] = (picture[coloured] * (1 - share) + colours * share + 0.5).astype(np.uint8)
-    return result
-
-
-@lru_cache(maxsize=1)
-def _palette() -> Plane:
-    """The colour map, (256, 3), 0..255."""
-    return np.asarray(mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255, dtype=np.float32)
-
-
-def draw_outlines(canvas: Canvas, findings: Findings, index: int, placement: Placement) -> None:
-    """Every lesion's contour in plane ``index``; where there are several, the number that the table gives it."""
-    shown = [(number, item) for number, item in enumerate(findings.lesions, start=1) if item.mask[index].any()]
-    paths = [path for _, lesion in shown for path in contours(lesion.mask[index], placement)]
+def draw_outlines(canvas: Canvas, section: Section, placement: Placement, *, numbered: bool) -> None:
+    """The contour of every lesion in ``section``; ``numbered``: with the number that the table gives it."""
+    paths = [path for _, mask in section.masks for path in contours(mask, placement)]
     canvas.lines(paths, OUTLINE_RGB, 2, within=placement)
-    if len(findings.lesions) < 2:
+    if not numbered:
         return
-    for number, lesion in shown[:LABELLED_LESIONS]:
-        rows, columns = np.nonzero(lesion.mask[index])
+    taken: list[Point] = []
+    for number, mask in section.masks:
+        rows, columns = np.nonzero(mask >= 0.5)
+        if number > LABELLED_LESIONS or not len(rows):
+            continue
         x, y = placement.to_page(float(rows.min()), float(columns[rows.argmin()]))
-        y = max(y - 6, placement.y + 24)
-        canvas.text((x, y), f"{number}", size=18, bold=True, colour=OUTLINE_RGB, anchor="md", cased=True)
+        at = (x, max(y - 5, placement.y + 22))
+        if all(abs(at[0] - x) > 16 or abs(at[1] - y) > 22 for x, y in taken):
+            canvas.text(at, f"{number}", size=18, face=Face.BOLD, colour=OUTLINE_RGB, anchor="md", cased=True)
+            taken.append(at)
 
 
-def contours(mask: BoolArray, placement: Placement) -> list[list[Point]]:
+def contours(mask: npt.NDArray[np.bool_] | Plane, placement: Placement) -> list[list[Point]]:
     """The region's border, halfway between pixels inside and outside, in page coordinates."""
-    padded = np.pad(mask, 1).astype(np.float64)
-    found = find_contours(padded, 0.5)  # type: ignore[no-untyped-call]  # scikit-image has no types
-    return [[placement.to_page(float(row) - 1, float(column) - 1) for row, column in path] for path in found]
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return []
+    top, left = rows.min(), columns.min()
+    part = np.pad(mask[top : rows.max() + 1, left : columns.max() + 1].astype(np.float64), 1)
+    found = find_contours(part, 0.5)  # type: ignore[no-untyped-call]  # scikit-image has no types
+    return [[placement.to_page(row - 1 + top, column - 1 + left) for row, column in path.tolist()] for path in found]
 
 
-def draw_axes(canvas: Canvas, lesions: Iterable[Lesion], index: int, placement: Placement) -> None:
-    """Long and short axis of each lesion that is longest in plane ``index``, the long one with its length.
+def draw_axes(canvas: Canvas, findings: Findings, section: Section, placement: Placement) -> None:
+    """Long and short axis, with their lengths, of each lesion of ``section`` that is longest in that source plane.
 
     Axes shorter than `LEAST_AXIS` would hide what they measure: their lengths stand in the table only.
     """
-    for lesion in lesions:
+    for number, _ in section.masks:
+        lesion = findings.lesions[number - 1]
         long_axis = lesion.long_axis
-        if long_axis.slice_index != index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
+        if long_axis.slice_index != section.index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
             continue
-        for axis, width in ((lesion.short_axis, 1.2), (long_axis, 2.0)):
-            ends = placement.to_page(*axis.start), placement.to_page(*axis.end)
-            canvas.lines([list(ends), *_ticks(*ends)], TEXT, width, within=placement)
-        x, y = max(placement.to_page(*long_axis.start), placement.to_page(*long_axis.end))
-        x = min(x + 10, placement.x + placement.width - 90)
-        canvas.text((x, y), f"{long_axis.length_mm:.0f} mm", size=16, anchor="lm", cased=True)
+        lines = []
+        for axis, thick in ((lesion.short_axis, 1.4), (long_axis, 2.0)):
+            start, end = (placement.to_page(*section.from_source(place)) for place in (axis.start, axis.end))
+            canvas.lines([[start, end], *_ticks(start, end)], TEXT, thick, within=placement)
+            lines.append((start, end, f"{axis.length_mm:.0f} mm"))
+        for start, end, text in lines:
+            _name_length(canvas, (start, end), text, placement)
+
+
+def _name_length(canvas: Canvas, ends: tuple[Point, Point], text: str, placement: Placement) -> None:
+    """``text`` beyond the end of a line that has more room, within the picture."""
+    middle = placement.x + placement.width / 2, placement.y + placement.height / 2
+    ends = (ends[0], ends[1]) if ends[0] != ends[1] else (ends[0], (ends[0][0] + 1, ends[0][1]))
+    end, other = sorted(ends, key=lambda at: abs(at[0] - middle[0]) + abs(at[1] - middle[1]))
+    size = 16
+    wide = width(text, size)
+    length = float(np.hypot(end[0] - other[0], end[1] - other[1]))
+    along = (end[0] - other[0]) / length, (end[1] - other[1]) / length
+    x = end[0] + along[0] * (14 + wide / 2)
+    y = end[1] + along[1] * 18
+    x = min(max(x, placement.x + wide / 2 + 6), placement.x + placement.width - wide / 2 - 6)
+    y = min(max(y, placement.y + 14), placement.y + placement.height - 14)
+    canvas.text((x, y), text, size=size, face=Face.MEDIUM, anchor="mm", cased=True)
 
 
 def _ticks(start: Point, end: Point, half: float = 5) -> list[list[Point]]:
@@ -155,36 +184,80 @@ def direction_letters(vector: Iterable[float]) -> str:
     cosines = np.array(tuple(vector), dtype=np.float64)
     cosines /= np.linalg.norm(cosines)
     order = np.argsort(-np.abs(cosines), kind="stable")
-    chosen = [axis for place, axis in enumerate(order) if place == 0 or abs(cosines[axis]) > OBLIQUE]
+    chosen = [axis for rank, axis in enumerate(order) if rank == 0 or abs(cosines[axis]) > OBLIQUE]
     return "".join(LETTERS[axis][0 if cosines[axis] > 0 else 1] for axis in chosen[:2])
 
 
-def draw_letters(canvas: Canvas, volume: Volume, placement: Placement, *, size: int = 20) -> None:
+def draw_letters(canvas: Canvas, section: Section, placement: Placement, *, size: int = 20) -> None:
     """Where the picture's edges lie in the patient, computed from the affine."""
-    down, across = volume.affine[:3, 1], volume.affine[:3, 2]
-    left, right = placement.x + 10, placement.x + placement.width - 10
-    top, bottom = placement.y + 8, placement.y + placement.height - 8
+    left, right = placement.x + 8, placement.x + placement.width - 8
+    top, bottom = placement.y + 4, placement.y + placement.height - 4
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     places = (
-        ((left, middle_y), -across, "lm"),
-        ((right, middle_y), across, "rm"),
-        ((middle_x, top), -down, "ma"),
-        ((middle_x, bottom), down, "md"),
+        ((left, middle_y), -section.across, "lm"),
+        ((right, middle_y), section.across, "rm"),
+        ((middle_x, top), -section.down, "ma"),
+        ((middle_x, bottom), section.down, "md"),
     )
     for at, direction, anchor in places:
-        canvas.text(at, direction_letters(direction), size=size, anchor=anchor, cased=True)
+        canvas.text(at, direction_letters(direction), size=size, face=Face.MEDIUM, anchor=anchor, cased=True)
 
 
-def draw_scale(canvas: Canvas, placement: Placement) -> None:
+def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16) -> None:
     """A bar of a round length, at most a third of the picture, in its left lower corner."""
     fitting = [mm for mm in SCALE_BARS_MM if mm * placement.pixels_per_mm <= placement.width / 3]
     if not fitting:
         return
     length = fitting[0] * placement.pixels_per_mm
-    x, y = placement.x + 14.0, placement.y + placement.height - 16.0
+    x, y = placement.x + 12.0, placement.y + placement.height - 12.0
     ends = ((x, y), (x + length, y))
-    canvas.lines([list(ends), *_ticks(*ends)], TEXT, 1.6, within=placement)
-    canvas.text((x, y - 10), f"{fitting[0]} mm", size=15, anchor="ld", cased=True)
+    canvas.lines([list(ends), *_ticks(*ends, half=4)], TEXT, 1.6, within=placement)
+    canvas.text((x, y - 6), f"{fitting[0]} mm", size=size, anchor="ld", cased=True)
+
+
+def draw_crossing(canvas: Canvas, section: Section, placement: Placement, others: Sequence[Section]) -> None:
+    """Short marks at the edges of the picture where the planes of ``others`` cut through it."""
+    for other in others:
+        direction = np.cross(np.cross(section.across, section.down), np.cross(other.across, other.down))
+        length = float(np.linalg.norm(direction))
+        if length < 1e-3:
+            continue
+        spot = _common_point(section, other)
+        row, column = section.to_pixel(spot)
+        far_row, far_column = section.to_pixel(spot + direction / length)
+        x, y = placement.to_page(row, column)
+        dx, dy = (far_column - column) * placement.pixels_per_column, (far_row - row) * placement.pixels_per_row
+        reach = [_edge(x, y, dx * sign, dy * sign, placement) for sign in (1, -1)]
+        size = float(np.hypot(dx, dy)) or 1.0
+        marks = [
+            [(ex, ey), (ex - sign * dx / size * 16, ey - sign * dy / size * 16)]
+            for sign, (ex, ey) in zip((1, -1), reach, strict=True)
+        ]
+        canvas.lines(marks, DIM, 1.6, within=placement)
+
+
+def _common_point(section: Section, other: Section) -> npt.NDArray[np.float64]:
+    """The place in both planes that is nearest to the middle of ``section``."""
+    rows, columns = section.shape
+    middle = (
+        section.origin
+        + section.down * section.spacing[0] * (rows - 1) / 2
+        + section.across * section.spacing[1] * (columns - 1) / 2
+    )
+    normals = np.stack([np.cross(plane.across, plane.down) for plane in (section, other)])
+    missing = np.array([normals[0] @ (section.origin - middle), normals[1] @ (other.origin - middle)])
+    step: npt.NDArray[np.float64] = np.linalg.lstsq(normals, missing, rcond=None)[0]
+    return middle + step
+
+
+def _edge(x: float, y: float, dx: float, dy: float, placement: Placement) -> Point:
+    """Where the way from (x, y) along (dx, dy) leaves the picture."""
+    ways = []
+    for at, step, low, size in ((x, dx, placement.x, placement.width), (y, dy, placement.y, placement.height)):
+        if abs(step) > 1e-9:
+            ways.append(((low + size if step > 0 else low) - at) / step)
+    way = min(ways, default=0.0)
+    return x + dx * way, y + dy * way
 
 
 def draw_colour_bar(canvas: Canvas, box: Box, *, vertical: bool) -> None:
@@ -198,9 +271,24 @@ def draw_colour_bar(canvas: Canvas, box: Box, *, vertical: bool) -> None:
         name = f"{share:g}"
         if vertical:
             y = box.y + (1 - share) * (length - 1)
-            canvas.rectangle(Box(box.x + box.width, round(y), 5, 1), DIM)
-            canvas.text((box.x + box.width + 10, y), name, size=15, colour=DIM, anchor="lm")
+            canvas.rectangle(Box(box.right, round(y), 5, 1), DIM)
+            canvas.text((box.right + 9, y), name, size=16, colour=DIM, anchor="lm")
         else:
             x = box.x + share * (length - 1)
-            canvas.rectangle(Box(round(x), box.y + box.height, 1, 5), DIM)
-            canvas.text((x, box.y + box.height + 7), name, size=15, colour=DIM, anchor="ma")
+            canvas.rectangle(Box(round(x), box.bottom, 1, 5), DIM)
+            canvas.text((x, box.bottom + 4), name, size=16, colour=DIM, anchor="ma")
+
+
+def point_of_interest(volume: Volume, findings: Findings) -> npt.NDArray[np.float64]:
+    """Patient coordinates (mm, LPS) that planes are laid through: in the largest lesion of the key slice, else where
+    the class activation of the key slice is strongest.
+    """
+    index = findings.key_slice
+    masks = [lesion.mask[index] for lesion in findings.lesions if lesion.mask[index].any()]
+    if masks:
+        pixels = np.argwhere(max(masks, key=np.count_nonzero))
+        row, column = pixels[np.argmin(np.linalg.norm(pixels - pixels.mean(axis=0), axis=1))]
+    else:
+        heat = np.nan_to_num(findings.heatmap[index])
+        row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    return volume.to_patient((index, float(row), float(column)))

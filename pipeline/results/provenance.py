@@ -27,7 +27,7 @@ from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
 MANUFACTURER = "Candela"
-SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103}
+SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103, "document": 9109}
 """High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
 
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")

@@ -15,7 +15,7 @@ from pipeline.geometry import build_volume
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.measure import measure_lesions
 from pipeline.ports import ResultObject
-from pipeline.results import overlay, report, segmentation
+from pipeline.results import document, overlay, report, segmentation
 from pipeline.results.provenance import ResultContext
 
 MODEL = ModelIdentity(
@@ -76,7 +76,8 @@ def build_all(context: ResultContext) -> tuple[ResultObject, ...]:
     """Every result object of a run, as the pipeline builds them."""
     overlays = overlay.build(context)
     segmentations = segmentation.build(context)
-    return (*overlays, *segmentations, *report.build(context, segmentations, overlays))
+    reports = report.build(context, segmentations, overlays)
+    return (*overlays, *segmentations, *reports, *document.build(context))
 
 
 def file_bytes(ds: Dataset) -> bytes:

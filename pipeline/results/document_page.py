@@ -1,0 +1,311 @@
+"""The report as one PDF page for a referring physician: white, quiet, printable on A4 and Letter.
+
+It names the patient, unlike the overlay pages: a sheet of paper leaves the record that it lies in, and one that does
+not say whose it is belongs to whoever finds it. The same findings give the same bytes: no clock, no random identifier.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+import numpy as np
+from fpdf import FPDF
+from PIL import Image
+
+from pipeline.findings import Findings, Outcome
+from pipeline.results.canvas import RGB, Box, Canvas, Pixels
+from pipeline.results.heat_colours import TISSUE, blend
+from pipeline.results.lettering import Face, can_draw, can_print, face_of, path_of
+from pipeline.results.page_parts import axes_text, probability_name, slice_name, slice_range, volume_text
+from pipeline.results.pages import Story, draw_across, draw_key_slice
+from pipeline.results.patient import decoded, readable_name
+from pipeline.results.picture import draw_section
+from pipeline.results.provenance import ResultContext
+from pipeline.results.section import trimmed
+from pipeline.results.segmentation import OUTLINE_RGB
+from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion, headline
+
+UNREAD = "A radiologist has not yet read this result."
+LEFT, RIGHT, TOP, BOTTOM = 16.0, 194.0, 11.0, 268.0
+"""mm. What is printed lies within both A4 and Letter."""
+INNER = RIGHT - LEFT
+INK: RGB = (26, 31, 36)
+SOFT: RGB = (90, 99, 108)
+LINE: RGB = (216, 221, 226)
+NOTICE: RGB = (255, 244, 222)
+NOTICE_INK: RGB = (122, 56, 6)
+LEAST_SIZE = 6.5
+"""Points; what is longer at that size is cut."""
+MOST_REGIONS, MOST_CLASSES, MOST_CAVEATS = 5, 5, 5
+PIXELS_PER_MM = 8
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets with it, and it tells of each table
+
+
+def build_page(context: ResultContext) -> bytes:
+    """The page of one run, a PDF file."""
+    sheet = Sheet(context.instant)
+    findings, story = context.findings, Story(context.volume, context.findings)
+    y = _notice(sheet)
+    y = _whose(sheet, context, y + 5)
+    y = _answer(sheet, findings, y + 6)
+    y = _pictures(sheet, story, y + 3)
+    bottom = max(_probabilities(sheet, findings, y + 5), _regions(sheet, findings, y + 5))
+    _caveats(sheet, findings, bottom + 4)
+    _origin(sheet, context)
+    return sheet.output()
+
+
+class Sheet:
+    """One page being set. Places in mm from the left upper corner, sizes in points."""
+
+    def __init__(self, instant: tuple[str, str]) -> None:
+        self._pdf = FPDF(format="A4", unit="mm")
+        self._pdf.set_auto_page_break(auto=False)
+        self._pdf.set_margin(0)
+        self._pdf.c_margin = 0
+        self._pdf.set_creation_date(_moment(*instant))
+        self._pdf.set_title(DISCLAIMER)
+        self._pdf.set_lang("en")
+        self._pdf.add_font("page", "", path_of(Face.REGULAR))
+        self._pdf.add_font("page", "B", path_of(Face.BOLD))
+        self._others: list[str] = []
+        self._pdf.add_page()
+
+    def output(self) -> bytes:
+        return bytes(self._pdf.output())
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float = 9.5,
+        bold: bool = False,
+        colour: RGB = INK,
+        most: float = INNER,
+        right: bool = False,
+    ) -> float:
+        """One line with its upper edge at ``y``, set smaller and at last cut where it is longer than ``most``.
+
+        ``right``: ``x`` is its right end. Returns its width.
+        """
+        while self._width(text, size, bold=bold) > most and size > LEAST_SIZE:
+            size -= 0.25
+        while len(text) > 1 and self._width(text, size, bold=bold) > most:
+            text = f"{text[:-2].rstrip()}…"
+        wide = self._width(text, size, bold=bold)
+        self._pdf.set_text_color(*colour)
+        self._pdf.set_xy(x - wide if right else x, y)
+        self._pdf.cell(wide + 1, size * 0.45, text)
+        return wide
+
+    def paragraph(
+        self, x: float, y: float, text: str, *, wide: float, lines: int, size: float = 9.5, colour: RGB = INK
+    ) -> float:
+        """Lines of at most ``wide`` mm, at most ``lines``, the last ending in an ellipsis. Returns the y below."""
+        self._use(text, size, bold=False)
+        broken = cast("list[str]", self._pdf.multi_cell(wide, text=text, dry_run=True, output="LINES", align="L"))
+        if len(broken) > lines:
+            broken = [*broken[: lines - 1], f"{broken[lines - 1].rstrip()}…"]
+        for line in broken:
+            self.text(x, y, line, size=size, colour=colour, most=wide + 1)
+            y += size * 0.48
+        return y
+
+    def box(self, x: float, y: float, wide: float, high: float, colour: RGB) -> None:
+        self._pdf.set_fill_color(*colour)
+        self._pdf.rect(x, y, wide, high, style="F")
+
+    def picture(self, pixels: Pixels, x: float, y: float, wide: float) -> float:
+        """``pixels`` with the left upper corner at (x, y), ``wide`` mm wide. Returns the y below."""
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=0)
+        rows, columns = len(pixels), len(pixels[0])
+        high = wide * rows / columns
+        self._pdf.image(stream, x, y, wide, high)
+        return y + high
+
+    def _width(self, text: str, size: float, *, bold: bool) -> float:
+        self._use(text, size, bold=bold)
+        return float(self._pdf.get_string_width(text))
+
+    def _use(self, text: str, size: float, *, bold: bool) -> None:
+        """Make the typefaces that ``text`` needs ready: those for other scripts are large, and seldom needed."""
+        self._pdf.set_font("page", "B" if bold else "", size)
+        needed = {face_of(character) for character in text} - {None, Face.REGULAR}
+        for face in sorted(str(face) for face in needed):
+            if face not in self._others:
+                self._pdf.add_font(face, "", path_of(Face(face)))
+                self._others.append(face)
+                self._pdf.set_fallback_fonts(self._others, exact_match=False)
+        self._pdf.set_text_shaping(use_shaping_engine=not can_draw(text))
+
+
+def _moment(date: str, time: str) -> datetime:
+    return datetime.strptime(f"{date}{time[:6]}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+
+
+def _shown(text: str, otherwise: str = "—") -> str:
+    return text if text and can_print(text) else ascii_text(text) or otherwise
+
+
+def _notice(sheet: Sheet) -> float:
+    sheet.box(LEFT, TOP, INNER, 9, NOTICE)
+    wide = sheet.text(LEFT + 3, TOP + 2.2, f"{DISCLAIMER}.", size=10.5, bold=True, colour=NOTICE_INK)
+    sheet.text(LEFT + 5 + wide, TOP + 2.2, UNREAD, size=10.5, colour=NOTICE_INK)
+    return TOP + 9
+
+
+def _whose(sheet: Sheet, context: ResultContext, y: float) -> float:
+    """Patient and study, as the source's header has them."""
+    source = context.volume.sources[0]
+    groups = [name for name in readable_name(source) if can_print(name)]
+    unreadable = "in a script that this page cannot show" if readable_name(source) else "—"
+    rows = (
+        ("Patient", "   ".join(groups) or unreadable, "Study", _shown(decoded(source, "StudyDescription"))),
+        ("Patient ID", _shown(decoded(source, "PatientID")), "Date", _day(decoded(source, "StudyDate"))),
+        ("Born", _day(decoded(source, "PatientBirthDate")), "Accession", _shown(decoded(source, "AccessionNumber"))),
+    )
+    middle = LEFT + INNER / 2 + 4
+    for name, value, other_name, other_value in rows:
+        for x, label, said in ((LEFT, name, value), (middle, other_name, other_value)):
+            sheet.text(x, y, label, colour=SOFT)
+            sheet.text(x + 20, y, said, bold=label == "Patient", most=INNER / 2 - 24)
+        y += 5
+    return y
+
+
+def _day(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else "—"
+
+
+def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
+    sheet.box(LEFT, y - 3, INNER, 0.25, LINE)
+    name = _shown(findings.model.term(findings.predicted_class).title, ascii_text(findings.predicted_class))
+    if findings.outcome is Outcome.INDETERMINATE:
+        wide = sheet.text(RIGHT, y + 1.5, "no reliable answer", size=13, colour=SOFT, right=True)
+    else:
+        figure = f"{findings.probability(findings.predicted_class):.2f}"
+        wide = sheet.text(RIGHT, y, figure, size=19, bold=True, right=True)
+        label = f"{probability_name(findings).lower()} of {name.lower()}"
+        wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, colour=SOFT, right=True, most=80))
+    title = _shown(headline(findings), str(findings.outcome))
+    sheet.text(LEFT, y, title, size=19, bold=True, most=INNER - wide - 6)
+    return sheet.paragraph(LEFT, y + 10, _shown(conclusion(findings)), wide=INNER - wide - 8, lines=3, size=10.5)
+
+
+def _pictures(sheet: Sheet, story: Story, y: float) -> float:
+    """The key slice, twice where there is something to compare, and the planes across it; then what they are."""
+    pixels, wide = picture_strip(story)
+    x = LEFT + (INNER - wide) / 2
+    below = sheet.picture(pixels, x, y, wide) + 1.6
+    said = f"{slice_name(story.volume, story.findings.key_slice)}."
+    if story.findings.outcome is Outcome.NO_FINDING:
+        sheet.text(x, below, said, size=8.5, colour=SOFT)
+        return below + 4
+    at = sheet.text(x, below, f"{said} Left: as acquired. Right:", size=8.5, colour=SOFT) + x + 2
+    if story.heat:
+        at += sheet.text(at, below, "class activation, relative, 0", size=8.5, colour=SOFT) + 1.5
+        ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (16, 1))
+        sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 24)
+        at += 25.5
+        at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 4
+    if story.findings.lesions:
+        sheet.box(at, below + 1.6, 6, 0.7, OUTLINE_RGB)
+        sheet.text(at + 7.5, below, "outline by the algorithm", size=8.5, colour=SOFT)
+    return below + 4
+
+
+def picture_strip(story: Story) -> tuple[Pixels, float]:
+    """The pictures of the report on black, and how many mm wide they are printed."""
+    side, gap = 70 * PIXELS_PER_MM, PIXELS_PER_MM
+    if story.findings.outcome is Outcome.NO_FINDING:
+        side = 92 * PIXELS_PER_MM
+        canvas = Canvas(side, side)
+        draw_section(canvas, trimmed(story.key, story.window), story.window, Box(0, 0, side, side), heat=False)
+        return canvas.pixels(), side / PIXELS_PER_MM
+    half = (side - gap) // 2
+    canvas = Canvas(2 * side + gap + (half + gap if story.across else 0), side)
+    draw_key_slice(canvas, story, (Box(0, 0, side, side), Box(side + gap, 0, side, side)))
+    x = 2 * (side + gap)
+    draw_across(canvas, story, (Box(x, 0, half, half), Box(x, half + gap, half, half)))
+    return canvas.pixels(), canvas.size[0] / PIXELS_PER_MM
+
+
+def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
+    wide = INNER / 2 - 8
+    sheet.text(LEFT, y, probability_name(findings), size=8.5, colour=SOFT)
+    ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
+    most = MOST_CLASSES if len(ordered) <= MOST_CLASSES else MOST_CLASSES - 1
+    for item in ordered[:most]:
+        y += 5.4
+        chosen = item.name == findings.predicted_class
+        name = _shown(findings.model.term(item.name).title, ascii_text(item.name))
+        sheet.text(LEFT, y, name, bold=chosen, most=32)
+        sheet.box(LEFT + 34, y + 1.6, wide - 46, 1.3, LINE)
+        sheet.box(LEFT + 34, y + 1.6, max(0.2, (wide - 46) * item.probability), 1.3, INK if chosen else SOFT)
+        sheet.text(LEFT + wide, y, f"{item.probability:.2f}", bold=chosen, right=True)
+    if len(ordered) > most:
+        y += 5.4
+        sheet.text(LEFT, y, f"and {len(ordered) - most} less probable classes", size=8.5, colour=SOFT)
+    return y + 5.4
+
+
+def _regions(sheet: Sheet, findings: Findings, y: float) -> float:
+    left = LEFT + INNER / 2 + 4
+    stops = [left + (RIGHT - left) * share for share in (0.34, 0.58, 0.80, 1.0)]
+    sheet.text(left, y, "Regions", size=8.5, colour=SOFT)
+    if not findings.lesions:
+        sheet.text(left, y + 5.4, "none outlined")
+        return y + 10.8
+    for x, name in zip(stops, ("volume", "long axis", "short axis", "slices"), strict=True):
+        sheet.text(x, y, name, size=8.5, colour=SOFT, right=True)
+    most = MOST_REGIONS if len(findings.lesions) <= MOST_REGIONS else MOST_REGIONS - 1
+    for number, lesion in enumerate(findings.lesions[:most], start=1):
+        y += 5.4
+        sheet.text(left, y, f"{number}", bold=True)
+        cells = (volume_text(lesion.volume_mm3), *axes_text(lesion), slice_range(lesion))
+        for x, cell in zip(stops, cells, strict=True):
+            sheet.text(x, y, cell, right=True)
+    if len(findings.lesions) > most:
+        y += 5.4
+        more = f"and {len(findings.lesions) - most} smaller ones in the structured report"
+        sheet.text(left, y, more, size=8.5, colour=SOFT)
+    return y + 5.4
+
+
+def _caveats(sheet: Sheet, findings: Findings, y: float) -> None:
+    """What limits the answer, as much as the page has room for."""
+    if not findings.caveats:
+        return
+    sheet.text(LEFT, y, "Read with care", size=8.5, bold=True, colour=NOTICE_INK)
+    y += 4.8
+    room = _caveats_that_fit(findings.caveats, y)
+    for caveat in findings.caveats[:room]:
+        sheet.text(LEFT, y, "•", colour=NOTICE_INK)
+        y = sheet.paragraph(LEFT + 4, y, _shown(caveat), wide=INNER - 4, lines=2) + 0.6
+    if room < len(findings.caveats):
+        more = f"and {len(findings.caveats) - room} more in the structured report"
+        sheet.text(LEFT + 4, y, more, size=8.5, colour=SOFT)
+
+
+def _caveats_that_fit(caveats: Sequence[str], y: float) -> int:
+    two_lines = 2 * 9.5 * 0.48 + 0.6
+    return min(len(caveats), MOST_CAVEATS, max(1, int((BOTTOM - 16 - y) / two_lines)))
+
+
+def _origin(sheet: Sheet, context: ResultContext) -> None:
+    """Which algorithm, which images: the last lines of the page."""
+    model = context.findings.model
+    y = BOTTOM - 10
+    sheet.box(LEFT, y - 1.5, INNER, 0.25, LINE)
+    made = f"{model.manufacturer}, {_shown(model.title, model.name)} ({model.name}), version {model.version}"
+    sheet.text(LEFT, y, f"{made}, digest {model.digest[:16]}.", size=8, colour=SOFT)
+    series = decoded(context.volume.sources[0], "SeriesDescription")
+    called = f" “{series}”" if series and can_print(series) else ""
+    sheet.text(LEFT, y + 4, f"Source series{called}, {context.volume.series_instance_uid}.", size=8, colour=SOFT)
