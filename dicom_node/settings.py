@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from dicom_node.settings_audit import Audit
 from dicom_node.settings_base import AETitle, Port, Section
+from dicom_node.settings_http import ClientTls, Smart
 from pipeline.errors import BadSettings
 from pipeline.routing import Match, Priority, Rule
 
@@ -153,14 +154,27 @@ class FhirDestination(Section):
 
     ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
     issuer names none. Without them such a patient is not searched for and stands as a logical reference.
+    ``smart``, ``bearer_token`` or ``bearer_token_file``, one at most, says who we are; ``tls`` how TLS is spoken.
     """
 
     kind: Literal["fhir"]
     url: str
     timeout: Annotated[float, Field(gt=0)] = 30.0
+    maximum_in_flight: Annotated[int, Field(ge=1, le=64)] = 2
+    maximum_attachment_bytes: Annotated[int, Field(ge=0)] | None = None
     bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    smart: Smart | None = None
+    tls: ClientTls | None = None
     patient_system: str | None = None
     accession_system: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_say_who_we_are(self) -> FhirDestination:
+        given = [name for name in ("bearer_token", "bearer_token_file", "smart") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {' and '.join(given)}")
+        return self
 
 
 class FolderDestination(Section):
@@ -288,6 +302,11 @@ class Settings(BaseSettings):
     def audit_dir(self) -> Path:
         """Where the audit trail is written."""
         return self.audit.folder or self.data_dir / "audit"
+
+    @property
+    def in_flight_dir(self) -> Path:
+        """Locks that bound the requests in flight to one server."""
+        return self.data_dir / "in-flight"
 
     @property
     def results_dir(self) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.settings import OrthancCount, Settings
+from dicom_node.settings import FhirDestination, OrthancCount, Settings
 from dicom_node.supervisor import Role, supervise
 from pipeline.errors import BadSettings
 
@@ -40,6 +40,24 @@ def check_models(settings: Settings) -> None:
                 f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
                 todo=f"Known models: {', '.join(sorted(known))}.",
             )
+
+
+def check_destinations(settings: Settings) -> None:
+    """Every destination's address, certificates and secrets can be used, as far as can be told without asking it.
+
+    Raises
+    ------
+    BadSettings
+        naming the file or address.
+    """
+    from dicom_node.deliver.senders import sender_for
+
+    for name, destination in settings.destinations.items():
+        sender_for(name, destination, settings)
+        if isinstance(destination, FhirDestination):
+            from dicom_node.deliver.fhir import check_secrets
+
+            check_secrets(destination)
 
 
 def serve(settings: Settings, config: Path | None) -> int:

@@ -19,6 +19,7 @@ from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 LATER = {408, 409, 412, 423, 425, 429, 503}
 """Timeout, conflict, precondition, locked, too early, too many requests, unavailable: the same may succeed later."""
 WORDS_MOST = 600
+ISSUES_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,14 @@ def failure(
     status: int, response: httpx.Response, place: str, secrets: Iterable[str], outcome: Any = None
 ) -> CandelaError:
     """The typed error for ``status``: what the server said of it, without what names the patient."""
-    said = f"The FHIR server answered {status}: {_words(outcome or _json(response), secrets)}"
-    if status in LATER:
-        return PeerBusy(said, where=place, todo="It is tried again.", retry_after=_retry_after(response.headers))
-    if status >= 500:
-        return PeerUnavailable(said, where=place, todo="It is tried again.", retry_after=_retry_after(response.headers))
-    return Rejected(said, where=place, todo=_advice(status))
+    said = outcome or _json(response)
+    what = f"The FHIR server answered {status}: {_words(said, secrets)}"
+    details = issues(said, secrets)
+    if status in LATER or status >= 500:
+        kind = PeerBusy if status in LATER else PeerUnavailable
+        wait = retry_after(response.headers)
+        return kind(what, where=place, todo="It is tried again.", details=details, retry_after=wait)
+    return Rejected(what, where=place, todo=_advice(status), details=details)
 
 
 def _advice(status: int) -> str:
@@ -97,19 +100,44 @@ def _advice(status: int) -> str:
     return "Mend what the server names, then retry the delivery."
 
 
+def issues(outcome: Any, secrets: Iterable[str]) -> tuple[str, ...]:
+    """Every issue of an OperationOutcome in a line, ``error/invalid: text (at DiagnosticReport.status)``.
+
+    At most `ISSUES_MOST`, each without what names the patient: they are kept with the job.
+    """
+    found = outcome.get("issue") if isinstance(outcome, dict) else None
+    lines = []
+    for issue in (found if isinstance(found, list) else [])[:ISSUES_MOST]:
+        if isinstance(issue, dict):
+            kind = f"{issue.get('severity', '?')}/{issue.get('code', '?')}"
+            lines.append(_clean(f"{kind}: {_text(issue)}", secrets))
+    return tuple(lines)
+
+
+def _text(issue: dict[str, Any]) -> str:
+    """What one issue says, and of which element."""
+    details = issue.get("details")
+    named = details.get("text") if isinstance(details, dict) else None
+    texts = dict.fromkeys(str(text) for text in (named, issue.get("diagnostics")) if text)
+    said = "; ".join(texts) or str(issue.get("code") or "no reason given")
+    at = issue.get("expression") or issue.get("location") or []
+    return f"{said} (at {', '.join(map(str, at if isinstance(at, list) else [at]))})" if at else said
+
+
 def _words(outcome: Any, secrets: Iterable[str]) -> str:
     """The issues of an OperationOutcome in one line."""
-    said = []
-    issues = outcome.get("issue") if isinstance(outcome, dict) else None
-    for issue in issues if isinstance(issues, list) else []:
-        if not isinstance(issue, dict) or issue.get("severity") in ("information", "warning"):
-            continue
-        details = issue.get("details") or {}
-        text = issue.get("diagnostics") or details.get("text") or issue.get("code") or "no reason given"
-        at = issue.get("expression") or issue.get("location") or []
-        said.append(f"{text} (at {', '.join(map(str, at))})" if at else str(text))
-    text = " ".join("; ".join(said).split()) or "no reason given"
-    return redacted(text, secrets)[:WORDS_MOST].rstrip(" .") + "."
+    found = outcome.get("issue") if isinstance(outcome, dict) else None
+    grave = [
+        _text(issue)
+        for issue in (found if isinstance(found, list) else [])
+        if isinstance(issue, dict) and issue.get("severity") not in ("information", "warning")
+    ]
+    return _clean("; ".join(grave) or "no reason given", secrets).rstrip(" .") + "."
+
+
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    """One line without what names the patient, of bounded length."""
+    return redacted(" ".join(text.split()), secrets)[:WORDS_MOST]
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
@@ -131,14 +159,24 @@ def _json(response: httpx.Response) -> Any:
         return None
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
+def retry_after(headers: httpx.Headers) -> float | None:
     """Seconds that the server asks to wait (RFC 9110 10.2.3: seconds, or a date)."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
-    try:
-        then = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
-        return max(0.0, (then - now).total_seconds())
-    except (ValueError, TypeError):  # not a date, or one of two without a time zone
+    then = _instant(value)
+    if then is None:
         return None
+    now = _instant(headers.get("Date", "")) or datetime.now(
+        UTC
+    )  # the server's clock may be wrong; its difference is not
+    return max(0.0, (then - now).total_seconds())
+
+
+def _instant(text: str) -> datetime | None:
+    """An HTTP-date, or None where ``text`` is none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from fhir.answers import Receipt, failure, receipt
+from fhir.auth import Authorization
 from fhir.subjects import identifying_texts, literal, logical_references, searched
-from pipeline.errors import BadSettings, PeerUnavailable, Rejected, Retryable
+from fhir.transport import Connection, check_url, connect
+from fhir.urls import public_url
+from pipeline.errors import Rejected
 
-FHIR_JSON = "application/fhir+json"
 NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 """Answers to a search that mean that this server does not let us search; the logical reference stays."""
 
@@ -20,6 +21,7 @@ NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 @dataclass(frozen=True)
 class FhirClient:
     """One FHIR server. ``timeout`` in seconds for each wait; holds no connection between two calls of `send`.
+    ``tls`` None: the system's authorities and no certificate of ours.
 
     ``patient_system`` and ``accession_system`` are the identifier systems of patients and accession numbers whose
     DICOM issuer names none: without a system the number of another hospital's patient would match as well, so such a
@@ -28,24 +30,18 @@ class FhirClient:
     Raises
     ------
     BadSettings
-        where ``url`` is no http or https URL.
+        where ``url`` is no http or https URL, or would get a token in clear text.
     """
 
     url: str
     timeout: float = 30.0
-    bearer_token: str | None = None
+    authorization: Authorization | None = None
+    tls: ssl.SSLContext | None = None
     patient_system: str | None = None
     accession_system: str | None = None
 
     def __post_init__(self) -> None:
-        try:
-            parsed = httpx.URL(self.url)
-        except httpx.InvalidURL:
-            parsed = httpx.URL()
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise BadSettings(
-                "A FHIR server's URL begins with http:// or https://.", where=public_url(self.url), todo="Mend the URL."
-            )
+        check_url(self.url, secret=self.authorization is not None)
 
     def send(self, bundle: dict[str, Any]) -> Receipt:
         """Resolve patient and order, then post the transaction ``bundle``.
@@ -58,10 +54,10 @@ class FhirClient:
         Rejected
             any other answer that is no success, with the diagnostics of its OperationOutcome.
         """
-        with self._http() as http:
-            resolved = self._resolve(bundle, http)
-            response = self._post(http, "", json=resolved)
-            secrets = identifying_texts(bundle)
+        with self._connect() as server:
+            resolved = self._resolve(bundle, server)
+            response = server.post("", json=resolved)
+            secrets = identifying_texts(bundle) | server.secrets
             if not response.is_success:
                 raise failure(response.status_code, response, self._place, secrets)
             return receipt(response, self._place, secrets)
@@ -77,25 +73,26 @@ class FhirClient:
         Retryable, Rejected
             as `send`.
         """
-        with self._http() as http:
-            return self._resolve(bundle, http)
+        with self._connect() as server:
+            return self._resolve(bundle, server)
 
-    def _resolve(self, bundle: dict[str, Any], http: httpx.Client) -> dict[str, Any]:
+    def _resolve(self, bundle: dict[str, Any], server: Connection) -> dict[str, Any]:
         for kind, default in (("Patient", self.patient_system), ("ServiceRequest", self.accession_system)):
             for reference in logical_references(bundle, kind):
                 query = searched(reference, default, bundle)
-                found = self._search(http, kind, query, bundle) if query else []
+                found = self._search(server, kind, query, bundle) if query else []
                 if len(found) == 1:
                     bundle = literal(bundle, reference, f"{kind}/{found[0]}")
         return bundle
 
-    def _search(self, http: httpx.Client, kind: str, query: dict[str, str], bundle: dict[str, Any]) -> list[str]:
+    def _search(self, server: Connection, kind: str, query: dict[str, str], bundle: dict[str, Any]) -> list[str]:
         """Logical ids of at most two matches."""
-        response = self._post(http, f"/{kind}/_search", data={**query, "_count": "2"})
+        response = server.post(f"/{kind}/_search", data={**query, "_count": "2"})
         if response.status_code in NOT_SEARCHABLE:
             return []
         if not response.is_success:
-            raise failure(response.status_code, response, self._place, identifying_texts(bundle))
+            secrets = identifying_texts(bundle) | server.secrets
+            raise failure(response.status_code, response, self._place, secrets)
         try:
             entries = response.json().get("entry") or []
             resources = [entry["resource"] for entry in entries if "resource" in entry]
@@ -105,37 +102,9 @@ class FhirClient:
                 f"The answer to a search for a {kind} is not FHIR.", where=self._place, todo="Check the server's URL."
             ) from None
 
-    def _http(self) -> httpx.Client:
-        headers = {"Accept": FHIR_JSON}
-        if self.bearer_token:
-            headers["Authorization"] = f"Bearer {self.bearer_token}"
-        # The system's certificates, where hospitals put their own; no proxy of the environment sees a patient.
-        verify = ssl.create_default_context() if self.url.startswith("https") else True
-        return httpx.Client(headers=headers, timeout=self.timeout, verify=verify, trust_env=False)
-
-    def _post(self, http: httpx.Client, path: str, **content: Any) -> httpx.Response:
-        headers = {"Content-Type": FHIR_JSON} if "json" in content else {}
-        try:
-            return http.post(self.url.rstrip("/") + path, headers=headers, **content)
-        except httpx.TimeoutException as error:
-            raise self._unavailable(f"did not answer within {self.timeout:g} s ({type(error).__name__})") from None
-        except httpx.TransportError as error:
-            raise self._unavailable(f"could not be reached ({error or type(error).__name__})") from None
-        except httpx.DecodingError:
-            raise self._unavailable("sent an answer that cannot be decoded") from None
-
-    def _unavailable(self, what: str) -> Retryable:
-        return PeerUnavailable(
-            f"The FHIR server {what}.", where=self._place, todo="It is tried again; check server, network and URL."
-        )
+    def _connect(self) -> AbstractContextManager[Connection]:
+        return connect(self.url, self.timeout, self.authorization, self.tls)
 
     @property
     def _place(self) -> str:
         return public_url(self.url)
-
-
-def public_url(url: str) -> str:
-    """``url`` without user, password and query."""
-    bare = url.split("?", maxsplit=1)[0]
-    scheme, slashes, rest = bare.rpartition("://")
-    return scheme + slashes + rest.rpartition("@")[2]

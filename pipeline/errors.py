@@ -47,15 +47,17 @@ class CandelaError(Exception):
     what : what is wrong, one sentence, without patient data.
     where : the file, instance, setting or peer concerned, where there is one.
     todo : what a human can do about it.
+    details : what a peer said, one statement each, without patient data (the issues of an OperationOutcome, say).
     """
 
     code = "CANDELA"
 
-    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", todo: str = "", details: tuple[str, ...] = ()) -> None:
         super().__init__(what, where, todo)
         self.what = what
         self.where = where
         self.todo = todo
+        self.details = details
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""
@@ -145,8 +147,16 @@ class Retryable(CandelaError):
 
     code = "RETRYABLE"
 
-    def __init__(self, what: str, *, where: str = "", todo: str = "", retry_after: float | None = None) -> None:
-        super().__init__(what, where=where, todo=todo)
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        todo: str = "",
+        details: tuple[str, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(what, where=where, todo=todo, details=details)
         self.retry_after = retry_after
 
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.settings import Settings
+from dicom_node.settings import FhirDestination, Settings
 from dicom_node.study_folder import find_series
-from dicom_node.wiring import check_models
+from dicom_node.wiring import check_destinations, check_models
 from models import registry
 from pipeline.errors import NotRouted
 from pipeline.results.provenance import is_own_result
@@ -42,6 +42,7 @@ def check(
     """Validate the settings; with PATH, explain rule by rule where that series would go, as `explain` does."""
     settings = load_settings(config_file)
     check_models(settings)
+    check_destinations(settings)
     if not settings.rules:
         typer.echo("note: there are no [[rules]]: every series is kept and refused as NOT_ROUTED.", err=True)
     if not settings.receive.peers and not settings.receive.accept_any_peer:
@@ -49,6 +50,22 @@ def check(
     typer.echo(f"settings are valid: {len(settings.rules)} rule(s), {len(settings.destinations)} destination(s)")
     if path is not None:
         _explain(path, settings, calling_ae, None)
+
+
+@app.command()
+def jwks(
+    destination: Annotated[
+        str, typer.Argument(help="Name of a FHIR destination with a [destinations.NAME.smart] table.")
+    ],
+    config_file: ConfigOption = None,
+) -> None:
+    """Print the public key of a FHIR destination as a JWK set, as its server's administrator registers it."""
+    from dicom_node.deliver.fhir import signing_key
+
+    found = load_settings(config_file).destinations.get(destination)
+    if not isinstance(found, FhirDestination) or found.smart is None:
+        raise typer.BadParameter(f"{destination!r} is no FHIR destination with a smart table", param_hint="DESTINATION")
+    typer.echo(json.dumps({"keys": [signing_key(found.smart).public_jwk]}, indent=2))
 
 
 @app.command()

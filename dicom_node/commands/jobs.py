@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
-from dicom_node.jobs.status import DeliveryRow, JobDetail, JobState, Tries
+from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
 from dicom_node.settings import Settings
 
 app = typer.Typer(help="The jobs: list, show, retry, cancel.", no_args_is_help=True)
@@ -82,6 +83,18 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
                 _clock(row.tries.next_try) if row.tries.next_try else "",
             )
         out.print(table)
+        for row in detail.deliveries:
+            _print_details(out, row)
+
+
+def _print_details(out: Console, row: DeliveryRow) -> None:
+    """What the destination said of a delivery that it has not taken, such as the issues of an OperationOutcome."""
+    failure = row.tries.last_failure
+    if failure is None or not failure.details or row.state is DeliveryState.DELIVERED:
+        return
+    out.print(f"\n[bold]{escape(row.destination)} said of {escape(row.result)}:[/]")
+    for text in failure.details:
+        out.print(f"  {escape(text)}", soft_wrap=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dicom_node.audit import Action, Activity, AuditRecord, Outcome, Party
 from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination
-from fhir.client import public_url
+from fhir.urls import public_url
 
 
 def delivery_record(

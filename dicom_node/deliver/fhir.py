@@ -2,26 +2,110 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
+from pydantic import SecretStr
+
+from dicom_node.client_tls import client_context
+from dicom_node.deliver.in_flight import slot
 from dicom_node.settings import FhirDestination
+from dicom_node.settings_http import Smart
+from fhir.attachments import without_large
+from fhir.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient
 from fhir.client import FhirClient
+from fhir.urls import origin
+from pipeline.errors import BadSettings
 
 
 class FhirSender:
-    """Posts each file, a transaction Bundle in JSON, to the server. The errors are `fhir.client`'s, already typed."""
+    """Posts each file, a transaction Bundle in JSON, to the server. The errors are `fhir.client`'s, already typed.
 
-    def __init__(self, destination: FhirDestination) -> None:
-        token = destination.bearer_token
+    ``locks`` is a folder for what keeps the requests in flight to one server below ``maximum_in_flight``.
+    """
+
+    def __init__(self, destination: FhirDestination, locks: Path) -> None:
+        self._destination = destination
+        self._locks = locks
         self._client = FhirClient(
             destination.url,
             timeout=destination.timeout,
-            bearer_token=token.get_secret_value() if token else None,
+            authorization=authorization(destination),
+            tls=client_context(destination.tls) if destination.tls else None,
             patient_system=destination.patient_system,
             accession_system=destination.accession_system,
         )
 
     def send(self, files: tuple[Path, ...]) -> str:
         """See `Sender.send`."""
-        return "; ".join(str(self._client.send(json.loads(path.read_text("utf-8")))) for path in files)
+        most, wait = self._destination.maximum_in_flight, self._destination.timeout
+        with slot(self._locks, origin(self._destination.url), most, wait):
+            return "; ".join(str(self._client.send(self._bundle(path))) for path in files)
+
+    def _bundle(self, path: Path) -> dict[str, Any]:
+        bundle: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        most = self._destination.maximum_attachment_bytes
+        return bundle if most is None else without_large(bundle, most)
+
+
+def authorization(destination: FhirDestination) -> Authorization | None:
+    """How the node proves who it is: one object for each destination and process, so that tokens are kept."""
+    if destination.smart is not None:
+        return _smart(destination.url, destination.smart)
+    if destination.bearer_token_file is not None:
+        return Bearer(functools.partial(_secret, destination.bearer_token_file))
+    if destination.bearer_token is not None:
+        return Bearer(functools.partial(_secret, destination.bearer_token))
+    return None
+
+
+def check_secrets(destination: FhirDestination) -> None:
+    """Raise BadSettings where a secret cannot be read or used."""
+    if destination.smart is not None:
+        signing_key(destination.smart)
+    for source in (destination.bearer_token_file, destination.bearer_token):
+        if source is not None:
+            _secret(source)
+
+
+@functools.cache
+def _smart(url: str, smart: Smart) -> SmartBackend:
+    client = SmartClient(
+        smart.client_id, functools.partial(signing_key, smart), smart.scope, smart.token_url, smart.jwks_url
+    )
+    return SmartBackend(url, client)
+
+
+def signing_key(smart: Smart) -> SigningKey:
+    """The private key, read now.
+
+    Raises
+    ------
+    BadSettings
+        where it cannot be read or used.
+    """
+    source = smart.private_key_file or smart.private_key
+    assert source is not None, "the settings have one of them"
+    return SigningKey.read(_secret(source), smart.key_id, where=_place(source))
+
+
+def _secret(source: Path | SecretStr) -> str:
+    """A secret, without the line end that editors leave."""
+    if isinstance(source, SecretStr):
+        return source.get_secret_value().strip()
+    try:
+        text = source.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not ASCII"
+        raise BadSettings(
+            f"The secret cannot be read ({reason}).", where=str(source), todo="Check path, permissions and content."
+        ) from None
+    if not text:
+        raise BadSettings("The file of a secret is empty.", where=str(source), todo="Put the secret into it.")
+    return text
+
+
+def _place(source: Path | SecretStr) -> str:
+    return str(source) if isinstance(source, Path) else "smart.private_key"

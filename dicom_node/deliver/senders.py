@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dicom_node.settings import Destination, DicomDestination, FhirDestination
+from dicom_node.settings import Destination, DicomDestination, FhirDestination, Settings
 
 
 class Sender(Protocol):
@@ -31,17 +31,17 @@ def takes(destination: Destination, kind: Literal["dicom", "fhir"]) -> bool:
     return destination.kind in (kind, "folder")
 
 
-def sender_for(destination: Destination, node_ae_title: str) -> Sender:
-    """The sender for ``destination``; ``node_ae_title`` is how the node calls itself towards a PACS."""
+def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:  # noqa: ARG001  (the protocol's)
+    """The sender for ``destination``, which the settings call ``name``."""
     # Imported where needed: the receiver and the command line read settings without pynetdicom's or httpx's weight.
     if isinstance(destination, DicomDestination):
         from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415
 
-        return DimseSender(destination, node_ae_title)
+        return DimseSender(destination, settings.receive.ae_title)
     if isinstance(destination, FhirDestination):
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 
-        return FhirSender(destination)
+        return FhirSender(destination, settings.in_flight_dir)
     from dicom_node.deliver.folder import FolderSender  # noqa: PLC0415
 
     return FolderSender(destination)

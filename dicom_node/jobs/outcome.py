@@ -83,6 +83,7 @@ class Failure:
     """Why an attempt failed.
 
     ``again`` says whether another attempt may succeed, ``retry_after`` the seconds that the peer asked us to wait.
+    ``details`` are what the peer said, one statement each (the issues of an OperationOutcome).
     ``trace`` is the stack of an error of ours: places in code only, since an exception's message may quote a data set.
     """
 
@@ -91,6 +92,7 @@ class Failure:
     again: bool
     retry_after: float | None = None
     trace: str = ""
+    details: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -99,21 +101,21 @@ class Failure:
             reason = "memory" if isinstance(error, MemoryError) else (error.strerror or "no resources")
             error = OutOfResources(f"This machine is out of resources: {reason}.", todo="Free some; it is tried again.")
         if isinstance(error, Retryable):
-            return cls(error.code, str(error), again=True, retry_after=error.retry_after)
+            return cls(error.code, str(error), again=True, retry_after=error.retry_after, details=error.details)
         if isinstance(error, CandelaError):
             trace = _stack(error) if isinstance(error, Broken) else ""
-            return cls(error.code, str(error), again=False, trace=trace)
+            return cls(error.code, str(error), again=False, trace=trace, details=error.details)
         frames = traceback.extract_tb(error.__traceback__)
         place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
         text = f"An error that Candela did not foresee: {type(error).__name__}{place}. Please report it with its trace."
         return cls("UNFORESEEN", text, again=False, trace=_stack(error))
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "details": list(self.details)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Failure:
-        return cls(**data)
+        return cls(**{**data, "details": tuple(data.get("details", ()))})
 
 
 def _stack(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def run_worker(
     if run_series is not None and engine.INFER in queues:
         register_series(settings, run_series)
     if engine.DELIVER in queues:
-        register_delivery(settings, make_sender or (lambda target: sender_for(target, settings.receive.ae_title)))
+        register_delivery(settings, make_sender or (lambda name, target: sender_for(name, target, settings)))
     DBOS.listen_queues(sorted(queues))
     DBOS.launch()
     log.info("worker_started", queues=",".join(sorted(queues)), executor=executor_id)

@@ -45,7 +45,8 @@ class RunSeries(Protocol):
     def __call__(self, job: SeriesJob) -> SeriesResult: ...
 
 
-MakeSender = Callable[[Destination], Sender]
+MakeSender = Callable[[str, Destination], Sender]
+"""The sender for a destination, by the name that the settings give it."""
 
 
 def dead_letter(failure: Failure) -> PortableWorkflowError:
@@ -170,4 +171,4 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender) ->
     gone = [path for path in files if not path.is_file()]
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
-    return make_sender(destination).send(files)
+    return make_sender(delivery.destination, destination).send(files)

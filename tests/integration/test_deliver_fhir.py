@@ -114,7 +114,7 @@ def test_retry_after_is_obeyed(start: Callable[[HttpPeer], Node]) -> None:
 def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
     """Connection refused is tried again later."""
     (tmp_path / "bundle.json").write_text("{}")
-    sender = FhirSender(FhirDestination(kind="fhir", url=f"http://127.0.0.1:{free_port()}/fhir"))
+    sender = FhirSender(FhirDestination(kind="fhir", url=f"http://127.0.0.1:{free_port()}/fhir"), tmp_path)
     with pytest.raises(PeerUnavailable):
         sender.send((tmp_path / "bundle.json",))
 
@@ -127,6 +127,6 @@ def test_a_patient_whose_issuer_names_no_system_is_found_by_the_configured_one(t
         path = tmp_path / "fhir-bundle.json"
         path.write_text(json.dumps(bundle_of(Outcome.FINDING, "system", IssuerOfPatientID=None)))
         destination = FhirDestination(kind="fhir", url=server.url, patient_system="urn:oid:1.2.3")
-        FhirSender(destination).send((path,))
+        FhirSender(destination, tmp_path).send((path,))
         (entry,) = server.get("DiagnosticReport")["entry"]
         assert entry["resource"]["subject"]["reference"] == f"Patient/{created['id']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class HttpPeer:
                 peer.asked.append(asked)
                 reply = peer.answer(asked)
                 body = b"" if reply.body is None else json.dumps(reply.body).encode()
-                self.send_response(reply.status)
+                # send_response would add a Date; a test may give one of its own.
+                (self.send_response_only if "Date" in reply.headers else self.send_response)(reply.status)
                 self.send_header("Content-Type", "application/fhir+json")
                 self.send_header("Content-Length", str(len(body)))
                 for name, value in reply.headers.items():
@@ -61,6 +63,10 @@ class HttpPeer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

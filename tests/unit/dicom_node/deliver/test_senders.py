@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.deliver.dimse import Verdict, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
-from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination, Settings
 
 PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
 FHIR = FhirDestination(kind="fhir", url="http://127.0.0.1/fhir")
@@ -28,7 +28,7 @@ def test_each_destination_takes_what_it_can(destination: Destination, dicom: boo
 )
 def test_each_destination_has_its_sender(destination: Destination, kind: str) -> None:
     """Chosen by the type of the settings table."""
-    assert type(sender_for(destination, "CANDELA")).__name__ == kind
+    assert type(sender_for("name", destination, Settings())).__name__ == kind
 
 
 def test_every_status_has_a_verdict_and_only_stored_ones_count_as_stored() -> None:
