@@ -122,10 +122,18 @@ class Completion(Section):
 
 
 class Jobs(Section):
-    """The durable engine. Without ``database_url``: SQLite in the data folder."""
+    """The durable engine. Without ``database_url``: SQLite in the data folder.
+
+    ``reading_timeout`` in seconds ends a reading that hangs. ``circuit_*``: see `dicom_node.jobs.circuits`.
+    """
 
     database_url: str | None = None
     tries: Annotated[int, Field(ge=1, le=100)] = 8
+    delivery_tries: Annotated[int, Field(ge=1, le=100)] = 24
+    reading_timeout: Annotated[float, Field(gt=0)] = 1800.0
+    circuit_failures: Annotated[int, Field(ge=1)] = 5
+    circuit_first: Annotated[float, Field(gt=0)] = 30.0
+    circuit_most: Annotated[float, Field(gt=0)] = 300.0
     backoff_first: Annotated[float, Field(gt=0)] = 5.0
     backoff_most: Annotated[float, Field(gt=0)] = 3600.0
     poll_interval: Annotated[float, Field(gt=0)] = 0.5
@@ -139,7 +147,13 @@ class Models(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class DicomDestination(Section):
+class Outgoing(Section):
+    """What destinations of every kind have. ``rate``: at most so many results a minute."""
+
+    rate: Annotated[int, Field(ge=1)] | None = None
+
+
+class DicomDestination(Outgoing):
     """A PACS that takes results by C-STORE."""
 
     kind: Literal["dicom"]
@@ -149,7 +163,7 @@ class DicomDestination(Section):
     timeout: Annotated[float, Field(gt=0)] = 30.0
 
 
-class FhirDestination(Section):
+class FhirDestination(Outgoing):
     """A FHIR R4 server that takes the report as a transaction Bundle.
 
     ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
@@ -177,7 +191,7 @@ class FhirDestination(Section):
         return self
 
 
-class FolderDestination(Section):
+class FolderDestination(Outgoing):
     """A folder that takes the result files (for interface engines and researchers)."""
 
     kind: Literal["folder"]

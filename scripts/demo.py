@@ -35,7 +35,7 @@ from pipeline.errors import CandelaError  # noqa: E402
 from pipeline.intake import Series, read_path  # noqa: E402
 
 FHIR_PEER = ROOT / "tests" / "peers" / "fhir"
-OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED)
+OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED)
 console = Console(highlight=False)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,11 +16,12 @@ from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.jobs import engine
-from dicom_node.jobs.client import JobsClient
+from dicom_node.jobs.circuits import Circuit, CircuitState
+from dicom_node.jobs.client import DestinationRow, JobsClient
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
 from dicom_node.settings import Settings
 
-app = typer.Typer(help="The jobs: list, show, retry, cancel.", no_args_is_help=True)
+app = typer.Typer(help="The jobs: list, show, retry, discard, cancel; resume a destination.", no_args_is_help=True)
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -29,6 +31,10 @@ STYLES = {
     "dead": "red",
     "retrying": "yellow",
     "cancelled": "dim",
+    "discarded": "dim",
+    "closed": "green",
+    "open": "red",
+    "half_open": "yellow",
     "not_chosen": "dim",
 }
 
@@ -98,16 +104,56 @@ def _print_details(out: Console, row: DeliveryRow) -> None:
 
 
 @app.command()
-def retry(job: JobArgument, config_file: ConfigOption = None) -> None:
-    """Try again whatever of a job is dead or was cancelled."""
+def retry(
+    job: Annotated[str | None, typer.Argument(help="Job id, or the start of one that is unique.")] = None,
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="Every job that has a dead letter.")] = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Try again whatever of a job, or of all dead ones, is dead or was cancelled or discarded."""
+    if (job is None) != all_dead:
+        raise typer.BadParameter("give a job or --all-dead", param_hint="JOB")
     with _client(load_settings(config_file)) as client:
-        again = client.retry(_full_id(client, job))
-    if again.reading:
-        typer.echo("reading the series again")
-    for result, destination in again.deliveries:
-        typer.echo(f"sending {result} to {destination} again")
-    if not again.reading and not again.deliveries:
-        typer.echo("nothing of this job is dead or cancelled")
+        names = [_full_id(client, job)] if job else _dead(client)
+        for name in names:
+            again = client.retry(name)
+            about = f" of {name}" if all_dead else ""
+            if again.reading:
+                typer.echo(f"reading the series{about} again")
+            for result, destination in again.deliveries:
+                typer.echo(f"sending {result}{about} to {destination} again")
+            if not again.reading and not again.deliveries:
+                typer.echo("nothing of this job is dead, cancelled or discarded")
+    if not names:
+        typer.echo("no job has a dead letter")
+
+
+@app.command()
+def discard(job: JobArgument, config_file: ConfigOption = None) -> None:
+    """Give up whatever of a job is dead, so that it no longer waits for an operator; `retry` takes that back."""
+    with _client(load_settings(config_file)) as client:
+        gone = client.discard(_full_id(client, job))
+    if gone.reading:
+        typer.echo("the series will not be read")
+    for result, destination in gone.deliveries:
+        typer.echo(f"{result} will not be sent to {destination}")
+    if not gone.reading and not gone.deliveries:
+        typer.echo("nothing of this job is dead")
+
+
+@app.command()
+def resume(
+    destination: Annotated[str, typer.Argument(help="Name of a destination.")], config_file: ConfigOption = None
+) -> None:
+    """Try a destination now whose circuit is open, without waiting for its pause to end."""
+    settings = load_settings(config_file)
+    if destination not in settings.destinations:
+        known = ", ".join(settings.destinations) or "none"
+        raise typer.BadParameter(f"there is no destination {destination!r} (known: {known})", param_hint="DESTINATION")
+    with _client(settings) as client:
+        was_open = client.resume(destination)
+    typer.echo(
+        f"one delivery to {destination} is tried now" if was_open else f"the circuit of {destination} is not open"
+    )
 
 
 @app.command()
@@ -127,8 +173,11 @@ def status(config_file: ConfigOption = None) -> None:
     settings = load_settings(config_file)
     with _client(settings) as client:
         rows = client.list(limit=1000)
+        targets = client.destinations()
     counts = Counter(str(row.state) for row in rows)
     typer.echo(f"{len(rows)} job(s): " + (", ".join(f"{n} {name}" for name, n in counts.items()) or "none yet"))
+    if targets:
+        _print_destinations(targets)
     for row in rows:
         if row.state is JobState.DEAD:
             failure = row.reading.last_failure
@@ -138,6 +187,35 @@ def status(config_file: ConfigOption = None) -> None:
             typer.echo(f"dead: {row.job.job_id}")
             for reason in reasons or [f"reading: {failure.code}: {failure.text}" if failure else "reading"]:
                 typer.echo(f"  {reason}")
+
+
+def _print_destinations(rows: Iterable[DestinationRow]) -> None:
+    table = Table("destination", "kind", "circuit", "waiting", "sending", "", box=None, header_style="bold")
+    for row in rows:
+        circuit = row.circuit
+        table.add_row(
+            escape(row.name),
+            row.kind,
+            _coloured(str(circuit.state)),
+            str(row.waiting),
+            str(row.sending),
+            escape(_trouble(circuit)),
+        )
+    console().print(table)
+
+
+def _trouble(circuit: Circuit) -> str:
+    if circuit.state is CircuitState.CLOSED:
+        return f"{circuit.failures} failure(s) in a row, last {circuit.code}" if circuit.failures else ""
+    since = _clock(datetime.fromtimestamp(circuit.since, tz=UTC))
+    text = f"since {since}, after {circuit.failures} failures in a row, last {circuit.code}"
+    if circuit.retry_at is None:
+        return f"{text}; one delivery is tried"
+    return f"{text}; next try {_clock(datetime.fromtimestamp(circuit.retry_at, tz=UTC))}"
+
+
+def _dead(client: JobsClient) -> list[str]:
+    return [row.job.job_id for row in client.list(limit=1_000_000, state=JobState.DEAD)]
 
 
 def _client(settings: Settings) -> JobsClient:

@@ -16,6 +16,8 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from dicom_node.deliver.journal import Journal
+from dicom_node.deliver.presence import FIND, held
 from dicom_node.settings import DicomDestination
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 
@@ -85,10 +87,15 @@ def status_text(status: int) -> str:
 
 
 class DimseSender:
-    """Storage SCU towards one PACS; one association for each result."""
+    """Storage SCU towards one PACS; one association for each result.
 
-    def __init__(self, destination: DicomDestination, calling_ae_title: str) -> None:
+    ``resumes``: what the PACS took of a result is noted beside its files, and is not sent again by a later `send` of
+    the same files, unless the PACS, asked by C-FIND where it offers that, has lost it.
+    """
+
+    def __init__(self, destination: DicomDestination, calling_ae_title: str, *, resumes: bool = False) -> None:
         self._destination = destination
+        self._resumes = resumes
         self._calling_ae_title = calling_ae_title
         self._place = f"{destination.ae_title} at {destination.host}:{destination.port}"
 
@@ -105,10 +112,17 @@ class DimseSender:
             the PACS takes a SOP class or an instance not at all.
         """
         instances = tuple(_instance(path) for path in files)
+        journal = Journal(files[0].parent, self._place) if self._resumes else None
+        before = [item for item in instances if journal and journal.has(item.sop_instance, item.path)]
         notes: Counter[int] = Counter()
         refused: list[str] = []
-        with self._association(instances) as assoc:
+        there: set[str] = set()
+        with self._association(instances, ask=bool(before)) as assoc:
+            if journal and before:
+                there = _still_there(assoc, before, journal)
             for number, instance in enumerate(instances, start=1):
+                if instance.sop_instance in there:
+                    continue
                 if not _accepted(assoc, instance):
                     syntax = instance.transfer_syntax.name
                     refused.append(f"SOP class {instance.sop_class.name} ({syntax}) was not accepted")
@@ -125,15 +139,15 @@ class DimseSender:
                     refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
                 else:
                     notes[status] += 1
+                    if journal:
+                        journal.note(instance.sop_instance, instance.path)
         if refused:
             raise Rejected(
                 f"The PACS refused {len(refused)} of {len(instances)} instances: {'; '.join(refused[:3])}.",
                 where=self._place,
                 todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
             )
-        stored = sum(notes.values())
-        told = ", ".join(f"{count} × {status_text(status)}" for status, count in sorted(notes.items()) if status)
-        return f"{stored} instance{'' if stored == 1 else 's'} stored, {told or '0x0000'}"
+        return _receipt(notes, len(there))
 
     def _store(self, assoc: Association, instance: Instance, which: str) -> int:
         # Read whole, so that pynetdicom can re-encode for a PACS that takes implicit VR only.
@@ -148,12 +162,14 @@ class DimseSender:
         return int(answer.Status)
 
     @contextmanager
-    def _association(self, instances: tuple[Instance, ...]) -> Iterator[Association]:
+    def _association(self, instances: tuple[Instance, ...], *, ask: bool) -> Iterator[Association]:
         ae = AE(ae_title=self._calling_ae_title)
         timeout = self._destination.timeout
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         for sop_class, transfer_syntax in _proposals(instances):
             ae.add_requested_context(sop_class, transfer_syntax)
+        if ask:
+            ae.add_requested_context(FIND)
         opened: list[bool] = []
         assoc = ae.associate(
             self._destination.host,
@@ -175,7 +191,9 @@ class DimseSender:
         if assoc.is_rejected:
             return self._rejection(assoc.acceptor.primitive)
         if assoc.rejected_contexts:
-            names = sorted({UID(context.abstract_syntax or "").name for context in assoc.rejected_contexts})
+            names = sorted(
+                {UID(context.abstract_syntax or "").name for context in assoc.rejected_contexts} - {FIND.name}
+            )
             return Rejected(
                 f"The PACS accepted none of the SOP classes offered: {', '.join(names)}.",
                 where=self._place,
@@ -209,6 +227,26 @@ class DimseSender:
             todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check {self._destination.ae_title} here;"
             " it is tried again.",
         )
+
+
+def _receipt(notes: Counter[int], there: int) -> str:
+    stored = sum(notes.values())
+    earlier = f"{there} sent earlier"
+    if there and not stored:
+        return earlier
+    told = ", ".join(f"{count} × {status_text(status)}" for status, count in sorted(notes.items()) if status)
+    text = f"{stored} instance{'' if stored == 1 else 's'} stored, {told or '0x0000'}"
+    return f"{text}; {earlier}" if there else text
+
+
+def _still_there(assoc: Association, before: list[Instance], journal: Journal) -> set[str]:
+    """Which of ``before``, that the PACS took, need not be sent again; what it has lost is struck off."""
+    taken = {str(item.sop_instance) for item in before}
+    found = held(assoc, [item.path for item in before])
+    if found is None:  # it cannot be asked: what it took it has
+        return taken
+    journal.forget(taken - found)
+    return taken & found
 
 
 def _instance(path: Path) -> Instance:

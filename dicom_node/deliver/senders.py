@@ -37,7 +37,7 @@ def sender_for(name: str, destination: Destination, settings: Settings) -> Sende
     if isinstance(destination, DicomDestination):
         from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415
 
-        return DimseSender(destination, settings.receive.ae_title)
+        return DimseSender(destination, settings.receive.ae_title, resumes=True)
     if isinstance(destination, FhirDestination):
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 

@@ -18,8 +18,11 @@ def delay(attempt: int, key: str, settings: Jobs, retry_after: float | None = No
     alone (a replay waits as long as the first run did), and ends at ``backoff_most``. A peer that asked for a longer
     wait gets it.
     """
-    digest = hashlib.sha256(f"{key}\x1f{attempt}".encode()).digest()
-    spread = 1 + JITTER * int.from_bytes(digest[:4], "big") / 2**32
     # The exponent is bounded so that a hundred tries cannot overflow a float.
-    own = min(settings.backoff_most, settings.backoff_first * 2.0 ** min(attempt - 1, 40) * spread)
-    return max(own, min(retry_after or 0.0, LONGEST_OBEYED))
+    own = settings.backoff_first * 2.0 ** min(attempt - 1, 40) * spread(f"{key}\x1f{attempt}")
+    return max(min(settings.backoff_most, own), min(retry_after or 0.0, LONGEST_OBEYED))
+
+
+def spread(key: str) -> float:
+    """A factor from 1 to 1.25 that depends on ``key`` alone."""
+    return 1 + JITTER * int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32

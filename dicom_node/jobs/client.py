@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
-from dbos import WorkflowStatus
+from dbos import EnqueueOptions, WorkflowStatus
 from dbos import error as dbos_error
 
 from dicom_node.jobs import engine, status
+from dicom_node.jobs.circuits import Circuit, Circuits
+from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
 from dicom_node.settings import Settings
@@ -29,7 +32,10 @@ class NoSuchJob(CandelaError):
 
 @dataclass(frozen=True)
 class Retried:
-    """What `JobsClient.retry` put back on the queues: the reading, and deliveries as (result, destination)."""
+    """What `JobsClient.retry` put back on the queues, or `JobsClient.discard` gave up.
+
+    The reading, and deliveries as (result, destination).
+    """
 
     reading: bool
     deliveries: tuple[tuple[str, str], ...]
@@ -47,6 +53,17 @@ class Cancelled:
     in_flight: tuple[DeliveryRow, ...]
 
 
+@dataclass(frozen=True)
+class DestinationRow:
+    """One destination: ``waiting`` and ``sending`` count results on their way to it."""
+
+    name: str
+    kind: str
+    circuit: Circuit
+    waiting: int
+    sending: int
+
+
 class JobsClient:
     """The jobs of one installation. `engine.prepare` must have run on its database.
 
@@ -58,6 +75,7 @@ class JobsClient:
         self._settings = settings
         with self._typed():
             self._client = engine.open_client(settings)
+        self._circuits = Circuits(settings, lambda circuit: engine.set_queue(self._client, settings, circuit))
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +86,7 @@ class JobsClient:
         self.close()
 
     def close(self) -> None:
+        self._circuits.close()
         self._client.destroy()
 
     def submit(self, job: SeriesJob) -> bool:
@@ -118,24 +137,77 @@ class JobsClient:
         NoSuchJob
         """
         rows = self._rows_of(job_id)
-        tries = self._settings.jobs.tries
-        over = (*status.DEAD, "CANCELLED")
+        jobs = self._settings.jobs
         readings = [row for row in rows if row.name == engine.SERIES_WORKFLOW]
         job = status.job_of(readings[0])
-        reading = status.latest(readings).status in over
         again = []
         with self._typed():
             for item, attempts in status.targets(rows).items():
-                if status.latest(attempts).status in over:
+                if status.is_over(attempts):
                     number = status.next_attempt(attempts)
-                    options = engine.delivery_options(job, item.result.name, item.destination, number)
-                    self._client.enqueue(options, item.to_dict(), number, number + tries - 1)
+                    options = self._delivery_options(item, number)
+                    self._client.enqueue(options, item.to_dict(), number, number + jobs.delivery_tries - 1)
                     again.append((item.result.name, item.destination))
-            if reading:
+            if reading := status.is_over(readings):
                 number = status.next_attempt(readings)
                 options = engine.series_options(job, number)
-                self._client.enqueue(options, job.to_dict(), number, number + tries - 1)
+                self._client.enqueue(options, job.to_dict(), number, number + jobs.tries - 1)
         return Retried(reading, tuple(sorted(again)))
+
+    def discard(self, job_id: str) -> Retried:
+        """Give up whatever of a job is a dead letter: it waits for nobody any more. `retry` takes that back.
+
+        Raises
+        ------
+        NoSuchJob
+        """
+        rows = self._rows_of(job_id)
+        readings = [row for row in rows if row.name == engine.SERIES_WORKFLOW]
+        job = status.job_of(readings[0])
+        given_up = []
+        with self._typed():
+            for item, attempts in status.targets(rows).items():
+                if status.is_dead(attempts):
+                    number = status.next_attempt(attempts)
+                    self._mark(self._delivery_options(item, number), item.to_dict(), number)
+                    given_up.append((item.result.name, item.destination))
+            if reading := status.is_dead(readings):
+                number = status.next_attempt(readings)
+                self._mark(engine.series_options(job, number), job.to_dict(), number)
+        return Retried(reading, tuple(sorted(given_up)))
+
+    def destinations(self) -> tuple[DestinationRow, ...]:
+        """Every destination of the settings: its circuit, and how many results wait for it or are being sent."""
+        with self._typed():
+            queues = [engine.deliver_queue(name) for name in self._settings.destinations]
+            rows = self._client.list_workflows(
+                name=engine.DELIVERY_WORKFLOW,
+                queue_name=queues,
+                status=list(status.ACTIVE),
+                load_input=False,
+                load_output=False,
+            ) if queues else []  # fmt: skip
+            sending = Counter(row.queue_name for row in rows if row.status == "PENDING")
+            waiting = Counter(row.queue_name for row in rows if row.status in status.WAITING)
+            return tuple(
+                DestinationRow(name, target.kind, self._circuits.of(name), waiting[queue], sending[queue])
+                for (name, target), queue in zip(self._settings.destinations.items(), queues, strict=True)
+            )
+
+    def resume(self, destination: str) -> bool:
+        """Try a destination now whose circuit is open; False where it is not open."""
+        with self._typed():
+            return self._circuits.let_one_through(destination)
+
+    def _delivery_options(self, item: DeliveryJob, number: int) -> EnqueueOptions:
+        known = self._settings.destinations
+        return engine.delivery_options(item.job, item.result.name, item.destination, number, known)
+
+    def _mark(self, options: EnqueueOptions, argument: dict[str, Any], number: int) -> None:
+        """Put the mark of an operator's decision where the next attempt would stand."""
+        options = engine.discarded(options)
+        self._client.enqueue(options, argument, number, status.NO_ATTEMPT)
+        self._client.cancel_workflows([options["workflow_id"]])
 
     def cancel(self, job_id: str) -> Cancelled:
         """Stop what a job still has to do. A step that runs is not interrupted; nothing follows it.

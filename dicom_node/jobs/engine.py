@@ -13,9 +13,10 @@ import re
 import socket
 import sqlite3
 import uuid
+from collections.abc import Collection, Container
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from dbos import (
     PortableWorkflowError,
 )
 
+from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.observability import uid
 from dicom_node.settings import Settings
@@ -38,6 +40,9 @@ APP: Final = "candela"
 APP_VERSION: Final = "workflows-1"
 INFER: Final = "infer"
 DELIVER: Final = "deliver"
+"""The queue of destinations that the settings do not name, and the first part of the others' names."""
+OPERATOR: Final = "operator"
+"""A queue that nobody works off: what an operator discarded."""
 SERIES_WORKFLOW: Final = "series"
 DELIVERY_WORKFLOW: Final = "delivery"
 
@@ -46,6 +51,8 @@ PRIORITY: Final[dict[Priority, int]] = {"stat": 1, "routine": 10}
 
 SENDS_AT_ONCE: Final = 2
 """Associations to one destination from one deliver worker; a dead destination holds only its own."""
+AT_ONCE: Final = {CircuitState.CLOSED: SENDS_AT_ONCE, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 0}
+RATE_PERIOD: Final = 60.0
 
 UID_LIKE: Final = re.compile(r"(?<![\w.])[0-2](?:\.\d+){4,}(?![\w.])")
 
@@ -65,14 +72,28 @@ def series_options(job: SeriesJob, attempt: int, delay: float | None = None) -> 
     return _options(SERIES_WORKFLOW, INFER, series_id(job.job_id, attempt), job.priority, delay)
 
 
+def deliver_queue(destination: str) -> str:
+    """The queue of one destination."""
+    return f"{DELIVER}:{destination}"
+
+
 def delivery_options(
-    job: SeriesJob, result: str, destination: str, attempt: int, delay: float | None = None
+    job: SeriesJob, result: str, destination: str, attempt: int, known: Container[str], delay: float | None = None
 ) -> EnqueueOptions:
-    """How an attempt at a delivery is put on the deliver queue, in the partition of its destination."""
+    """How an attempt at a delivery is put on the queue of its destination; ``known`` are those of the settings."""
     name = delivery_id(job.job_id, result, destination, attempt)
+    if destination in known:
+        return _options(DELIVERY_WORKFLOW, deliver_queue(destination), name, job.priority, delay)
     options = _options(DELIVERY_WORKFLOW, DELIVER, name, job.priority, delay)
     options["queue_partition_key"] = destination
     return options
+
+
+def discarded(options: EnqueueOptions) -> EnqueueOptions:
+    """The attempt that ``options`` describe, as one that an operator decided not to make."""
+    changed: EnqueueOptions = {**options, "queue_name": OPERATOR}
+    changed.pop("queue_partition_key", None)
+    return changed
 
 
 def _options(workflow: str, queue: str, name: str, priority: Priority, delay: float | None) -> EnqueueOptions:
@@ -157,6 +178,7 @@ def prepare(settings: Settings) -> None:
             connection.execute("pragma journal_mode=wal")  # readers and one writer at once; kept in the file
     try:
         DBOS.migrate(settings.database_url)
+        make_table(settings)
         client = open_client(settings)
     except sa.exc.OperationalError as error:
         raise database_down(settings) from error
@@ -165,8 +187,39 @@ def prepare(settings: Settings) -> None:
         # One series at a time in a process: one model on one GPU, and a poison series takes no neighbour along.
         client.register_queue(INFER, worker_concurrency=1, polling_interval_sec=poll)
         client.register_queue(DELIVER, partition_worker_concurrency=SENDS_AT_ONCE, polling_interval_sec=poll)
+        table = Circuits(settings, lambda _: None)
+        for name in settings.destinations:
+            set_queue(client, settings, table.of(name))
+        table.close()
     finally:
         client.destroy()
+
+
+def set_queue(client: DBOSClient, settings: Settings, circuit: Circuit) -> None:
+    """Let the queue of a destination give out what its circuit and its rate allow; no write where it does already."""
+    target = settings.destinations.get(circuit.destination)
+    if target is None:
+        return
+    name = deliver_queue(circuit.destination)
+    # DBOS counts starts by the database's clock, which on SQLite before Python 3.12 has whole seconds only.
+    limiter = {"limit": target.rate, "period": RATE_PERIOD + 1} if target.rate else None
+    wanted: dict[str, Any] = {
+        "worker_concurrency": AT_ONCE[circuit.state],
+        "global_concurrency": 1 if circuit.state is CircuitState.HALF_OPEN else None,
+        "limiter": limiter,
+        "polling_interval_sec": settings.jobs.poll_interval,
+    }
+    queue = client.retrieve_queue(name)
+    if queue is None or any(getattr(queue, field) != value for field, value in wanted.items()):
+        client.register_queue(name, **wanted)
+
+
+def queues_of(client: DBOSClient, roles: Collection[str]) -> list[str]:
+    """The queues that a worker of ``roles`` works off: those of destinations that settings no longer name too."""
+    names = set(roles)
+    if DELIVER in names:
+        names |= {queue.name for queue in client.list_queues() if queue.name.startswith(deliver_queue(""))}
+    return sorted(names)
 
 
 def database_down(settings: Settings) -> PeerUnavailable:

@@ -23,6 +23,9 @@ ACTIVE = (*WAITING, "PENDING")
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 """DBOS's words for what has not begun, has not ended, and will not be tried again by itself."""
 
+NO_ATTEMPT = 0
+"""Stands for the number of the last attempt in a row that says that none will be made."""
+
 
 class JobState(StrEnum):
     """Where a job is: first the reading of the series, then its deliveries together."""
@@ -36,6 +39,8 @@ class JobState(StrEnum):
     """The model reads another series of the study: nothing was to be done, nothing went wrong."""
     DEAD = "dead"
     CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+    """An operator gave up what was dead: nothing waits for anybody any more."""
 
 
 _UNDONE = {
@@ -54,6 +59,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     CANCELLED = "cancelled"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,23 @@ def next_attempt(rows: Iterable[WorkflowStatus]) -> int:
     return max(_attempt(row) for row in rows) + 1
 
 
+def is_dead(rows: Iterable[WorkflowStatus]) -> bool:
+    """Whether the attempts at one thing have ended in a dead letter that waits for an operator."""
+    return latest(rows).status in DEAD
+
+
+def is_over(rows: Iterable[WorkflowStatus]) -> bool:
+    """Whether the attempts at one thing have ended without success: dead, cancelled or discarded."""
+    last = latest(rows)
+    return last.status in (*DEAD, "CANCELLED") or was_discarded(last)
+
+
+def was_discarded(row: WorkflowStatus) -> bool:
+    """Whether ``row`` is no attempt but the mark of an operator that there will be none."""
+    assert row.input is not None, "rows are listed with their input"
+    return int(row.input["args"][2]) == NO_ATTEMPT
+
+
 def latest(rows: Iterable[WorkflowStatus]) -> WorkflowStatus:
     """The last attempt at one thing, which decides its state."""
     return max(rows, key=_attempt)
@@ -156,22 +179,28 @@ def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ..
     reading = readings[-1]
     if job_of(reading).refusal_code == NotChosen.code and reading.status not in (*DEAD, "CANCELLED"):
         return JobState.NOT_CHOSEN
+    if was_discarded(reading):
+        return JobState.DISCARDED
     if reading.status in WAITING:
         return JobState.QUEUED if len(readings) == 1 else JobState.RETRYING
     if reading.status in _UNDONE:
         return _UNDONE[reading.status]
-    states = {row.state for row in deliveries}
+    return _state_of_deliveries({row.state for row in deliveries})
+
+
+def _state_of_deliveries(states: set[DeliveryState]) -> JobState:
     if states & {DeliveryState.PENDING, DeliveryState.RUNNING, DeliveryState.RETRYING}:
         return JobState.DELIVERING
-    if DeliveryState.DEAD in states:
-        return JobState.DEAD
-    return JobState.CANCELLED if DeliveryState.CANCELLED in states else JobState.DONE
+    gravest = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.DISCARDED)
+    return next((JobState(str(state)) for state in gravest if state in states), JobState.DONE)
 
 
 def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
     row = rows[-1]
     item = _delivery(row)
-    if row.status in WAITING:
+    if was_discarded(row):
+        state = DeliveryState.DISCARDED
+    elif row.status in WAITING:
         state = DeliveryState.PENDING if len(rows) == 1 else DeliveryState.RETRYING
     elif row.status == "PENDING":
         state = DeliveryState.RUNNING
@@ -196,7 +225,7 @@ def _tries(rows: list[WorkflowStatus]) -> Tries:
 
 def _failure(row: WorkflowStatus) -> Failure | None:
     if row.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        text = f"The worker process died {row.recovery_attempts} times while doing this."
+        text = f"The worker process died or was ended {row.recovery_attempts} times while doing this."
         return Failure("CRASHED", text, again=False)
     if isinstance(row.error, PortableWorkflowError) and isinstance(row.error.data, dict):
         return Failure.from_dict(row.error.data)

@@ -16,6 +16,9 @@ from dbos import DBOS
 
 from dicom_node.deliver.senders import sender_for
 from dicom_node.jobs import engine, liveness
+from dicom_node.jobs.circuits import Circuits
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.workflows import MakeSender, RunSeries, register_delivery, register_series
 from dicom_node.settings import Settings
 from pipeline.errors import BadSettings
@@ -42,7 +45,7 @@ def run_worker(
 
     ``run_series`` must be ready to use, its model loaded: jobs are taken at once. The process ends here, by
     ``os._exit``: a step that does not end in time would otherwise hold it. Status 0 after a signal, 75 where the life
-    lock is lost.
+    lock is lost or a reading hangs.
 
     Raises
     ------
@@ -59,11 +62,15 @@ def run_worker(
     executor_id = engine.new_executor_id()
     life = liveness.hold(settings, executor_id)
     DBOS(config=engine.config(settings, executor_id))
+    client = engine.open_client(settings)
+    circuits = Circuits(settings, lambda circuit: engine.set_queue(client, settings, circuit))
+    stopwatch = Stopwatch(settings.jobs.reading_timeout)
     if run_series is not None and engine.INFER in queues:
-        register_series(settings, run_series)
+        register_series(settings, stopwatch.around(run_series))
     if engine.DELIVER in queues:
-        register_delivery(settings, make_sender or (lambda name, target: sender_for(name, target, settings)))
-    DBOS.listen_queues(sorted(queues))
+        senders = make_sender or (lambda name, target: sender_for(name, target, settings))
+        register_delivery(settings, senders, circuits)
+    DBOS.listen_queues(engine.queues_of(client, queues))
     DBOS.launch()
     log.info("worker_started", queues=",".join(sorted(queues)), executor=executor_id)
     reaper = liveness.Reaper(life, executor_id, _owners, _recover)
@@ -71,14 +78,42 @@ def run_worker(
     while True:
         try:
             reaper.look()
+            circuits.tend()
         except liveness.LifeLost:
             log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error would only say that it is gone)
             _leave(RESTART)
         except sa.exc.DBAPIError as error:
             log.warning("reaper_failed", error=type(error).__name__)  # looks again: recovery is never one-shot
+        if stopwatch.ran_out:
+            # Nothing in this process can end a computation that hangs; after some such ends it is a poison series.
+            log.error("reading_hangs", limit_s=settings.jobs.reading_timeout, executor=executor_id)
+            _leave(RESTART)
         if stop.wait(pause):
             break
     _stop(life, stop_within)
+
+
+class Stopwatch:
+    """How long the reading under way has run; one at a time, as the infer queue gives them out."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._begun: float | None = None
+
+    def around(self, run_series: RunSeries) -> RunSeries:
+        def timed(job: SeriesJob) -> SeriesResult:
+            self._begun = time.monotonic()
+            try:
+                return run_series(job)
+            finally:
+                self._begun = None
+
+        return timed
+
+    @property
+    def ran_out(self) -> bool:
+        begun = self._begun
+        return begun is not None and time.monotonic() - begun > self._limit
 
 
 def _stop(life: liveness.LifeLock, stop_within: float) -> NoReturn:

@@ -7,10 +7,12 @@ deterministic names and UIDs they may do twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import sqlalchemy as sa
 import structlog
 from dbos import DBOS, PortableWorkflowError
 
@@ -24,7 +26,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
-from pipeline.errors import Broken, OutOfResources, Rejected
+from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
 
 log = structlog.get_logger("candela.jobs")
 
@@ -47,6 +49,14 @@ class RunSeries(Protocol):
 
 MakeSender = Callable[[str, Destination], Sender]
 """The sender for a destination, by the name that the settings give it."""
+
+
+class Reach(Protocol):
+    """Is told whether destinations can be reached: `dicom_node.jobs.circuits.Circuits`."""
+
+    def failed(self, destination: str, code: str, /) -> None: ...
+
+    def answered(self, destination: str, /) -> None: ...
 
 
 def dead_letter(failure: Failure) -> PortableWorkflowError:
@@ -84,20 +94,20 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
             return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
         for data in step["deliveries"]:
             item = DeliveryJob.from_dict(data)
-            options = engine.delivery_options(what, item.result.name, item.destination, 1)
-            DBOS.enqueue_workflow_with_options(options, data, 1, settings.jobs.tries)
+            options = engine.delivery_options(what, item.result.name, item.destination, 1, settings.destinations)
+            DBOS.enqueue_workflow_with_options(options, data, 1, settings.jobs.delivery_tries)
         log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=step["result"]["outcome"])
         return {"state": StepState.DONE.value, "result": step["result"]}
 
 
-def register_delivery(settings: Settings, make_sender: MakeSender) -> None:
+def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach) -> None:
     """Make this process one that can send results."""
     trail = open_trail(settings)
 
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
         item = DeliveryJob.from_dict(delivery)
         try:
-            receipt = _send(item, settings, make_sender)
+            receipt = _send(item, settings, make_sender, reach)
             # What cannot be recorded is sent again: identifiers are deterministic, so that does no harm.
             trail.record(_audit_record(item, settings))
         except Exception as error:  # noqa: BLE001  (the boundary: whatever a sender raises must end as a value)
@@ -123,7 +133,7 @@ def register_delivery(settings: Settings, make_sender: MakeSender) -> None:
             log.error("delivery_dead", **about, code=failure.code)
             raise dead_letter(failure)
         wait = delay(attempt, f"{job.job_id}|{name}|{destination}", settings.jobs, failure.retry_after)
-        options = engine.delivery_options(job, name, destination, attempt + 1, delay=wait)
+        options = engine.delivery_options(job, name, destination, attempt + 1, settings.destinations, delay=wait)
         DBOS.enqueue_workflow_with_options(options, what, attempt + 1, last)
         log.warning("delivery_retry", **about, code=failure.code, wait_s=round(wait, 1))
         return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
@@ -157,7 +167,7 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
     )
 
 
-def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender) -> str:
+def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, reach: Reach) -> str:
     destination = settings.destinations.get(delivery.destination)
     if destination is None:
         raise Rejected(
@@ -171,4 +181,26 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender) ->
     gone = [path for path in files if not path.is_file()]
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
-    return make_sender(delivery.destination, destination).send(files)
+    with _noted(delivery.destination, reach):
+        return make_sender(delivery.destination, destination).send(files)
+
+
+@contextmanager
+def _noted(destination: str, reach: Reach) -> Iterator[None]:
+    """Tell the circuit whether the destination answered. What failed on this side says nothing about it."""
+    try:
+        yield
+    except PeerUnavailable as error:
+        _tell(reach.failed, destination, error.code)
+        raise
+    except (PeerBusy, Rejected):
+        _tell(reach.answered, destination)
+        raise
+    _tell(reach.answered, destination)
+
+
+def _tell(tell: Callable[..., None], *about: str) -> None:
+    try:
+        tell(*about)
+    except sa.exc.DBAPIError as error:  # what was sent is sent: the circuit learns it from the next delivery
+        log.warning("circuit_not_noted", error=type(error).__name__)

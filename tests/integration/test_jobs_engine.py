@@ -228,18 +228,18 @@ def test_a_dead_destination_does_not_delay_another(make_node: MakeNode) -> None:
         pacs.answer = lambda _: stuck()
 
         def stuck() -> int:
-            node.wait((node.folder / "released").exists, 60)
+            node.wait((node.folder / "released").exists, 300)
             return 0x0000
 
         node = make_node()
         archive = {"kind": "folder", "path": str(node.folder / "archive")}
-        node.configure({"a-stuck-pacs": pacs_table(pacs, timeout=60.0), "archive": archive})
+        node.configure({"a-stuck-pacs": pacs_table(pacs, timeout=300.0), "archive": archive})
         jobs = [node.job(str(number)) for number in range(4)]
         for job in jobs:
             node.client.submit(job)
         node.start()
         try:
-            node.wait(lambda: archived(node) == sorted(ALL_FILES * 4), 15)
+            node.wait(lambda: archived(node) == sorted(ALL_FILES * 4), 200)
             assert not pacs.stored
             states = [node.client.show(job.job_id).state for job in jobs]
             assert states == [JobState.DELIVERING] * 4
@@ -306,7 +306,7 @@ def test_a_poison_series_becomes_a_dead_letter_and_takes_no_other_along(make_nod
             node.start()
         return node.client.show(poison.job_id).state is JobState.DEAD
 
-    node.wait(dead_with_workers_restarted, 60)
+    node.wait(dead_with_workers_restarted, 300)
     detail = node.client.show(poison.job_id)
     assert detail.reading.last_failure is not None
     assert detail.reading.last_failure.code == "CRASHED"

@@ -43,6 +43,7 @@ class Node:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._database_url = database_url
         self._jobs = {"tries": 4, "backoff_first": 0.2, "poll_interval": 0.1, "dead_worker_grace": 2.0, **jobs}
+        self._jobs = {"delivery_tries": self._jobs["tries"], "circuit_first": 1.0, "circuit_most": 2.0, **self._jobs}
         self.workers: list[subprocess.Popen[bytes]] = []
         self.configure(destinations or {"archive": {"kind": "folder", "path": str(folder / "archive")}})
         engine.prepare(self.settings)
@@ -113,7 +114,7 @@ class Node:
         """How often each job's reading began or ended."""
         return Counter(name for effect, name in self.effects if effect == what)
 
-    def wait(self, until: Callable[[], Any], seconds: float = 30) -> None:
+    def wait(self, until: Callable[[], Any], seconds: float = 120) -> None:
         """Wait until ``until`` is true; fails with the workers' log."""
         deadline = time.monotonic() + seconds
         while not until():
@@ -121,7 +122,7 @@ class Node:
                 raise AssertionError(f"did not happen within {seconds} s; the workers say:\n{self.log}")
             time.sleep(0.05)
 
-    def wait_for(self, job: SeriesJob, state: JobState, seconds: float = 30) -> JobDetail:
+    def wait_for(self, job: SeriesJob, state: JobState, seconds: float = 120) -> JobDetail:
         """Wait until ``job`` is in ``state``; its detail."""
         try:
             self.wait(lambda: self.client.show(job.job_id).state is state, seconds)

@@ -53,6 +53,9 @@ quiet_time = 5
 backoff_first = 0.5
 backoff_most = 1.0
 tries = 60
+delivery_tries = 60
+circuit_first = 1.0
+circuit_most = 2.0
 poll_interval = 0.1
 dead_worker_grace = 2
 {tables}
