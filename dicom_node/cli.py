@@ -17,6 +17,7 @@ from dicom_node import observability
 from dicom_node.commands import audit, config, dicom, fetch, jobs, models
 from dicom_node.commands.common import ConfigOption, load_settings
 from pipeline.errors import BadSettings, CandelaError, Refused
+from pipeline.results.profile import DEFAULT_PRESET
 
 USAGE, REFUSED = 2, 3
 
@@ -48,6 +49,9 @@ def process(
     ] = None,
     best: Annotated[bool, typer.Option("--best", help="Of a study at PATH, read what suits the model best.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Also write volume, mask and heat map as NIfTI.")] = False,
+    profile: Annotated[
+        str, typer.Option(help="Which objects, in which form: a preset or a profile of candela.toml.")
+    ] = DEFAULT_PRESET,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
@@ -66,6 +70,7 @@ def process(
             settings,
             model=model,
             nifti=nifti,
+            profile=profile,
             pick=Pick(series, best),
             progress=lambda stage: status.update(f"{stage} ..."),
         )

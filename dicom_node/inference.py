@@ -6,7 +6,7 @@ import functools
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dicom_node.jobs.job import SeriesJob, read_manifest
 from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.observability import uid
 from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
+from dicom_node.revisions import predecessors
 from dicom_node.settings import Settings
 from dicom_node.study_folder import Pick, pick_series
 from fhir.report import build as build_report
@@ -26,6 +27,7 @@ from pipeline.findings import Outcome
 from pipeline.intake import Series, read_parts
 from pipeline.ports import Progress, SeriesModel
 from pipeline.process import process, refusal_summary
+from pipeline.results.profile import DEFAULT_PRESET, Profile
 
 log = structlog.get_logger("candela.inference")
 
@@ -39,13 +41,17 @@ def process_path(
     progress: Progress,
     nifti: bool = False,
     pick: Pick | None = None,
+    profile: str = DEFAULT_PRESET,
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
+
+    ``profile`` is the name of the profile (`Settings.profile`) that says which results, and in which form.
 
     ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
     map as NIfTI. ``pick`` says which of several series at ``path`` is meant.
     """
     _refuse_foreign_folder(out)
+    profiles = {profile: settings.profile(profile)}
     series_uid = None
     try:
         progress("reading")
@@ -53,7 +59,7 @@ def process_path(
         series_uid = str(series.header.SeriesInstanceUID)
         progress("loading the model")
         loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
-        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, nifti=nifti)
+        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, profiles, nifti=nifti)
     except Refused as refusal:
         summary = refusal_summary(series_uid, refusal.code, str(refusal))
         write_summary(summary, out)
@@ -97,7 +103,17 @@ class SeriesRunner:
             return result
         try:
             series = self._read(manifest)
-            summary = _run(series, self._model(job.model), out, self._settings, self._clock(), _silent)
+            profiles = self._settings.profiles_of(job.destinations)
+            summary = _run(
+                series,
+                self._model(job.model),
+                out,
+                self._settings,
+                self._clock(),
+                _silent,
+                profiles,
+                predecessors=predecessors(job),
+            )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
             return _refused(refusal.code, str(refusal), out, job)
@@ -132,7 +148,9 @@ def _run(
     settings: Settings,
     recorded: datetime,
     progress: Progress,
+    profiles: Mapping[str, Profile],
     *,
+    predecessors: tuple[str, ...] = (),
     nifti: bool = False,
 ) -> dict[str, Any]:
     processed = process(
@@ -141,6 +159,8 @@ def _run(
         functools.partial(build_report, recorded=recorded),
         now=time.monotonic,
         uid_root=settings.uid_root,
+        predecessors=predecessors,
+        profiles=profiles,
         progress=progress,
     )
     progress("writing")
@@ -148,12 +168,18 @@ def _run(
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
-    """The results of a run as deliveries know them: the objects of one role travel together."""
-    by_role: dict[str, list[str]] = defaultdict(list)
+    """The results of a run as deliveries know them: the objects of one role for the same profiles travel together.
+
+    Where profiles want different forms of a role, the later ones' results are called after who gets them.
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for item in summary["objects"]:
-        by_role[item["role"]].append(str(out / item["file"]))
-    dicom = tuple(ResultRef(role, "dicom", tuple(files)) for role, files in by_role.items())
-    return (*dicom, ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE),)))
+        groups[item["role"], tuple(item["profiles"])].append(str(out / item["file"]))
+    results: dict[str, ResultRef] = {}
+    for (role, profiles), files in groups.items():
+        name = f"{role} for {', '.join(profiles)}" if role in results else role
+        results[name] = ResultRef(name, "dicom", tuple(files), profiles)
+    return (*results.values(), ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE),)))
 
 
 def _refused(code: str, reason: str, out: Path, job: SeriesJob) -> SeriesResult:

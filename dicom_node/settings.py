@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from dicom_node.settings_audit import Audit
 from dicom_node.settings_base import AETitle, Port, Section
 from dicom_node.settings_http import ClientTls, Smart
+from dicom_node.settings_profiles import ProfileName, ProfileSettings, known_profiles
 from pipeline.errors import BadSettings
+from pipeline.results.profile import DEFAULT_PRESET, USUAL, Profile
 from pipeline.routing import Match, Priority, Rule
 
 DEFAULT_FILE = Path("candela.toml")
@@ -161,6 +164,7 @@ class DicomDestination(Outgoing):
     host: str
     port: Port
     timeout: Annotated[float, Field(gt=0)] = 30.0
+    profile: str = DEFAULT_PRESET
 
 
 class FhirDestination(Outgoing):
@@ -196,6 +200,7 @@ class FolderDestination(Outgoing):
 
     kind: Literal["folder"]
     path: Path
+    profile: str = DEFAULT_PRESET
 
 
 class DicomRemote(Section):
@@ -255,6 +260,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
     remotes: dict[str, Remote] = Field(default_factory=dict)
+    profiles: dict[ProfileName, ProfileSettings] = Field(default_factory=dict)
     match: Match = "first"
     defaults: Defaults = Defaults()
     rules: tuple[Rule, ...] = ()
@@ -268,6 +274,15 @@ class Settings(BaseSettings):
             unknown = [name for name in names if name not in self.destinations]
             if unknown:
                 raise ValueError(f"{sender} sends to unknown destination {unknown[0]!r} (known: {known})")
+        return self
+
+    @model_validator(mode="after")
+    def _destinations_name_known_profiles(self) -> Settings:
+        known = known_profiles(self.profiles)
+        for name, destination in self.destinations.items():
+            if not isinstance(destination, FhirDestination) and destination.profile not in known:
+                what = f"there is no profile {destination.profile!r} (known: {', '.join(known)})"
+                raise ValueError(f"destinations.{name}.profile: {what}")
         return self
 
     @model_validator(mode="after")
@@ -296,6 +311,28 @@ class Settings(BaseSettings):
     def priority_of(self, rule: Rule) -> Priority:
         """With what priority a series that ``rule`` takes is read."""
         return rule.priority if "priority" in rule.model_fields_set else self.defaults.priority
+
+    def profile(self, name: str) -> Profile:
+        """The profile called ``name``: a preset or one of ``profiles``.
+
+        Raises
+        ------
+        BadSettings
+            where there is none, naming those that there are.
+        """
+        known = known_profiles(self.profiles)
+        if name not in known:
+            raise BadSettings(f"There is no profile {name!r}.", where="profiles", todo=f"Known: {', '.join(known)}.")
+        return known[name]
+
+    def profiles_of(self, destinations: Iterable[str]) -> dict[str, Profile]:
+        """The profiles of those of ``destinations`` that take DICOM, each once, in their order.
+
+        The default profile where there is none, so that results are made also where they go nowhere.
+        """
+        found = [self.destinations[name] for name in destinations if name in self.destinations]
+        names = [item.profile for item in found if not isinstance(item, FhirDestination)]
+        return {name: self.profile(name) for name in names} or dict(USUAL)
 
     @property
     def database_url(self) -> str:

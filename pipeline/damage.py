@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -76,6 +77,10 @@ ONE_TEXT = (
     "SeriesInstanceUID",
     "StudyInstanceUID",
 )
+NAMES_OF_THE_SOURCE = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+UID_FORM = re.compile(r"\d+(\.\d+)*")
+"""Components with leading zeros pass, though PS3.5 9.1 forbids them: old scanners write them, and peers take them."""
+MOST_UID = 64
 TEXTS = ("AngioFlag", "ImageType", "ProtocolName", "ScanningSequence", "SequenceVariant", "StackID")
 
 
@@ -98,6 +103,18 @@ def check_attributes(ds: Dataset, where: str) -> None:
         (TEXTS, _is_text, False, "text"),
     ):
         _check(ds, keywords, is_fit, single, kind, where)
+    for keyword in NAMES_OF_THE_SOURCE:
+        if ds.get(keyword) and not is_uid(str(ds[keyword].value)):
+            raise Truncated(
+                f"{keyword} is not a UID: no result could refer to it.",
+                where=where,
+                todo="Have the sender mend its UIDs, then send the series again.",
+            )
+
+
+def is_uid(text: str) -> bool:
+    """Whether ``text`` can stand where a UID must: numbers between dots, at most 64 characters."""
+    return len(text) <= MOST_UID and UID_FORM.fullmatch(text) is not None
 
 
 def _check(

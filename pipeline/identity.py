@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAMESPACE = uuid.UUID("6b1c5a0e-3f5d-5a0e-9a53-2f6f1d5f0c11")
 """Namespace of every UID that Candela derives. Changing it would double every result: never change it."""
@@ -50,20 +50,37 @@ class RunIdentity:
     """One model's run over one revision of a series: what every UID of its results is derived from.
 
     ``instances`` is the `instances_digest` of the revision; ``root`` the organisation's UID root, or None.
+    ``predecessors`` are the digests of earlier revisions whose results this run's replace, oldest first: what a result
+    holds depends on them, so its UIDs do.
     """
 
     series_instance_uid: str
     instances: str
     model_digest: str
     root: str | None = None
+    predecessors: tuple[str, ...] = ()
+
+    @property
+    def previous(self) -> RunIdentity | None:
+        """The run whose results this one's replace."""
+        if not self.predecessors:
+            return None
+        return replace(self, instances=self.predecessors[-1], predecessors=self.predecessors[:-1])
+
+    def lineage_uid(self, *what: str) -> str:
+        """UID of one thing that the runs over all revisions of the series share, e.g. a result series."""
+        return derived_uid("lineage", self.series_instance_uid, self.model_digest, *what, root=self.root)
 
     def uid(self, *what: str) -> str:
-        """UID of one thing of this run, e.g. ``uid("series", "overlay")``, ``uid("instance", "report")``.
+        """UID of one thing of this run, e.g. ``uid("instance", "report", "1")``.
 
         ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
         observation UID of its volume, the same in SR and FHIR.
         """
-        return derived_uid("run", self.series_instance_uid, self.instances, self.model_digest, *what, root=self.root)
+        after = ("after", *self.predecessors) if self.predecessors else ()
+        return derived_uid(
+            "run", self.series_instance_uid, self.instances, self.model_digest, *after, *what, root=self.root
+        )
 
     @property
     def device_uid(self) -> str:

@@ -142,6 +142,7 @@ def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:
         return header
     shown = without_pixels(header)
     shown.add_new("PhotometricInterpretation", "CS", "MONOCHROME2")
+    shown.add_new("PresentationLUTShape", "CS", "INVERSE")  # what a presentation state of the stored pixels must do
     centre = header.get("WindowCenter")
     if centre not in (None, ""):
         centres = [centre] if isinstance(centre, int | float) else list(centre)

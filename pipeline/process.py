@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,10 +19,14 @@ from pipeline.intake import Series
 from pipeline.measure import to_findings
 from pipeline.planes import planes_of
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
-from pipeline.results import document, overlay, report, segmentation
+from pipeline.results.build import build as build_results
+from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext, is_own_result
 from pipeline.results.wording import DISCLAIMER
 from pipeline.volume import Volume
+
+REPLACES = "Replaces an earlier result: further images of the series came after it."
+"""Said first by every result of a series that was read before it was complete."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Processed:
     objects: tuple[ResultObject, ...]
     bundle: dict[str, Any]
     timings: dict[str, float]
+    run: RunIdentity
 
 
 @dataclass
@@ -60,9 +65,14 @@ def process(
     *,
     now: Callable[[], float],
     uid_root: str | None = None,
+    predecessors: tuple[str, ...] = (),
+    profiles: Mapping[str, Profile] = USUAL,
     progress: Progress = lambda _stage: None,
 ) -> Processed:
-    """Read ``series`` with ``model`` and build every result.
+    """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
+
+    The FHIR report lists the objects of the first profile. ``predecessors`` are the digests of the earlier states of
+    the series whose results these replace (`RunIdentity`).
 
     Raises
     ------
@@ -84,25 +94,24 @@ def process(
     caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
         prediction = model.predict(volume)
-        prediction = replace(prediction, caveats=(*caveats, *prediction.caveats, *volume.notes))
+        replaces = (REPLACES,) if predecessors else ()
+        prediction = replace(prediction, caveats=(*replaces, *caveats, *prediction.caveats, *volume.notes))
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),
         model_digest=model.identity.digest,
         root=uid_root,
+        predecessors=predecessors,
     )
     with watch.stage("measure"):
         findings = to_findings(prediction, volume, run, model.identity)
     context = ResultContext(volume=volume, findings=findings, run=run)
     with watch.stage("results"):
-        overlays = overlay.build(context)
-        segmentations = segmentation.build(context)
-        reports = report.build(context, segmentations, overlays)
-        documents = document.build(context)
-    objects = (*overlays, *segmentations, *reports, *documents)
+        objects = build_results(context, profiles)
     with watch.stage("fhir"):
-        bundle = build_report(volume, findings, run, objects)
-    return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds)
+        first = next(iter(profiles))
+        bundle = build_report(volume, findings, run, tuple(item for item in objects if first in item.profiles))
+    return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds, run)
 
 
 def _refuse_untaken(series: Series, model: SeriesModel) -> None:
@@ -135,6 +144,8 @@ def summary(processed: Processed) -> dict[str, Any]:
     findings = processed.findings
     return {
         "series_instance_uid": processed.series_instance_uid,
+        "instances_digest": processed.run.instances,
+        "predecessors": list(processed.run.predecessors),
         "outcome": str(findings.outcome),
         "predicted_class": findings.predicted_class,
         "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},
@@ -163,6 +174,7 @@ def summary(processed: Processed) -> dict[str, Any]:
                 "sop_class": item.dataset.SOPClassUID.name,
                 "sop_class_uid": str(item.dataset.SOPClassUID),
                 "sop_instance_uid": str(item.dataset.SOPInstanceUID),
+                "profiles": list(item.profiles),
             }
             for item in processed.objects
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -26,9 +27,15 @@ class Sender(Protocol):
         ...
 
 
-def takes(destination: Destination, kind: Literal["dicom", "fhir"]) -> bool:
-    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, a folder both."""
-    return destination.kind in (kind, "folder")
+def takes(destination: Destination, kind: Literal["dicom", "fhir"], profiles: Collection[str] = ()) -> bool:
+    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, a folder both.
+
+    Of DICOM results only those built for its profile; ``profiles`` names whom a result was built for, nobody named
+    being everybody.
+    """
+    if destination.kind not in (kind, "folder"):
+        return False
+    return kind == "fhir" or not profiles or getattr(destination, "profile", None) in profiles
 
 
 def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:  # noqa: ARG001  (the protocol's)

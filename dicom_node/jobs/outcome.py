@@ -20,20 +20,29 @@ NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EN
 class ResultRef:
     """One result of a series and its files, which are sent together.
 
-    ``name`` is unique within the run (``overlay``, ``segmentation``, ``report``, ``fhir-bundle``); ``kind`` decides
-    which destinations take it. ``files`` are absolute, or relative to ``settings.data_dir``.
+    ``name`` is unique within the run (``overlay``, ``segmentation``, ``report``, ``fhir-bundle``; with the profile's
+    name behind it where profiles want different forms); ``kind`` decides which kind of destination takes it, and
+    ``profiles``, where any are named, which profiles' destinations. ``files`` are absolute, or relative to
+    ``settings.data_dir``.
     """
 
     name: str
     kind: ResultKind
     files: tuple[str, ...]
+    profiles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "files": list(self.files)}
+        return {**asdict(self), "files": list(self.files), "profiles": list(self.profiles)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ResultRef:
-        return cls(name=data["name"], kind=data["kind"], files=tuple(data["files"]))
+        """``data`` may be of a version that knew no profiles: such a result is for every destination."""
+        return cls(
+            name=data["name"],
+            kind=data["kind"],
+            files=tuple(data["files"]),
+            profiles=tuple(data.get("profiles", ())),
+        )
 
 
 @dataclass(frozen=True)

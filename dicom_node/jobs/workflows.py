@@ -149,7 +149,7 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
         DeliveryJob(job, item, name)
         for item in result.results
         for name in job.destinations
-        if name not in settings.destinations or takes(settings.destinations[name], item.kind)
+        if name not in settings.destinations or takes(settings.destinations[name], item.kind, item.profiles)
     )
 
 

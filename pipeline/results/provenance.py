@@ -19,16 +19,29 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline import codes
 from pipeline.codes import Code
+from pipeline.damage import is_uid
 from pipeline.findings import Findings
 from pipeline.identity import RunIdentity, derived_uid
 from pipeline.results.patient import PATIENT_AND_STUDY, carry_patient_and_study
+from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
 MANUFACTURER = "Candela"
-SERIES_NUMBERS = {"overlay": 9101, "segmentation": 9102, "report": 9103, "document": 9109}
+SERIES_NUMBERS = {
+    "overlay": 9101,
+    "segmentation": 9102,
+    "report": 9103,
+    "presentation": 9104,
+    "heatmap": 9105,
+    "keyobjects": 9106,
+    "document": 9109,
+}
 """High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
+
+REVISION = 1000
+"""Results of a later revision of the source are numbered from here on, in the same series."""
 
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
 """Roots under which highdicom and pydicom make up UIDs at random."""
@@ -39,18 +52,20 @@ NO_DATE = ("19000101", "000000")
 
 @dataclass(frozen=True)
 class ResultContext:
-    """What every result of one run is built from."""
+    """What every result of one run is built from, and the profile of the destination that it is built for."""
 
     volume: Volume
     findings: Findings
     run: RunIdentity
+    profile: Profile = PRESETS[DEFAULT_PRESET]
 
     def series_uid(self, kind: str) -> str:
-        return self.run.uid("series", kind)
+        """Series Instance UID of the results of ``kind``: the same for every revision of the source."""
+        return self.run.lineage_uid("series", kind, *self.profile.form(kind))
 
     def instance_uid(self, kind: str, number: int = 1) -> str:
-        """SOP Instance UID of instance ``number`` (from 1) of the series of ``kind``."""
-        return self.run.uid("instance", kind, f"{number}")
+        """SOP Instance UID of instance ``number`` (from 1) of the series of ``kind``, in the profile's form of it."""
+        return self.run.uid("instance", kind, f"{number}", *self.profile.form(kind))
 
     @cached_property
     def instant(self) -> tuple[str, str]:
@@ -59,8 +74,9 @@ class ResultContext:
 
     @cached_property
     def frame_of_reference_uid(self) -> str:
-        """The source's frame of reference; where it has none, a derived one that links only this run's results."""
-        return str(self.volume.sources[0].get("FrameOfReferenceUID") or self.run.uid("frame of reference"))
+        """The source's frame of reference; where it has none that is valid, one that links only this run's results."""
+        stated = str(self.volume.sources[0].get("FrameOfReferenceUID") or "")
+        return stated if is_uid(stated) else self.run.uid("frame of reference")
 
     @cached_property
     def source_uids(self) -> frozenset[str]:
@@ -87,6 +103,7 @@ class ResultContext:
         source = self.volume.sources[index]
         ds = self._stand_in(source, *stand_in_identity(self.volume, self.run, index))
         ds.Rows, ds.Columns = self.volume.shape[1:]
+        ds.SamplesPerPixel = 1
         slice_mm, row_mm, column_mm = self.volume.spacing
         ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
         ds.SliceThickness = source.get("SliceThickness") or decimal(slice_mm)
@@ -144,7 +161,7 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     ds.SOPInstanceUID = context.instance_uid(kind, number)
     ds.SeriesInstanceUID = context.series_uid(kind)
     ds.SeriesNumber = SERIES_NUMBERS[kind]
-    ds.InstanceNumber = number
+    ds.InstanceNumber = len(context.run.predecessors) * REVISION + number
     ds.SeriesDescription = ascii_text(f"AI {description} for review, not for diagnosis", 64)
     _set_instants(ds, context)
     _set_equipment(ds, context)
@@ -202,8 +219,12 @@ def _instants(volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _set_instants(ds: Dataset, context: ResultContext) -> None:
     date, time = context.instant
-    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = date
-    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = time
+    ds.SeriesDate = ds.InstanceCreationDate = date
+    ds.SeriesTime = ds.InstanceCreationTime = time
+    if "PresentationCreationDate" in ds:  # has no content of its own (PS3.3 C.11.10)
+        ds.PresentationCreationDate, ds.PresentationCreationTime = date, time
+    else:
+        ds.ContentDate, ds.ContentTime = date, time
 
 
 def _set_equipment(ds: Dataset, context: ResultContext) -> None:

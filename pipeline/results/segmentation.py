@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from pipeline import codes
 from pipeline.codes import Code
+from pipeline.errors import BadResult
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
+from pipeline.results.profile import SegmentationType
 from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
@@ -17,21 +19,27 @@ KIND = "segmentation"
 OUTLINE_RGB = (0, 229, 255)
 """Cyan, in the overlay's contours and as the recommended colour: far from every colour of the heat map, also for eyes
 that confuse red with green or blue with yellow, since it stays the lighter of the two."""
-MOST_FRAMES = 512
-"""Empty frames are kept up to this many, since viewers have shifted masks whose empty frames were left out; beyond it
-(40 lesions in 175 slices make 7,000 frames) the object would be too big to be read at all."""
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One BINARY Segmentation object (PS3.3 A.51) with a segment for each lesion, or nothing where there is none."""
+    """One Segmentation object (PS3.3 A.51) with a segment for each lesion, or nothing where there is none.
+
+    Type and empty frames are as the context's profile says.
+
+    Raises
+    ------
+    BadResult
+        for lesions that overlap where the profile wants a LABELMAP, in which a pixel belongs to one segment.
+    """
     lesions = context.findings.lesions
     if not lesions:
         return ()
-    model = context.findings.model
+    model, profile = context.findings.model, context.profile
     made = hd.seg.Segmentation(
         source_images=context.references,
-        pixel_array=_labels(lesions),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=_pixels(lesions, profile.segmentation_type),
+        segmentation_type=profile.segmentation_type,
+        fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
         segment_descriptions=[_describe(number, lesion, context) for number, lesion in enumerate(lesions, start=1)],
         series_instance_uid=context.series_uid(KIND),
         series_number=1,
@@ -41,7 +49,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         manufacturer_model_name=ascii_text(model.title, 64),
         software_versions=ascii_text(model.version, 64),
         device_serial_number=model.digest[:16],
-        omit_empty_frames=len(lesions) * context.volume.shape[0] > MOST_FRAMES,
+        omit_empty_frames=profile.omit_empty_frames,
         content_label="AI_SEGMENTATION",
         content_description=DISCLAIMER,
         content_creator_name="Candela^AI",
@@ -57,11 +65,18 @@ def coded(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
 
 
-def _labels(lesions: tuple[Lesion, ...]) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
-    """Lesion numbers (slices, rows, columns), or where lesions overlap a mask for each on a fourth axis."""
+def _pixels(lesions: tuple[Lesion, ...], kind: SegmentationType) -> npt.NDArray[np.generic]:
+    """Lesion numbers (slices, rows, columns); a mask for each on a fourth axis where they overlap or FRACTIONAL."""
+    if kind == "FRACTIONAL":
+        return np.stack([lesion.mask for lesion in lesions], axis=-1).astype(np.float32)
     labels = np.zeros(lesions[0].mask.shape, dtype=np.uint16)
     for number, lesion in enumerate(lesions, start=1):
         if labels[lesion.mask].any():
+            if kind == "LABELMAP":
+                raise BadResult(
+                    "Lesions overlap, and in a LABELMAP segmentation a pixel belongs to one of them.",
+                    todo='Set segmentation_type = "BINARY" in the profile.',
+                )
             return np.stack([item.mask for item in lesions], axis=-1).astype(np.uint8)
         labels[lesion.mask] = number
     return labels

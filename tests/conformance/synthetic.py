@@ -15,7 +15,8 @@ from pipeline.geometry import build_volume
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.measure import measure_lesions
 from pipeline.ports import ResultObject
-from pipeline.results import document, overlay, report, segmentation
+from pipeline.results.build import build
+from pipeline.results.profile import KINDS, Profile
 from pipeline.results.provenance import ResultContext
 
 MODEL = ModelIdentity(
@@ -26,6 +27,9 @@ MODEL = ModelIdentity(
     parameters=("threshold=0.5", "input=224"),
 )
 CAVEAT = "Plain T1 — the model was validated on contrast-enhanced T1 (224² pixels)."
+EVERYTHING = Profile(objects=KINDS)
+UNDRAWN = tuple(kind for kind in KINDS if kind != "overlay")
+"""All kinds but the pictures, whose drawing takes most of the time."""
 ANSWERS = {
     Outcome.FINDING: ("glioma", {"glioma": 0.86, "meningioma": 0.09, "pituitary_tumor": 0.03, "no_tumor": 0.02}),
     Outcome.NO_FINDING: ("no_tumor", {"glioma": 0.02, "meningioma": 0.03, "pituitary_tumor": 0.01, "no_tumor": 0.94}),
@@ -72,12 +76,9 @@ def phantom_context(
     return context_of(datasets, mask, outcome)
 
 
-def build_all(context: ResultContext) -> tuple[ResultObject, ...]:
-    """Every result object of a run, as the pipeline builds them."""
-    overlays = overlay.build(context)
-    segmentations = segmentation.build(context)
-    reports = report.build(context, segmentations, overlays)
-    return (*overlays, *segmentations, *reports, *document.build(context))
+def build_all(context: ResultContext, profile: Profile | None = None) -> tuple[ResultObject, ...]:
+    """The result objects of a run as the pipeline builds them for ``profile`` (None: of every kind, in usual forms)."""
+    return build(context, {"made": profile or EVERYTHING})
 
 
 def file_bytes(ds: Dataset) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from pipeline import phantom
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
+from pipeline.results.profile import KINDS
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
@@ -49,21 +50,17 @@ def errors(path: Path) -> list[str]:
 def test_no_errors_in_any_plane(plane: phantom.Plane, tmp_path: Path) -> None:
     """Overlay, segmentation and report of a finding, in each plane of acquisition."""
     paths = save(phantom_context(plane), tmp_path)
-    assert {path.name.split("-")[0].split(".")[0] for path in paths} == {
-        "overlay",
-        "segmentation",
-        "report",
-        "document",
-    }
+    assert {path.name.split("-")[0].split(".")[0] for path in paths} == set(KINDS)
     assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NO_FINDING, Outcome.INDETERMINATE])
 def test_no_errors_without_a_finding(outcome: Outcome, tmp_path: Path) -> None:
-    """A summary page and a report that say so."""
+    """A summary page and a report that say so, and the heat map of an answer that is not reliable."""
     paths = save(phantom_context(outcome=outcome), tmp_path)
-    assert [path.name for path in paths] == ["overlay-001.dcm", "report.dcm", "document.dcm"]
-    assert [errors(path) for path in paths] == [[], [], []]
+    shown = ["heatmap.dcm"] if outcome is Outcome.INDETERMINATE else []
+    assert [path.name for path in paths] == ["overlay-001.dcm", "report.dcm", *shown, "document.dcm", "keyobjects.dcm"]
+    assert [line for path in paths for line in errors(path)] == []
 
 
 @pytest.mark.parametrize("name", awkward_masks())

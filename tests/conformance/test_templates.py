@@ -1,8 +1,9 @@
-"""The report follows its templates of PS3.16, row by row, which no validator at hand knows.
+"""Reports and key object selections follow their templates of PS3.16, row by row, which no validator at hand knows.
 
-The tables below are written from the standard's text: TID 1500, 1001/1002/1004, 1411, 1419, 1501, 300, 4019. Each row
-is (relationship, value type, concept, least, most); None means any number. What a non-extensible reader would not know
-(visual explanation, the class of a probability) stands in rows of its own, since TID 1411, 1501 and 300 are extensible.
+The tables below are written from the standard's text: TID 1500, 1001/1002/1004, 1410, 1411, 1419, 1501, 300, 4019 and
+2010. Each row is (relationship, value type, concept, least, most); None means any number. What a non-extensible reader
+would not know (visual explanation, the class of a probability) stands in rows of its own, since TID 1410, 1411, 1501
+and 300 are extensible.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings import Outcome
+from pipeline.results.profile import KINDS, Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, phantom_context
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
@@ -33,6 +35,7 @@ class Row:
 
 
 HAS_MOD, HAS_OBS, CONTAINS = "HAS CONCEPT MOD", "HAS OBS CONTEXT", "CONTAINS"
+SELECTED = "SELECTED FROM"
 
 TID_4019 = (
     Row(HAS_MOD, "TEXT", "111001 DCM", 1, 1),  # Algorithm Name
@@ -56,27 +59,48 @@ def tid_300(concept: str, least: int, most: int | None, *rows: Row) -> Row:
     return Row(CONTAINS, "NUM", concept, least, most, rows=rows)
 
 
-TID_1411 = Row(
-    CONTAINS,
-    "CONTAINER",
-    "125007 DCM",
-    0,
-    None,
-    rows=(
-        Row(HAS_OBS, "TEXT", "112039 DCM", 1, 1),  # Tracking Identifier
-        Row(HAS_OBS, "UIDREF", "112040 DCM", 1, 1),  # Tracking Unique Identifier
-        Row(CONTAINS, "CODE", "276214006 SCT", 0, 1, values=("49755003",)),  # Finding category
-        Row(CONTAINS, "CODE", "121071 DCM", 1, 1),  # Finding
-        Row(HAS_MOD, "CODE", "363698007 SCT", 1, None),  # Finding Site
-        *TID_4019,
-        tid_300("118565006 SCT", 1, 1),
-        tid_300("103339001 SCT", 1, 1),
-        tid_300("103340004 SCT", 1, 1),
-        tid_300("110852 DCM", 1, 1, Row(HAS_MOD, "CODE", "121401 DCM", 1, 1, values=("373098007",))),
-        Row(CONTAINS, "IMAGE", "121191 DCM", 1, 1),  # Referenced Segment
-        Row(CONTAINS, "UIDREF", "121232 DCM", 1, 1),  # Source series for segmentation
-        EXPLANATION,
+def group(*rows: Row) -> Row:
+    """A measurement group about a lesion: who it is, what it is, where, and who says so; then ``rows``."""
+    return Row(
+        CONTAINS,
+        "CONTAINER",
+        "125007 DCM",
+        0,
+        None,
+        rows=(
+            Row(HAS_OBS, "TEXT", "112039 DCM", 1, 1),  # Tracking Identifier
+            Row(HAS_OBS, "UIDREF", "112040 DCM", 1, 1),  # Tracking Unique Identifier
+            Row(CONTAINS, "CODE", "276214006 SCT", 0, 1, values=("49755003",)),  # Finding category
+            Row(CONTAINS, "CODE", "121071 DCM", 1, 1),  # Finding
+            Row(HAS_MOD, "CODE", "363698007 SCT", 1, None),  # Finding Site
+            *TID_4019,
+            *rows,
+            EXPLANATION,
+        ),
+    )
+
+
+MEAN_SIGNAL = tid_300("110852 DCM", 1, 1, Row(HAS_MOD, "CODE", "121401 DCM", 1, 1, values=("373098007",)))
+TID_1410 = group(
+    tid_300("103339001 SCT", 1, 1),
+    tid_300("103340004 SCT", 1, 1),
+    Row(
+        CONTAINS,
+        "SCOORD",
+        "111030 DCM",  # Image Region
+        1,
+        1,
+        rows=(Row(SELECTED, "IMAGE", "260753009 SCT", 1, 1),),
     ),
+)
+TID_1501_OF_A_LESION = group(tid_300("118565006 SCT", 1, 1), MEAN_SIGNAL)
+TID_1411 = group(
+    tid_300("118565006 SCT", 1, 1),
+    tid_300("103339001 SCT", 1, 1),
+    tid_300("103340004 SCT", 1, 1),
+    MEAN_SIGNAL,
+    Row(CONTAINS, "IMAGE", "121191 DCM", 1, 1),  # Referenced Segment
+    Row(CONTAINS, "UIDREF", "121232 DCM", 1, 1),  # Source series for segmentation
 )
 TID_1501 = Row(
     CONTAINS,
@@ -123,6 +147,22 @@ TID_1500 = (
         ),
     ),
 )
+
+
+TID_2010 = (
+    Row(HAS_MOD, "CODE", "121049 DCM", 0, 1),  # Language (TID 1204)
+    Row(HAS_OBS, "CODE", "121005 DCM", 1, 1, values=("121007",)),
+    Row(HAS_OBS, "UIDREF", "121012 DCM", 1, 1),
+    Row(HAS_OBS, "TEXT", "121013 DCM", 0, 1),
+    Row(HAS_OBS, "TEXT", "121014 DCM", 0, 1),
+    Row(HAS_OBS, "TEXT", "121015 DCM", 0, 1),
+    Row(HAS_OBS, "TEXT", "121016 DCM", 0, 1),
+    Row(CONTAINS, "TEXT", "113012 DCM", 0, 1),  # Key Object Description
+    Row(CONTAINS, "IMAGE", "260753009 SCT", 1, None),
+    Row(CONTAINS, "COMPOSITE", "260753009 SCT", 0, None),
+)
+CID_7010 = ("113000 DCM",)
+"""Of the key object titles the one that we use: "Of Interest"."""
 
 
 def concept(item: Dataset) -> str:
@@ -176,26 +216,94 @@ def faults_of(report: Dataset) -> list[str]:
         faults.append(f"title {concept(report)}")
     faults += walk(report, TID_1500, "1500")
     (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
-    by_template = {"1411": TID_1411, "1501": TID_1501}
-    counts = dict.fromkeys(by_template, 0)
-    for number, group in enumerate(measurements.ContentSequence, start=1):
-        identifier = group.ContentTemplateSequence[0].TemplateIdentifier
-        if identifier not in by_template:
-            faults.append(f"group {number}: template {identifier}")
-            continue
-        counts[identifier] += 1
-        row = by_template[identifier]
-        if (group.RelationshipType, group.ValueType, concept(group)) != (row.relationship, row.value_type, row.concept):
-            faults.append(f"group {number}: {group.RelationshipType} {group.ValueType} {concept(group)}")
-        faults += walk(group, row.rows, f"{identifier} #{number}")
-    if counts["1501"] != 1:
-        faults.append(f"{counts['1501']} groups of probabilities")
-    return faults
+    *of_lesions, of_classes = measurements.ContentSequence
+    by_template = {"1410": TID_1410, "1411": TID_1411, "1501": TID_1501_OF_A_LESION}
+    for number, item in enumerate(of_lesions, start=1):
+        faults += group_faults(item, by_template, f"group {number}")
+    return faults + group_faults(of_classes, {"1501": TID_1501}, "group of probabilities")
 
 
-def report_of(context: ResultContext) -> Dataset:
-    (item,) = (item for item in build_all(context) if item.role == "report")
+def group_faults(item: Dataset, by_template: dict[str, Row], path: str) -> list[str]:
+    """What of a measurement group does not follow the template that it names."""
+    identifier = item.ContentTemplateSequence[0].TemplateIdentifier
+    if identifier not in by_template:
+        return [f"{path}: template {identifier}"]
+    row = by_template[identifier]
+    key = (item.RelationshipType, item.ValueType, concept(item))
+    faults = [] if key == (row.relationship, row.value_type, row.concept) else [f"{path}: {key}"]
+    return faults + walk(item, row.rows, f"{identifier} {path}")
+
+
+def templates_of(report: Dataset) -> list[str]:
+    """The template of each measurement group, in order."""
+    (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
+    return [item.ContentTemplateSequence[0].TemplateIdentifier for item in measurements.ContentSequence]
+
+
+def selection_faults(ds: Dataset) -> list[str]:
+    """Everything in which a key object selection does not follow TID 2010."""
+    template = ds.ContentTemplateSequence[0]
+    faults = [] if (template.MappingResource, template.TemplateIdentifier) == ("DCMR", "2010") else ["root template"]
+    if concept(ds) not in CID_7010:
+        faults.append(f"title {concept(ds)}")
+    return faults + walk(ds, TID_2010, "2010")
+
+
+def report_of(context: ResultContext, flavour: ReportFlavour = "volumetric", role: str = "report") -> Dataset:
+    profile = Profile(objects=KINDS, report_flavour=flavour)
+    (item,) = (item for item in build_all(context, profile) if item.role == role)
     return item.dataset
+
+
+FLAVOURS: dict[ReportFlavour, list[str]] = {
+    "volumetric": ["1411"],
+    "planar": ["1410", "1501"],
+    "both": ["1411", "1410"],
+}
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("name", awkward_masks())
+def test_every_flavour_of_every_lesion_follows_its_templates(name: str, flavour: ReportFlavour) -> None:
+    """A volumetric group (TID 1411), an outline (TID 1410) with what no plane holds (TID 1501), or both; any mask."""
+    context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
+    profile = Profile(objects=("segmentation", "report"), report_flavour=flavour)
+    (report,) = (item.dataset for item in build_all(context, profile) if item.role == "report")
+    assert faults_of(report) == []
+    assert templates_of(report) == FLAVOURS[flavour] * len(context.findings.lesions) + ["1501"]
+
+
+@pytest.mark.parametrize("outcome", list(Outcome)[:3])
+def test_a_key_object_selection_follows_its_template(outcome: Outcome) -> None:
+    """TID 2010: observer, description, then images and other objects, nothing else."""
+    assert selection_faults(report_of(phantom_context(outcome=outcome, slices=12), role="keyobjects")) == []
+
+
+def test_the_walk_finds_faults_of_a_selection() -> None:
+    """Another title, an item that is none of the template's, and a selection of nothing are each reported."""
+
+    def title(ds: Dataset) -> None:
+        ds.ConceptNameCodeSequence[0].CodeValue = "113030"
+
+    def stray(ds: Dataset) -> None:
+        ds.ContentSequence[-1].RelationshipType = "HAS PROPERTIES"
+
+    def nothing(ds: Dataset) -> None:
+        ds.ContentSequence = [item for item in ds.ContentSequence if item.ValueType != "IMAGE"]
+
+    for spoil in (title, stray, nothing):
+        ds = report_of(phantom_context(slices=12), role="keyobjects")
+        spoil(ds)
+        assert selection_faults(ds), spoil.__name__
+
+
+def test_the_walk_finds_an_outline_without_its_image() -> None:
+    """Coordinates mean nothing without the image that they lie on."""
+    report = report_of(phantom_context(slices=12), "planar")
+    (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
+    (region,) = (item for item in measurements.ContentSequence[0].ContentSequence if item.ValueType == "SCOORD")
+    region.ContentSequence = []
+    assert faults_of(report)
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -220,24 +328,24 @@ def test_the_walk_finds_faults() -> None:
     """A missing tracking UID, a private unit, a stray item and a wrong relationship are each reported."""
     context = phantom_context(slices=12)
 
-    def group(report: Dataset) -> Dataset:
+    def first_group(report: Dataset) -> Dataset:
         (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
         found: Dataset = measurements.ContentSequence[0]
         return found
 
     def drop_tracking(report: Dataset) -> None:
-        items = group(report).ContentSequence
+        items = first_group(report).ContentSequence
         items[:] = [item for item in items if concept(item) != "112040 DCM"]
 
     def private_unit(report: Dataset) -> None:
-        number = next(item for item in group(report).ContentSequence if item.ValueType == "NUM")
+        number = next(item for item in first_group(report).ContentSequence if item.ValueType == "NUM")
         number.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodingSchemeDesignator = "99X"
 
     def stray(report: Dataset) -> None:
-        group(report).ContentSequence[0].ConceptNameCodeSequence[0].CodeValue = "121106"
+        first_group(report).ContentSequence[0].ConceptNameCodeSequence[0].CodeValue = "121106"
 
     def relationship(report: Dataset) -> None:
-        group(report).ContentSequence[0].RelationshipType = "CONTAINS"
+        first_group(report).ContentSequence[0].RelationshipType = "CONTAINS"
 
     for spoil in (drop_tracking, private_unit, stray, relationship):
         report = report_of(context)

@@ -144,7 +144,7 @@ def test_no_lesion_is_an_answer_in_the_bundles_words(tmp_path: Path) -> None:
     """Where nothing is found the report says so as the bundle calls it, and nothing is outlined."""
     run = process(tmp_path, lesion=False)
     assert run[0]["outcome"] == "no_finding"
-    assert {item["role"] for item in run[0]["objects"]} == {"overlay", "report", "document"}
+    assert {item["role"] for item in run[0]["objects"]} == {"overlay", "report", "document", "keyobjects"}
     (report,) = resources(run, "DiagnosticReport")
     assert report["conclusion"].startswith("The algorithm suggests no lesion")
     assert report["conclusionCode"][0]["coding"][0]["code"] == ABSENT.value

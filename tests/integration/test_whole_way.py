@@ -79,7 +79,7 @@ def run(house: House, datasets: tuple[Dataset, ...], folder: Path):
 
 
 def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Path) -> None:
-    """Overlay, SEG and SR stand in the same study in Orthanc, the report in the EHR; Orthanc's count completed it."""
+    """SC, SEG, SR, PR and KO stand in the study in Orthanc, the report in the EHR; Orthanc's count completed it."""
     series = phantom.head_phantom(header=phantom.Header(key="whole way", patient_id="WW-1", accession_number="WW-A"))
     job = run(house, series, tmp_path)
     assert job.state is JobState.DONE, house.node.tail()
@@ -87,7 +87,7 @@ def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Pat
     assert "orthanc" in job.job.completion.lower()
     assert job.outcome is Outcome.FINDING
     results = house.results(series[0].StudyInstanceUID)
-    assert set(results) == {"OT", "SEG", "SR"}
+    assert set(results) == {"OT", "SEG", "SR", "PR", "KO"}
     summary = house.node.summary(job)
     stored = {str(ds.SOPInstanceUID) for datasets in results.values() for ds in datasets}
     assert stored == {item["sop_instance_uid"] for item in summary["objects"]}
@@ -132,7 +132,10 @@ def test_the_same_series_sent_again_makes_no_second_result(house: House, tmp_pat
 
 
 def test_a_late_slice_makes_a_new_revision(house: House) -> None:
-    """Two slices missing at the end cannot be seen by geometry: when they come, the series is read again, whole."""
+    """Two slices missing at the end cannot be seen by geometry: when they come, the series is read again, whole.
+
+    The PACS has both reports then, in one series, and the second says which one it replaces.
+    """
     series = phantom.head_phantom(seed=3, slices=12)
     before = len(house.node.jobs())
     house.node.send(series[:10])
@@ -142,6 +145,12 @@ def test_a_late_slice_makes_a_new_revision(house: House) -> None:
     assert (first.job.revision, first.job.instances) == (1, 10)
     assert (latest.job.revision, latest.job.instances) == (2, 12)
     assert latest.state is JobState.DONE
+    reports = {ds.SOPInstanceUID: ds for ds in house.results(series[0].StudyInstanceUID)["SR"]}
+    assert len(reports) == 2
+    (corrected,) = (ds for ds in reports.values() if "PredecessorDocumentsSequence" in ds)
+    (replaced,) = corrected.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert replaced.ReferencedSOPInstanceUID in set(reports) - {corrected.SOPInstanceUID}
+    assert len({ds.SeriesInstanceUID for ds in reports.values()}) == 1
 
 
 def test_a_series_that_no_rule_takes_ends_with_its_reason(house: House) -> None:

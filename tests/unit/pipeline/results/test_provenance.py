@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pipeline import phantom
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
+from pipeline.results.profile import KINDS
 from pipeline.results.provenance import NO_DATE, SERIES_NUMBERS, is_own_result
 from pipeline.results.wording import ascii_text
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
@@ -98,7 +99,7 @@ def test_names_survive_byte_for_byte(kind: str, tmp_path: Path) -> None:
     values = {0x00100010: name, 0x00100020: identifier, 0x00081030: description}
     series = read_path(with_raw(tmp_path / "series", character_sets, values))
     objects = build_all(context_of(series.datasets, phantom.lesion_mask(phantom.head_phantom(slices=12, matrix=64))))
-    assert {item.role for item in objects} == {"overlay", "segmentation", "report", "document"}
+    assert {item.role for item in objects} == set(KINDS)
     for item in objects:
         content = file_bytes(item.dataset)
         for head, value in (
@@ -273,7 +274,7 @@ def test_series_are_told_apart_and_say_what_they_are() -> None:
     """One series a kind, numbered high, described as an AI's work for review."""
     objects = build_all(phantom_context())
     assert {(item.role, item.dataset.SeriesNumber) for item in objects} == set(SERIES_NUMBERS.items())
-    assert len({item.dataset.SeriesInstanceUID for item in objects}) == len(SERIES_NUMBERS)
+    assert len({item.dataset.SeriesInstanceUID for item in objects}) == len(KINDS)
     for item in objects:
         assert item.dataset.SeriesDescription.startswith("AI ")
         assert "for review" in item.dataset.SeriesDescription
@@ -286,7 +287,9 @@ def test_instants_are_the_sources_latest() -> None:
     context = context_of(datasets)
     assert context.instant == ("20260107", "235959.5")
     for item in build_all(context):
-        assert (item.dataset.ContentDate, item.dataset.ContentTime) == ("20260107", "235959.5")
+        what = "PresentationCreation" if item.role == "presentation" else "Content"
+        found = [item.dataset[f"{what}{part}"].value for part in ("Date", "Time")]
+        assert found == ["20260107", "235959.5"]
 
 
 def test_a_source_without_any_date_still_has_results() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 
 from pipeline import codes, phantom
+from pipeline.errors import BadResult
 from pipeline.findings import BoolArray, Outcome
 from pipeline.results import segmentation
+from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import MODEL, context_of, file_bytes, phantom_context
+from tests.shapes import with_pixels
 
 
 def seg_of(context: ResultContext) -> hd.seg.Segmentation:
@@ -89,20 +94,62 @@ def test_awkward_masks_read_back(name: str) -> None:
         assert np.array_equal(mask_in_source_grid(seg, context, number), lesion.mask)
 
 
-def test_empty_frames_are_kept_until_there_would_be_too_many() -> None:
-    """Viewers have shifted masks whose empty frames were missing; forty lesions in many slices are kept readable."""
-    few = seg_of(phantom_context(slices=12))
-    assert few.NumberOfFrames == 12
-    datasets = phantom.head_phantom(slices=24, matrix=64)
-    mask = np.concatenate([awkward_masks()["forty"], np.zeros((12, 64, 64), bool)])
-    many = seg_of(context_of(datasets, mask))
-    assert many.NumberOfFrames == 40
+def of(context: ResultContext, **changes: object) -> ResultContext:
+    """``context`` for a destination whose profile has ``changes``."""
+    return replace(context, profile=Profile(**{"objects": ("segmentation",), **changes}))
+
+
+def test_empty_frames_are_left_out_or_kept_as_the_profile_says() -> None:
+    """Sparse, or with a frame for every image, for viewers that shift masks whose empty frames are missing."""
+    context = phantom_context(slices=12)
+    (lesion,) = context.findings.lesions
+    sparse, full = seg_of(context), seg_of(of(context, omit_empty_frames=False))
+    assert sparse.NumberOfFrames == len(lesion.slices) < 12
+    assert full.NumberOfFrames == 12
+    assert sparse.SOPInstanceUID != full.SOPInstanceUID
+    assert sparse.SeriesInstanceUID != full.SeriesInstanceUID
+    for seg in (sparse, full):
+        assert np.array_equal(mask_in_source_grid(seg, context, 1), lesion.mask)
+        (series,) = seg.ReferencedSeriesSequence
+        assert len(series.ReferencedInstanceSequence) == 12
+
+
+def test_a_long_series_has_a_segmentation_below_a_megabyte() -> None:
+    """175 slices of 512² with a lesion of a size that is found: sparse, and far from the 5.7 MB of all frames."""
+    small = phantom.head_phantom(slices=175, matrix=8)
+    mask = np.zeros((175, 512, 512), bool)
+    mask[80:98, 200:260, 150:230] = True
+    datasets = [with_pixels(ds, np.tile(ds.pixel_array, (64, 64)), PixelSpacing=[0.47, 0.47]) for ds in small]
+    context = context_of(datasets, mask)
+    (item,) = segmentation.build(context)
+    assert len(file_bytes(item.dataset)) < 700_000
+    assert item.dataset.NumberOfFrames == 18
+
+
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
+@pytest.mark.parametrize("name", ["one voxel", "forty", "last slice"])
+def test_other_types_of_segmentation_hold_the_same_lesions(kind: str, name: str) -> None:
+    """For destinations that ask: an occupancy of 0 or 1, or one frame a plane whose values are segment numbers."""
+    mask = awkward_masks()[name]
+    context = of(context_of(phantom.head_phantom(slices=12, matrix=64), mask), segmentation_type=kind)
+    seg = seg_of(context)
+    assert seg.SegmentationType == kind
+    for number, lesion in enumerate(context.findings.lesions, start=1):
+        assert np.array_equal(mask_in_source_grid(seg, context, number), lesion.mask)
+        (segment,) = (item for item in seg.SegmentSequence if item.SegmentNumber == number)
+        assert segment.TrackingUID == lesion.tracking_uid
+
+
+def test_lesions_that_overlap_make_no_label_map() -> None:
+    """A pixel has one label there: refused with what to do, rather than one lesion cut by the other."""
+    context = phantom_context(slices=12)
+    twice = replace(context.findings, lesions=context.findings.lesions * 2)
+    with pytest.raises(BadResult, match="BINARY"):
+        segmentation.build(replace(of(context, segmentation_type="LABELMAP"), findings=twice))
 
 
 def test_lesions_that_overlap_keep_all_their_voxels() -> None:
     """A voxel of two lesions is in both segments."""
-    from dataclasses import replace
-
     context = phantom_context(slices=12)
     (lesion,) = context.findings.lesions
     smaller = replace(

@@ -16,12 +16,14 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 from fhir.report import build as build_report
 from pipeline import phantom
 from pipeline.results import overlay, report, segmentation
+from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes
 from tests.unit.pipeline.results.test_segmentation import mask_in_source_grid, seg_of
 
 SLICES = 12
 OBJECT, OTHER = "1.2.826.1.1", "1.2.826.1.2"
+WITH_EMPTY_FRAMES = Profile(omit_empty_frames=False)
 
 
 def with_frames(places: Sequence[tuple[str, int | None]], totals: dict[str, int]) -> ResultContext:
@@ -39,7 +41,7 @@ def with_frames(places: Sequence[tuple[str, int | None]], totals: dict[str, int]
             source.SOPClassUID, source.NumberOfFrames = EnhancedMRImageStorage, totals[uid]
         sources.append(source)
     volume = replace(context.volume, sources=tuple(sources), frames=tuple(frame for _, frame in places))
-    return ResultContext(volume, context.findings, context.run)
+    return ResultContext(volume, context.findings, context.run, WITH_EMPTY_FRAMES)
 
 
 LAYOUTS = {

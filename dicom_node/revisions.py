@@ -1,0 +1,51 @@
+"""Which earlier states of a series the model has read: what a corrected result replaces (docs/adr/0014)."""
+
+from __future__ import annotations
+
+import glob
+import json
+from pathlib import Path
+from typing import Any
+
+from dicom_node.durable import write_durably
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.output import SUMMARY
+from pipeline.findings import Outcome
+
+LINEAGE = "lineage.json"
+"""In each job's folder: the job's revision, and the digests of the earlier states, oldest first."""
+
+
+def predecessors(job: SeriesJob) -> tuple[str, ...]:
+    """Digests (`pipeline.identity.instances_digest`) of the earlier states that ``job``'s result replaces, in order.
+
+    Found once, among the folders beside the job's own, and noted in it: a second try of the job replaces the same.
+    """
+    folder = Path(job.manifest).parent
+    note = folder / LINEAGE
+    if not note.is_file():
+        content = {"revision": job.revision, "predecessors": _earlier(job, folder)}
+        write_durably(note, json.dumps(content).encode())
+    return tuple(json.loads(note.read_text())["predecessors"])
+
+
+def _earlier(job: SeriesJob, folder: Path) -> list[str]:
+    """The chain that the latest earlier revision ends; empty for a first one."""
+    if job.revision == 1:
+        return []
+    model = job.job_id.rpartition(":")[2]
+    pattern = f"{glob.escape(job.series_instance_uid)}_*_{glob.escape(model)}"  # see dicom_node.handover
+    found = [chain for other in folder.parent.glob(pattern) if other != folder and (chain := _chain(other, job))]
+    return max(found, key=lambda item: item[0], default=(0, []))[1]
+
+
+def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[str]] | None:
+    """Revision, and digests up to and with its own, of what was read in ``folder``; None where nothing was."""
+    lineage, summary = _read(folder / LINEAGE), _read(folder / SUMMARY)
+    if not lineage or not summary or summary["outcome"] == Outcome.REFUSED or lineage["revision"] >= job.revision:
+        return None
+    return int(lineage["revision"]), [*lineage["predecessors"], summary["instances_digest"]]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None

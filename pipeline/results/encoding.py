@@ -1,0 +1,46 @@
+"""A result in another transfer syntax, without loss and under the same UID."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from pipeline.errors import BadResult
+from pipeline.ports import ResultObject
+
+
+def encoded(item: ResultObject, transfer_syntax: UID) -> ResultObject:
+    """``item`` in ``transfer_syntax``; where that is a compression that its pixels cannot take, as it is.
+
+    ``item`` is built in Explicit VR Little Endian and stays as it is.
+
+    Raises
+    ------
+    BadResult
+        where the codec fails.
+    """
+    if transfer_syntax == ExplicitVRLittleEndian or (transfer_syntax.is_encapsulated and not _has_bytes(item.dataset)):
+        return item
+    ds = deepcopy(item.dataset)
+    if transfer_syntax.is_encapsulated:
+        try:
+            ds.compress(transfer_syntax, generate_instance_uid=False)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise BadResult(
+                f"The {item.role} could not be compressed ({type(error).__name__}).",
+                where=transfer_syntax.name,
+                todo="Name another transfer_syntax in the profile.",
+            ) from error
+    else:
+        ds.file_meta.TransferSyntaxUID = transfer_syntax
+        # Raw elements go out as they came (see pipeline.results.patient) only where the encodings are the same.
+        ds.set_original_encoding(transfer_syntax.is_implicit_VR, True, ds._character_set)  # noqa: SLF001
+    return replace(item, dataset=ds)
+
+
+def _has_bytes(ds: Dataset) -> bool:
+    """Whether the pixels are whole bytes of integers, which is what the compressions of DICOM take."""
+    return "PixelData" in ds and ds.get("BitsAllocated") in (8, 16)

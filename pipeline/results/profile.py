@@ -1,0 +1,126 @@
+"""What one destination gets of a run's results, and in which form: the profile.
+
+A form changes what an object holds (whether a segmentation has empty frames, how a report describes a lesion), so an
+object of another form is another object: `Profile.form` enters its UIDs. A transfer syntax without loss changes bytes
+only, and no UID (PS3.5 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydicom import uid
+
+ObjectKind = Literal["overlay", "segmentation", "report", "presentation", "heatmap", "document", "keyobjects"]
+KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+"""Every kind of DICOM object, in the order in which they are built: each refers to earlier ones only."""
+SegmentationType = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
+ReportFlavour = Literal["volumetric", "planar", "both"]
+FrameOrder = Literal["ascending", "descending"]
+TransferSyntax = Literal[
+    "ExplicitVRLittleEndian",
+    "ImplicitVRLittleEndian",
+    "RLELossless",
+    "JPEGLSLossless",
+    "JPEG2000Lossless",
+]
+DEFAULT_PRESET = "generic-pacs"
+
+
+class Profile(BaseModel):
+    """What one destination gets.
+
+    Attributes
+    ----------
+    objects : the kinds of DICOM objects that are built.
+    transfer_syntax : by DICOM keyword. Compression applies to whole bytes of pixels: to overlays, and to FRACTIONAL and
+        LABELMAP segmentations; all else is then Explicit VR Little Endian. None of them loses anything.
+    segmentation_type : BINARY, the only one that every reader of segmentations takes; FRACTIONAL (an occupancy of 0 or
+        1); LABELMAP (PS3.3 A.51, since 2024).
+    omit_empty_frames : leave out the frames of a segmentation in which a lesion has no pixel.
+    report_flavour : a lesion as ``volumetric`` group (TID 1411, on a segment of the segmentation), as ``planar`` group
+        (TID 1410, an outline in the report itself, on the plane where the lesion is longest), or ``both``.
+    heatmap_frame_order : frames of the parametric map along the slice normal, or against it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    objects: Annotated[tuple[ObjectKind, ...], Field(min_length=1)] = (
+        "overlay",
+        "segmentation",
+        "report",
+        "presentation",
+        "document",
+        "keyobjects",
+    )
+    transfer_syntax: TransferSyntax = "ExplicitVRLittleEndian"
+    segmentation_type: SegmentationType = "BINARY"
+    omit_empty_frames: bool = True
+    report_flavour: ReportFlavour = "volumetric"
+    heatmap_frame_order: FrameOrder = "ascending"
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> Profile:
+        twice = next((kind for kind in self.objects if self.objects.count(kind) > 1), None)
+        if twice is not None:
+            raise ValueError(f"objects names {twice!r} twice")
+        if self.gets("report") and self.report_flavour != "planar" and not self.gets("segmentation"):
+            raise ValueError(
+                f"a report of flavour {self.report_flavour!r} refers to the segmentation:"
+                " add 'segmentation' to objects, or set report_flavour = \"planar\""
+            )
+        return self
+
+    def gets(self, kind: ObjectKind) -> bool:
+        return kind in self.objects
+
+    def form(self, kind: str) -> tuple[str, ...]:
+        """The words that tell an object of ``kind`` under this profile from one of the usual form, which has none."""
+        match kind:
+            case "segmentation":
+                words = [] if self.segmentation_type == "BINARY" else [self.segmentation_type]
+                return (*words, *(() if self.omit_empty_frames else ("with empty frames",)))
+            case "heatmap":
+                return () if self.heatmap_frame_order == "ascending" else (self.heatmap_frame_order,)
+            case "report":
+                flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
+                pictures = () if self.gets("overlay") else ("without overlay",)
+                return (*flavour, *pictures, *(() if self.report_flavour == "planar" else self.form("segmentation")))
+            case "keyobjects":
+                left_out = sorted({*Profile().objects} ^ {*self.objects} - {"keyobjects"})
+                return (
+                    *left_out,
+                    *(word for other in ("segmentation", "report", "heatmap") for word in self._of(other)),
+                )
+        return ()
+
+    def _of(self, kind: ObjectKind) -> tuple[str, ...]:
+        return self.form(kind) if self.gets(kind) else ()
+
+    @property
+    def transfer_syntax_uid(self) -> uid.UID:
+        found: uid.UID = getattr(uid, self.transfer_syntax)
+        return found
+
+
+PRESETS: Mapping[str, Profile] = MappingProxyType(
+    {
+        DEFAULT_PRESET: Profile(),
+        "orthanc-ohif": Profile(
+            objects=("overlay", "segmentation", "report", "document", "keyobjects"),
+            omit_empty_frames=False,
+            report_flavour="planar",
+        ),
+        "archive": Profile(
+            objects=KINDS,
+            transfer_syntax="RLELossless",
+            report_flavour="both",
+        ),
+    }
+)
+"""Profiles that need no table in candela.toml, by name."""
+USUAL: Mapping[str, Profile] = MappingProxyType({DEFAULT_PRESET: PRESETS[DEFAULT_PRESET]})
+"""The one profile of a run for which nobody named any."""

@@ -1,0 +1,98 @@
+"""A series that is read again: which earlier results the new ones replace, found once and remembered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.output import SUMMARY
+from dicom_node.revisions import LINEAGE, predecessors
+from pipeline.identity import job_id
+
+SERIES = "1.2.3"
+MODEL = "0123456789ab" + "0" * 52
+
+
+def job_of(results: Path, revision: int, *, model: str = MODEL, series: str = SERIES) -> SeriesJob:
+    """The job of revision ``revision``, which has that many instances, with its folder."""
+    name = job_id(series, (f"{series}.{k}" for k in range(revision)), model)
+    folder = results / name.replace(":", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    return SeriesJob(
+        job_id=name,
+        series_instance_uid=series,
+        study_instance_uid="1.2",
+        revision=revision,
+        manifest=str(folder / "manifest.json"),
+        instances=revision,
+        calling_ae="MR1",
+        completion="quiet",
+        completed_at="2026-01-05T10:15:00+00:00",
+        rule="brain",
+        model="m",
+        destinations=(),
+        priority="routine",
+    )
+
+
+def read(job: SeriesJob, outcome: str = "finding") -> tuple[str, ...]:
+    """What a worker does with ``job``: asks for predecessors, reads, writes the summary."""
+    found = predecessors(job)
+    content: dict[str, Any] = {"outcome": outcome, "objects": []}
+    if outcome != "refused":
+        content["instances_digest"] = f"digest of {job.revision}"
+    (Path(job.manifest).parent / SUMMARY).write_text(json.dumps(content))
+    return found
+
+
+def test_a_first_revision_replaces_nothing(tmp_path: Path) -> None:
+    assert read(job_of(tmp_path, 1)) == ()
+
+
+def test_each_revision_replaces_the_one_before_and_all_that_it_replaced(tmp_path: Path) -> None:
+    assert [read(job_of(tmp_path, revision)) for revision in (1, 2, 3)] == [
+        (),
+        ("digest of 1",),
+        ("digest of 1", "digest of 2"),
+    ]
+
+
+def test_a_refused_revision_had_no_result_to_replace(tmp_path: Path) -> None:
+    """The usual case: slices were missing, and with the late ones the series is read for the first time."""
+    read(job_of(tmp_path, 1), "refused")
+    assert read(job_of(tmp_path, 2)) == ()
+    read(job_of(tmp_path, 3), "refused")
+    assert read(job_of(tmp_path, 4)) == ("digest of 2",)
+
+
+@pytest.mark.parametrize("other", [{"model": "f" * 64}, {"series": "1.2.33"}])
+def test_another_model_or_series_is_not_replaced(other: dict[str, str], tmp_path: Path) -> None:
+    read(job_of(tmp_path, 1, **other))
+    assert read(job_of(tmp_path, 2)) == ()
+
+
+def test_a_second_try_replaces_what_the_first_try_did(tmp_path: Path) -> None:
+    """Noted before the reading: what a crash interrupts makes the same bytes afterwards, whatever came between."""
+    late = job_of(tmp_path, 2)
+    assert predecessors(late) == ()
+    read(job_of(tmp_path, 1))
+    assert read(late) == ()
+    assert json.loads((Path(late.manifest).parent / LINEAGE).read_text())["predecessors"] == []
+
+
+def test_an_earlier_revision_that_is_read_later_replaces_nothing(tmp_path: Path) -> None:
+    """An operator retries the first revision after the second was read."""
+    read(job_of(tmp_path, 2))
+    assert read(job_of(tmp_path, 1)) == ()
+
+
+def test_a_series_uid_with_wildcards_finds_only_its_own(tmp_path: Path) -> None:
+    """UIDs come from outside: [, * and ? in one are letters."""
+    read(job_of(tmp_path, 1, series="1.2.3"))
+    assert read(job_of(tmp_path, 2, series="1.2.*")) == ()
+    assert read(replace(job_of(tmp_path, 2, series="1.2.[3]"))) == ()
