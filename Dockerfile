@@ -8,10 +8,11 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/candela
 ENV PATH=/opt/candela/bin:$PATH
 WORKDIR /src
-# The lock first: these layers are made anew only when it changes. torch alone, as its index has nothing else.
-COPY requirements.lock ./
-RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^torch==' requirements.lock)"
-RUN pip install -r requirements.lock
+# The locks first: these layers are made anew only when they change. Every package by its hash; torch alone, as its build
+# is this image's choice and its index has nothing else.
+COPY requirements.lock requirements-torch.lock ./
+RUN pip install --no-deps --require-hashes -r requirements.lock
+RUN pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r requirements-torch.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 COPY models models

@@ -15,6 +15,7 @@ import structlog
 
 from dicom_node.jobs.job import SeriesJob, read_manifest
 from dicom_node.jobs.outcome import ResultRef, SeriesResult
+from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
 from dicom_node.revisions import predecessors
@@ -93,7 +94,7 @@ class SeriesRunner:
         Broken
             where a stored file is not what was acknowledged, or the model or a result failed.
         """
-        manifest = Path(job.manifest)
+        manifest = located(job.manifest, self._settings.data_dir)
         out = manifest.parent
         bound = log.bind(series=uid(job.series_instance_uid), revision=job.revision)
         start = time.monotonic()
@@ -123,11 +124,10 @@ class SeriesRunner:
     def _load(self, name: str) -> SeriesModel:
         return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
 
-    @staticmethod
-    def _read(manifest: Path) -> Series:
+    def _read(self, manifest: Path) -> Series:
         parts = []
         for item in read_manifest(manifest):
-            path = Path(item.path)
+            path = located(item.path, self._settings.data_dir)
             if not path.is_file():
                 raise Broken("A received instance is gone from the store.", where=item.path, todo="Restore it.")
             data = path.read_bytes()

@@ -21,6 +21,7 @@ import structlog
 
 from dicom_node.durable import sync_folder, write_durably
 from dicom_node.jobs.job import StoredInstance
+from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.receive.completion import CompleteSeries
 from pipeline.errors import Broken
@@ -123,7 +124,8 @@ def _read(path: Path) -> Noted:
         series["instances"] = tuple(StoredInstance(**item) for item in series["instances"])
         series["completed_at"] = datetime.fromisoformat(series["completed_at"])
         claims = tuple(Claim(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"])
-        return Noted(CompleteSeries(**series), Path(data["header"]), claims)
+        header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json
+        return Noted(CompleteSeries(**series), header, claims)
     except (ValueError, TypeError, KeyError) as error:
         raise Broken(
             "A note of a series that awaits a choice is damaged.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dicom_node import layout
 from dicom_node.settings import FhirDestination, OrthancCount, Settings
 from dicom_node.supervisor import Role, supervise
 from pipeline.errors import BadSettings
@@ -66,6 +67,7 @@ def serve(settings: Settings, config: Path | None) -> int:
 
     check_models(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    layout.check(settings.data_dir)
     engine.prepare(settings)
     options = ("--config", str(config)) if config else ()
     command = (sys.executable, "-m", "dicom_node.cli")
@@ -89,6 +91,7 @@ def receive(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    layout.check(settings.data_dir)
     engine.prepare(settings)
     with JobsClient(settings) as client:
         hand_over = HandOver(settings, client.submit)
@@ -136,6 +139,7 @@ def work(settings: Settings, queues: tuple[str, ...]) -> int:
     from dicom_node.jobs import engine
     from dicom_node.jobs.worker import run_worker
 
+    layout.check(settings.data_dir)
     if engine.INFER not in queues:
         run_worker(settings, queues)
     from dicom_node.inference import SeriesRunner

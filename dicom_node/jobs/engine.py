@@ -8,6 +8,7 @@ to the database must not thereby run code here.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import socket
@@ -28,6 +29,7 @@ from dbos import (
     EnqueueOptions,
     PortableWorkflowError,
 )
+from dbos._migration import get_migration_versions, get_sqlite_migration_versions
 
 from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
 from dicom_node.jobs.job import SeriesJob
@@ -38,6 +40,8 @@ from pipeline.routing import Priority
 
 APP: Final = "candela"
 APP_VERSION: Final = "workflows-1"
+DBOS_SCHEMA: Final = "dbos"
+"""Of PostgreSQL; DBOS's default."""
 INFER: Final = "infer"
 DELIVER: Final = "deliver"
 """The queue of destinations that the settings do not name, and the first part of the others' names."""
@@ -166,7 +170,7 @@ def prepare(settings: Settings) -> None:
     Raises
     ------
     BadSettings
-        where ``jobs.database_url`` cannot be used.
+        where ``jobs.database_url`` cannot be used, or a newer version of Candela has worked with the database.
     PeerUnavailable
         where the database does not answer.
     """
@@ -178,6 +182,7 @@ def prepare(settings: Settings) -> None:
             connection.execute("pragma journal_mode=wal")  # readers and one writer at once; kept in the file
     try:
         DBOS.migrate(settings.database_url)
+        _refuse_newer(settings)
         make_table(settings)
         client = open_client(settings)
     except sa.exc.OperationalError as error:
@@ -220,6 +225,28 @@ def queues_of(client: DBOSClient, roles: Collection[str]) -> list[str]:
     if DELIVER in names:
         names |= {queue.name for queue in client.list_queues() if queue.name.startswith(deliver_queue(""))}
     return sorted(names)
+
+
+def _refuse_newer(settings: Settings) -> None:
+    """DBOS itself would run on tables that only a newer one understands; it leaves them as they are."""
+    url = sa.make_url(settings.database_url)
+    if sqlite_file(settings) is not None:
+        database = sa.create_engine(url)
+        find = get_sqlite_migration_versions
+    else:
+        database = sa.create_engine(url.set(drivername="postgresql+psycopg"))
+        find = functools.partial(get_migration_versions, schema=DBOS_SCHEMA, use_listen_notify=True)
+    try:
+        found, known = find(database)
+    finally:
+        database.dispose()
+    if found > known:
+        place = url.render_as_string(hide_password=True)
+        raise BadSettings(
+            f"The engine's database is of a newer version of Candela (tables {found}, this one knows {known}).",
+            where=place,
+            todo="Run that version or a newer one. To go back, restore a backup from before the upgrade.",
+        )
 
 
 def database_down(settings: Settings) -> PeerUnavailable:

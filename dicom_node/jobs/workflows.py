@@ -24,6 +24,7 @@ from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
+from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
@@ -177,7 +178,7 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, re
         )
     if not takes(destination, delivery.result.kind):
         return f"nothing sent: a {destination.kind} destination does not take {delivery.result.kind} results"
-    files = tuple(settings.data_dir / name for name in delivery.result.files)
+    files = tuple(located(name, settings.data_dir) for name in delivery.result.files)
     gone = [path for path in files if not path.is_file()]
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))

@@ -21,13 +21,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.jobs.job import StoredInstance
+from dicom_node.receive import schema
 from dicom_node.receive.instance_store import HandedOver, InstanceStore, Stored
+from pipeline.errors import BadSettings
 from pipeline.identity import instances_digest
 
 log = structlog.get_logger("candela.index")
-
-SCHEMA = 1
-"""``PRAGMA user_version`` of an index that this code reads. Any other is put aside and built anew from the files."""
 
 
 class State(StrEnum):
@@ -51,7 +50,7 @@ class InstanceRow(Base):
     path: Mapped[str] = mapped_column(primary_key=True)
     series_instance_uid: Mapped[str] = mapped_column(index=True)
     sop_class_uid: Mapped[str]
-    sop_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
     version: Mapped[int]
     sha256: Mapped[str]
     calling_ae: Mapped[str]
@@ -107,7 +106,13 @@ class Arrival:
 
 
 class SeriesIndex:
-    """The index at ``path``. A file that SQLite cannot read, or of another schema, is put aside and begun anew."""
+    """The index at ``path``, of this or any earlier release. What SQLite cannot read is put aside and begun anew.
+
+    Raises
+    ------
+    BadSettings
+        where a newer version of Candela has worked with it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -127,10 +132,10 @@ class SeriesIndex:
         event.listen(engine, "connect", _set_pragmas)
         try:
             with engine.begin() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # tables too change as a whole or not at all
                 _check(connection)
-                Base.metadata.create_all(connection)
-                connection.execute(text(f"PRAGMA user_version = {SCHEMA}"))
-        except DatabaseError:
+                schema.bring_up(connection)
+        except (DatabaseError, BadSettings):
             engine.dispose()
             raise
         return engine
@@ -280,9 +285,8 @@ class SeriesIndex:
 
 def _check(connection: Connection) -> None:
     healthy = connection.execute(text("PRAGMA quick_check(1)")).scalar_one() == "ok"
-    version = connection.execute(text("PRAGMA user_version")).scalar_one()
-    if not healthy or version not in (0, SCHEMA):
-        raise DatabaseError("PRAGMA", None, ValueError("not an index of this version"))
+    if not healthy:
+        raise DatabaseError("PRAGMA", None, ValueError("a damaged index"))
 
 
 def _current(session: Session, series_instance_uid: str) -> list[tuple[str, bool]]:

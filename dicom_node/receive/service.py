@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node import layout
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.keeper import Keeper
@@ -19,6 +20,7 @@ from dicom_node.receive.study_watch import StudyDecisions
 from dicom_node.settings import Settings
 from dicom_node.web.server import HttpServer
 from dicom_node.web.stow import StowWay, stow_app
+from pipeline.errors import BadSettings
 
 log = structlog.get_logger("candela.receiver")
 
@@ -71,12 +73,17 @@ class Receiver:
         Raises
         ------
         BadSettings
-            where another receiver writes to the same store.
+            where another receiver writes to the same store, or a newer version of Candela has.
         OSError
             where a port is taken or the folder cannot be written.
         """
         store = InstanceStore(self._settings.store_dir, self._clock)
-        index = SeriesIndex(self._settings.data_dir / "index.sqlite")
+        try:
+            layout.claim(self._settings.data_dir)
+            index = SeriesIndex(self._settings.data_dir / "index.sqlite")
+        except BadSettings:
+            store.close()
+            raise
         missed = index.reconcile(store, self._is_own)
         self.counters.add("instances_damaged", store.damaged)
         log.info("index_ready", missed=missed, damaged=store.damaged)

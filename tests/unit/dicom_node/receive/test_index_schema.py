@@ -1,0 +1,122 @@
+"""The index from release to release: an older one is brought up with its rows, a newer one is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from dicom_node.receive import schema
+from dicom_node.receive.series_index import Base, SeriesIndex, State
+from pipeline.errors import BadSettings
+
+AS_0_1_0_MADE_IT = """
+CREATE TABLE instances (
+    path VARCHAR NOT NULL, series_instance_uid VARCHAR NOT NULL, sop_class_uid VARCHAR NOT NULL,
+    sop_instance_uid VARCHAR NOT NULL, version INTEGER NOT NULL, sha256 VARCHAR NOT NULL, calling_ae VARCHAR NOT NULL,
+    received_at DOUBLE NOT NULL, own BOOLEAN NOT NULL, PRIMARY KEY (path));
+CREATE INDEX ix_instances_series_instance_uid ON instances (series_instance_uid);
+CREATE TABLE series (
+    series_instance_uid VARCHAR NOT NULL, study_instance_uid VARCHAR NOT NULL, calling_ae VARCHAR NOT NULL,
+    state VARCHAR NOT NULL, first_received DOUBLE NOT NULL, last_received DOUBLE NOT NULL,
+    associations INTEGER NOT NULL, released BOOLEAN NOT NULL, expected INTEGER, reason VARCHAR, completed_at VARCHAR,
+    revision INTEGER NOT NULL, handed_digest VARCHAR, PRIMARY KEY (series_instance_uid));
+INSERT INTO instances VALUES ('1.2/1.2.3.dcm', '1.2', '1.2.840.10008.5.1.4.1.1.4', '1.2.3', 1, 'aa', 'CT1', 5.0, 0);
+INSERT INTO series VALUES ('1.2', '1', 'CT1', 'handed_over', 5.0, 6.0, 1, 1, NULL, 'quiet', '2026-11-25', 1, 'dd');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "index.sqlite"
+    with opened(path) as connection:
+        connection.executescript(AS_0_1_0_MADE_IT)
+    return path
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
+
+
+def names(path: Path, kind: str) -> set[str]:
+    with opened(path) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = ? AND sql IS NOT NULL", (kind,))
+        return {name for (name,) in rows}
+
+
+def test_the_index_of_the_first_release_keeps_its_rows(old: Path) -> None:
+    """Nothing is put aside or read anew; what later releases added is there."""
+    index = SeriesIndex(old)
+    (series,) = index.all_series()
+    assert (series.series_instance_uid, series.state, series.revision) == ("1.2", State.HANDED_OVER, 1)
+    assert index.count("1.2") == 1
+    index.close()
+    assert "ix_instances_sop_instance_uid" in names(old, "index")
+    assert not old.with_name("index.sqlite.broken").exists()
+
+
+@pytest.mark.parametrize("which", ["new", "old"])
+def test_the_revisions_end_in_the_tables_that_the_code_uses(which: str, tmp_path: Path, old: Path) -> None:
+    """A column or index that is in the code and in no revision, or the reverse, is found here."""
+    path = old if which == "old" else tmp_path / "new.sqlite"
+    SeriesIndex(path).close()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_opening_twice_changes_nothing(old: Path) -> None:
+    SeriesIndex(old).close()
+    tables = names(old, "table")
+    SeriesIndex(old).close()
+    assert names(old, "table") == tables
+
+
+@pytest.mark.parametrize(
+    "newer",
+    ["UPDATE alembic_version SET version_num = '9999'", "PRAGMA user_version = 99"],
+    ids=["revision", "number"],
+)
+def test_the_index_of_a_newer_version_is_refused_and_left_alone(old: Path, newer: str) -> None:
+    """It is neither put aside nor changed, and the error says what to do."""
+    SeriesIndex(old).close()
+    with opened(old) as connection:
+        connection.execute(newer)
+    before = old.read_bytes()
+    with pytest.raises(BadSettings, match=r"newer version.*backup from before the upgrade"):
+        SeriesIndex(old)
+    assert old.read_bytes() == before
+    assert not old.with_name("index.sqlite.broken").exists()
+
+
+def test_an_upgrade_that_fails_halfway_leaves_the_old_index(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between two statements: the next start begins where the last began."""
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        upgrade = schema.command.upgrade
+
+        def upgrade_and_die(*arguments: object) -> None:
+            upgrade(*arguments)
+            dies()
+
+        patched.setattr(schema.command, "upgrade", upgrade_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            SeriesIndex(old)
+    assert "ix_instances_sop_instance_uid" not in names(old, "index")
+    assert "alembic_version" not in names(old, "table")
+    index = SeriesIndex(old)
+    assert index.count("1.2") == 1
+    index.close()
