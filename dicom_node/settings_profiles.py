@@ -14,6 +14,7 @@ from pipeline.results.profile import (
     ObjectKind,
     Profile,
     ReportFlavour,
+    ReportTitle,
     SegmentationType,
     TransferSyntax,
 )
@@ -33,6 +34,7 @@ class ProfileSettings(BaseModel):
     segmentation_type: SegmentationType | None = None
     omit_empty_frames: bool | None = None
     report_flavour: ReportFlavour | None = None
+    report_title: ReportTitle | None = None
     heatmap_frame_order: FrameOrder | None = None
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 """Every kind of DICOM object, in the order in which they are built: each refers to earlier ones only."""
 SegmentationType = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 ReportFlavour = Literal["volumetric", "planar", "both"]
+ReportTitle = Literal["imaging", "oncology"]
 FrameOrder = Literal["ascending", "descending"]
 TransferSyntax = Literal[
     "ExplicitVRLittleEndian",
@@ -43,6 +44,9 @@ class Profile(BaseModel):
     omit_empty_frames : leave out the frames of a segmentation in which a lesion has no pixel.
     report_flavour : a lesion as ``volumetric`` group (TID 1411, on a segment of the segmentation), as ``planar`` group
         (TID 1410, an outline in the report itself, on the plane where the lesion is longest), or ``both``.
+    report_title : the report's coded title (PS3.16 CID 7021): ``imaging`` "Imaging Measurement Report", or ``oncology``
+        "Oncology Measurement Report". OHIF lays a report of the first title over images, which it can only where every
+        group has coordinates, and shows one of any other title as text, which it always can.
     heatmap_frame_order : frames of the parametric map along the slice normal, or against it.
     """
 
@@ -60,6 +64,7 @@ class Profile(BaseModel):
     segmentation_type: SegmentationType = "BINARY"
     omit_empty_frames: bool = True
     report_flavour: ReportFlavour = "volumetric"
+    report_title: ReportTitle = "imaging"
     heatmap_frame_order: FrameOrder = "ascending"
 
     @model_validator(mode="after")
@@ -87,8 +92,14 @@ class Profile(BaseModel):
                 return () if self.heatmap_frame_order == "ascending" else (self.heatmap_frame_order,)
             case "report":
                 flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
+                title = () if self.report_title == "imaging" else (self.report_title,)
                 pictures = () if self.gets("overlay") else ("without overlay",)
-                return (*flavour, *pictures, *(() if self.report_flavour == "planar" else self.form("segmentation")))
+                return (
+                    *flavour,
+                    *title,
+                    *pictures,
+                    *(() if self.report_flavour == "planar" else self.form("segmentation")),
+                )
             case "keyobjects":
                 left_out = sorted({*Profile().objects} ^ {*self.objects} - {"keyobjects"})
                 return (
@@ -112,7 +123,8 @@ PRESETS: Mapping[str, Profile] = MappingProxyType(
         "orthanc-ohif": Profile(
             objects=("overlay", "segmentation", "report", "document", "keyobjects"),
             omit_empty_frames=False,
-            report_flavour="planar",
+            report_flavour="both",
+            report_title="oncology",
         ),
         "archive": Profile(
             objects=KINDS,

@@ -15,11 +15,17 @@ from pipeline import codes
 from pipeline.ports import ResultObject
 from pipeline.results import report_groups
 from pipeline.results.observer import observer_context
+from pipeline.results.profile import ReportTitle
 from pipeline.results.provenance import MANUFACTURER, ResultContext, finish
 from pipeline.results.segmentation import coded
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 
 KIND = "report"
+TITLES: dict[ReportTitle, hd.sr.CodedConcept] = {
+    "imaging": hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+    "oncology": hd.sr.CodedConcept("126001", "DCM", "Oncology Measurement Report"),
+}
+"""PS3.16 CID 7021."""
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 
@@ -36,7 +42,7 @@ def build(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
         procedure_reported=coded(codes.MR_BRAIN),
         imaging_measurements=report_groups.build(context, segmentation, overlays),
-        title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+        title=TITLES[context.profile.report_title],
     )
     content[0].ContentSequence.append(_evaluations(context))
     cited = overlays if context.profile.report_flavour == "planar" else (*segmentation, *overlays)

@@ -105,7 +105,7 @@ def test_a_finding_without_an_outline(tmp_path: Path) -> None:
     """An empty mask: no segmentation and no presentation state, and everything else says what was found."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), None, Outcome.FINDING)
     roles = {item.role for item in build_all(context, Profile(objects=UNDRAWN))}
-    assert roles == {"report", "heatmap", "keyobjects"}
+    assert roles == {"report", "heatmap", "document", "keyobjects"}
     for flavour in ("volumetric", "planar", "both"):
         assert faults(context, tmp_path, Profile(objects=UNDRAWN, report_flavour=flavour)) == []
 

@@ -161,6 +161,8 @@ TID_2010 = (
     Row(CONTAINS, "IMAGE", "260753009 SCT", 1, None),
     Row(CONTAINS, "COMPOSITE", "260753009 SCT", 0, None),
 )
+CID_7021 = ("126000 DCM", "126001 DCM")
+"""Titles of measurement reports, those of them that we use."""
 CID_7010 = ("113000 DCM",)
 """Of the key object titles the one that we use: "Of Interest"."""
 
@@ -212,7 +214,7 @@ def faults_of(report: Dataset) -> list[str]:
     faults = []
     if (template.MappingResource, template.TemplateIdentifier) != ("DCMR", "1500"):
         faults.append(f"root template {template.TemplateIdentifier}")
-    if concept(report) != "126000 DCM":
+    if concept(report) not in CID_7021:
         faults.append(f"title {concept(report)}")
     faults += walk(report, TID_1500, "1500")
     (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")

@@ -69,6 +69,29 @@ def test_a_series_becomes_results(run, folder: Path, tmp_path: Path) -> None:
     assert set(summary["timings"]) == {"volume", "predict", "measure", "results", "fhir"}
 
 
+def test_a_profile_chooses_the_objects_and_their_form(run, folder: Path, tmp_path: Path) -> None:
+    """A profile of candela.toml: only what it names is written, compressed, and every object names it."""
+    config = tmp_path / "candela.toml"
+    config.write_text('[profiles.small]\nobjects = ["overlay", "heatmap"]\ntransfer_syntax = "RLELossless"\n')
+    code, text, summary = run(folder, "--profile", "small", "--config", config)
+    assert code == 0, text
+    assert summary is not None
+    assert {item["role"] for item in summary["objects"]} <= {"overlay", "heatmap"}
+    assert {tuple(item["profiles"]) for item in summary["objects"]} == {("small",)}
+    overlay = pydicom.dcmread(tmp_path / "out" / "overlay-001.dcm")
+    assert overlay.file_meta.TransferSyntaxUID.keyword == "RLELossless"
+    assert not (tmp_path / "out" / "report.dcm").exists()
+
+
+def test_an_unknown_profile_is_wrong_usage(run, folder: Path) -> None:
+    """Told with what there is, before anything is read."""
+    code, text, summary = run(folder, "--profile", "orthank")
+    assert code == 2
+    assert "no profile 'orthank'" in text
+    assert "orthanc-ohif" in text
+    assert summary is None
+
+
 def test_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     """Two processes at two times write byte-equal DICOM objects: a resend is the same object, not another version."""
     outs = [tmp_path / "first", tmp_path / "second"]

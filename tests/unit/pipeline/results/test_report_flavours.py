@@ -86,6 +86,18 @@ def test_a_planar_report_refers_to_no_segmentation() -> None:
     assert "1.2.840.10008.5.1.4.1.1.66.4" not in classes
 
 
+def test_the_title_is_the_profiles() -> None:
+    """Viewers choose by it how they show a report; another title is another object."""
+    context = phantom_context(slices=12)
+    found = {}
+    for title in ("imaging", "oncology"):
+        profile = Profile(objects=("segmentation", "report"), report_title=title)
+        (item,) = (item for item in build_all(context, profile) if item.role == "report")
+        found[title] = (item.dataset.ConceptNameCodeSequence[0].CodeValue, item.dataset.SOPInstanceUID)
+    assert (found["imaging"][0], found["oncology"][0]) == ("126000", "126001")
+    assert found["imaging"][1] != found["oncology"][1]
+
+
 def test_each_flavour_is_an_object_of_its_own() -> None:
     context = phantom_context(slices=12)
     uids = {report_of(context, flavour).SOPInstanceUID for flavour in ("volumetric", "planar", "both")}
