@@ -100,7 +100,7 @@ def receiver(config_file: ConfigOption = None) -> None:
     """Run the receiver alone: take series in, find out when they are complete, queue them."""
     from dicom_node.wiring import receive as run
 
-    raise typer.Exit(run(load_settings(config_file)))
+    raise typer.Exit(run(load_settings(config_file), config_file))
 
 
 @app.command()

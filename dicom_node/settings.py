@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from dicom_node.settings_access import DicomPeer, Limits, Metrics, PeerAccess, ReportTo, Retention, Tls
 from dicom_node.settings_audit import Audit
 from dicom_node.settings_base import AETitle, Port, Section
 from dicom_node.settings_http import ClientTls, Smart
@@ -35,19 +36,20 @@ class OrthancCount(Section):
     password: SecretStr = SecretStr("")
 
 
-class FindCount(Section):
+class FindCount(DicomPeer):
     """Ask a PACS by C-FIND for NumberOfSeriesRelatedInstances."""
 
     kind: Literal["c-find"]
+
+
+class Peer(PeerAccess):
+    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty.
+
+    ``commitment`` is where it takes reports of storage commitment that cannot go by the association that asked.
+    """
+
     ae_title: AETitle
-    host: str
-    port: Port
-
-
-class Peer(Section):
-    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty."""
-
-    ae_title: AETitle
+    commitment: ReportTo | None = None
     expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
 
 
@@ -93,17 +95,35 @@ def _is_loopback(host: str) -> bool:
 class Receive(Section):
     """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
 
-    ``stow`` adds STOW-RS as a second way in.
+    ``tls_port`` is a second port, with TLS; ``plain`` False leaves only that one. ``stow`` adds STOW-RS as a further
+    way in.
     """
 
     ae_title: AETitle = "CANDELA"
     host: str = "127.0.0.1"
     port: Port = 11112
+    tls_port: Port | None = None
+    plain: bool = True
     peers: tuple[Peer, ...] = ()
     accept_any_peer: bool = False
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
     network_timeout: Annotated[float, Field(gt=0)] = 60.0
+    limits: Limits = Limits()
     stow: Stow | None = None
+
+    @model_validator(mode="after")
+    def _peers_can_come_in(self) -> Receive:
+        titles = [peer.ae_title for peer in self.peers]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two peers have the AE title {twice!r}: give one of them both addresses or certificates")
+        if self.tls_port is None:
+            if not self.plain:
+                raise ValueError("plain = false leaves no port: set tls_port")
+            shut_out = next((peer.ae_title for peer in self.peers if peer.needs_tls), None)
+            if shut_out is not None:
+                raise ValueError(f"peer {shut_out!r} must come by TLS, and there is no tls_port")
+        return self
 
     def peer(self, ae_title: str) -> Peer | None:
         return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
@@ -156,15 +176,18 @@ class Outgoing(Section):
     rate: Annotated[int, Field(ge=1)] | None = None
 
 
-class DicomDestination(Outgoing):
-    """A PACS that takes results by C-STORE."""
+class DicomDestination(DicomPeer, Outgoing):
+    """A PACS that takes results by C-STORE.
+
+    ``commitment``: a result counts as delivered when the PACS has committed itself to keep it (PS3.4 annex J).
+    ``commitment_timeout``: seconds to wait for that, before the result is sent and asked for again.
+    """
 
     kind: Literal["dicom"]
-    ae_title: AETitle
-    host: str
-    port: Port
     timeout: Annotated[float, Field(gt=0)] = 30.0
     profile: str = DEFAULT_PRESET
+    commitment: bool = False
+    commitment_timeout: Annotated[float, Field(gt=0)] = 60.0
 
 
 class FhirDestination(Outgoing):
@@ -203,16 +226,13 @@ class FolderDestination(Outgoing):
     profile: str = DEFAULT_PRESET
 
 
-class DicomRemote(Section):
+class DicomRemote(DicomPeer):
     """A PACS that images are fetched from: C-FIND, then C-GET or C-MOVE.
 
     ``retrieve``: ``auto`` takes C-GET where the PACS offers it. ``timeout`` in seconds is that of each answer.
     """
 
     kind: Literal["dicom"]
-    ae_title: AETitle
-    host: str
-    port: Port
     retrieve: Literal["auto", "get", "move"] = "auto"
     timeout: Annotated[float, Field(gt=0)] = 60.0
 
@@ -253,7 +273,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path("candela-data")
     uid_root: str | None = None
     log_uids: Literal["hashed", "plain"] = "hashed"
+    tls: Tls | None = None
     receive: Receive = Receive()
+    retention: Retention = Retention()
+    metrics: Metrics = Metrics()
     completion: Completion = Completion()
     jobs: Jobs = Jobs()
     audit: Audit = Audit()
@@ -264,6 +287,37 @@ class Settings(BaseSettings):
     match: Match = "first"
     defaults: Defaults = Defaults()
     rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _peers_are_spoken_to_as_they_want(self) -> Settings:
+        """Gives every DICOM peer our certificate, and refuses TLS without one."""
+        if self.receive.tls_port is not None and self.tls is None:
+            raise ValueError("receive.tls_port needs the table [tls]: certificate, key and trusted")
+        for name, peer in self._dicom_peers():
+            if peer.tls and self.tls is None:
+                raise ValueError(f"{name} needs the table [tls]: certificate, key and trusted")
+            peer.known_as(self.tls)
+        for name, destination in self.destinations.items():
+            if isinstance(destination, DicomDestination) and destination.commitment:
+                self._refuse_unheard(name, destination)
+        return self
+
+    def _dicom_peers(self) -> Iterator[tuple[str, DicomPeer]]:
+        for group, table in (("destinations", self.destinations), ("remotes", self.remotes)):
+            for name, item in table.items():
+                if isinstance(item, DicomPeer):
+                    yield f"{group}.{name}.tls", item
+        for peer in self.receive.peers:
+            for part, end in (("expected_count", peer.expected_count), ("commitment", peer.commitment)):
+                if isinstance(end, DicomPeer):
+                    yield f"receive.peers {peer.ae_title}.{part}.tls", end
+
+    def _refuse_unheard(self, name: str, destination: DicomDestination) -> None:
+        if not self.receive.accept_any_peer and self.receive.peer(destination.ae_title) is None:
+            raise ValueError(
+                f"destinations.{name}.commitment: {destination.ae_title} reports by calling the node, so it must stand"
+                " in [[receive.peers]]"
+            )
 
     @model_validator(mode="after")
     def _rules_name_known_destinations(self) -> Settings:
@@ -338,6 +392,11 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """URL of the engine's database, SQLAlchemy form."""
         return self.jobs.database_url or f"sqlite:///{self.data_dir / 'engine.sqlite'}"
+
+    @property
+    def commitments_dir(self) -> Path:
+        """Where storage commitment is kept: what is asked of the node, and what it asks of PACS."""
+        return self.data_dir / "commitments"
 
     @property
     def store_dir(self) -> Path:

@@ -31,10 +31,11 @@ USAGE: Final = 2
 
 @dataclass(frozen=True)
 class Role:
-    """One child: what to call it in logs, and its command line."""
+    """One child: what to call it in logs, its command line, and whether SIGHUP is passed on to it."""
 
     name: str
     command: tuple[str, ...]
+    reloads: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ class _Child:
 def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
     """Run ``roles`` until SIGTERM or SIGINT; the exit status to leave with.
 
-    The first signal asks the children to stop (SIGTERM) and waits; a second one kills them at once. Call it in the
+    The first signal asks the children to stop (SIGTERM) and waits; a second one kills them at once. SIGHUP is passed on
+    to the roles that reload their settings. Call it in the
     main thread of a process that has no other threads. 0: all stopped; 1: some had to be killed; 2: a child said that
     its command line or settings are wrong, and all were stopped for that.
     """
     policy = policy or Policy()
     children = [_Child(role) for role in roles]
-    with _signals() as wait:
+    with _signals(lambda: _reload(children)) as wait:
         wrong = False
         asked = 0
         while not asked and not wrong:
@@ -77,6 +79,13 @@ def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
                 wrong = _tend(child, policy) or wrong
             asked = 0 if wrong else wait(_until_next_start(children))
         return _stop(children, policy, wait) or (USAGE if wrong else 0)
+
+
+def _reload(children: list[_Child]) -> None:
+    """Pass a SIGHUP on to those whom it tells to read their settings anew."""
+    for child in children:
+        if child.role.reloads and child.process is not None:
+            child.process.send_signal(signal.SIGHUP)
 
 
 def _tend(child: _Child, policy: Policy) -> bool:
@@ -156,21 +165,26 @@ def _stop(children: list[_Child], policy: Policy, wait: Callable[[float | None],
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Callable[[float | None], int]]:
+def _signals(hung_up: Callable[[], None]) -> Iterator[Callable[[float | None], int]]:
     """A function that waits for a child's end or a request to stop, at most so long; how many requests came.
 
-    The signals' numbers come through a socket (`signal.set_wakeup_fd`), so none is lost between looking and waiting.
+    ``hung_up`` is called for a SIGHUP, except at a terminal, where it says that the terminal has gone. The signals'
+    numbers come through a socket (`signal.set_wakeup_fd`), so none is lost between looking and waiting.
     """
     reader, writer = socket.socketpair()
     reader.setblocking(False)
     writer.setblocking(False)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD]
+    if not sys.stdin or not sys.stdin.isatty():
+        numbers.append(signal.SIGHUP)
     former = {number: signal.signal(number, lambda *_: None) for number in numbers}
     former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
     def wait(timeout: float | None) -> int:
         ready, _, _ = select.select([reader], [], [], timeout)
         came = reader.recv(4096) if ready else b""
+        if signal.SIGHUP in came:
+            hung_up()
         return sum(number in (signal.SIGTERM, signal.SIGINT) for number in came)
 
     try:

@@ -73,19 +73,21 @@ def serve(settings: Settings, config: Path | None) -> int:
     command = (sys.executable, "-m", "dicom_node.cli")
     return supervise(
         [
-            Role("receiver", (*command, "receiver", *options)),
+            Role("receiver", (*command, "receiver", *options), reloads=True),
             Role("infer", (*command, "worker", "--queues", "infer", *options)),
             Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
         ]
     )
 
 
-def receive(settings: Settings) -> int:
-    """The receiver, until SIGTERM or SIGINT; the exit status."""
+def receive(settings: Settings, config: Path | None = None) -> int:
+    """The receiver, until SIGTERM or SIGINT; the exit status. SIGHUP or a change of ``config`` reloads it."""
     from dicom_node.handover import HandOver
     from dicom_node.jobs import engine
     from dicom_node.jobs.client import JobsClient
     from dicom_node.receive.service import Receiver
+    from dicom_node.reload import Reloader
+    from dicom_node.retention import DeliveredSeries
     from pipeline.results.provenance import is_own_result
 
     stop = threading.Event()
@@ -102,9 +104,14 @@ def receive(settings: Settings) -> int:
             expected_counts=expected_counts(settings),
             is_own_result=is_own_result,
             clock=time.time,
+            deliveries=DeliveredSeries(settings, client, hand_over.undecided),
         )
+        reloader = Reloader(config, settings, receiver.reload)
+        signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
         receiver.start()
+        reloader.start()
         stop.wait()
+        reloader.stop()
         receiver.stop()
     return 0
 

@@ -52,7 +52,7 @@ def fetch(
     if not (study or accession or patient_id):
         raise typer.BadParameter("give it, or --accession or --patient-id", param_hint="STUDY")
     query = StudyQuery(study, accession, patient_id)
-    sink = FolderSink(out) if out is not None else NodeSink(settings.receive, target.ae_title)
+    sink = FolderSink(out) if out is not None else NodeSink(settings.receive, target.ae_title, settings.tls)
     with source_of(target, calling, settings, patient_id) as source:
         uid = study if not (accession or patient_id) else find_study(source, query).study_instance_uid
         outcomes = run(source, uid, sink, series_instance_uid=series, report=_report)

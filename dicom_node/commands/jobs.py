@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dicom_node.commands import node_state
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.jobs import engine
 from dicom_node.jobs.circuits import Circuit, CircuitState
@@ -169,8 +170,10 @@ def cancel(job: JobArgument, config_file: ConfigOption = None) -> None:
 
 
 def status(config_file: ConfigOption = None) -> None:
-    """Count the jobs by state and show what waits for an operator."""
+    """Count the jobs by state, show what waits for an operator, and how disk and certificates stand."""
     settings = load_settings(config_file)
+    for line in node_state.lines(settings):
+        typer.echo(line)
     with _client(settings) as client:
         rows = client.list(limit=1000)
         targets = client.destinations()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,7 +15,9 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node import tls
 from dicom_node.deliver.journal import Journal
 from dicom_node.deliver.presence import FIND, held
 from dicom_node.settings import DicomDestination
@@ -94,10 +96,10 @@ class DimseSender:
     """
 
     def __init__(self, destination: DicomDestination, calling_ae_title: str, *, resumes: bool = False) -> None:
-        self._destination = destination
+        self.destination = destination
         self._resumes = resumes
         self._calling_ae_title = calling_ae_title
-        self._place = f"{destination.ae_title} at {destination.host}:{destination.port}"
+        self.place = f"{destination.ae_title} at {destination.host}:{destination.port}"
 
     def send(self, files: tuple[Path, ...]) -> str:
         """See `Sender.send`. An instance that the PACS refuses does not keep the others from it.
@@ -111,13 +113,16 @@ class DimseSender:
         Rejected
             the PACS takes a SOP class or an instance not at all.
         """
-        instances = tuple(_instance(path) for path in files)
-        journal = Journal(files[0].parent, self._place) if self._resumes else None
+        instances = tuple(instance_of(path) for path in files)
+        journal = self._journal(files)
         before = [item for item in instances if journal and journal.has(item.sop_instance, item.path)]
         notes: Counter[int] = Counter()
         refused: list[str] = []
         there: set[str] = set()
-        with self._association(instances, ask=bool(before)) as assoc:
+        contexts = [build_context(*pair) for pair in _proposals(instances)]
+        if before:
+            contexts.append(build_context(FIND))
+        with self.association(contexts) as assoc:
             if journal and before:
                 there = _still_there(assoc, before, journal)
             for number, instance in enumerate(instances, start=1):
@@ -132,7 +137,7 @@ class DimseSender:
                 if meaning is Verdict.LATER:
                     raise PeerBusy(
                         f"The PACS answered {status_text(status)} to instance {number} of {len(instances)}.",
-                        where=self._place,
+                        where=self.place,
                         todo="It is tried again; see the PACS's own log for its reason.",
                     )
                 if meaning is Verdict.NEVER:
@@ -144,39 +149,58 @@ class DimseSender:
         if refused:
             raise Rejected(
                 f"The PACS refused {len(refused)} of {len(instances)} instances: {'; '.join(refused[:3])}.",
-                where=self._place,
+                where=self.place,
                 todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
             )
         return _receipt(notes, len(there))
+
+    def send_again(self, files: tuple[Path, ...], sop_instance_uids: Collection[str]) -> None:
+        """Have the next `send` of ``files`` send these instances, though the PACS took them."""
+        journal = self._journal(files)
+        if journal:
+            journal.forget(sop_instance_uids)
+
+    def _journal(self, files: tuple[Path, ...]) -> Journal | None:
+        return Journal(files[0].parent, self.place) if self._resumes else None
 
     def _store(self, assoc: Association, instance: Instance, which: str) -> int:
         # Read whole, so that pynetdicom can re-encode for a PACS that takes implicit VR only.
         answer = assoc.send_c_store(dcmread(instance.path))
         if "Status" not in answer:
             raise PeerUnavailable(
-                f"The PACS broke the association or did not answer within {self._destination.timeout:g} s"
+                f"The PACS broke the association or did not answer within {self.destination.timeout:g} s"
                 f" while {which} was sent.",
-                where=self._place,
+                where=self.place,
                 todo="It is tried again.",
             )
         return int(answer.Status)
 
     @contextmanager
-    def _association(self, instances: tuple[Instance, ...], *, ask: bool) -> Iterator[Association]:
+    def association(
+        self, contexts: Sequence[PresentationContext], handlers: Sequence[tuple[Any, Any]] = ()
+    ) -> Iterator[Association]:
+        """An association with the PACS, released at the end, aborted where something went wrong.
+
+        Raises
+        ------
+        PeerUnavailable
+            as `send`.
+        Rejected
+            where none of ``contexts`` is accepted.
+        BadSettings
+            where it wants TLS and our certificates cannot be used.
+        """
         ae = AE(ae_title=self._calling_ae_title)
-        timeout = self._destination.timeout
+        timeout = self.destination.timeout
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
-        for sop_class, transfer_syntax in _proposals(instances):
-            ae.add_requested_context(sop_class, transfer_syntax)
-        if ask:
-            ae.add_requested_context(FIND)
         opened: list[bool] = []
         assoc = ae.associate(
-            self._destination.host,
-            self._destination.port,
-            contexts=[*ae.requested_contexts],
-            ae_title=self._destination.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True))],
+            self.destination.host,
+            self.destination.port,
+            contexts=[*contexts],
+            ae_title=self.destination.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True)), *handlers],
+            tls_args=tls.towards(self.destination),
         )
         if not assoc.is_established:
             raise self._no_association(assoc, connected=bool(opened))
@@ -185,7 +209,8 @@ class DimseSender:
         except BaseException:
             assoc.abort()
             raise
-        assoc.release()
+        if assoc.is_established:
+            assoc.release()
 
     def _no_association(self, assoc: Association, *, connected: bool) -> CandelaError:
         if assoc.is_rejected:
@@ -196,17 +221,16 @@ class DimseSender:
             )
             return Rejected(
                 f"The PACS accepted none of the SOP classes offered: {', '.join(names)}.",
-                where=self._place,
+                where=self.place,
                 todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
             )
         if connected:
             what = "took the connection but aborted the association or did not answer it in time"
-            return PeerUnavailable(
-                f"The PACS {what}.", where=self._place, todo="Is it a DICOM port? It is tried again."
-            )
+            return PeerUnavailable(f"The PACS {what}.", where=self.place, todo="Is it a DICOM port? It is tried again.")
+        how = ", or TLS failed" if self.destination.tls else ""
         return PeerUnavailable(
-            "The PACS cannot be reached: connection refused or timed out.",
-            where=self._place,
+            f"The PACS cannot be reached: connection refused or timed out{how}.",
+            where=self.place,
             todo="Check host, port and firewall; it is tried again.",
         )
 
@@ -220,11 +244,11 @@ class DimseSender:
         text = f"The PACS rejected the association: {says}."
         for_good = answer.result == REJECT_PERMANENT and (answer.result_source, answer.diagnostic) in REJECTED_FOR_GOOD
         if for_good:
-            return Rejected(text, where=self._place, todo="It does not speak this protocol version.")
+            return Rejected(text, where=self.place, todo="It does not speak this protocol version.")
         return PeerUnavailable(
             text,
-            where=self._place,
-            todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check {self._destination.ae_title} here;"
+            where=self.place,
+            todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check {self.destination.ae_title} here;"
             " it is tried again.",
         )
 
@@ -249,7 +273,8 @@ def _still_there(assoc: Association, before: list[Instance], journal: Journal) -
     return taken & found
 
 
-def _instance(path: Path) -> Instance:
+def instance_of(path: Path) -> Instance:
+    """What the file at ``path`` says it is."""
     meta = read_file_meta_info(path)
     return Instance(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
 

@@ -38,13 +38,15 @@ def takes(destination: Destination, kind: Literal["dicom", "fhir"], profiles: Co
     return kind == "fhir" or not profiles or getattr(destination, "profile", None) in profiles
 
 
-def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:  # noqa: ARG001  (the protocol's)
+def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:
     """The sender for ``destination``, which the settings call ``name``."""
     # Imported where needed: the receiver and the command line read settings without pynetdicom's or httpx's weight.
     if isinstance(destination, DicomDestination):
+        from dicom_node.deliver.commitment import CommittedSender  # noqa: PLC0415
         from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415
 
-        return DimseSender(destination, settings.receive.ae_title, resumes=True)
+        sender = DimseSender(destination, settings.receive.ae_title, resumes=True)
+        return CommittedSender(name, sender, settings.commitments_dir) if destination.commitment else sender
     if isinstance(destination, FhirDestination):
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 

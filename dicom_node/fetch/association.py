@@ -11,6 +11,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
+from dicom_node import tls
 from dicom_node.settings import DicomRemote
 from pipeline.errors import PeerUnavailable, Rejected
 
@@ -32,6 +33,8 @@ def associated(
         where there is nobody, no answer in time, or a rejection.
     Rejected
         where none of the contexts was accepted.
+    BadSettings
+        where it wants TLS and our certificates cannot be used.
     """
     ae = AE(calling_ae)
     ae.connection_timeout = ae.acse_timeout = remote.timeout
@@ -44,6 +47,7 @@ def associated(
         ae_title=remote.ae_title,
         ext_neg=[*roles],
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True)), *handlers],
+        tls_args=tls.towards(remote),
     )
     if not assoc.is_established:
         raise _no_association(assoc, remote, calling_ae, connected=bool(opened))

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -25,6 +25,8 @@ from dicom_node.fetch.association import associated
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
 from dicom_node.settings import DicomRemote, Receive
+from dicom_node.settings_access import Tls
+from dicom_node.tls import own_name
 from pipeline.errors import CandelaError, OutOfResources, PeerUnavailable
 
 SUCCESS = 0x0000
@@ -116,13 +118,16 @@ class NodeSink:
 
     The store has one writer, the receiver; and what it acknowledges is on disk. ``calling_ae`` is the archive's AE
     title: an instance fetched by C-GET or WADO-RS meets the same rules as one that the archive sends or moves here.
+    ``identity`` is the node's own certificate, for a node that has no port without TLS.
     """
 
-    def __init__(self, receive: Receive, calling_ae: str) -> None:
+    def __init__(self, receive: Receive, calling_ae: str, identity: Tls | None = None) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(receive.host, receive.host)  # noqa: S104  (not bound here)
-        self._node = DicomRemote(
-            kind="dicom", ae_title=receive.ae_title, host=host, port=receive.port, timeout=STORE_TIMEOUT
-        )
+        address: dict[str, Any] = {"port": receive.port}
+        if not receive.plain and identity is not None:
+            address = {"port": receive.tls_port, "tls": True, "tls_name": own_name(identity)}
+        self._node = DicomRemote(kind="dicom", ae_title=receive.ae_title, host=host, timeout=STORE_TIMEOUT, **address)
+        self._node.known_as(identity)
         self._calling_ae = calling_ae
         self.name = f"the node {receive.ae_title}"
 

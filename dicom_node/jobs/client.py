@@ -118,6 +118,15 @@ class JobsClient:
             )
         return tuple(dict.fromkeys(status.job_of(row).job_id for row in rows))[:limit]
 
+    def of_series(self, series_instance_uid: str) -> tuple[JobDetail, ...]:
+        """Every job that a series has had."""
+        with self._typed():
+            rows = self._client.list_workflows(workflow_id_prefix=f"{series_instance_uid}:")
+        groups: dict[str, list[WorkflowStatus]] = {}
+        for row in rows:
+            groups.setdefault(status.job_of(row).job_id, []).append(row)
+        return tuple(status.detail(group) for group in groups.values())
+
     def show(self, job_id: str) -> JobDetail:
         """All that is known of a job.
 

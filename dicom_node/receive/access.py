@@ -1,10 +1,14 @@
-"""Who may open an association."""
+"""Who may open an association. Everyone else is told the same nothing; the log says why."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dicom_node.settings import Receive
+from dicom_node.settings_access import PeerAccess
+from dicom_node.tls import ClientCertificate
 
 
 @dataclass(frozen=True)
@@ -16,16 +20,61 @@ class Rejection:
     reason: int
 
 
-UNKNOWN_CALLING_AE = Rejection(0x01, 0x01, 0x03)
-"""Rejected permanent, by the service user: calling AE title not recognized."""
-UNKNOWN_CALLED_AE = Rejection(0x01, 0x01, 0x07)
-"""Rejected permanent, by the service user: called AE title not recognized."""
+NOT_LET_IN = Rejection(0x01, 0x01, 0x01)
+"""Rejected permanent, by the service user, no reason given: whatever a stranger did wrong."""
+LIMIT_EXCEEDED = Rejection(0x02, 0x03, 0x02)
+"""Rejected transient, by the service provider (presentation related): local limit exceeded."""
 
 
-def rejection(settings: Receive, calling_ae: str, called_ae: str) -> Rejection | None:
-    """Why the association is to be rejected, or None. An empty allow-list lets nobody in."""
-    if not settings.accept_any_peer and settings.peer(calling_ae.strip()) is None:
-        return UNKNOWN_CALLING_AE
-    if called_ae.strip() != settings.ae_title.strip():
-        return UNKNOWN_CALLED_AE
+class Cause(StrEnum):
+    """Why a caller was not let in: for the log and the metrics, never for the caller."""
+
+    CALLING_AE = "calling_ae"
+    CALLED_AE = "called_ae"
+    ADDRESS = "address"
+    WITHOUT_TLS = "without_tls"
+    CERTIFICATE = "certificate"
+    DISK = "disk"
+    ASSOCIATIONS = "associations"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for an association, and by what certificate, where it came by TLS."""
+
+    calling_ae: str
+    called_ae: str
+    address: str
+    tls: bool = False
+    certificate: ClientCertificate | None = None
+
+
+def denial(settings: Receive, caller: Caller) -> Cause | None:
+    """Why ``caller`` is not let in, or None. An empty allow-list lets nobody in."""
+    peer = settings.peer(caller.calling_ae.strip())
+    if peer is None and not settings.accept_any_peer:
+        return Cause.CALLING_AE
+    if caller.called_ae.strip() != settings.ae_title.strip():
+        return Cause.CALLED_AE
+    return None if peer is None else _shown(peer, caller)
+
+
+def _shown(peer: PeerAccess, caller: Caller) -> Cause | None:
+    """What the peer should have shown besides its AE title, and did not."""
+    if peer.addresses and not any(_address(caller.address) in network for network in peer.addresses):
+        return Cause.ADDRESS
+    if peer.needs_tls and not caller.tls:
+        return Cause.WITHOUT_TLS
+    shown = caller.certificate
+    if peer.certificates and (shown is None or shown.fingerprint not in peer.certificates):
+        return Cause.CERTIFICATE
+    if peer.subjects and (shown is None or not set(shown.names) & set(peer.subjects)):
+        return Cause.CERTIFICATE
     return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """``text`` as an address; one of IPv4 that came by a socket of IPv6 as itself."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -12,6 +13,9 @@ class Counters:
 
     associations_accepted: int = 0
     associations_rejected: int = 0
+    connections_refused: int = 0
+    connections_failed: int = 0
+    tls_handshakes_failed: int = 0
     requests_accepted: int = 0
     instances_stored: int = 0
     instances_repeated: int = 0
@@ -24,6 +28,15 @@ class Counters:
     hand_over_failures: int = 0
     study_decision_failures: int = 0
     index_failures: int = 0
+    commitments_requested: int = 0
+    commitments_reported: int = 0
+    commitments_unreported: int = 0
+    series_purged: int = 0
+    bytes_purged: int = 0
+    reloads: int = 0
+    reloads_refused: int = 0
+    denied: Counter[str] = field(default_factory=Counter)
+    """Associations not let in, by `dicom_node.receive.access.Cause`."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, name: str, amount: int = 1) -> None:
@@ -33,4 +46,4 @@ class Counters:
 
     def snapshot(self) -> dict[str, int]:
         """The totals by name."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}

@@ -17,8 +17,9 @@ class FindCounter:
     """
 
     def __init__(self, source: FindCount, ae_title: str, timeout: float = TIMEOUT) -> None:
-        address = source.model_dump(include={"ae_title", "host", "port"})
+        address = source.model_dump(include={"ae_title", "host", "port", "tls", "tls_name"})
         self._remote = DicomRemote(kind="dicom", timeout=timeout, **address)
+        self._remote.known_as(source.identity)
         self._ae_title = ae_title
 
     def __call__(self, series_instance_uid: str, study_instance_uid: str, /) -> int | None:

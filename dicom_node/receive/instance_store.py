@@ -7,6 +7,8 @@ Layout under the store's folder::
     <Series Instance UID>/<SOP Instance UID>.dcm
     <Series Instance UID>/<SOP Instance UID>~2.dcm     a second version with other content
     <Series Instance UID>/handed-over.json             which revision the jobs have
+    <Series Instance UID>/committed.json               when we last committed ourselves to keep an instance of it
+    .purging/<n>                           a series that is being removed
 
 Each ``.dcm`` is a DICOM file (PS3.10): our preamble and file meta, then the data set byte for byte as it was received,
 in the transfer syntax that was negotiated. The file meta holds what cannot be read from the data set: who sent it
@@ -26,11 +28,13 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
+import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
@@ -57,6 +61,7 @@ IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 PRIVATE_INFORMATION_CREATOR = derived_uid("implementation", "received")
 """Names the form of our Private Information: JSON of `Received`."""
 HAND_OVER_FILE = "handed-over.json"
+COMMITTED_FILE = "committed.json"
 STRIPES = 64
 
 
@@ -130,9 +135,12 @@ class InstanceStore:
             ) from None
         for leftover in self._incoming.iterdir():
             leftover.unlink()
+        self._purging = self.folder / ".purging"
+        shutil.rmtree(self._purging, ignore_errors=True)
         self._numbers = itertools.count()
         # Instances of one SOP Instance UID are placed one after the other; others seldom share a lock.
         self._placing = tuple(threading.Lock() for _ in range(STRIPES))
+        self._committing = threading.Lock()
 
     @property
     def incoming(self) -> Path:
@@ -274,6 +282,68 @@ class InstanceStore:
             return HandedOver(**json.loads((self.folder / series_instance_uid / HAND_OVER_FILE).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
+
+    def holds(self, path: str, sha256: str) -> bool:
+        """Whether the file at the relative ``path`` is the one that was acknowledged."""
+        digest = hashlib.sha256()
+        try:
+            with (self.folder / path).open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError:
+            return False
+        return digest.hexdigest() == sha256
+
+    def record_committed(self, series_instance_uid: str) -> bool:
+        """Keep beside the files, durably, that we are committed to keep them; False where they are gone."""
+        folder = self.folder / series_instance_uid
+        with self._committing:
+            try:
+                write_durably(folder / COMMITTED_FILE, json.dumps({"at": self._clock()}).encode())
+            except FileNotFoundError:
+                return False
+        return True
+
+    def committed_at(self, series_instance_uid: str) -> float | None:
+        """When we last committed ourselves to keep an instance of the series; seconds since the epoch."""
+        try:
+            return float(json.loads((self.folder / series_instance_uid / COMMITTED_FILE).read_text())["at"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            return math.inf  # damaged: as if it were for ever
+
+    def purge(
+        self,
+        series_instance_uid: str,
+        paths: Collection[str],
+        *,
+        committed_before: float,
+        told: Callable[[], None],
+    ) -> int | None:
+        """Remove a series: its bytes, or None where it was left alone.
+
+        It is left alone where it does not hold exactly the files ``paths``, since then an instance has come that
+        nobody has looked at, or where we committed ourselves to it at ``committed_before`` (seconds since the epoch)
+        or later. Whatever happens, it is there whole or not at all. ``told`` is called before another instance of the
+        series can be placed.
+        """
+        folder = self._series_folder(series_instance_uid)
+        with contextlib.ExitStack() as stack:
+            for stripe in (*self._placing, self._committing):
+                stack.enter_context(stripe)
+            found = {f"{series_instance_uid}/{entry.name}" for entry in folder.glob("*.dcm")}
+            committed = self.committed_at(series_instance_uid)
+            if found != set(paths) or (committed is not None and committed >= committed_before):
+                return None
+            self._purging.mkdir(exist_ok=True)
+            grave = self._purging / f"{os.getpid()}-{next(self._numbers)}"
+            os.rename(folder, grave)  # noqa: PTH104
+            told()
+        sync_folder(self.folder)
+        size = sum(entry.stat().st_size for entry in os.scandir(grave))
+        shutil.rmtree(grave, ignore_errors=True)
+        return size
 
 
 def file_meta(header: Header, transfer_syntax: UID, sender: Sender, received: Received) -> bytes:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
-from collections.abc import Iterator
-from io import BytesIO
-from typing import cast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, cast
 
 import structlog
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
+from dicom_node import tls
 from dicom_node.observability import uid
-from dicom_node.receive.access import rejection
+from dicom_node.receive.bounds import Memory, ReceivedData
 from dicom_node.receive.counters import Counters
+from dicom_node.receive.door import Door, Guest
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
 from dicom_node.receive.keeper import Keeper, transfer_syntaxes
-from dicom_node.receive.transport import MAXIMUM_PDU, PromptRequestHandler, PromptServer, SharedContexts
-from dicom_node.settings import Receive
+from dicom_node.receive.transport import PromptRequestHandler, PromptServer, SharedContexts
+from dicom_node.settings_access import Tls
 from pipeline.errors import NotDicom, OutOfResources
 
 log = structlog.get_logger("candela.listener")
@@ -40,28 +43,59 @@ ACSE_TIMEOUT = 30.0
 """Seconds in which a connection must have asked for an association (PS3.8 9.1.5, ARTIM)."""
 
 
+class Commitment(Protocol):
+    """Storage commitment, both roles (PS3.4 annex J); each answers with a status and no data set."""
+
+    def asked(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        """N-ACTION: a modality asks whether we keep its instances."""
+        ...
+
+    def reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        """N-EVENT-REPORT: a PACS tells whether it keeps ours."""
+        ...
+
+
 class Listener:
-    """Accepts associations on ``settings.host`` and ``settings.port`` between `start` and `stop`.
+    """Accepts associations on ``settings.host`` and its ports between `start` and `stop`.
 
     Every public storage SOP class is accepted. Private ones are not: pynetdicom can take them only by a switch for the
     whole process that lets anything in, and no model reads them. ``numbers`` numbers the associations; whoever else
-    takes instances in draws from the same, so that a higher number is always a later one.
+    takes instances in draws from the same, so that a higher number is always a later one. ``incoming`` is the folder
+    in which long data sets are received.
     """
 
-    def __init__(self, settings: Receive, keeper: Keeper, counters: Counters, numbers: Iterator[int]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        door: Door,
+        keeper: Keeper,
+        counters: Counters,
+        numbers: Iterator[int],
+        *,
+        incoming: Path,
+        identity: Tls | None = None,
+        commitment: Commitment | None = None,
+    ) -> None:
+        self._door = door
+        self._settings = door.settings
         self._keeper = keeper
         self._counters = counters
         self._numbers = numbers
-        self._associations: dict[Association, int] = {}
-        self._server: ThreadedAssociationServer | None = None
+        self._incoming = incoming
+        self._commitment = commitment
+        self._secure = tls.listening(identity) if identity is not None and self._settings.tls_port else None
+        self._servers: list[PromptServer] = []
         # pynetdicom's standard handlers log every message with its identifiers, and cost time on each PDU.
         _config.LOG_HANDLER_LEVEL = "none"
 
-    @property
-    def port(self) -> int:
-        """The TCP port that is listened on."""
-        return self._settings.port
+    def secure_with(self, identity: Tls) -> None:
+        """Shake hands with these certificates from the next connection on.
+
+        Raises
+        ------
+        BadSettings
+            where they cannot be used; the former ones stay.
+        """
+        self._secure = tls.listening(identity)
 
     def start(self) -> None:
         """Listen.
@@ -69,23 +103,26 @@ class Listener:
         Raises
         ------
         OSError
-            where the port is taken.
+            where a port is taken.
         """
-        ae = AE(self._settings.ae_title)
+        settings = self._settings
+        ae = AE(settings.ae_title)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = implementation_version()
-        ae.require_called_aet = True
-        ae.maximum_associations = self._settings.maximum_associations
-        ae.maximum_pdu_size = MAXIMUM_PDU
-        ae.acse_timeout = min(ACSE_TIMEOUT, self._settings.network_timeout)
-        ae.dimse_timeout = ae.network_timeout = self._settings.network_timeout
-        syntaxes: list[str | UID] = [*transfer_syntaxes()]
-        classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
-        contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
-        contexts.append(build_context(Verification))
-        server = ae.make_server(
-            (self._settings.host, self._settings.port),
-            contexts=SharedContexts(contexts),
+        ae.maximum_associations = settings.maximum_associations
+        ae.maximum_pdu_size = settings.limits.pdu_bytes
+        ae.acse_timeout = min(ACSE_TIMEOUT, settings.network_timeout)
+        ae.dimse_timeout = ae.network_timeout = settings.network_timeout
+        memory = Memory(settings.limits.memory_bytes)
+        if settings.plain:
+            self._listen(ae, settings.port, memory, secure=False)
+        if settings.tls_port is not None:
+            self._listen(ae, settings.tls_port, memory, secure=True)
+
+    def _listen(self, ae: AE, port: int, memory: Memory, *, secure: bool) -> None:
+        made = ae.make_server(
+            (self._settings.host, port),
+            contexts=SharedContexts(self._contexts()),
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_REJECTED, self._rejected),
@@ -95,37 +132,72 @@ class Listener:
                 (evt.EVT_RELEASED, self._released),
                 (evt.EVT_ABORTED, self._lost),
                 (evt.EVT_CONN_CLOSE, self._lost),
+                *self._commitment_handlers(),
             ],
             server_class=PromptServer,
             request_handler=PromptRequestHandler,
         )
+        server = cast(PromptServer, made)
+        server.configure(
+            limits=self._settings.limits,
+            memory=memory,
+            folder=self._incoming,
+            counters=self._counters,
+            patience=self._settings.network_timeout,
+            first_patience=min(ACSE_TIMEOUT, self._settings.network_timeout),
+            secure=self._context if secure else None,
+        )
         ae._servers.append(server)  # noqa: SLF001  (as AE.start_server does: the server takes itself out at shutdown)
-        self._server = server
+        self._servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-        log.info("listening", ae_title=self._settings.ae_title, host=self._settings.host, port=self.port)
+        log.info("listening", ae_title=self._settings.ae_title, host=self._settings.host, port=port, tls=secure)
+
+    def _contexts(self) -> list[PresentationContext]:
+        syntaxes: list[str | UID] = [*transfer_syntaxes()]
+        classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+        contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
+        contexts.append(build_context(Verification))
+        if self._commitment is not None:
+            both = build_context(StorageCommitmentPushModel)
+            both.scu_role = both.scp_role = True  # a PACS that reports proposes itself as SCP (PS3.4 J.3.3)
+            contexts.append(both)
+        return contexts
+
+    def _commitment_handlers(
+        self,
+    ) -> list[tuple[evt.InterventionEvent, Callable[[evt.Event], tuple[int, Dataset | None]]]]:
+        if self._commitment is None:
+            return []
+        return [
+            (evt.EVT_N_ACTION, self._commitment.asked),
+            (evt.EVT_N_EVENT_REPORT, self._commitment.reported),
+        ]
+
+    def _context(self) -> ssl.SSLContext:
+        assert self._secure is not None, "the settings ask for TLS with a certificate"
+        return self._secure
 
     def stop(self, grace: float) -> None:
         """Accept no more associations, let the running ones finish for ``grace`` seconds, abort what is left."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.shutdown()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.shutdown()
         deadline = time.monotonic() + grace
-        while (running := server.active_associations) and time.monotonic() < deadline:
-            running[0].join(max(0.0, min(0.2, deadline - time.monotonic())))
-        for assoc in server.active_associations:
-            assoc.abort()
-            assoc.join(1.0)
+        for server in servers:
+            while (running := server.active_associations) and time.monotonic() < deadline:
+                running[0].join(max(0.0, min(0.2, deadline - time.monotonic())))
+            for assoc in server.active_associations:
+                assoc.abort()
+                assoc.join(1.0)
 
     def _requested(self, event: evt.Event) -> None:
-        """Reject a caller that is not allowed (A-ASSOCIATE-RJ, PS3.8 9.3.4) before anything is negotiated.
+        """Reject a caller that is not let in (A-ASSOCIATE-RJ, PS3.8 9.3.4) before anything is negotiated.
 
-        Result 1 (permanent), source 1 (service user), reason 3 (calling AE title not recognized) or 7 (called AE
-        title not recognized). More associations than ``maximum_associations`` are rejected by pynetdicom: result 2
-        (transient), source 3 (presentation related), reason 2 (local limit exceeded).
+        Whatever a stranger did wrong, it is told the same: result 1 (permanent), source 1 (service user), reason 1 (no
+        reason given). A known caller for whom there is no room (too many associations of its own, or in all, or the
+        disk is full) is told: result 2 (transient), source 3 (presentation related), reason 2 (local limit exceeded).
         """
-        primitive = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
-        refused = rejection(self._settings, str(primitive.calling_ae_title), str(primitive.called_ae_title))
+        refused = self._door.judge(event.assoc)
         if refused is not None:
             event.assoc.acse.send_reject(refused.result, refused.source, refused.reason)
             evt.trigger(event.assoc, evt.EVT_REJECTED, {})
@@ -138,7 +210,7 @@ class Listener:
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")
-        self._associations[event.assoc] = next(self._numbers)
+        self._door.enter(event.assoc, next(self._numbers))
 
     def _released(self, event: evt.Event) -> None:
         self._ended(event.assoc, released=True)
@@ -148,9 +220,9 @@ class Listener:
 
     def _ended(self, assoc: Association, *, released: bool) -> None:
         """The first of release, abort and closed connection tells how an association ended."""
-        number = self._associations.pop(assoc, None)
-        if number is not None:
-            self._keeper.ended(number, released=released)
+        guest = self._door.leave(assoc)
+        if guest is not None:
+            self._keeper.ended(guest.number, released=released)
 
     def _echo(self, _: evt.Event) -> int:
         """Answer C-ECHO with 0x0000, Success (PS3.7 9.1.5.1.4)."""
@@ -161,8 +233,9 @@ class Listener:
 
         ======  ==========================================================================================
         0x0000  Success: the data set is on stable storage, as received (PS3.7 C.1.1)
-        0x0124  Refused: not authorized: the calling AE is not on the allow-list (PS3.7 C.5.21)
-        0xA700  Refused: out of resources: disk full or failing; nothing is kept (PS3.4 table B.2-1)
+        0x0124  Refused: not authorized: the calling AE is no longer let in (PS3.7 C.5.21)
+        0xA700  Refused: out of resources: disk full or failing, the data set longer or the association's instances
+                more than the limits; nothing is kept (PS3.4 table B.2-1)
         0xA900  Error: data set does not match SOP class: SOP Class or Instance UID differ from the command's
                 (PS3.4 table B.2-1)
         0xC000  Error: cannot understand: unreadable in the transfer syntax negotiated, or one of SOP Class, SOP
@@ -177,21 +250,30 @@ class Listener:
         return status
 
     def _keep(self, event: evt.Event) -> int:
-        requestor = event.assoc.requestor
-        number = self._associations.get(event.assoc)
-        if number is None or rejection(self._settings, requestor.ae_title, self._settings.ae_title):
+        guest = self._door.guest(event.assoc)
+        if guest is None or not self._door.allows(guest):
             return NOT_AUTHORISED
-        encoded = cast(BytesIO, _command(event).DataSet).getbuffer()
+        data = cast(ReceivedData, _command(event).DataSet)
+        guest.instances += 1
+        try:
+            if data.refused is not None or guest.instances > self._door.settings.limits.instances:
+                return OUT_OF_RESOURCES
+            return self._keep_whole(event, guest, data)
+        finally:
+            data.release()
+
+    def _keep_whole(self, event: evt.Event, guest: Guest, data: ReceivedData) -> int:
         transfer_syntax = UID(event.context.transfer_syntax)
         try:
-            identity = self._keeper.identify(encoded, transfer_syntax)
+            identity = self._keeper.identify(data.stream(), transfer_syntax)
         except NotDicom:
             return CANNOT_UNDERSTAND
         if not _matches(identity[0], event):
             return DOES_NOT_MATCH
-        sender = Sender(calling_ae=requestor.ae_title.strip(), called_ae=self._settings.ae_title)
+        sender = Sender(calling_ae=guest.caller.calling_ae, called_ae=self._settings.ae_title)
         try:
-            self._keeper.keep(encoded, identity, transfer_syntax, sender, number)
+            with data.getbuffer() as encoded:
+                self._keeper.keep(encoded, identity, transfer_syntax, sender, guest.number)
         except OutOfResources:
             return OUT_OF_RESOURCES
         return SUCCESS

@@ -80,7 +80,21 @@ class _Counted:
     expected: int | None
 
 
-_Event = _Arrived | _Ended | _Counted | None
+@dataclass(frozen=True)
+class _Purged:
+    series_instance_uid: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Marker:
+    """Is reached when all that came before it stands in the index."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+
+
+_Told = _Arrived | _Ended | _Counted | _Purged | _Marker
+_Event = _Told | None
 """None only wakes the loop."""
 
 
@@ -137,7 +151,7 @@ class SeriesMonitor:
         self._monotonic = monotonic
         self._studies = StudyWatch(studies, policy.study_quiet, counters, monotonic) if studies is not None else None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._waiting: list[_Arrived | _Ended | _Counted] = []
+        self._waiting: list[_Told] = []
         self._open: dict[str, _OpenSeries] = {}
         self._latest_association = 0
         self._stopping = threading.Event()
@@ -172,6 +186,16 @@ class SeriesMonitor:
     def association_ended(self, association: int, *, released: bool) -> None:
         """An association is over: ``released`` by its requestor, or aborted or lost."""
         self._events.put(_Ended(association, released, self._monotonic()))
+
+    def purged(self, series_instance_uid: str, paths: tuple[str, ...]) -> None:
+        """These files were removed from the store."""
+        self._events.put(_Purged(series_instance_uid, paths))
+
+    def caught_up(self, within: float) -> bool:
+        """Wait until all that has arrived so far stands in the index; False where it does not ``within`` seconds."""
+        marker = _Marker()
+        self._events.put(marker)
+        return marker.reached.wait(within)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -231,13 +255,19 @@ class SeriesMonitor:
         self._waiting.clear()
         return True
 
-    def _take_in(self, event: _Arrived | _Ended | _Counted) -> None:
+    def _take_in(self, event: _Told) -> None:
         """Note one event. Taking the same in again, after a failure further on, changes nothing."""
         match event:
             case _Arrived():
                 self._take_in_arrival(event)
             case _Ended():
                 self._take_in_end(event)
+            case _Marker(reached):
+                reached.set()
+            case _Purged(series_instance_uid, paths):
+                self._index.forget(series_instance_uid, paths)
+                if (series := self._open.get(series_instance_uid)) is not None:  # an instance has come since
+                    series.received = self._index.count(series_instance_uid)
             case _Counted(series_instance_uid, expected):
                 series = self._open.get(series_instance_uid)
                 if series is not None:

@@ -6,7 +6,7 @@ consistency, and `SeriesIndex.reconcile` at start finds what they held. Only the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -105,6 +105,16 @@ class Arrival:
     association: int = 0
 
 
+@dataclass(frozen=True)
+class FoundInstance:
+    """The current version of an instance; ``path`` is relative to the store."""
+
+    series_instance_uid: str
+    sop_class_uid: str
+    path: str
+    sha256: str
+
+
 class SeriesIndex:
     """The index at ``path``, of this or any earlier release. What SQLite cannot read is put aside and begun anew.
 
@@ -162,6 +172,9 @@ class SeriesIndex:
         missed = [Arrival(stored, is_own(stored.header.elements)) for stored in found if stored]
         self.add(missed)
         with Session(self._engine) as session:
+            for row in session.scalars(select(SeriesRow)).all():
+                _drop_empty(session, row.series_instance_uid)
+            session.commit()
             for row in session.scalars(select(SeriesRow)):
                 handed = store.handed_over(row.series_instance_uid)
                 if handed is not None and handed.revision >= row.revision:
@@ -262,6 +275,46 @@ class SeriesIndex:
             rows = session.scalars(select(SeriesRow).order_by(SeriesRow.last_received.desc()))
             return tuple(_record(row) for row in rows)
 
+    def settled(self, before: float) -> tuple[SeriesRecord, ...]:
+        """Series that the jobs have, or of our own results, last received before ``before``; the oldest first."""
+        with Session(self._engine) as session:
+            rows = session.scalars(
+                select(SeriesRow)
+                .where(SeriesRow.state.in_((State.HANDED_OVER, State.OWN)), SeriesRow.last_received < before)
+                .order_by(SeriesRow.last_received)
+            )
+            return tuple(_record(row) for row in rows)
+
+    def paths(self, series_instance_uid: str) -> tuple[str, ...]:
+        """The relative path of every version of every instance of a series."""
+        with Session(self._engine) as session:
+            of_series = InstanceRow.series_instance_uid == series_instance_uid
+            return tuple(session.scalars(select(InstanceRow.path).where(of_series)))
+
+    def current(self, sop_instance_uid: str) -> FoundInstance | None:
+        """The version of an instance that was received last, Candela's own included."""
+        with Session(self._engine) as session:
+            row = session.scalars(
+                select(InstanceRow)
+                .where(InstanceRow.sop_instance_uid == sop_instance_uid)
+                .order_by(InstanceRow.received_at.desc(), InstanceRow.version.desc())
+                .limit(1)
+            ).first()
+            if row is None:
+                return None
+            return FoundInstance(row.series_instance_uid, row.sop_class_uid, row.path, row.sha256)
+
+    def forget(self, series_instance_uid: str, paths: Collection[str]) -> None:
+        """Drop files that are no longer in the store, and their series where it has no other."""
+        with Session(self._engine) as session:
+            for path in paths:
+                row = session.get(InstanceRow, path)
+                if row is not None:
+                    session.delete(row)
+            session.flush()
+            _drop_empty(session, series_instance_uid)
+            session.commit()
+
     def instances(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
         """The current version of each instance that is not Candela's own, by SOP Instance UID; paths in ``folder``."""
         with Session(self._engine) as session:
@@ -296,6 +349,14 @@ def _current(session: Session, series_instance_uid: str) -> list[tuple[str, bool
         .order_by(InstanceRow.version)
     )
     return list({uid: (uid, own) for uid, own in rows}.values())
+
+
+def _drop_empty(session: Session, series_instance_uid: str) -> None:
+    of_series = InstanceRow.series_instance_uid == series_instance_uid
+    if not session.scalars(select(func.count()).select_from(InstanceRow).where(of_series)).one():
+        row = session.get(SeriesRow, series_instance_uid)
+        if row is not None:
+            session.delete(row)
 
 
 def _record(row: SeriesRow) -> SeriesRecord:

@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping
 import structlog
 from pydicom.dataset import Dataset
 
-from dicom_node import layout
+from dicom_node import layout, tls
+from dicom_node.metrics import MetricsServer, ReceiverFigures
+from dicom_node.receive.commitment import StorageCommitment
 from dicom_node.receive.counters import Counters
+from dicom_node.receive.disk import Disk
+from dicom_node.receive.door import Door
 from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.keeper import Keeper
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
+from dicom_node.receive.purge import Deliveries, Purger
 from dicom_node.receive.series_index import SeriesIndex
 from dicom_node.receive.study_watch import StudyDecisions
 from dicom_node.settings import Settings
@@ -41,6 +46,7 @@ class Receiver:
     clock : seconds since the epoch, for what is recorded.
     monotonic : seconds that never jump, for what is waited for.
     studies : chooses among the series of a study, where rules want that; see `dicom_node.receive.study_watch`.
+    deliveries : knows what became of a series; without it nothing is ever purged.
     """
 
     def __init__(
@@ -52,8 +58,10 @@ class Receiver:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         studies: StudyDecisions | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         self._settings = settings
+        self._deliveries = deliveries
         self._submit = submit
         self._studies = studies
         self._counts = {ae: CountSource(_source(settings, ae), ask) for ae, ask in expected_counts.items()}
@@ -66,6 +74,10 @@ class Receiver:
         self._monitor: SeriesMonitor | None = None
         self._listener: Listener | None = None
         self._stow: HttpServer | None = None
+        self._door: Door | None = None
+        self._commitment: StorageCommitment | None = None
+        self._purger: Purger | None = None
+        self._metrics: MetricsServer | None = None
 
     def start(self) -> None:
         """Bring the index up to the files, take up what an earlier process left, and listen.
@@ -73,7 +85,8 @@ class Receiver:
         Raises
         ------
         BadSettings
-            where another receiver writes to the same store, or a newer version of Candela has.
+            where another receiver writes to the same store, a newer version of Candela has, or the certificates cannot
+            be used.
         OSError
             where a port is taken or the folder cannot be written.
         """
@@ -99,21 +112,85 @@ class Receiver:
             studies=self._studies,
         )
         keeper = Keeper(store, monitor, self.counters, self._is_own)
-        numbers = itertools.count(1)
-        listener = Listener(self._settings.receive, keeper, self.counters, numbers)
-        self._store, self._index, self._monitor, self._listener = store, index, monitor, listener
-        stow = self._settings.receive.stow
-        if stow is not None:
-            way = StowWay(self._settings.receive, stow, store, keeper, self.counters, numbers)
-            self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
+        self._store, self._index, self._monitor = store, index, monitor
         try:
-            monitor.start()
-            listener.start()
-            if self._stow is not None:
-                self._stow.start()
-        except OSError:
+            self._open(store, index, monitor, keeper)
+        except (OSError, BadSettings):
             self.stop(grace=0)
             raise
+
+    def _open(self, store: InstanceStore, index: SeriesIndex, monitor: SeriesMonitor, keeper: Keeper) -> None:
+        """Start what is told by others, and then the ways in."""
+        settings, counters = self._settings, self.counters
+        disk = Disk(settings.data_dir, settings.retention)
+        warn_days = settings.tls.warn_days if settings.tls else 0.0
+        door = self._door = Door(settings.receive, counters, lambda: disk.has_room, warn_days)
+        self._commitment = StorageCommitment(
+            settings.commitments_dir, door, store, index, monitor, counters, clock=self._clock
+        )
+        numbers = itertools.count(1)
+        self._listener = Listener(
+            door,
+            keeper,
+            counters,
+            numbers,
+            incoming=store.incoming,
+            identity=settings.tls,
+            commitment=self._commitment,
+        )
+        stow = settings.receive.stow
+        if stow is not None:
+            way = StowWay(settings.receive, stow, store, keeper, counters, numbers, lambda: disk.has_room)
+            self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
+        self._metrics = MetricsServer(settings.metrics, self._figures(door, disk, self._commitment))
+        monitor.start()
+        self._commitment.start()
+        if self._deliveries is not None:
+            self._purger = Purger(
+                settings.retention,
+                disk,
+                store,
+                index,
+                monitor,
+                self._deliveries,
+                counters,
+                clock=self._clock,
+                monotonic=self._monotonic,
+            )
+            self._purger.start()
+        self._listener.start()
+        if self._stow is not None:
+            self._stow.start()
+        self._metrics.start()
+
+    def _figures(self, door: Door, disk: Disk, commitment: StorageCommitment) -> ReceiverFigures:
+        gauges = {
+            "associations_open": lambda: float(door.inside),
+            "commitments_waiting": lambda: float(commitment.waiting),
+            "disk_used_ratio": lambda: disk.used,
+            "refusing_associations": lambda: float(not disk.has_room),
+        }
+        identity = self._settings.tls
+        return ReceiverFigures(self.counters, gauges, lambda: tls.expiries(identity) if identity else {})
+
+    def reload(self, settings: Settings) -> None:
+        """Take in who may come and by which certificates; running associations go on.
+
+        Raises
+        ------
+        BadSettings
+            where the certificates cannot be used: nothing has changed then.
+        """
+        if self._listener is None or self._door is None:
+            return
+        try:
+            if settings.tls is not None and self._settings.receive.tls_port is not None:
+                self._listener.secure_with(settings.tls)
+        except BadSettings:
+            self.counters.add("reloads_refused")
+            raise
+        self._door.settings = settings.receive
+        self.counters.add("reloads")
 
     @property
     def index(self) -> SeriesIndex:
@@ -130,6 +207,9 @@ class Receiver:
             self._listener.stop(grace)
         if self._stow is not None:
             self._stow.stop(grace)
+        for part in (self._metrics, self._purger, self._commitment):
+            if part is not None:
+                part.stop()
         if self._monitor is not None:
             self._monitor.stop()
         if self._index is not None:
@@ -137,6 +217,7 @@ class Receiver:
         if self._store is not None:
             self._store.close()
         self._store = self._index = self._monitor = self._listener = self._stow = None
+        self._metrics = self._purger = self._commitment = self._door = None
 
 
 def _source(settings: Settings, ae_title: str) -> str:

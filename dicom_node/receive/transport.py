@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
+import sys
+import threading
 import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Self, cast
 
+import structlog
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-MAXIMUM_PDU = 128 << 10
-"""What we ask senders to keep to; dcmtk sends no longer ones."""
+from dicom_node.receive.bounds import BoundedDimse, Memory
+from dicom_node.receive.counters import Counters
+from dicom_node.settings_access import Limits
+from dicom_node.tls import ClientCertificate, caller_certificate
+
+log = structlog.get_logger("candela.listener")
+
 LONGEST_PDU = 4 << 20
 """A PDU that says it is longer ends the connection: its length would be allocated before a byte of it has come."""
+LONGEST_FIRST_PDU = 1 << 20
+"""The same while there is no association: 128 presentation contexts with all transfer syntaxes have 400 KB."""
 BACKLOG = 128
+SPARE_CONNECTIONS = 32
+"""Above the associations: callers that are being told that there are too many, or that have not said a word yet."""
+ADDRESSES_KNOWN = 4096
+"""Of so many callers' addresses the rate is followed; the one that was silent longest is forgotten first."""
 
 
 class PromptSocket(AssociationSocket):
     """Reads each PDU into one buffer, acknowledges at once, and gives up on a PDU that trickles in.
+
+    Before there is an association, a PDU has ``first_patience`` seconds, afterwards ``patience``.
 
     Senders with Nagle's algorithm on, which is dcmtk's default, wait for the TCP acknowledgement that the kernel
     delays by 40 ms: 22 instances a second. TCP_QUICKACK holds only until the next time the kernel chooses otherwise,
@@ -27,14 +48,14 @@ class PromptSocket(AssociationSocket):
     """
 
     patience: float = 60.0
-    """Seconds in which a PDU must have come whole."""
+    first_patience: float = 30.0
 
     @classmethod
-    def adopt(cls, plain: AssociationSocket, patience: float) -> Self:
+    def adopt(cls, plain: AssociationSocket, patience: float, first_patience: float) -> Self:
         """``plain`` as one of these; a new one would announce the connection a second time."""
         prompt = cls.__new__(cls)
         prompt.__dict__.update(plain.__dict__)
-        prompt.patience = patience
+        prompt.patience, prompt.first_patience = patience, first_patience
         connection = cast(socket.socket, prompt.socket)
         connection.settimeout(patience)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -49,29 +70,42 @@ class PromptSocket(AssociationSocket):
         OSError
             where the PDU is too long or takes too long: pynetdicom then closes the connection.
         """
-        if nr_bytes > LONGEST_PDU:
+        known = bool(self.assoc.is_established)
+        if nr_bytes > (LONGEST_PDU if known else LONGEST_FIRST_PDU):
             raise OSError(f"a PDU of {nr_bytes} bytes is not taken")
         connection = cast(socket.socket, self.socket)
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + (self.patience if known else self.first_patience)
         content = bytearray(nr_bytes)
         view, filled = memoryview(content), 0
-        while filled < nr_bytes:
-            count = connection.recv_into(view[filled:])
-            if not count:
-                break
-            _acknowledge(connection)
-            filled += count
-            if filled < nr_bytes and time.monotonic() > deadline:
-                raise TimeoutError("a PDU did not come whole in time")
-        view.release()
+        try:
+            while filled < nr_bytes:
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+                count = connection.recv_into(view[filled:])
+                if not count:
+                    break
+                _acknowledge(connection)
+                filled += count
+                if filled < nr_bytes and time.monotonic() > deadline:
+                    raise TimeoutError("a PDU did not come whole in time")
+        finally:
+            view.release()
+            connection.settimeout(self.patience)  # what is sent has its own time
         del content[filled:]
         return content
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read: by poll, since select refuses file descriptors over 1023."""
+        """Whether there is something to read: by poll, since select refuses file descriptors over 1023.
+
+        While further messages wait to be answered there is not: TCP holds a caller back that sends ahead.
+        """
         if self.socket is None or not self._is_connected:
             return False
+        dimse = self.assoc.dimse
+        if isinstance(dimse, BoundedDimse) and dimse.full:
+            return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True  # decrypted already: poll does not know of it
         try:
             poller = select.poll()
             poller.register(self.socket, select.POLLIN)
@@ -82,20 +116,127 @@ class PromptSocket(AssociationSocket):
 
 
 class PromptRequestHandler(RequestHandler):
-    """Gives each association a `PromptSocket`."""
+    """Gives each association a `PromptSocket` and a `BoundedDimse`, after the TLS handshake where there is one.
+
+    It runs in a thread of its own, so that a caller that is slow to shake hands keeps nobody waiting.
+    """
+
+    server: PromptServer
+
+    def handle(self) -> None:
+        """Serve one connection."""
+        with self.server.shaking_hands():
+            secured = self.server.secure is None or self._shake_hands(self.server.secure())
+        if secured:
+            super().handle()
+
+    def _shake_hands(self, context: ssl.SSLContext) -> bool:
+        plain = cast(socket.socket, self.request)
+        plain.settimeout(self.server.first_patience)
+        watchdog = threading.Timer(self.server.first_patience, _cut, [plain])  # a handshake may trickle in, too
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self.request = context.wrap_socket(plain, server_side=True)
+        except (OSError, ValueError) as error:
+            self.server.counters.add("tls_handshakes_failed")
+            reason = getattr(error, "reason", None) or type(error).__name__
+            log.warning("tls_handshake_failed", peer=self.client_address[0], reason=reason)
+            self.server.shutdown_request(plain)
+            return False
+        finally:
+            watchdog.cancel()
+        return True
 
     def _create_association(self) -> Association:
+        server, patience = self.server, self.server.patience
         assoc = super()._create_association()
         plain = cast(AssociationSocket, assoc.dul.socket)
-        assoc.dul.socket = PromptSocket.adopt(plain, self.ae.network_timeout or PromptSocket.patience)
+        assoc.dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
+        assoc.dimse = BoundedDimse(assoc, server.limits, server.memory, server.folder, patience)
         return assoc
 
 
 class PromptServer(ThreadedAssociationServer):
-    """A threaded acceptor with a longer queue of connections than pynetdicom's five."""
+    """A threaded acceptor with a longer queue of connections than pynetdicom's five, and an end to their number.
+
+    `configure` must be called before it serves.
+    """
 
     request_queue_size = BACKLOG
     daemon_threads = True
+    limits: Limits
+    secure: Callable[[], ssl.SSLContext] | None
+
+    def configure(
+        self,
+        *,
+        limits: Limits,
+        memory: Memory,
+        folder: Path,
+        counters: Counters,
+        patience: float,
+        first_patience: float,
+        secure: Callable[[], ssl.SSLContext] | None,
+    ) -> None:
+        """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection."""
+        self.limits, self.memory, self.folder, self.counters = limits, memory, folder, counters
+        self.patience, self.first_patience, self.secure = patience, first_patience, secure
+        self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._shaking = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def shaking_hands(self) -> Iterator[None]:
+        """Count a connection that is no association yet."""
+        with self._lock:
+            self._shaking += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shaking -= 1
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  (socketserver's signature)
+        """Whether a connection is served at all: not from an address that comes too often, nor when there are many."""
+        running = len(self.ae.active_associations) + self._shaking
+        if running < self.ae.maximum_associations + SPARE_CONNECTIONS and self._seldom(client_address[0]):
+            return True
+        self.counters.add("connections_refused")
+        log.warning("connection_refused", peer=client_address[0], running=running)
+        return False
+
+    def _seldom(self, address: str) -> bool:
+        """Whether ``address`` keeps to ``connections_per_minute``: a bucket that is filled at that rate."""
+        most = float(self.limits.connections_per_minute)
+        now = time.monotonic()
+        left, since = self._rates.pop(address, (most, now))
+        left = min(most, left + (now - since) * most / 60)
+        self._rates[address] = (left - 1 if left >= 1 else left, now)  # who was refused may soon come again
+        if len(self._rates) > ADDRESSES_KNOWN:
+            self._rates.popitem(last=False)
+        return left >= 1
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log what went wrong with a connection, without socketserver's trace on stderr."""
+        self.counters.add("connections_failed")
+        log.warning("connection_failed", peer=client_address[0], reason=type(sys.exc_info()[1]).__name__)
+
+
+def certificate_of(assoc: Association) -> ClientCertificate | None:
+    """What the caller of an accepted association showed; None where it came without TLS."""
+    connection = assoc.dul.socket.socket if assoc.dul.socket is not None else None
+    return caller_certificate(connection) if isinstance(connection, ssl.SSLSocket) else None
+
+
+def came_by_tls(assoc: Association) -> bool:
+    """Whether the association runs over TLS."""
+    return assoc.dul.socket is not None and isinstance(assoc.dul.socket.socket, ssl.SSLSocket)
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class SharedContexts(list[PresentationContext]):

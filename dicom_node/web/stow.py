@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -38,7 +38,10 @@ COME_AGAIN = "5"
 
 @dataclass(frozen=True)
 class StowWay:
-    """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike."""
+    """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike.
+
+    ``has_room`` says whether the disk is below the mark from which on nothing further is begun.
+    """
 
     settings: Receive
     stow: Stow
@@ -46,6 +49,7 @@ class StowWay:
     keeper: Keeper
     counters: Counters
     numbers: Iterator[int]
+    has_room: Callable[[], bool] = lambda: True
 
 
 def stow_app(way: StowWay) -> FastAPI:
@@ -83,6 +87,8 @@ def stow_router(way: StowWay) -> APIRouter:
         refused = _unacceptable(way.stow, request, study)
         if refused is not None:
             return refused
+        if not way.has_room():
+            return _problem(503, "the disk is full", {"Retry-After": COME_AGAIN})
         if not slots.acquire(blocking=False):
             return _problem(503, "too many requests at once", {"Retry-After": COME_AGAIN})
         try:

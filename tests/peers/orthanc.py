@@ -46,6 +46,19 @@ class OrthancPeer(LocalOrthanc):
         found = httpx.get(f"{self.url}/series?expand", trust_env=False).json()
         return {item["MainDicomTags"]["SeriesInstanceUID"]: len(item["Instances"]) for item in found}
 
+    def commitment(self, instances: Iterable[tuple[str, str]], seconds: float = 60) -> dict[str, Any]:
+        """Ask Candela whether it keeps ``instances`` (SOP class and instance UID); Orthanc's account of the answer."""
+        named = [{"SOPClassUID": sop_class, "SOPInstanceUID": instance} for sop_class, instance in instances]
+        url = f"{self.url}/modalities/candela/storage-commitment"
+        answer = httpx.post(url, json={"DicomInstances": named}, trust_env=False).raise_for_status().json()
+        deadline = time.monotonic() + seconds
+        while True:
+            report: dict[str, Any] = httpx.get(f"{self.url}{answer['Path']}", trust_env=False).json()
+            if report["Status"] != "Pending":
+                return report
+            assert time.monotonic() < deadline, "Orthanc heard no report"
+            time.sleep(0.2)
+
     def waiting(self) -> list[dict[str, Any]]:
         """The series that candela_route.py has not got rid of yet."""
         rows: list[dict[str, Any]] = httpx.get(f"{self.url}/candela/waiting", trust_env=False).json()["Waiting"]

@@ -19,15 +19,19 @@ from pynetdicom.presentation import build_context
 
 from dicom_node import observability
 from dicom_node.receive.completion import CompleteSeries
+from dicom_node.receive.disk import Disk
 from dicom_node.receive.monitor import ExpectedCount
+from dicom_node.receive.purge import Deliveries
 from dicom_node.receive.service import Receiver
 from dicom_node.settings import Completion, Peer, Receive, Settings, Stow
+from dicom_node.settings_access import Metrics, Retention, Tls
 from pipeline.results.provenance import is_own_result
 from tests.peers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CALLING = "MODALITY"
 CALLED = "CANDELA"
+QUICK = Completion(quiet_after_release=0.3, quiet_time=2.0, count_timeout=2.0)
 
 
 class Node:
@@ -39,18 +43,50 @@ class Node:
         *,
         counts: Mapping[str, ExpectedCount] | None = None,
         completion: Completion | None = None,
+        tls: Tls | None = None,
+        metrics: Metrics | None = None,
+        retention: Retention | None = None,
+        deliveries: Deliveries | None = None,
         **receive: object,
     ) -> None:
-        self.taken: list[CompleteSeries] = []
-        self._changed = threading.Condition()
         peers = (Peer(ae_title=CALLING), Peer(ae_title="SECOND"))
-        self.settings = Settings(
+        settings = Settings(
             data_dir=folder / "data",
             receive=Receive(**{"port": free_port(), "peers": peers, **receive}),
-            completion=completion or Completion(quiet_after_release=0.3, quiet_time=2.0, count_timeout=2.0),
+            completion=completion or QUICK,
+            tls=tls,
+            metrics=metrics or Metrics(),
+            retention=retention or Retention(),
         )
-        self.port = self.settings.receive.port
-        self.receiver = Receiver(self.settings, self._take, counts or {}, is_own_result)
+        self._set_up(settings, counts or {}, deliveries)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Node:
+        """One with these settings."""
+        node = cls.__new__(cls)
+        node._set_up(settings, {}, None)
+        return node
+
+    def _set_up(self, settings: Settings, counts: Mapping[str, ExpectedCount], deliveries: Deliveries | None) -> None:
+        self.taken: list[CompleteSeries] = []
+        self._changed = threading.Condition()
+        self.settings = settings
+        self.port = settings.receive.port
+        self.receiver = Receiver(settings, self._take, counts, is_own_result, deliveries=deliveries)
+
+    @contextmanager
+    def running(self) -> Iterator[Node]:
+        """Started, and stopped at the end."""
+        self.receiver.start()
+        try:
+            yield self
+        finally:
+            self.receiver.stop(grace=1)
+
+    def set_retention(self, retention: Retention) -> None:
+        """Other watermarks from now on: tests cannot fill the disk."""
+        disk = Disk(self.settings.data_dir, retention)
+        self.receiver._door._has_room = lambda: disk.has_room
 
     def _take(self, series: CompleteSeries) -> None:
         with self._changed:
@@ -76,12 +112,8 @@ class Node:
 @contextmanager
 def running_receiver(folder: Path, **options: object) -> Iterator[Node]:
     """A receiver in this process."""
-    node = Node(folder, **options)  # type: ignore[arg-type]
-    node.receiver.start()
-    try:
+    with Node(folder, **options).running() as node:  # type: ignore[arg-type]
         yield node
-    finally:
-        node.receiver.stop(grace=1)
 
 
 @contextmanager

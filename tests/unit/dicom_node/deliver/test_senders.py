@@ -11,6 +11,7 @@ from dicom_node.deliver.senders import sender_for, takes
 from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination, Settings
 
 PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
+COMMITTED = PACS.model_copy(update={"commitment": True})
 FHIR = FhirDestination(kind="fhir", url="http://127.0.0.1/fhir")
 FOLDER = FolderDestination(kind="folder", path=Path("out"))
 
@@ -24,7 +25,8 @@ def test_each_destination_takes_what_it_can(destination: Destination, dicom: boo
 
 
 @pytest.mark.parametrize(
-    ("destination", "kind"), [(PACS, "DimseSender"), (FHIR, "FhirSender"), (FOLDER, "FolderSender")]
+    ("destination", "kind"),
+    [(PACS, "DimseSender"), (COMMITTED, "CommittedSender"), (FHIR, "FhirSender"), (FOLDER, "FolderSender")],
 )
 def test_each_destination_has_its_sender(destination: Destination, kind: str) -> None:
     """Chosen by the type of the settings table."""

@@ -1,0 +1,202 @@
+"""What one caller may make the receiver hold: messages are received within bounds of memory, size and time.
+
+pynetdicom gathers a message in memory, however long, and takes in further ones while the first is being answered.
+Here a data set goes to disk when it is long or memory is short, one that is too long is let pass by and refused, a
+message that trickles in is cut off, and no further one is read while two wait. Relies on names private to pynetdicom
+3.0.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL
+from pynetdicom.pdu_primitives import P_DATA
+
+from dicom_node.settings_access import Limits
+
+IN_MEMORY = 8 << 20
+"""Bytes of one data set that are gathered in memory; what is longer goes to disk."""
+COMMAND_MOST = 64 << 10
+"""Bytes of a command set: real ones have some hundred."""
+OTHER_MOST = 32 << 20
+"""Bytes of a data set that is not C-STORE's: a commitment request for 100,000 instances has 12 million."""
+WAITING_MOST = 2
+"""Messages that may wait to be answered; without negotiation there is one (PS3.7 D.3.3.3)."""
+CANCELS_MOST = 10
+
+
+@dataclass
+class Memory:
+    """Bytes that all data sets in reception may take together."""
+
+    most: int
+    _taken: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def take(self, number: int) -> bool:
+        """Take ``number`` bytes, or none where that would be too many."""
+        with self._lock:
+            if self._taken + number > self.most:
+                return False
+            self._taken += number
+            return True
+
+    def give(self, number: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self._taken -= number
+
+
+class ReceivedData(BytesIO):
+    """A data set as it comes in: in memory while it is short and memory is there, else in a file without a name.
+
+    ``refused`` says why it cannot be had whole: it is too long, or the disk is full; what further comes is let go.
+    `release` gives memory and disk back.
+    """
+
+    def __init__(self, limits: Limits, memory: Memory, folder: Path) -> None:
+        super().__init__()
+        self.size = 0
+        self.refused: str | None = None
+        self._limits, self._memory, self._folder = limits, memory, folder
+        self._taken = 0
+        self._file: IO[bytes] | None = None
+        self._map: mmap.mmap | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Add ``data``; never raises, see ``refused``."""
+        count = len(data)
+        self.size += count
+        if self.refused is not None:
+            return count
+        if self.size > self._limits.instance_bytes:
+            self._refuse("too long")
+        elif self._file is None and self.size <= IN_MEMORY and self._memory.take(count):
+            self._taken += count
+            super().write(data)
+        else:
+            self._to_disk(data)
+        return count
+
+    def _to_disk(self, data: bytes) -> None:
+        try:
+            if self._file is None:
+                file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  (closed by release)
+                self._file = file
+                with super().getbuffer() as gathered:  # released, or memory could not be let go of
+                    _write_all(file, gathered)
+                self._forget_memory()
+            _write_all(self._file, data)
+        except OSError as error:
+            self._refuse(error.strerror or "disk failing")
+
+    def getbuffer(self) -> memoryview:
+        """All of it; valid until `release`."""
+        if self._file is None:
+            return super().getbuffer()
+        if self._map is None:
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return memoryview(self._map)
+
+    def stream(self) -> BinaryIO:
+        """The same to be read, from its first byte; valid until `release`."""
+        if self._file is None:
+            self.seek(0)
+            return self
+        with self.getbuffer():
+            assert self._map is not None
+            self._map.seek(0)
+            return cast(BinaryIO, self._map)
+
+    def release(self) -> None:
+        """Let go of memory and disk."""
+        if self._map is not None:
+            self._map.close()
+        if self._file is not None:
+            self._file.close()
+        self._map = self._file = None
+        self._forget_memory()
+
+    def __del__(self) -> None:
+        if self._taken:  # the association went before the data set was taken
+            self._memory.give(self._taken)
+
+    def _refuse(self, why: str) -> None:
+        self.refused = why
+        self.release()
+
+    def _forget_memory(self) -> None:
+        super().seek(0)
+        super().truncate()
+        taken, self._taken = self._taken, 0
+        self._memory.give(taken)
+
+
+class BoundedDimse(DIMSEServiceProvider):
+    """pynetdicom's DIMSE provider within bounds: of an acceptor, whose requests are answered one after the other."""
+
+    def __init__(self, assoc: Association, limits: Limits, memory: Memory, folder: Path, patience: float) -> None:
+        super().__init__(assoc)
+        self._limits, self._memory, self._folder, self._patience = limits, memory, folder, patience
+        self._begun = 0.0
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no further message is to be read now."""
+        return bool(self.msg_queue.qsize() >= WAITING_MOST)
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take in part of a message (PS3.7 annex E); a caller that goes beyond the bounds is cut off (A-P-ABORT)."""
+        if self.message is None:
+            self._begin()
+        message = cast(DIMSEMessage, self.message)
+        try:
+            whole = message.decode_msg(primitive, self.assoc)
+            if self._beyond(message, primitive):
+                self.dul.event_queue.put("Evt19")
+            elif whole:
+                self.message = None
+                self._take(message)
+        except Exception:  # noqa: BLE001  (whatever a hostile message does to pynetdicom, it must not end this thread)
+            self.dul.event_queue.put("Evt19")
+
+    def _begin(self) -> None:
+        self.message = DIMSEMessage()
+        self.message.data_set = ReceivedData(self._limits, self._memory, self._folder)
+        self._begun, self._bytes = time.monotonic(), 0
+
+    def _beyond(self, message: DIMSEMessage, primitive: P_DATA) -> bool:
+        self._bytes += sum(len(data) for _, data in primitive.presentation_data_value_list)
+        late = time.monotonic() - self._begun > self._patience + self._bytes / self._limits.minimum_rate
+        command = message.encoded_command_set.tell() > COMMAND_MOST
+        data = cast(ReceivedData, message.data_set)
+        return late or command or (data.size > OTHER_MOST and not isinstance(message, C_STORE_RQ))
+
+    def _take(self, message: DIMSEMessage) -> None:
+        evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": message})
+        request = message.message_to_primitive()
+        if isinstance(request, C_CANCEL):
+            if len(self.cancel_req) < CANCELS_MOST:
+                self.cancel_req[cast(int, request.MessageIDBeingRespondedTo)] = request
+            return
+        self.msg_queue.put((cast(int, message.context_id), request))
+
+
+def _write_all(file: IO[bytes], data: bytes | memoryview) -> None:
+    done = 0
+    with memoryview(data) as view:
+        while done < len(view):
+            done += file.write(view[done:])
