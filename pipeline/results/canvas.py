@@ -132,13 +132,17 @@ class Canvas:
         anchor: str = "la",
         cased: bool = False,
         most: float | None = None,
+        least: int | None = None,
     ) -> float:
         """Draw ``text``; returns its width.
 
         ``anchor`` as Pillow names it (left, middle, right; ascender, middle, descender, baseline "s"); ``cased`` puts a
-        dark edge around the letters, for text upon a picture; ``most`` is the width that it is cut to.
+        dark edge around the letters, for text upon a picture; ``most`` is the width that it is cut to, after it was set
+        smaller down to the size ``least``.
         """
         if most is not None:
+            while least is not None and size > least and width(text, size, face) > most:
+                size -= 1
             text = cut(text, most, size, face)
         x, y = at
         wide = width(text, size, face)

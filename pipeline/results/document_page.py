@@ -19,8 +19,8 @@ from PIL import Image
 from pipeline.findings import Findings, Outcome
 from pipeline.results.canvas import RGB, Box, Canvas, Pixels
 from pipeline.results.heat_colours import TISSUE, blend
-from pipeline.results.lettering import Face, can_draw, can_print, face_of, path_of
-from pipeline.results.page_parts import axes_text, probability_name, slice_name, slice_range, volume_text
+from pipeline.results.lettering import Face, can_print, face_of, path_of
+from pipeline.results.page_parts import axes_text, in_sentence, probability_name, slice_name, slice_range, volume_text
 from pipeline.results.pages import Story, draw_across, draw_key_slice
 from pipeline.results.patient import decoded, readable_name
 from pipeline.results.picture import draw_section
@@ -70,6 +70,7 @@ class Sheet:
         self._pdf.set_creation_date(_moment(*instant))
         self._pdf.set_title(DISCLAIMER)
         self._pdf.set_lang("en")
+        self._pdf.set_text_shaping(use_shaping_engine=True)  # joins Arabic; all or nothing, since glyphs are renumbered
         self._pdf.add_font("page", "", path_of(Face.REGULAR))
         self._pdf.add_font("page", "B", path_of(Face.BOLD))
         self._others: list[str] = []
@@ -88,20 +89,24 @@ class Sheet:
         bold: bool = False,
         colour: RGB = INK,
         most: float = INNER,
+        least: float = LEAST_SIZE,
         right: bool = False,
     ) -> float:
-        """One line with its upper edge at ``y``, set smaller and at last cut where it is longer than ``most``.
+        """One line with its upper edge at ``y``; where it is longer than ``most``, set smaller, but not smaller than
+        ``least``, and at last cut.
 
         ``right``: ``x`` is its right end. Returns its width.
         """
-        while self._width(text, size, bold=bold) > most and size > LEAST_SIZE:
+        middle = y + size * 0.225
+        while self._width(text, size, bold=bold) > most and size > least:
             size -= 0.25
         while len(text) > 1 and self._width(text, size, bold=bold) > most:
             text = f"{text[:-2].rstrip()}…"
         wide = self._width(text, size, bold=bold)
         self._pdf.set_text_color(*colour)
-        self._pdf.set_xy(x - wide if right else x, y)
-        self._pdf.cell(wide + 1, size * 0.45, text)
+        self._pdf.set_xy(x - wide if right else x, middle - size * 0.225)
+        with self._pdf.local_context():  # fpdf2 2.8 forgets which typeface is in force once a fallback was used
+            self._pdf.cell(wide + 1, size * 0.45, text)
         return wide
 
     def paragraph(
@@ -143,7 +148,6 @@ class Sheet:
                 self._pdf.add_font(face, "", path_of(Face(face)))
                 self._others.append(face)
                 self._pdf.set_fallback_fonts(self._others, exact_match=False)
-        self._pdf.set_text_shaping(use_shaping_engine=not can_draw(text))
 
 
 def _moment(date: str, time: str) -> datetime:
@@ -192,10 +196,10 @@ def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
     else:
         figure = f"{findings.probability(findings.predicted_class):.2f}"
         wide = sheet.text(RIGHT, y, figure, size=19, bold=True, right=True)
-        label = f"{probability_name(findings).lower()} of {name.lower()}"
-        wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, colour=SOFT, right=True, most=80))
+        label = f"{probability_name(findings).lower()} of {in_sentence(name)}"
+        wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, least=8, colour=SOFT, right=True, most=62))
     title = _shown(headline(findings), str(findings.outcome))
-    sheet.text(LEFT, y, title, size=19, bold=True, most=INNER - wide - 6)
+    sheet.text(LEFT, y, title, size=19, least=11, bold=True, most=INNER - wide - 6)
     return sheet.paragraph(LEFT, y + 10, _shown(conclusion(findings)), wide=INNER - wide - 8, lines=3, size=10.5)
 
 
@@ -246,7 +250,7 @@ def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
         y += 5.4
         chosen = item.name == findings.predicted_class
         name = _shown(findings.model.term(item.name).title, ascii_text(item.name))
-        sheet.text(LEFT, y, name, bold=chosen, most=32)
+        sheet.text(LEFT, y, name, bold=chosen, least=8, most=32)
         sheet.box(LEFT + 34, y + 1.6, wide - 46, 1.3, LINE)
         sheet.box(LEFT + 34, y + 1.6, max(0.2, (wide - 46) * item.probability), 1.3, INK if chosen else SOFT)
         sheet.text(LEFT + wide, y, f"{item.probability:.2f}", bold=chosen, right=True)
@@ -304,8 +308,9 @@ def _origin(sheet: Sheet, context: ResultContext) -> None:
     model = context.findings.model
     y = BOTTOM - 10
     sheet.box(LEFT, y - 1.5, INNER, 0.25, LINE)
-    made = f"{model.manufacturer}, {_shown(model.title, model.name)} ({model.name}), version {model.version}"
-    sheet.text(LEFT, y, f"{made}, digest {model.digest[:16]}.", size=8, colour=SOFT)
+    made = f"{_shown(model.manufacturer, 'Candela')}, {_shown(model.title, model.name)} ({model.name})"
+    wide = sheet.text(LEFT, y, made, size=8, least=8, colour=SOFT, most=INNER - 62)
+    sheet.text(LEFT + wide, y, f", version {model.version}, digest {model.digest[:16]}.", size=8, colour=SOFT, most=62)
     series = decoded(context.volume.sources[0], "SeriesDescription")
     called = f" “{series}”" if series and can_print(series) else ""
     sheet.text(LEFT, y + 4, f"Source series{called}, {context.volume.series_instance_uid}.", size=8, colour=SOFT)

@@ -15,7 +15,6 @@ from pipeline.volume import Volume
 MARGIN = 24
 INNER = SIDE - 2 * MARGIN
 STANDING = "Computed, not read by anyone: compare with the original images."
-MOST_CLASSES = 5
 
 
 def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> None:
@@ -26,8 +25,8 @@ def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> Non
     version = f"version {model.version} · digest {model.digest[:12]}"
     version_width = width(version, 16)
     made = shown(f"{model.manufacturer} · {model.title} · ", f"{model.name} · ")
-    wide = canvas.text((MARGIN, SIDE - 32), made, size=16, colour=DIM, most=INNER - version_width)
-    canvas.text((MARGIN + wide, SIDE - 32), version, size=16, colour=DIM)
+    wide = canvas.text((MARGIN, SIDE - 32), made, size=16, colour=DIM, most=INNER - version_width - 4)
+    canvas.text((MARGIN + wide + 4, SIDE - 32), version, size=16, colour=DIM)
 
 
 def shown(text: str, otherwise: str) -> str:
@@ -42,6 +41,11 @@ def class_title(findings: Findings, name: str) -> str:
     return shown(findings.model.term(name).title, ascii_text(name) or "class")
 
 
+def in_sentence(title: str) -> str:
+    """``title`` as it stands within a sentence: "Pituitary tumor" with a small letter, "DNET" as it is."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
 def slice_name(volume: Volume, index: int) -> str:
     """Counted along the normal, and by the number under which a PACS lists the image, or by its frame."""
     number, frame_number = volume.sources[index].get("InstanceNumber"), volume.frame(index)
@@ -52,7 +56,7 @@ def slice_name(volume: Volume, index: int) -> str:
 
 def certainty(canvas: Canvas, findings: Findings) -> None:
     """The predicted class's probability, large; where the answer is not reliable no figure claims that it is."""
-    name = class_title(findings, findings.predicted_class).lower()
+    name = in_sentence(class_title(findings, findings.predicted_class))
     probability = findings.probability(findings.predicted_class)
     right = SIDE - MARGIN
     if findings.outcome is Outcome.INDETERMINATE:
@@ -74,9 +78,10 @@ def probabilities(canvas: Canvas, findings: Findings, box: Box) -> None:
     """A line with a bar for each class (below its name where there is little room), the most probable first."""
     canvas.text((box.x, box.y), probability_name(findings), size=17, colour=DIM)
     ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
-    most = MOST_CLASSES if len(ordered) <= MOST_CLASSES else MOST_CLASSES - 1
     beside = box.width >= 320
     pitch, drop = (25, 8) if beside else (38, 25)
+    room = (box.height - 27) // pitch
+    most = room if len(ordered) <= room else room - 1
     bar = Box(box.x + round(box.width * 0.42), 0, round(box.width * 0.44), 6) if beside else replace(box, height=5)
     name_width = bar.x - box.x - 10 if beside else box.width - 56
     for row, item in enumerate(ordered[:most]):

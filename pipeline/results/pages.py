@@ -11,13 +11,11 @@ from functools import cached_property
 
 from pipeline.findings import Findings, Outcome
 from pipeline.results.canvas import DIM, SIDE, Box, Canvas, Pixels, Placement
-from pipeline.results.lettering import Face
 from pipeline.results.page_parts import (
     INNER,
     MARGIN,
     caveats,
     certainty,
-    class_title,
     frame,
     legend,
     lesion_note,
@@ -142,7 +140,8 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
     placement = draw_section(canvas, section, story.window, SINGLE, heat=story.heat)
     draw_outlines(canvas, section, placement, numbered=len(findings.lesions) > 1)
     draw_axes(canvas, findings, section, placement)
-    canvas.text((MARGIN, 50), shown(headline(findings), str(findings.outcome)), size=30, most=560)
+    title = shown(headline(findings), str(findings.outcome))
+    canvas.text((MARGIN, 80), title, size=30, least=22, anchor="ls", most=640)
     probability = f"{probability_name(findings)} {findings.probability(findings.predicted_class):.2f}"
     canvas.text((MARGIN, 87), probability, colour=DIM)
     place, _, image = slice_name(story.volume, index).partition(" · ")
@@ -190,11 +189,5 @@ def _calm_page(story: Story, pages: int) -> Page:
 
 def _headline(canvas: Canvas, story: Story) -> None:
     text = shown(headline(story.findings), str(story.findings.outcome))
-    size = 46
-    canvas.text((MARGIN, 46), text, size=size, face=Face.REGULAR, most=INNER - 150)
+    canvas.text((MARGIN, 92), text, size=46, least=30, anchor="ls", most=INNER - 130)
     canvas.text((MARGIN, 102), slice_name(story.volume, story.findings.key_slice), colour=DIM)
-
-
-def title_of(findings: Findings) -> str:
-    """The predicted class, as pages call it."""
-    return class_title(findings, findings.predicted_class)

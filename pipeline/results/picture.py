@@ -23,6 +23,7 @@ OBLIQUE = 0.35
 """Direction cosine from which a second letter is written: about 20 degrees off the axis."""
 SCALE_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
 LABELLED_LESIONS = 9
+NARROW = 200
 LEAST_AXIS = 24
 """Pixels on the page."""
 MOST_SAMPLES = 1 << 20
@@ -210,6 +211,8 @@ def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16) -> None:
         return
     length = fitting[0] * placement.pixels_per_mm
     x, y = placement.x + 12.0, placement.y + placement.height - 12.0
+    if placement.width < NARROW:
+        y -= 22  # above the letter at the lower edge
     ends = ((x, y), (x + length, y))
     canvas.lines([list(ends), *_ticks(*ends, half=4)], TEXT, 1.6, within=placement)
     canvas.text((x, y - 6), f"{fitting[0]} mm", size=size, anchor="ld", cased=True)
