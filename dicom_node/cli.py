@@ -52,6 +52,9 @@ def process(
     profile: Annotated[
         str, typer.Option(help="Which objects, in which form: a preset or a profile of candela.toml.")
     ] = DEFAULT_PRESET,
+    refusal_page: Annotated[
+        bool, typer.Option("--refusal-page", help="Write a refusal also as a DICOM image with the reason.")
+    ] = False,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
@@ -71,6 +74,7 @@ def process(
             model=model,
             nifti=nifti,
             profile=profile,
+            refusal_page=refusal_page,
             pick=Pick(series, best),
             progress=lambda stage: status.update(f"{stage} ..."),
         )

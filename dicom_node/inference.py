@@ -14,21 +14,22 @@ from typing import Any
 import structlog
 
 from dicom_node.jobs.job import SeriesJob, read_manifest
-from dicom_node.jobs.outcome import ResultRef, SeriesResult
+from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
 from dicom_node.layout import located
 from dicom_node.observability import uid
-from dicom_node.output import BUNDLE, SUMMARY, write_results, write_summary
+from dicom_node.output import BUNDLE, SUMMARY, write_refusal, write_results
 from dicom_node.revisions import predecessors
 from dicom_node.settings import Settings
 from dicom_node.study_folder import Pick, pick_series
 from fhir.report import build as build_report
 from models.runtime import load_model
-from pipeline.errors import BadSettings, Broken, Refused
+from pipeline.errors import BadSettings, Broken, OwnResult, Refused
 from pipeline.findings import Outcome
 from pipeline.intake import Series, read_parts
-from pipeline.ports import Progress, SeriesModel
+from pipeline.ports import Progress, ResultObject, SeriesModel
 from pipeline.process import process, refusal_summary
 from pipeline.results.profile import DEFAULT_PRESET, Profile
+from pipeline.results.refusal import build as build_refusal
 
 log = structlog.get_logger("candela.inference")
 
@@ -41,6 +42,7 @@ def process_path(
     model: str | None,
     progress: Progress,
     nifti: bool = False,
+    refusal_page: bool = False,
     pick: Pick | None = None,
     profile: str = DEFAULT_PRESET,
 ) -> dict[str, Any]:
@@ -49,22 +51,22 @@ def process_path(
     ``profile`` is the name of the profile (`Settings.profile`) that says which results, and in which form.
 
     ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
-    map as NIfTI. ``pick`` says which of several series at ``path`` is meant.
+    map as NIfTI. ``refusal_page``: a refusal also as a page with the reason. ``pick`` says which of several series at
+    ``path`` is meant.
     """
     _refuse_foreign_folder(out)
     profiles = {profile: settings.profile(profile)}
-    series_uid = None
+    series, loaded = None, None
     try:
         progress("reading")
         series, name = pick_series(path, settings, model, pick or Pick())
-        series_uid = str(series.header.SeriesInstanceUID)
         progress("loading the model")
         loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
         return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, profiles, nifti=nifti)
     except Refused as refusal:
-        summary = refusal_summary(series_uid, refusal.code, str(refusal))
-        write_summary(summary, out)
-        return summary
+        page = _refusal_page(series, loaded, refusal, settings) if refusal_page and series and loaded else ()
+        series_uid = str(series.header.SeriesInstanceUID) if series else None
+        return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 
 
 class SeriesRunner:
@@ -102,6 +104,7 @@ class SeriesRunner:
             result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
             bound.info("series_not_read", code=result.refusal_code)
             return result
+        series = None
         try:
             series = self._read(manifest)
             profiles = self._settings.profiles_of(job.destinations)
@@ -117,7 +120,9 @@ class SeriesRunner:
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
-            return _refused(refusal.code, str(refusal), out, job)
+            wanted = any(self._settings.wants_refusals(name) for name in job.destinations)
+            page = _refusal_page(series, self._model(job.model), refusal, self._settings) if wanted and series else ()
+            return _refused(refusal.code, str(refusal), out, job, page)
         bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
         return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
 
@@ -182,9 +187,19 @@ def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
     return (*results.values(), ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE),)))
 
 
-def _refused(code: str, reason: str, out: Path, job: SeriesJob) -> SeriesResult:
-    write_summary(refusal_summary(job.series_instance_uid, code, reason), out)
-    return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), refusal_code=code, refusal=reason)
+def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[ResultObject, ...] = ()) -> SeriesResult:
+    write_refusal(refusal_summary(job.series_instance_uid, code, reason, page), page, out)
+    results = (ResultRef(REFUSAL, "dicom", tuple(str(out / item.filename) for item in page)),) if page else ()
+    return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), results, refusal_code=code, refusal=reason)
+
+
+def _refusal_page(series: Series, model: SeriesModel, refusal: Refused, settings: Settings) -> tuple[ResultObject, ...]:
+    """The page that says why ``series`` was not read; none for our own results, which nobody waits for, and none where
+    no header says which study it belongs to.
+    """
+    if isinstance(refusal, OwnResult) or not series.header.get("StudyInstanceUID"):
+        return ()
+    return build_refusal(series.datasets, refusal, model.identity, settings.uid_root)
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.durable import write_durably
 from pipeline.nifti import build as build_nifti
+from pipeline.ports import ResultObject
 from pipeline.process import Processed, summary
 from pipeline.results.document import pdf_of
 
@@ -31,11 +32,7 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
     """
     remove_results(folder)
     (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
-    for item in processed.objects:
-        write_durably(folder / item.filename, _dicom_bytes(item.dataset))
-        if item.preview is not None:
-            name = Path(item.filename).with_suffix(".png").name
-            write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
+    _write_objects(processed.objects, folder)
     pdf = pdf_of(processed.objects)
     if pdf is not None:
         write_durably(folder / PDF, pdf)
@@ -48,6 +45,24 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
         content["nifti"] = [{"file": file.filename, "content": file.content} for file in files]
     write_summary(content, folder)
     return content
+
+
+def write_refusal(content: dict[str, Any], page: tuple[ResultObject, ...], folder: Path) -> dict[str, Any]:
+    """Write the summary ``content`` of a refusal, after the ``page`` that says why, where there is one."""
+    remove_results(folder)
+    if page:
+        (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+        _write_objects(page, folder)
+    write_summary(content, folder)
+    return content
+
+
+def _write_objects(objects: tuple[ResultObject, ...], folder: Path) -> None:
+    for item in objects:
+        write_durably(folder / item.filename, _dicom_bytes(item.dataset))
+        if item.preview is not None:
+            name = Path(item.filename).with_suffix(".png").name
+            write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
 
 
 def remove_results(folder: Path) -> None:

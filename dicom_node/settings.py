@@ -181,6 +181,7 @@ class DicomDestination(DicomPeer, Outgoing):
 
     ``commitment``: a result counts as delivered when the PACS has committed itself to keep it (PS3.4 annex J).
     ``commitment_timeout``: seconds to wait for that, before the result is sent and asked for again.
+    ``refusals``: also a page with the reason where a series was not read.
     """
 
     kind: Literal["dicom"]
@@ -188,6 +189,7 @@ class DicomDestination(DicomPeer, Outgoing):
     profile: str = DEFAULT_PRESET
     commitment: bool = False
     commitment_timeout: Annotated[float, Field(gt=0)] = 60.0
+    refusals: bool = False
 
 
 class FhirDestination(Outgoing):
@@ -219,11 +221,12 @@ class FhirDestination(Outgoing):
 
 
 class FolderDestination(Outgoing):
-    """A folder that takes the result files (for interface engines and researchers)."""
+    """A folder that takes the result files (for interface engines and researchers). ``refusals`` as for a PACS."""
 
     kind: Literal["folder"]
     path: Path
     profile: str = DEFAULT_PRESET
+    refusals: bool = False
 
 
 class DicomRemote(DicomPeer):
@@ -361,6 +364,10 @@ class Settings(BaseSettings):
     def destinations_of(self, rule: Rule) -> tuple[str, ...]:
         """Where the results of a series that ``rule`` takes go: an empty list that the rule states means nowhere."""
         return rule.destinations if "destinations" in rule.model_fields_set else self.defaults.destinations
+
+    def wants_refusals(self, name: str) -> bool:
+        """Whether destination ``name`` is told, by a page, that a series was not read and why."""
+        return bool(getattr(self.destinations.get(name), "refusals", False))
 
     def priority_of(self, rule: Rule) -> Priority:
         """With what priority a series that ``rule`` takes is read."""

@@ -167,28 +167,34 @@ def summary(processed: Processed) -> dict[str, Any]:
             "version": findings.model.version,
             "digest": findings.model.digest,
         },
-        "objects": [
-            {
-                "file": item.filename,
-                "role": item.role,
-                "sop_class": item.dataset.SOPClassUID.name,
-                "sop_class_uid": str(item.dataset.SOPClassUID),
-                "sop_instance_uid": str(item.dataset.SOPInstanceUID),
-                "profiles": list(item.profiles),
-            }
-            for item in processed.objects
-        ],
+        "objects": [_described(item) for item in processed.objects],
         "timings": processed.timings,
         "disclaimer": f"{DISCLAIMER}.",
     }
 
 
-def refusal_summary(series_instance_uid: str | None, code: str, reason: str) -> dict[str, Any]:
-    """The content of summary.json for a series that was refused; ``series_instance_uid`` None where none was read."""
+def refusal_summary(
+    series_instance_uid: str | None, code: str, reason: str, page: tuple[ResultObject, ...] = ()
+) -> dict[str, Any]:
+    """The content of summary.json for a series that was refused; ``series_instance_uid`` None where none was read.
+
+    ``page``: the objects that say so, where a destination wants them.
+    """
     return {
         "series_instance_uid": series_instance_uid,
         "outcome": str(Outcome.REFUSED),
         "code": code,
         "reason": reason,
-        "objects": [],
+        "objects": [_described(item) for item in page],
+    }
+
+
+def _described(item: ResultObject) -> dict[str, Any]:
+    return {
+        "file": item.filename,
+        "role": item.role,
+        "sop_class": item.dataset.SOPClassUID.name,
+        "sop_class_uid": str(item.dataset.SOPClassUID),
+        "sop_instance_uid": str(item.dataset.SOPInstanceUID),
+        "profiles": list(item.profiles),
     }

@@ -13,6 +13,8 @@ from pipeline.errors import Broken, CandelaError, OutOfResources, Retryable
 from pipeline.findings import Outcome
 
 ResultKind = Literal["dicom", "fhir"]
+REFUSAL = "refusal"
+"""Name of the result that says why a series was not read; only destinations that ask for it get it."""
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -50,7 +52,7 @@ class SeriesResult:
     """How reading one series ended.
 
     A refusal is a value, not an error: ``outcome`` is ``refused``, ``refusal_code`` and ``refusal`` say why, and
-    ``results`` may still hold a report of it. ``summary`` is the path of summary.json, where one was written.
+    ``results`` may still hold a page that says so. ``summary`` is the path of summary.json, where one was written.
     """
 
     outcome: Outcome

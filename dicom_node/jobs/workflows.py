@@ -23,7 +23,7 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
+from dicom_node.jobs.outcome import REFUSAL, Failure, SeriesResult, StepState
 from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
@@ -150,6 +150,7 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
         DeliveryJob(job, item, name)
         for item in result.results
         for name in job.destinations
+        if item.name != REFUSAL or settings.wants_refusals(name)
         if name not in settings.destinations or takes(settings.destinations[name], item.kind, item.profiles)
     )
 

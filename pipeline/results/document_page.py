@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
@@ -100,8 +101,11 @@ class Sheet:
         middle = y + size * 0.225
         while self._width(text, size, bold=bold) > most and size > least:
             size -= 0.25
-        while len(text) > 1 and self._width(text, size, bold=bold) > most:
-            text = f"{text[:-2].rstrip()}…"
+        if self._width(text, size, bold=bold) > most:
+            kept = bisect_left(
+                range(1, len(text)), True, key=lambda n: self._width(f"{text[:n]}…", size, bold=bold) > most
+            )
+            text = f"{text[:kept].rstrip()}…"
         wide = self._width(text, size, bold=bold)
         self._pdf.set_text_color(*colour)
         self._pdf.set_xy(x - wide if right else x, middle - size * 0.225)

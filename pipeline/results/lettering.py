@@ -8,6 +8,7 @@ character is left out as a whole, since half a name is a wrong name.
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
@@ -62,6 +63,7 @@ def _characters(face: Face) -> frozenset[int]:
         return frozenset(opened.getBestCmap())
 
 
+@lru_cache(maxsize=4096)
 def face_of(character: str, wanted: Face = Face.REGULAR) -> Face | None:
     """The first face that has ``character``: ``wanted``, then the fallbacks; None where none has it."""
     point = ord(character)
@@ -122,8 +124,7 @@ def wrap(text: str, most: float, lines: int, size: int, face: Face = Face.REGULA
 
 def cut(line: str, most: float, size: int, face: Face = Face.REGULAR) -> str:
     """``line``, shortened to ``most`` pixels with an ellipsis at its end where it is longer."""
-    if width(line, size, face) <= most:
-        return line
-    while line and width(f"{line}…", size, face) > most:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
+    if width(line, size, face) > most:
+        kept = bisect_left(range(1, len(line)), True, key=lambda n: width(f"{line[:n]}…", size, face) > most)
+        return f"{line[:kept].rstrip()}…"
+    return line

@@ -14,7 +14,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from pipeline import codes
 from pipeline.findings import Findings, Outcome
 from pipeline.ports import ResultObject
-from pipeline.results.canvas import SIDE, Placement
+from pipeline.results.canvas import Pixels, Placement
 from pipeline.results.pages import Page, Story, shows_heatmap, slice_page, summary_page
 from pipeline.results.provenance import (
     ResultContext,
@@ -91,18 +91,23 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.DerivationDescription = _derivation(findings)
     ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
     ds.SourceImageSequence = [_source_item(context.volume, page.slice_index)]
-    ds.ReferencedSeriesSequence = [_series_item(source)]
+    ds.ReferencedSeriesSequence = [series_item(source)]
     if page.placement is not None:
         _set_geometry(ds, context, page.slice_index, page.placement)
+    rgb_image(ds, page.pixels)
+    return finish(ds, context, kind=KIND, number=number, description="overlay")
+
+
+def rgb_image(ds: Dataset, pixels: Pixels) -> None:
+    """Image Pixel module (PS3.3 C.7.6.3) of ``pixels``: 8-bit RGB by pixel, which no viewer mishandles."""
     ds.SamplesPerPixel = 3
     ds.PhotometricInterpretation = "RGB"
     ds.PlanarConfiguration = 0
-    ds.Rows = ds.Columns = SIDE
+    ds.Rows, ds.Columns, _ = pixels.shape
     ds.BitsAllocated = ds.BitsStored = 8
     ds.HighBit, ds.PixelRepresentation = 7, 0
-    ds.PixelData = page.pixels.tobytes()
+    ds.PixelData = pixels.tobytes()
     ds["PixelData"].VR = "OB"
-    return finish(ds, context, kind=KIND, number=number, description="overlay")
 
 
 def _derivation(findings: Findings) -> str:
@@ -118,7 +123,7 @@ def _source_item(volume: Volume, index: int) -> Dataset:
     return item
 
 
-def _series_item(source: Dataset) -> Dataset:
+def series_item(source: Dataset) -> Dataset:
     """Common Instance Reference (PS3.3 C.12.2): the series that the source image is in."""
     item = Dataset()
     item.SeriesInstanceUID = source.SeriesInstanceUID

@@ -37,6 +37,7 @@ SERIES_NUMBERS = {
     "heatmap": 9105,
     "keyobjects": 9106,
     "document": 9109,
+    "refusal": 9110,
 }
 """High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from dicom_node.inference import SeriesRunner
 from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
+from dicom_node.jobs.workflows import fan_out
 from dicom_node.settings import Settings
 from pipeline import phantom
 from pipeline.errors import Broken
@@ -48,6 +52,39 @@ def job(tmp_path: Path) -> SeriesJob:
 def test_a_refusal_is_a_value(job: SeriesJob, tmp_path: Path) -> None:
     result = SeriesRunner(Settings(data_dir=tmp_path))(job)
     assert (result.outcome, result.refusal_code) == (Outcome.REFUSED, "MISSING_SLICES")
+
+
+WANTS, WANTS_NOT = (
+    {"kind": "folder", "path": "/nowhere", "refusals": True},
+    {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": 104},
+)
+
+
+def test_a_refusal_is_a_page_only_for_the_destination_that_asks(job: SeriesJob, tmp_path: Path) -> None:
+    """The page goes to the archive and not to the PACS; the summary names it, the next run takes it away."""
+    settings = Settings(data_dir=tmp_path, destinations={"archive": WANTS, "pacs": WANTS_NOT})
+    job = replace(job, destinations=("pacs", "archive"))
+    result = SeriesRunner(settings)(job)
+    assert result.outcome is Outcome.REFUSED
+    sent = [(item.result.name, item.destination) for item in fan_out(job, result, settings)]
+    assert sent == [("refusal", "archive")]
+    ((file,),) = (item.files for item in result.results)
+    page = pydicom.dcmread(file)
+    assert "missing" in page.ImageComments
+    assert str(page.StudyInstanceUID) == job.study_instance_uid
+    summary = json.loads(Path(str(result.summary)).read_text())
+    assert [item["file"] for item in summary["objects"]] == ["refusal.dcm"]
+    first = Path(file).read_bytes()
+    assert SeriesRunner(settings)(job).results == result.results
+    assert Path(file).read_bytes() == first
+    assert SeriesRunner(Settings(data_dir=tmp_path))(replace(job, destinations=())).results == ()
+    assert not Path(file).exists()
+
+
+def test_nobody_gets_a_refusal_unasked(job: SeriesJob, tmp_path: Path) -> None:
+    """Off by default: radiologists are not flooded with pages beside every localiser (ADR 2)."""
+    settings = Settings(data_dir=tmp_path, destinations={"pacs": WANTS_NOT})
+    assert SeriesRunner(settings)(replace(job, destinations=("pacs",))).results == ()
 
 
 def test_a_file_that_the_disk_damaged_is_our_fault_and_never_read(job: SeriesJob, tmp_path: Path) -> None:

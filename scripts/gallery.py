@@ -1,0 +1,124 @@
+"""Overlay pages of some series as PNG files with a README that shows them: a gallery.
+
+    scripts/gallery                          docs/gallery, from phantoms that Candela computes
+    scripts/gallery --out FOLDER SERIES ...  from series of yours (folders, zips or DICOM files)
+
+The pages name nobody, but they are pictures of a patient: think of where you put them. The PDF report names the patient
+and is left out unless --pdf asks for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from dicom_node.inference import process_path  # noqa: E402
+from dicom_node.observability import configure  # noqa: E402
+from dicom_node.output import PDF, PREVIEWS, SUMMARY  # noqa: E402
+from dicom_node.settings import Settings, load  # noqa: E402
+from pipeline import phantom  # noqa: E402
+
+PHANTOMS = ROOT / "docs" / "gallery"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/gallery", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("series", type=Path, nargs="*", help="series of your own; none: phantoms")
+    parser.add_argument("--out", type=Path, help="folder of the gallery (made where missing; needed for own series)")
+    parser.add_argument("--model", help="the model to run (default: the one that the rules choose)")
+    parser.add_argument("--config", type=Path, help="candela.toml")
+    parser.add_argument("--pages", type=int, default=4, help="pages of each series at most (default 4)")
+    parser.add_argument("--pdf", action="store_true", help="the PDF report too: it names the patient")
+    options = parser.parse_args()
+    if options.series and options.out is None:
+        parser.error("give --out a folder for your own series")
+    missing = [path for path in options.series if not path.exists()]
+    if missing:
+        parser.error(f"there is nothing at {missing[0]}")
+    configure()
+    settings = load(options.config)
+    out: Path = options.out or PHANTOMS
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        given = [(f"series-{number}", path.name, path) for number, path in enumerate(options.series, start=1)]
+        parts = []
+        for key, title, path in given or phantoms(work / "made"):
+            print(f"{title} ...", flush=True)
+            pdf = options.pdf or not options.series
+            parts.append(entry(key, title, path, work / key, out, settings, options.model, options.pages, pdf=pdf))
+    head = "# Gallery\n\nOverlay pages as `candela process` makes them. AI results, not verified, not for diagnosis.\n"
+    made = (
+        "" if options.series else "\nMade by `scripts/gallery` from phantoms that Candela computes; nobody is shown.\n"
+    )
+    (out / "README.md").write_text("\n".join([head + made, *parts]))
+    print(f"{out / 'README.md'}")
+    return 0
+
+
+def phantoms(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """The series that docs/gallery shows: (name of its files, title, where it lies)."""
+    axial = phantom.head_phantom()
+    for key, title, datasets in (
+        ("lesion", "A computed head with a bright lesion, axial", axial),
+        ("sagittal", "The same, acquired in sagittal slices", phantom.head_phantom(plane="sagittal")),
+        ("healthy", "The same head without a lesion", phantom.head_phantom(lesion=False)),
+        ("refused", "A slice is missing: the page that `--refusal-page` writes", axial[:10] + axial[11:]),
+    ):
+        phantom.save(datasets, folder / key)
+        yield key, title, folder / key
+
+
+def entry(
+    key: str,
+    title: str,
+    path: Path,
+    work: Path,
+    out: Path,
+    settings: Settings,
+    model: str | None,
+    pages: int,
+    *,
+    pdf: bool,
+) -> str:
+    """Read one series, put its pages into ``out``, and return its part of the README."""
+    process_path(path, work, settings, model=model, progress=lambda _stage: None, refusal_page=True)
+    summary = json.loads((work / SUMMARY).read_text())
+    for old in (*out.glob(f"{key}-[0-9].png"), out / f"{key}.pdf"):
+        old.unlink(missing_ok=True)
+    said = f"Refused ({summary['code']}): {summary['reason']}" if "code" in summary else answer(summary)
+    lines = [f"## {title}", "", said, ""]
+    for number, page in enumerate(sorted((work / PREVIEWS).glob("*.png"))[:pages], start=1):
+        name = f"{key}-{number}.png"
+        shutil.copyfile(page, out / name)
+        lines.append(f"![{title}, page {number}]({name})")
+    if pdf and (work / PDF).is_file():
+        shutil.copyfile(work / PDF, out / f"{key}.pdf")
+        lines += ["", f"[The report as one PDF page]({key}.pdf)"]
+    return "\n".join([*lines, ""])
+
+
+def answer(summary: dict[str, object]) -> str:
+    """What was found, in a line."""
+    model = summary["model"]
+    assert isinstance(model, dict)
+    shares = summary["probabilities"]
+    assert isinstance(shares, dict)
+    name = str(summary["predicted_class"])
+    lesions = summary["lesions"]
+    count = len(lesions) if isinstance(lesions, list) else 0
+    outlined = f"{count} region{'' if count == 1 else 's'} outlined"
+    outcome = str(summary["outcome"]).replace("_", " ")
+    return f"{model['name']} {model['version']}: {outcome}, {name} {shares[name]:.2f}, {outlined}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
