@@ -218,14 +218,16 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
         return below + 4
     at = sheet.text(x, below, f"{said} Left: as acquired. Right:", size=8.5, colour=SOFT) + x + 2
     if story.heat:
-        at += sheet.text(at, below, "class activation, relative, 0", size=8.5, colour=SOFT) + 1.5
+        name = in_sentence(_shown(story.findings.model.term(story.findings.predicted_class).title, "the class"))
+        at += sheet.text(at, below, f"activation for {name}", size=8.5, least=8, colour=SOFT, most=42)
+        at += sheet.text(at, below, ", relative, 0", size=8.5, colour=SOFT) + 1.5
         ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (16, 1))
-        sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 24)
-        at += 25.5
+        sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 20)
+        at += 21.5
         at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 4
     if story.findings.lesions:
         sheet.box(at, below + 1.6, 6, 0.7, OUTLINE_RGB)
-        sheet.text(at + 7.5, below, "outline by the algorithm", size=8.5, colour=SOFT)
+        sheet.text(at + 7.5, below, "AI outline", size=8.5, colour=SOFT)
     return below + 4
 
 

@@ -24,9 +24,9 @@ def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> Non
     canvas.rectangle(Box(MARGIN, SIDE - 40, INNER, 1), FAINT)
     version = f"version {model.version} · digest {model.digest[:12]}"
     version_width = width(version, 16)
-    made = shown(f"{model.manufacturer} · {model.title} · ", f"{model.name} · ")
-    wide = canvas.text((MARGIN, SIDE - 32), made, size=16, colour=DIM, most=INNER - version_width - 4)
-    canvas.text((MARGIN + wide + 4, SIDE - 32), version, size=16, colour=DIM)
+    made = shown(f"{model.manufacturer} · {model.title} ·", f"{model.name} ·")
+    wide = canvas.text((MARGIN, SIDE - 32), made, size=16, colour=DIM, most=INNER - version_width - 5)
+    canvas.text((MARGIN + wide + 5, SIDE - 32), version, size=16, colour=DIM)
 
 
 def shown(text: str, otherwise: str) -> str:
@@ -61,7 +61,8 @@ def certainty(canvas: Canvas, findings: Findings) -> None:
     right = SIDE - MARGIN
     if findings.outcome is Outcome.INDETERMINATE:
         canvas.text((right, 62), "no reliable answer", size=26, colour=DIM, anchor="ra")
-        most = f"most probable class {name}, {probability:.2f}"
+        leads = probability >= max(item.probability for item in findings.probabilities)
+        most = f"{'most probable class' if leads else 'most probable kind of lesion'} {name}, {probability:.2f}"
         canvas.text((right, 102), most, colour=DIM, anchor="ra", most=560)
         return
     canvas.text((right, 46), f"{probability:.2f}", size=46, anchor="ra")
@@ -127,8 +128,9 @@ def regions(canvas: Canvas, findings: Findings, box: Box) -> None:
 def legend(canvas: Canvas, findings: Findings, x: int, y: int, *, heat: bool) -> None:
     """What the colours of the picture above mean."""
     if heat:
-        canvas.text((x, y), "Class activation, relative", size=17, colour=DIM)
-        draw_colour_bar(canvas, Box(x + 202, y + 4, 130, 12), vertical=False)
+        what = f"Activation for {in_sentence(class_title(findings, findings.predicted_class))}, relative"
+        wide = round(canvas.text((x, y), what, size=17, colour=DIM, most=250))
+        draw_colour_bar(canvas, Box(x + wide + 14, y + 4, 326 - wide, 12), vertical=False)
         x += 360
     if findings.lesions:
         outline_sample(canvas, x, y + 11)
