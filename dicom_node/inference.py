@@ -7,12 +7,14 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from dicom_node.durable import write_durably
 from dicom_node.jobs.job import SeriesJob, read_manifest
 from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
 from dicom_node.layout import located
@@ -23,13 +25,18 @@ from dicom_node.settings import Settings
 from dicom_node.study_folder import Pick, pick_series
 from fhir.report import build as build_report
 from models.runtime import load_model
+from pipeline.answer import Refusal
 from pipeline.errors import BadSettings, Broken, OwnResult, Refused
 from pipeline.findings import Outcome
+from pipeline.identity import RunIdentity, instances_digest
 from pipeline.intake import Series, read_parts
 from pipeline.ports import Progress, ResultObject, SeriesModel
 from pipeline.process import process, refusal_summary
+from pipeline.report_facts import FILENAME as FACTS
+from pipeline.report_facts import ReportFacts, facts_of_refusal, page_filename, to_json
 from pipeline.results.profile import DEFAULT_PRESET, Profile
 from pipeline.results.refusal import build as build_refusal
+from pipeline.sentences import Language
 
 log = structlog.get_logger("candela.inference")
 
@@ -117,14 +124,46 @@ class SeriesRunner:
                 _silent,
                 profiles,
                 predecessors=predecessors(job),
+                revision=job.revision,
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
-            wanted = any(self._settings.wants_refusals(name) for name in job.destinations)
-            page = _refusal_page(series, self._model(job.model), refusal, self._settings) if wanted and series else ()
-            return _refused(refusal.code, str(refusal), out, job, page)
+            return self._refused(refusal, series, out, job)
         bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
         return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
+
+    def _refused(self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob) -> SeriesResult:
+        """The refusal, with what destinations that want refusals get; nothing where the series cannot be read."""
+        wanted = {name for name in job.destinations if self._settings.wants_refusals(name)}
+        kinds = {self._settings.destinations[name].kind for name in wanted}
+        page: tuple[ResultObject, ...] = ()
+        if series is not None and kinds - {"fhir"}:
+            page = _refusal_page(series, self._model(str(job.model)), refusal, self._settings)
+        result = _refused(refusal.code, str(refusal), out, job, page)
+        told = self._told(refusal, series, job) if series is not None and "fhir" in kinds else None
+        if told is None:
+            return result
+        write_durably(out / FACTS, to_json(told))
+        return replace(result, results=(*result.results, ResultRef("fhir-bundle", "fhir", (str(out / FACTS),))))
+
+    def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
+        """None where the header does not even say of which study it is."""
+        assert job.model is not None, "a rule gave the series to a model"
+        model = self._model(job.model).identity
+        run = RunIdentity(
+            job.series_instance_uid, instances_digest(series.sop_instance_uids), model.digest, self._settings.uid_root
+        )
+        try:
+            return facts_of_refusal(
+                series,
+                Refusal(refusal.code, str(refusal)),
+                model,
+                run,
+                recorded=self._clock(),
+                revision=job.revision,
+            )
+        except (Refused, AttributeError, ValueError):
+            return None
 
     def _load(self, name: str) -> SeriesModel:
         return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
@@ -156,16 +195,20 @@ def _run(
     profiles: Mapping[str, Profile],
     *,
     predecessors: tuple[str, ...] = (),
+    revision: int = 1,
     nifti: bool = False,
 ) -> dict[str, Any]:
     processed = process(
         series,
         model,
-        functools.partial(build_report, recorded=recorded),
+        build_report,
         now=time.monotonic,
+        recorded=recorded,
+        revision=revision,
         uid_root=settings.uid_root,
         predecessors=predecessors,
         profiles=profiles,
+        languages=settings.report_languages,
         progress=progress,
     )
     progress("writing")
@@ -184,7 +227,8 @@ def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
     for (role, profiles), files in groups.items():
         name = f"{role} for {', '.join(profiles)}" if role in results else role
         results[name] = ResultRef(name, "dicom", tuple(files), profiles)
-    return (*results.values(), ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE),)))
+    pages = (str(path) for path in (out / page_filename(language) for language in Language) if path.is_file())
+    return (*results.values(), ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE), str(out / FACTS), *pages)))
 
 
 def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[ResultObject, ...] = ()) -> SeriesResult:

@@ -16,16 +16,19 @@ from dicom_node.durable import write_durably
 from pipeline.nifti import build as build_nifti
 from pipeline.ports import ResultObject
 from pipeline.process import Processed, summary
-from pipeline.results.document import pdf_of
+from pipeline.report_facts import FILENAME as FACTS
+from pipeline.report_facts import page_filename, to_json
+from pipeline.sentences import Language
 
 SUMMARY = "summary.json"
 BUNDLE = "fhir-bundle.json"
-PDF = "report.pdf"
 PREVIEWS = "previews"
 
 
 def write_results(processed: Processed, folder: Path, *, nifti: bool = False) -> dict[str, Any]:
-    """Write objects, previews (PNG) of pictures, the PDF, the FHIR Bundle and, last, summary.json. Returns the summary.
+    """Write objects, previews (PNG) of pictures, the PDF, the findings, the FHIR Bundle and, last, summary.json.
+
+    Returns the summary.
 
     ``nifti``: also volume, mask and heat map as NIfTI, named in the summary under ``nifti``.
     The summary's presence says that all others are there.
@@ -33,10 +36,10 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
     remove_results(folder)
     (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
     _write_objects(processed.objects, folder)
-    pdf = pdf_of(processed.objects)
-    if pdf is not None:
-        write_durably(folder / PDF, pdf)
+    for language, page in processed.pages.items():
+        write_durably(folder / page_filename(language), page)
     write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
+    write_durably(folder / FACTS, to_json(processed.facts))
     content = summary(processed)
     if nifti:
         files = build_nifti(processed.volume, processed.findings)
@@ -76,7 +79,7 @@ def remove_results(folder: Path) -> None:
         (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
     for item in earlier.get("nifti", ()):
         (folder / item["file"]).unlink(missing_ok=True)
-    for name in (BUNDLE, PDF):
+    for name in (BUNDLE, FACTS, *map(page_filename, Language)):
         (folder / name).unlink(missing_ok=True)
 
 

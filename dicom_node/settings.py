@@ -23,6 +23,7 @@ from dicom_node.settings_profiles import ProfileName, ProfileSettings, known_pro
 from pipeline.errors import BadSettings
 from pipeline.results.profile import DEFAULT_PRESET, USUAL, Profile
 from pipeline.routing import Match, Priority, Rule
+from pipeline.sentences import Language
 
 DEFAULT_FILE = Path("candela.toml")
 
@@ -193,10 +194,11 @@ class DicomDestination(DicomPeer, Outgoing):
 
 
 class FhirDestination(Outgoing):
-    """A FHIR R4 server that takes the report as a transaction Bundle.
+    """A FHIR server that takes the report as a transaction Bundle, in its ``release`` and its readers' ``language``.
 
     ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
     issuer names none. Without them such a patient is not searched for and stands as a logical reference.
+    ``refusals``: also what was refused, where a rule had given it to a model.
     ``smart``, ``bearer_token`` or ``bearer_token_file``, one at most, says who we are; ``tls`` how TLS is spoken.
     """
 
@@ -211,6 +213,9 @@ class FhirDestination(Outgoing):
     tls: ClientTls | None = None
     patient_system: str | None = None
     accession_system: str | None = None
+    release: Literal["R4", "R5"] = "R4"
+    language: Language = Language.ENGLISH
+    refusals: bool = False
 
     @model_validator(mode="after")
     def _one_way_to_say_who_we_are(self) -> FhirDestination:
@@ -361,13 +366,19 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @property
+    def report_languages(self) -> tuple[Language, ...]:
+        """The languages that a FHIR destination wants its report in."""
+        wanted = {one.language for one in self.destinations.values() if isinstance(one, FhirDestination)}
+        return tuple(language for language in Language if language in wanted)
+
+    def wants_refusals(self, name: str) -> bool:
+        """Whether destination ``name`` is told that a series was not read and why."""
+        return bool(getattr(self.destinations.get(name), "refusals", False))
+
     def destinations_of(self, rule: Rule) -> tuple[str, ...]:
         """Where the results of a series that ``rule`` takes go: an empty list that the rule states means nowhere."""
         return rule.destinations if "destinations" in rule.model_fields_set else self.defaults.destinations
-
-    def wants_refusals(self, name: str) -> bool:
-        """Whether destination ``name`` is told, by a page, that a series was not read and why."""
-        return bool(getattr(self.destinations.get(name), "refusals", False))
 
     def priority_of(self, rule: Rule) -> Priority:
         """With what priority a series that ``rule`` takes is read."""

@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,14 +24,21 @@ ISSUES_MOST = 20
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the server did with a transaction: ``Type/id`` of the resources it created, and of those it had already."""
+    """What the server did with a transaction: ``Type/id`` of the resources it created, had already, and updated.
+
+    ``notes`` are what a human should know of it beyond the figures.
+    """
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
+    updated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{len(self.created)} resources created"
-        return f"{text}, {len(self.existing)} there already" if self.existing else text
+        text += f", {len(self.updated)} updated" if self.updated else ""
+        text += f", {len(self.existing)} there already" if self.existing else ""
+        return "; ".join((text, *self.notes))
 
 
 def receipt(response: httpx.Response, place: str, secrets: Iterable[str]) -> Receipt:
@@ -61,6 +68,13 @@ def receipt(response: httpx.Response, place: str, secrets: Iterable[str]) -> Rec
             raise failure(status, response, f"{place}, entry {number}", secrets, answer.get("outcome"))
         (created if status == 201 else existing).append(_local(answer, entry))
     return Receipt(tuple(created), tuple(existing))
+
+
+def sorted_out(got: Receipt, bundle: dict[str, Any]) -> Receipt:
+    """``got``, with what ``bundle`` updates told apart from what was there already."""
+    puts = {entry["request"]["url"] for entry in bundle.get("entry") or () if entry["request"]["method"] == "PUT"}
+    there = tuple(name for name in got.existing if name not in puts)
+    return replace(got, existing=there, updated=tuple(name for name in got.existing if name in puts))
 
 
 def _status(text: object) -> int:

@@ -28,8 +28,11 @@ def _attachments(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for entry in bundle.get("entry") or ():
         resource = entry.get("resource") or {}
         yield from resource.get("presentedForm") or ()
-        if isinstance(resource.get("content"), dict):  # Media
-            yield resource["content"]
+        content = resource.get("content")
+        if isinstance(content, dict):  # Media
+            yield content
+        elif isinstance(content, list):  # DocumentReference
+            yield from (item["attachment"] for item in content)
 
 
 def _size(attachment: dict[str, Any]) -> int:

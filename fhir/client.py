@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fhir.answers import Receipt, failure, receipt
+import httpx
+
+from fhir.amend import Settled, State, revision_of, settle
+from fhir.answers import Receipt, failure, receipt, sorted_out
 from fhir.auth import Authorization
 from fhir.subjects import identifying_texts, literal, logical_references, searched
 from fhir.transport import Connection, check_url, connect
-from fhir.urls import public_url
-from pipeline.errors import Rejected
+from fhir.urls import origin, public_url
+from pipeline.errors import PeerBusy, Rejected
 
 NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 """Answers to a search that mean that this server does not let us search; the logical reference stays."""
+PAGE = 200
+PAGES_MOST = 50
+"""A report with more resources than fit these pages is none that we made."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,37 @@ class FhirClient:
             any other answer that is no success, with the diagnostics of its OperationOutcome.
         """
         with self._connect() as server:
-            resolved = self._resolve(bundle, server)
-            response = server.post("", json=resolved)
+            resolved, notes = self._resolve(bundle, server)
+            settled = settle(resolved, functools.partial(self._matches, server, bundle), self.url.rstrip("/"))
+            notes += (settled.note,) if settled.note else ()
+            if settled.bundle is None:
+                return Receipt((), (), notes=notes)
+            response = server.post("", json=settled.bundle)
             secrets = identifying_texts(bundle) | server.secrets
             if not response.is_success:
                 raise failure(response.status_code, response, self._place, secrets)
-            return receipt(response, self._place, secrets)
+            got = sorted_out(receipt(response, self._place, secrets), settled.bundle)
+            self._check_race(settled, got)
+            return replace(got, notes=notes)
+
+    def _check_race(self, settled: Settled, got: Receipt) -> None:
+        """Raise PeerBusy where another worker's revision of the report was stored between our search and our post, and
+        Rejected where an earlier revision is there that could not be searched for.
+        """
+        if not any(name.startswith("DiagnosticReport/") for name in got.existing):
+            return
+        if settled.state is State.BLIND and settled.bundle and revision_of(settled.bundle) > 1:
+            raise Rejected(
+                "The server has an earlier revision of the report and lets nobody search for it: it was not amended.",
+                where=self._place,
+                todo="Permit us to search for DiagnosticReport and Observation, then retry the delivery.",
+            )
+        if settled.state is State.NEW:
+            raise PeerBusy(
+                "Another revision of the report, or the same, was stored at this moment.",
+                where=self._place,
+                todo="It is tried again, and then settled with that one.",
+            )
 
     def resolve(self, bundle: dict[str, Any]) -> dict[str, Any]:
         """``bundle`` with literal references to the patient and order that the server knows.
@@ -74,33 +107,71 @@ class FhirClient:
             as `send`.
         """
         with self._connect() as server:
-            return self._resolve(bundle, server)
+            return self._resolve(bundle, server)[0]
 
-    def _resolve(self, bundle: dict[str, Any], server: Connection) -> dict[str, Any]:
+    def _resolve(self, bundle: dict[str, Any], server: Connection) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The Bundle, and what could not be told apart."""
+        notes: tuple[str, ...] = ()
         for kind, default in (("Patient", self.patient_system), ("ServiceRequest", self.accession_system)):
             for reference in logical_references(bundle, kind):
                 query = searched(reference, default, bundle)
                 found = self._search(server, kind, query, bundle) if query else []
                 if len(found) == 1:
                     bundle = literal(bundle, reference, f"{kind}/{found[0]}")
-        return bundle
+                elif found:
+                    notes += (f"more than one {kind} matches: the report names it by identifier alone",)
+        return bundle, notes
+
+    def _matches(
+        self, server: Connection, bundle: dict[str, Any], kind: str, query: Mapping[str, str]
+    ) -> list[dict[str, Any]] | None:
+        """Every resource that a search finds, over all its pages; None where the server lets nobody search."""
+        found: list[dict[str, Any]] = []
+        answer = self._searchset(server, kind, {**query, "_count": f"{PAGE}"}, bundle)
+        if answer is None:
+            return None
+        for _ in range(PAGES_MOST):
+            found += [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
+            onward = next((link["url"] for link in answer.get("link") or [] if link.get("relation") == "next"), None)
+            if onward is None:
+                return found
+            answer = self._page(server, kind, onward, bundle)
+        raise Rejected(f"A search for a {kind} finds no end.", where=self._place, todo="Check the server's paging.")
 
     def _search(self, server: Connection, kind: str, query: dict[str, str], bundle: dict[str, Any]) -> list[str]:
         """Logical ids of at most two matches."""
-        response = server.post(f"/{kind}/_search", data={**query, "_count": "2"})
-        if response.status_code in NOT_SEARCHABLE:
-            return []
+        answer = self._searchset(server, kind, {**query, "_count": "2"}, bundle) or {}
+        resources = [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
+        return [str(item["id"]) for item in resources if item.get("resourceType") == kind]
+
+    def _searchset(
+        self, server: Connection, kind: str, query: dict[str, str], bundle: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """A page of a search; None where the server lets nobody search."""
+        response = server.post(f"/{kind}/_search", data=query)
+        return None if response.status_code in NOT_SEARCHABLE else self._read(server, kind, response, bundle)
+
+    def _page(self, server: Connection, kind: str, url: str, bundle: dict[str, Any]) -> dict[str, Any]:
+        """A further page, of the same server only: what a page links to gets our authorisation."""
+        if origin(url) != origin(self.url):
+            raise Rejected(
+                "The server's next page lies on another server.", where=self._place, todo="Mend its base URL."
+            )
+        return self._read(server, kind, server.get(url), bundle)
+
+    def _read(self, server: Connection, kind: str, response: httpx.Response, bundle: dict[str, Any]) -> dict[str, Any]:
         if not response.is_success:
             secrets = identifying_texts(bundle) | server.secrets
             raise failure(response.status_code, response, self._place, secrets)
         try:
-            entries = response.json().get("entry") or []
-            resources = [entry["resource"] for entry in entries if "resource" in entry]
-            return [str(item["id"]) for item in resources if item.get("resourceType") == kind]
+            answer: dict[str, Any] = response.json()
+            resources = [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
+            [(str(item["id"]), item.get("resourceType")) for item in resources]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise Rejected(
                 f"The answer to a search for a {kind} is not FHIR.", where=self._place, todo="Check the server's URL."
             ) from None
+        return answer
 
     def _connect(self) -> AbstractContextManager[Connection]:
         return connect(self.url, self.timeout, self.authorization, self.tls)

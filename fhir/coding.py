@@ -1,21 +1,13 @@
-"""The small FHIR data types that every resource is made of: codes, quantities, identifiers, times."""
+"""The small FHIR data types that every resource is made of: codes, quantities, identifiers, attachments."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from decimal import Decimal
 
-from fhir.resources.R4B.annotation import Annotation
-from fhir.resources.R4B.attachment import Attachment
-from fhir.resources.R4B.codeableconcept import CodeableConcept
-from fhir.resources.R4B.coding import Coding
-from fhir.resources.R4B.identifier import Identifier
-from fhir.resources.R4B.meta import Meta
-from fhir.resources.R4B.quantity import Quantity
-from fhir.resources.R4B.reference import Reference
+from fhir.release import Json
 from pipeline.codes import Code
-from pipeline.results.wording import DISCLAIMER
+from pipeline.source_facts import Issued
 
 DICOM_UID = "urn:dicom:uid"
 """System of identifiers that are DICOM UIDs; their values begin with ``urn:oid:`` (R4, ImagingStudy.identifier)."""
@@ -23,54 +15,55 @@ URI = "urn:ietf:rfc:3986"
 HL7 = "http://terminology.hl7.org/CodeSystem"
 
 
-def coding(code: Code) -> Coding:
+def coding(code: Code) -> Json:
     """``code`` as a Coding."""
-    return Coding(system=code.system, code=code.value, display=code.meaning)
+    return {"system": code.system, "code": code.value, "display": code.meaning}
 
 
-def concept(code: Code, text: str | None = None) -> CodeableConcept:
+def concept(code: Code, text: str | None = None) -> Json:
     """``code`` as a CodeableConcept; ``text`` is what a reader should see where the meaning alone says too little."""
-    return CodeableConcept(coding=[coding(code)], text=text or code.meaning)
+    return {"coding": [coding(code)], "text": text or code.meaning}
 
 
-def hl7_concept(code_system: str, code: str, display: str) -> CodeableConcept:
+def hl7_concept(code_system: str, code: str, display: str, text: str | None = None) -> Json:
     """A concept of one of HL7's own code systems, named by the last part of its URI."""
-    return CodeableConcept(coding=[Coding(system=f"{HL7}/{code_system}", code=code, display=display)])
+    return {"coding": [{"system": f"{HL7}/{code_system}", "code": code, "display": display}], "text": text}
 
 
-def quantity(value: float, unit: Code, *, digits: int) -> Quantity:
+def quantity(value: float, unit: Code, *, digits: int) -> Json:
     """``value`` in the UCUM ``unit``, with as many ``digits`` after the point as the structured report has."""
-    return Quantity(value=Decimal(f"{value:.{digits}f}"), unit=unit.meaning, system=unit.system, code=unit.value)
+    return {"value": round(value, digits), "unit": unit.meaning, "system": unit.system, "code": unit.value}
 
 
-def dicom_identifier(uid: str) -> Identifier:
+def dicom_identifier(uid: str) -> Json:
     """A DICOM UID as a business identifier."""
-    return Identifier(system=DICOM_UID, value=f"urn:oid:{uid}")
+    return {"system": DICOM_UID, "value": f"urn:oid:{uid}"}
 
 
-def made_by_ai(tag: Coding | None = None) -> Meta:
-    """Marks a resource as asserted by an artificial intelligence (security label AIAST of v3-ObservationValue)."""
-    label = Coding(system=f"{HL7}/v3-ObservationValue", code="AIAST", display="Artificial Intelligence asserted")
-    return Meta(security=[label], tag=[tag] if tag else None)
+def lasting_identifier(uid: str) -> Json:
+    """The identifier of what stays the same over all revisions of a series: no DICOM object has it."""
+    return {"system": URI, "value": f"urn:oid:{uid}"}
 
 
-def disclaimer() -> Annotation:
-    """What every result says of itself."""
-    return Annotation(text=f"{DISCLAIMER}.")
+def issued_identifier(number: Issued, code: str, display: str) -> Json:
+    """A hospital's number, of the type ``code`` of HL7 v2 table 0203."""
+    assigner = {"display": number.assigner} if number.assigner else None
+    kind = hl7_concept("v2-0203", code, display)
+    return {"type": kind, "system": number.system, "value": number.value, "assigner": assigner}
 
 
-def attachment(data: bytes, content_type: str, title: str) -> Attachment:
+def attachment(data: bytes, content_type: str, title: str, language: str) -> Json:
     """``data`` inline, with its size in bytes and its SHA-1 (R4, Attachment.hash: SHA-1, base64)."""
-    return Attachment(
-        contentType=content_type,
-        language="en",
-        data=base64.b64encode(data).decode("ascii"),
-        size=len(data),
-        hash=base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii"),
-        title=title,
-    )
+    return {
+        "contentType": content_type,
+        "language": language,
+        "data": base64.b64encode(data).decode("ascii"),
+        "size": len(data),
+        "hash": base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii"),
+        "title": title,
+    }
 
 
-def to(full_url: str, kind: str) -> Reference:
+def to(full_url: str, kind: str) -> Json:
     """A reference to another entry of the Bundle."""
-    return Reference(reference=full_url, type=kind)
+    return {"reference": full_url, "type": kind}

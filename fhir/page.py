@@ -1,17 +1,17 @@
-"""The report as one HTML page that a referring physician can read, and its conclusion in plain sentences."""
+"""The report as one HTML page that a referring physician can read."""
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fhir.context import STUDY, ReportContext, accession_identifier, first_time, patient_id, patient_name, text
-from fhir.picture import Picture
-from pipeline.findings import Lesion
-from pipeline.results import wording
+from pipeline import sentences
+from pipeline.report_facts import ReportFacts
+from pipeline.sentences import Language
 
-DISCLAIMER = "AI result, unverified, not for diagnosis"
+REGIONS_SHOWN = 6
 _environment = Environment(
     # By place, not by package: where PyPI's fhir.resources is found first, "fhir" is its folder and not this one.
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -22,52 +22,51 @@ _environment = Environment(
 )
 
 
-def conclusion(context: ReportContext) -> str:
-    """The answer, the largest region, what limits both, and what it is: in sentences."""
-    findings = context.findings
-    sentences = [wording.conclusion(findings)]
-    if findings.lesions:
-        sentences.append(f"The largest region measures {_extent(findings.lesions[0])}.")
-    sentences += [caveat.rstrip(".") + "." for caveat in findings.caveats]
-    sentences.append(f"{DISCLAIMER}. A radiologist has not yet read this result.")
-    return " ".join(sentences)
-
-
-def _extent(lesion: Lesion) -> str:
-    axes = f"{lesion.long_axis.length_mm:.0f} × {lesion.short_axis.length_mm:.0f} mm"
-    return f"{axes} in its plane, {lesion.volume_mm3 / 1000:.1f} mL in volume"
-
-
-def html(context: ReportContext, picture: Picture | None) -> bytes:
-    """The page, UTF-8, with ``picture`` inline: it needs nothing from anywhere."""
-    header, findings, model = context.header, context.findings, context.findings.model
-    accession = accession_identifier(header)
-    study_date = first_time(header, STUDY)
+def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
+    """The page, UTF-8, with the key picture inline: it needs nothing from anywhere."""
+    answer, patient, study = facts.answer, facts.patient, facts.study
+    by_share = sorted(answer.probabilities, key=lambda item: -item.probability)
     page = _environment.get_template("report.html").render(
-        disclaimer=DISCLAIMER,
-        headline=wording.headline(findings),
-        outcome=str(findings.outcome),
-        conclusion=wording.conclusion(findings),
-        caveats=findings.caveats,
-        patient=patient_name(header),
-        patient_id=patient_id(header),
-        birth_date=_day(text(header, "PatientBirthDate")),
-        study=text(header, "StudyDescription"),
-        study_date=study_date.strftime("%Y-%m-%d") if study_date else "",
-        accession=accession.value if accession else "",
-        series=text(header, "SeriesDescription"),
-        series_uid=context.volume.series_instance_uid,
-        probabilities=[
-            (model.term(item.name).title, item.probability)
-            for item in sorted(findings.probabilities, key=lambda item: -item.probability)
+        language=language.value,
+        label=lambda name, /, **values: sentences.label(name, language, **values),
+        disclaimer=sentences.disclaimer(language),
+        unread=sentences.unread(language),
+        headline=sentences.headline(answer, language),
+        conclusion=" ".join((sentences.statement(answer, language), *sentences.additions(answer, language))),
+        caveats=[sentences.caveat(text, language) for text in answer.caveats],
+        who=[
+            ("patient", patient.name),
+            ("study", study.description),
+            ("patient id", patient.identifier.value if patient.identifier else ""),
+            ("date", _day(study.started, language)),
+            ("born", _day(patient.birth_date, language)),
+            ("accession", study.accession.value if study.accession else ""),
         ],
-        lesions=findings.lesions,
-        picture=picture.data_url if picture else None,
-        model=model,
-        recorded=context.recorded.strftime("%Y-%m-%d %H:%M %Z").strip(),
+        probabilities=[
+            (
+                sentences.title(answer.model, item.name, language),
+                f"{100 * item.probability:.1f}",
+                sentences.number(item.probability, language, digits=2),
+            )
+            for item in by_share
+        ],
+        regions=[
+            (
+                sentences.region_name(number, language),
+                sentences.axes(region, language),
+                sentences.volume(region, language),
+            )
+            for number, region in enumerate(answer.regions[:REGIONS_SHOWN], start=1)
+        ],
+        more=max(0, len(answer.regions) - REGIONS_SHOWN),
+        dense=len(answer.regions) > REGIONS_SHOWN // 2 or len(answer.caveats) > 1,
+        picture=facts.picture.data_url if facts.picture else None,
+        model=answer.model,
+        series=facts.source,
+        written=f"{sentences.day(facts.recorded.date(), language)} {facts.recorded.strftime('%H:%M %Z')}".strip(),
     )
     return page.encode("utf-8")
 
 
-def _day(value: str) -> str:
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value
+def _day(iso: str | None, language: Language) -> str:
+    return sentences.day(date.fromisoformat(iso[:10]), language) if iso else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,13 @@ class Connection:
             answer, _ = self._authorised(self.authorization, path, headers, content)
         return answer
 
+    def get(self, url: str) -> httpx.Response:
+        """The answer to a GET of ``url``, the next page of a search. Raises as `post`."""
+        headers = {"Authorization": self.authorization.header(self.http)} if self.authorization else {}
+        if headers:
+            self.secrets.add(headers["Authorization"].rpartition(" ")[2])
+        return self._sent(lambda: self.http.get(url, headers=headers))
+
     def _authorised(
         self, authorization: Authorization, path: str, headers: dict[str, str], content: dict[str, Any]
     ) -> tuple[httpx.Response, str]:
@@ -56,8 +63,11 @@ class Connection:
         return self._post(path, {**headers, "Authorization": header}, content), header
 
     def _post(self, path: str, headers: dict[str, str], content: dict[str, Any]) -> httpx.Response:
+        return self._sent(lambda: self.http.post(self.url.rstrip("/") + path, headers=headers, **content))
+
+    def _sent(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         try:
-            return self.http.post(self.url.rstrip("/") + path, headers=headers, **content)
+            return send()
         except httpx.TimeoutException as error:
             raise self._unavailable(f"did not answer within {self.timeout:g} s ({type(error).__name__})") from None
         except httpx.TransportError as error:

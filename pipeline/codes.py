@@ -100,6 +100,7 @@ COMMENT = Code("121106", "DCM", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
+REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 
 # The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.

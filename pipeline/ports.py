@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from pipeline.findings import Findings, ModelIdentity, Prediction
-from pipeline.identity import RunIdentity
+from pipeline.findings import ModelIdentity, Prediction
 from pipeline.volume import Volume
+
+if TYPE_CHECKING:
+    from pipeline.report_facts import ReportFacts
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it starts."""
@@ -69,8 +71,6 @@ class SeriesModel(Protocol):
 
 
 class ReportBuilder(Protocol):
-    """Turns findings into a FHIR transaction Bundle (JSON-ready dict)."""
+    """Turns a run's facts, and its page as PDF, into a FHIR transaction Bundle (JSON-ready dict)."""
 
-    def __call__(
-        self, volume: Volume, findings: Findings, run: RunIdentity, objects: tuple[ResultObject, ...]
-    ) -> dict[str, Any]: ...
+    def __call__(self, facts: ReportFacts, /, *, pdf: bytes | None = None) -> dict[str, Any]: ...

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -19,10 +20,13 @@ from pipeline.intake import Series
 from pipeline.measure import to_findings
 from pipeline.planes import planes_of
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
+from pipeline.report_facts import ReportFacts, facts
+from pipeline.results import document
 from pipeline.results.build import build as build_results
 from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext, is_own_result
 from pipeline.results.wording import DISCLAIMER
+from pipeline.sentences import Language
 from pipeline.volume import Volume
 
 REPLACES = "Replaces an earlier result: further images of the series came after it."
@@ -31,12 +35,18 @@ REPLACES = "Replaces an earlier result: further images of the series came after 
 
 @dataclass(frozen=True)
 class Processed:
-    """Everything that one run made. ``bundle`` is a FHIR transaction Bundle; ``timings`` are seconds by stage."""
+    """Everything that one run made.
+
+    ``facts`` are what reports are built from, ``pages`` the report as PDF by language, ``bundle`` a FHIR transaction
+    Bundle, ``timings`` seconds by stage.
+    """
 
     series_instance_uid: str
     volume: Volume
     findings: Findings
     objects: tuple[ResultObject, ...]
+    facts: ReportFacts
+    pages: dict[Language, bytes]
     bundle: dict[str, Any]
     timings: dict[str, float]
     run: RunIdentity
@@ -64,15 +74,21 @@ def process(
     build_report: ReportBuilder,
     *,
     now: Callable[[], float],
+    recorded: datetime,
+    revision: int = 1,
     uid_root: str | None = None,
     predecessors: tuple[str, ...] = (),
     profiles: Mapping[str, Profile] = USUAL,
+    languages: Iterable[Language] = (),
     progress: Progress = lambda _stage: None,
 ) -> Processed:
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
 
     The FHIR report lists the objects of the first profile. ``predecessors`` are the digests of the earlier states of
     the series whose results these replace (`RunIdentity`).
+
+    ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
+    number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
 
     Raises
     ------
@@ -110,8 +126,20 @@ def process(
         objects = build_results(context, profiles)
     with watch.stage("fhir"):
         first = next(iter(profiles))
-        bundle = build_report(volume, findings, run, tuple(item for item in objects if first in item.profiles))
-    return Processed(volume.series_instance_uid, volume, findings, objects, bundle, watch.seconds, run)
+        reported = tuple(item for item in objects if first in item.profiles)
+        content = facts(volume, findings, run, reported, recorded=recorded, revision=revision)
+        pages = _pages(context, objects, languages)
+        bundle = build_report(content, pdf=pages.get(Language.ENGLISH))
+    return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, bundle, watch.seconds, run)
+
+
+def _pages(
+    context: ResultContext, objects: tuple[ResultObject, ...], languages: Iterable[Language]
+) -> dict[Language, bytes]:
+    """The report as PDF in each of ``languages``, and in English where the run made it anyway."""
+    made = document.pdf_of(objects)
+    pages = {} if made is None else {Language.ENGLISH: made}
+    return pages | {one: document.pdf_page(context, one) for one in languages if one not in pages}
 
 
 def _refuse_untaken(series: Series, model: SeriesModel) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
 import time
@@ -74,9 +73,8 @@ def _outcome(series: Series, model: SeriesModel) -> tuple[str, Volume | None]:
 
     None where the geometry is what is refused.
     """
-    report = functools.partial(build_report, recorded=datetime(2026, 1, 1, tzinfo=UTC))
     try:
-        processed = process(series, model, report, now=time.monotonic)
+        processed = process(series, model, build_report, now=time.monotonic, recorded=datetime(2026, 1, 1, tzinfo=UTC))
     except Refused as refusal:
         outcome = f"refused, `{refusal.code}`"
     else:

@@ -1,4 +1,4 @@
-"""The report to a FHIR server, as a transaction."""
+"""The report to a FHIR server, as a transaction in the server's release and its readers' language."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from dicom_node.settings_http import Smart
 from fhir.attachments import without_large
 from fhir.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient
 from fhir.client import FhirClient
+from fhir.release import Release
+from fhir.report import build
 from fhir.urls import origin
 from pipeline.errors import BadSettings
+from pipeline.report_facts import FILENAME, from_json, page_filename
+from pipeline.sentences import Language
 
 
 class FhirSender:
-    """Posts each file, a transaction Bundle in JSON, to the server. The errors are `fhir.client`'s, already typed.
+    """Builds the Bundle from the run's stored findings and posts it. The errors are `fhir.client`'s, already typed.
 
     ``locks`` is a folder for what keeps the requests in flight to one server below ``maximum_in_flight``.
     """
@@ -37,17 +41,37 @@ class FhirSender:
             patient_system=destination.patient_system,
             accession_system=destination.accession_system,
         )
+        self._release = Release(destination.release)
+        self._language = destination.language
 
     def send(self, files: tuple[Path, ...]) -> str:
         """See `Sender.send`."""
         most, wait = self._destination.maximum_in_flight, self._destination.timeout
         with slot(self._locks, origin(self._destination.url), most, wait):
-            return "; ".join(str(self._client.send(self._bundle(path))) for path in files)
+            return str(self._client.send(self._bundle(files)))
 
-    def _bundle(self, path: Path) -> dict[str, Any]:
-        bundle: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    def _bundle(self, files: tuple[Path, ...]) -> dict[str, Any]:
+        bundle = self._built(files)
         most = self._destination.maximum_attachment_bytes
         return bundle if most is None else without_large(bundle, most)
+
+    def _built(self, files: tuple[Path, ...]) -> dict[str, Any]:
+        """From the findings among ``files``; a run of an older version left a Bundle only, which goes as it is."""
+        by_name = {path.name: path for path in files}
+        if FILENAME not in by_name:
+            stored: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
+            return stored
+        facts = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
+        page, language = self._page(by_name)
+        return build(facts, release=self._release, language=self._language, pdf=page, pdf_language=language)
+
+    def _page(self, by_name: dict[str, Path]) -> tuple[bytes | None, Language]:
+        """The PDF in our language; in English where the run was read before this language was asked for."""
+        for language in (self._language, Language.ENGLISH):
+            path = by_name.get(page_filename(language))
+            if path is not None:
+                return path.read_bytes(), language
+        return None, self._language
 
 
 def authorization(destination: FhirDestination) -> Authorization | None:

@@ -23,11 +23,12 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import REFUSAL, Failure, SeriesResult, StepState
+from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
 from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
+from pipeline.findings import Outcome
 
 log = structlog.get_logger("candela.jobs")
 
@@ -146,12 +147,14 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
     A destination that the settings no longer name gets all: its deliveries become dead letters that say so, rather
     than results that nobody misses.
     """
+    refused = result.outcome is Outcome.REFUSED
+    known = settings.destinations
     return tuple(
         DeliveryJob(job, item, name)
         for item in result.results
         for name in job.destinations
-        if item.name != REFUSAL or settings.wants_refusals(name)
-        if name not in settings.destinations or takes(settings.destinations[name], item.kind, item.profiles)
+        if name not in known
+        or (takes(known[name], item.kind, item.profiles) and (not refused or settings.wants_refusals(name)))
     )
 
 
@@ -161,7 +164,7 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
         item.destination,
         settings.destinations.get(item.destination),
         what=item.result.name,
-        count=len(item.result.files),
+        count=len(item.result.files) if item.result.kind == "dicom" else 1,
         study=item.job.study_instance_uid,
         series=item.job.series_instance_uid,
         job=item.job.job_id,

@@ -13,13 +13,14 @@ from pipeline.results.document_page import build_page
 from pipeline.results.provenance import ResultContext, code_item, finish
 from pipeline.results.source_images import instance_reference, instances
 from pipeline.results.wording import DISCLAIMER
+from pipeline.sentences import Language
 
 KIND = "document"
 
 
-def pdf_page(context: ResultContext) -> bytes:
-    """The report of one run as a PDF file of one page. The same context gives the same bytes."""
-    return build_page(context)
+def pdf_page(context: ResultContext, language: Language = Language.ENGLISH) -> bytes:
+    """The report of one run as a PDF file of one page. The same context and language give the same bytes."""
+    return build_page(context, language)
 
 
 def pdf_of(objects: Iterable[ResultObject]) -> bytes | None:

@@ -6,6 +6,7 @@ not say whose it is belongs to whoever finds it. The same findings give the same
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 from bisect import bisect_left
@@ -17,20 +18,22 @@ import numpy as np
 from fpdf import FPDF
 from PIL import Image
 
+from pipeline import sentences
+from pipeline.answer import Answer
 from pipeline.findings import Findings, Outcome
 from pipeline.results.canvas import RGB, Box, Canvas, Pixels
 from pipeline.results.heat_colours import TISSUE, blend
 from pipeline.results.lettering import Face, can_print, face_of, path_of
-from pipeline.results.page_parts import axes_text, in_sentence, probability_name, slice_name, slice_range, volume_text
+from pipeline.results.page_parts import axes_text, slice_range, volume_text
 from pipeline.results.pages import Story, draw_across, draw_key_slice
 from pipeline.results.patient import decoded, readable_name
 from pipeline.results.picture import draw_section
 from pipeline.results.provenance import ResultContext
 from pipeline.results.section import trimmed
 from pipeline.results.segmentation import OUTLINE_RGB
-from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion, headline
+from pipeline.results.wording import ascii_text
+from pipeline.sentences import Language
 
-UNREAD = "A radiologist has not yet read this result."
 LEFT, RIGHT, TOP, BOTTOM = 16.0, 194.0, 11.0, 268.0
 """mm. What is printed lies within both A4 and Letter."""
 INNER = RIGHT - LEFT
@@ -46,9 +49,9 @@ PIXELS_PER_MM = 8
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets with it, and it tells of each table
 
 
-def build_page(context: ResultContext) -> bytes:
-    """The page of one run, a PDF file."""
-    sheet = Sheet(context.instant)
+def build_page(context: ResultContext, language: Language = Language.ENGLISH) -> bytes:
+    """The page of one run in its reader's ``language``, a PDF file."""
+    sheet = Sheet(context.instant, language)
     findings, story = context.findings, Story(context.volume, context.findings)
     y = _notice(sheet)
     y = _whose(sheet, context, y + 5)
@@ -63,19 +66,27 @@ def build_page(context: ResultContext) -> bytes:
 class Sheet:
     """One page being set. Places in mm from the left upper corner, sizes in points."""
 
-    def __init__(self, instant: tuple[str, str]) -> None:
+    def __init__(self, instant: tuple[str, str], language: Language) -> None:
+        self.language = language
         self._pdf = FPDF(format="A4", unit="mm")
         self._pdf.set_auto_page_break(auto=False)
         self._pdf.set_margin(0)
         self._pdf.c_margin = 0
         self._pdf.set_creation_date(_moment(*instant))
-        self._pdf.set_title(DISCLAIMER)
-        self._pdf.set_lang("en")
+        self._pdf.set_title(sentences.disclaimer(language))
+        self._pdf.set_lang(language.value)
         self._pdf.set_text_shaping(use_shaping_engine=True)  # joins Arabic; all or nothing, since glyphs are renumbered
         self._pdf.add_font("page", "", path_of(Face.REGULAR))
         self._pdf.add_font("page", "B", path_of(Face.BOLD))
         self._others: list[str] = []
         self._pdf.add_page()
+
+    def label(self, name: str, /, **values: str) -> str:
+        """A text of `pipeline.phrasebook` in the page's language."""
+        return sentences.label(name, self.language, **values)
+
+    def figure(self, value: float, digits: int) -> str:
+        return sentences.number(value, self.language, digits=digits)
 
     def output(self) -> bytes:
         return bytes(self._pdf.output())
@@ -164,8 +175,17 @@ def _shown(text: str, otherwise: str = "—") -> str:
 
 def _notice(sheet: Sheet) -> float:
     sheet.box(LEFT, TOP, INNER, 9, NOTICE)
-    wide = sheet.text(LEFT + 3, TOP + 2.2, f"{DISCLAIMER}.", size=10.5, bold=True, colour=NOTICE_INK)
-    sheet.text(LEFT + 5 + wide, TOP + 2.2, UNREAD, size=10.5, colour=NOTICE_INK)
+    wide = sheet.text(
+        LEFT + 3, TOP + 2.2, f"{sentences.disclaimer(sheet.language)}.", size=10.5, bold=True, colour=NOTICE_INK
+    )
+    sheet.text(
+        LEFT + 5 + wide,
+        TOP + 2.2,
+        sentences.unread(sheet.language),
+        size=10.5,
+        colour=NOTICE_INK,
+        most=INNER - wide - 8,
+    )
     return TOP + 9
 
 
@@ -173,38 +193,48 @@ def _whose(sheet: Sheet, context: ResultContext, y: float) -> float:
     """Patient and study, as the source's header has them."""
     source = context.volume.sources[0]
     groups = [name for name in readable_name(source) if can_print(name)]
-    unreadable = "in a script that this page cannot show" if readable_name(source) else "—"
+    unreadable = sheet.label("script") if readable_name(source) else "—"
+    day = functools.partial(_day, language=sheet.language)
     rows = (
-        ("Patient", "   ".join(groups) or unreadable, "Study", _shown(decoded(source, "StudyDescription"))),
-        ("Patient ID", _shown(decoded(source, "PatientID")), "Date", _day(decoded(source, "StudyDate"))),
-        ("Born", _day(decoded(source, "PatientBirthDate")), "Accession", _shown(decoded(source, "AccessionNumber"))),
+        ("patient", "   ".join(groups) or unreadable, "study", _shown(decoded(source, "StudyDescription"))),
+        ("patient id", _shown(decoded(source, "PatientID")), "date", day(decoded(source, "StudyDate"))),
+        ("born", day(decoded(source, "PatientBirthDate")), "accession", _shown(decoded(source, "AccessionNumber"))),
     )
     middle = LEFT + INNER / 2 + 4
     for name, value, other_name, other_value in rows:
         for x, label, said in ((LEFT, name, value), (middle, other_name, other_value)):
-            sheet.text(x, y, label, colour=SOFT)
-            sheet.text(x + 20, y, said, bold=label == "Patient", most=INNER / 2 - 24)
+            sheet.text(x, y, sheet.label(label), colour=SOFT, most=25)
+            sheet.text(x + 26, y, said, bold=label == "patient", most=INNER / 2 - 30)
         y += 5
     return y
 
 
-def _day(value: str) -> str:
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else "—"
+def _day(value: str, *, language: Language) -> str:
+    try:
+        return sentences.day(datetime.strptime(value, "%Y%m%d").replace(tzinfo=UTC).date(), language)
+    except ValueError:  # what a de-identifier wrote, or no day of any calendar
+        return "—"
 
 
 def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
     sheet.box(LEFT, y - 3, INNER, 0.25, LINE)
-    name = _shown(findings.model.term(findings.predicted_class).title, ascii_text(findings.predicted_class))
+    said = Answer.of(findings)
+    called = sentences.title(findings.model, findings.predicted_class, sheet.language)
+    name = _shown(called, ascii_text(findings.predicted_class))
     if findings.outcome is Outcome.INDETERMINATE:
-        wide = sheet.text(RIGHT, y + 1.5, "no reliable answer", size=13, colour=SOFT, right=True)
+        wide = sheet.text(RIGHT, y + 1.5, sheet.label("no reliable answer"), size=13, colour=SOFT, right=True)
     else:
-        figure = f"{findings.probability(findings.predicted_class):.2f}"
+        figure = sheet.figure(findings.probability(findings.predicted_class), 2)
         wide = sheet.text(RIGHT, y, figure, size=19, bold=True, right=True)
-        label = f"{probability_name(findings).lower()} of {in_sentence(name)}"
+        what = _probability_name(sheet, findings)
+        within = sentences.within(name, sheet.language)
+        label = sheet.label("of class", what=sentences.within(what, sheet.language), name=within)
         wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, least=8, colour=SOFT, right=True, most=62))
-    title = _shown(headline(findings), str(findings.outcome))
+    title = _shown(sentences.headline(said, sheet.language), str(findings.outcome))
     sheet.text(LEFT, y, title, size=19, least=11, bold=True, most=INNER - wide - 6)
-    return sheet.paragraph(LEFT, y + 10, _shown(conclusion(findings)), wide=INNER - wide - 8, lines=3, size=10.5)
+    return sheet.paragraph(
+        LEFT, y + 10, _shown(sentences.statement(said, sheet.language)), wide=INNER - wide - 8, lines=3, size=10.5
+    )
 
 
 def _pictures(sheet: Sheet, story: Story, y: float) -> float:
@@ -212,22 +242,22 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
     pixels, wide = picture_strip(story)
     x = LEFT + (INNER - wide) / 2
     below = sheet.picture(pixels, x, y, wide) + 1.6
-    said = f"{slice_name(story.volume, story.findings.key_slice)}."
+    said = f"{_slice_name(sheet, story)}."
     if story.findings.outcome is Outcome.NO_FINDING:
         sheet.text(x, below, said, size=8.5, colour=SOFT)
         return below + 4
-    at = sheet.text(x, below, f"{said} Left: as acquired. Right:", size=8.5, colour=SOFT) + x + 2
+    at = sheet.text(x, below, f"{said} {sheet.label('sides')}", size=8.5, colour=SOFT) + x + 2
     if story.heat:
-        name = in_sentence(_shown(story.findings.model.term(story.findings.predicted_class).title, "the class"))
-        at += sheet.text(at, below, f"activation for {name}", size=8.5, least=8, colour=SOFT, most=42)
-        at += sheet.text(at, below, ", relative, 0", size=8.5, colour=SOFT) + 1.5
+        name = _shown(sentences.title(story.findings.model, story.findings.predicted_class, sheet.language), "")
+        words = sheet.label("activation", name=sentences.within(name, sheet.language))
+        at += sheet.text(at, below, words, size=8.5, least=8, colour=SOFT, most=60) + 1.5
         ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (16, 1))
         sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 20)
         at += 21.5
         at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 4
     if story.findings.lesions:
         sheet.box(at, below + 1.6, 6, 0.7, OUTLINE_RGB)
-        sheet.text(at + 7.5, below, "AI outline", size=8.5, colour=SOFT)
+        sheet.text(at + 7.5, below, sheet.label("outline"), size=8.5, colour=SOFT, most=max(8, RIGHT - at - 7.5))
     return below + 4
 
 
@@ -249,42 +279,59 @@ def picture_strip(story: Story) -> tuple[Pixels, float]:
 
 def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
     wide = INNER / 2 - 8
-    sheet.text(LEFT, y, probability_name(findings), size=8.5, colour=SOFT)
+    sheet.text(LEFT, y, _probability_name(sheet, findings), size=8.5, colour=SOFT)
     ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
     most = MOST_CLASSES if len(ordered) <= MOST_CLASSES else MOST_CLASSES - 1
     for item in ordered[:most]:
         y += 5.4
         chosen = item.name == findings.predicted_class
-        name = _shown(findings.model.term(item.name).title, ascii_text(item.name))
+        name = _shown(sentences.title(findings.model, item.name, sheet.language), ascii_text(item.name))
         sheet.text(LEFT, y, name, bold=chosen, least=8, most=32)
         sheet.box(LEFT + 34, y + 1.6, wide - 46, 1.3, LINE)
         sheet.box(LEFT + 34, y + 1.6, max(0.2, (wide - 46) * item.probability), 1.3, INK if chosen else SOFT)
-        sheet.text(LEFT + wide, y, f"{item.probability:.2f}", bold=chosen, right=True)
+        sheet.text(LEFT + wide, y, sheet.figure(item.probability, 2), bold=chosen, right=True)
     if len(ordered) > most:
         y += 5.4
-        sheet.text(LEFT, y, f"and {len(ordered) - most} less probable classes", size=8.5, colour=SOFT)
+        sheet.text(LEFT, y, sheet.label("less probable", count=f"{len(ordered) - most}"), size=8.5, colour=SOFT)
     return y + 5.4
+
+
+def _probability_name(sheet: Sheet, findings: Findings) -> str:
+    """What the figures are, as `page_parts.probability_name` has it in English."""
+    calibrated = any(item.startswith("temperature=") for item in findings.model.parameters)
+    return sheet.label("calibrated" if calibrated else "model probability")
+
+
+def _slice_name(sheet: Sheet, story: Story) -> str:
+    """As `page_parts.slice_name`."""
+    index, volume = story.findings.key_slice, story.volume
+    parts = [sheet.label("slice", number=f"{index + 1}", all=f"{volume.shape[0]}")]
+    for name, number in (("image", volume.sources[index].get("InstanceNumber")), ("frame", volume.frame(index))):
+        if number is not None:
+            parts.append(sheet.label(name, number=f"{number}"))
+    return " · ".join(parts)
 
 
 def _regions(sheet: Sheet, findings: Findings, y: float) -> float:
     left = LEFT + INNER / 2 + 4
     stops = [left + (RIGHT - left) * share for share in (0.34, 0.58, 0.80, 1.0)]
-    sheet.text(left, y, "Regions", size=8.5, colour=SOFT)
+    sheet.text(left, y, sheet.label("region"), size=8.5, colour=SOFT)
     if not findings.lesions:
-        sheet.text(left, y + 5.4, "none outlined")
+        sheet.text(left, y + 5.4, sheet.label("none outlined"))
         return y + 10.8
     for x, name in zip(stops, ("volume", "long axis", "short axis", "slices"), strict=True):
-        sheet.text(x, y, name, size=8.5, colour=SOFT, right=True)
+        sheet.text(x, y, sheet.label(name), size=8.5, colour=SOFT, right=True)
     most = MOST_REGIONS if len(findings.lesions) <= MOST_REGIONS else MOST_REGIONS - 1
     for number, lesion in enumerate(findings.lesions[:most], start=1):
         y += 5.4
         sheet.text(left, y, f"{number}", bold=True)
-        cells = (volume_text(lesion.volume_mm3), *axes_text(lesion), slice_range(lesion))
+        figures = (volume_text(lesion.volume_mm3), *axes_text(lesion), slice_range(lesion))
+        cells = tuple(cell.replace(".", sentences.number(0.1, sheet.language, digits=1)[1]) for cell in figures)
         for x, cell in zip(stops, cells, strict=True):
             sheet.text(x, y, cell, right=True)
     if len(findings.lesions) > most:
         y += 5.4
-        more = f"and {len(findings.lesions) - most} smaller ones in the structured report"
+        more = sheet.label("more", count=f"{len(findings.lesions) - most}")
         sheet.text(left, y, more, size=8.5, colour=SOFT)
     return y + 5.4
 
@@ -293,14 +340,17 @@ def _caveats(sheet: Sheet, findings: Findings, y: float) -> None:
     """What limits the answer, as much as the page has room for."""
     if not findings.caveats:
         return
-    sheet.text(LEFT, y, "Read with care", size=8.5, bold=True, colour=NOTICE_INK)
+    sheet.text(LEFT, y, sheet.label("care"), size=8.5, bold=True, colour=NOTICE_INK)
     y += 4.8
     room = _caveats_that_fit(findings.caveats, y)
     for caveat in findings.caveats[:room]:
         sheet.text(LEFT, y, "•", colour=NOTICE_INK)
-        y = sheet.paragraph(LEFT + 4, y, _shown(caveat), wide=INNER - 4, lines=2) + 0.6
+        y = (
+            sheet.paragraph(LEFT + 4, y, _shown(sentences.caveat(caveat, sheet.language)), wide=INNER - 4, lines=2)
+            + 0.6
+        )
     if room < len(findings.caveats):
-        more = f"and {len(findings.caveats) - room} more in the structured report"
+        more = sheet.label("more caveats", count=f"{len(findings.caveats) - room}")
         sheet.text(LEFT + 4, y, more, size=8.5, colour=SOFT)
 
 
@@ -316,7 +366,10 @@ def _origin(sheet: Sheet, context: ResultContext) -> None:
     sheet.box(LEFT, y - 1.5, INNER, 0.25, LINE)
     made = f"{_shown(model.manufacturer, 'Candela')}, {_shown(model.title, model.name)} ({model.name})"
     wide = sheet.text(LEFT, y, made, size=8, least=8, colour=SOFT, most=INNER - 62)
-    sheet.text(LEFT + wide, y, f", version {model.version}, digest {model.digest[:16]}.", size=8, colour=SOFT, most=62)
+    version = f", {sheet.label('version', version=model.version)}, {sheet.label('digest')} {model.digest[:16]}."
+    sheet.text(LEFT + wide, y, version, size=8, colour=SOFT, most=62)
     series = decoded(context.volume.sources[0], "SeriesDescription")
     called = f" “{series}”" if series and can_print(series) else ""
-    sheet.text(LEFT, y + 4, f"Source series{called}, {context.volume.series_instance_uid}.", size=8, colour=SOFT)
+    sheet.text(
+        LEFT, y + 4, f"{sheet.label('source')}{called}, {context.volume.series_instance_uid}.", size=8, colour=SOFT
+    )

@@ -1,12 +1,14 @@
-"""The words that results share: the same sentence in the picture, the report and its conclusion."""
+"""The words that DICOM results share, in English: the same sentence in the picture, the report and its conclusion."""
 
 from __future__ import annotations
 
 import unicodedata
 
-from pipeline.findings import Findings, Outcome
+from pipeline import sentences
+from pipeline.answer import Answer
+from pipeline.findings import Findings
 
-DISCLAIMER = "AI result, not verified, not for diagnosis"
+DISCLAIMER = sentences.disclaimer()
 PLAIN = str.maketrans(
     {
         **dict.fromkeys("–—−‐‑", "-"),
@@ -36,29 +38,12 @@ The backslash separates values in DICOM text."""
 
 def headline(findings: Findings) -> str:
     """The answer in a few words."""
-    if findings.outcome is Outcome.NO_FINDING:
-        return f"{_none(findings)} suggested"
-    if findings.outcome is Outcome.INDETERMINATE:
-        return "Indeterminate"
-    return f"{findings.model.term(findings.predicted_class).title} suggested"
+    return sentences.headline(Answer.of(findings))
 
 
 def conclusion(findings: Findings) -> str:
     """The answer in a sentence or two that neither overstates nor hides."""
-    name = findings.model.term(findings.predicted_class).title
-    share = f"model probability {findings.probability(findings.predicted_class):.2f}"
-    if findings.outcome is Outcome.NO_FINDING:
-        return f"The algorithm suggests {_none(findings).lower()} ({share}). This does not exclude disease."
-    if findings.outcome is Outcome.INDETERMINATE:
-        return f"The algorithm gives no reliable answer. Its most probable class is {name.lower()} ({share})."
-    count = len(findings.lesions)
-    outlined = f"{count} region{'s' if count != 1 else ''} outlined" if count else "no region outlined"
-    return f"The algorithm suggests {name.lower()} ({share}), {outlined}."
-
-
-def _none(findings: Findings) -> str:
-    """What the class that says "no lesion" is called."""
-    return findings.model.term(findings.probabilities[-1].name).title
+    return sentences.statement(Answer.of(findings))
 
 
 def ascii_text(text: str, limit: int | None = None) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from fhir import page
-from fhir.context import ReportContext
-from fhir.picture import key_picture
 from pipeline.findings import Findings, Outcome
+from pipeline.report_facts import facts
 from pipeline.results import overlay
 from tests.peers.fhir_bundles import RECORDED, context_of
 
@@ -45,9 +44,7 @@ def many_regions(findings: Findings) -> Findings:
 def test_the_report_is_one_printed_page(outcome: Outcome, tmp_path: Path) -> None:
     """Also with a dozen regions, long caveats, long names and the key picture."""
     made = context_of(outcome, "page", PatientName=f"{'Lang' * 15}^{'Name' * 15}", StudyDescription="MR " * 20)
-    picture = key_picture(overlay.build(made))
-    assert picture is not None
     findings = many_regions(made.findings) if made.findings.lesions else made.findings
-    context = ReportContext(made.volume, findings, made.run, (), RECORDED)
-    printed = print_to_pdf(page.html(context, picture), tmp_path)
+    told = facts(made.volume, findings, made.run, overlay.build(made), recorded=RECORDED)
+    printed = print_to_pdf(page.html(told), tmp_path)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from fhir import report
 from fhir.client import FhirClient
+from fhir.context import REPORT_TAG
 from fhir.subjects import logical_references
 from pipeline.errors import PeerUnavailable, Rejected
 from pipeline.findings import Outcome
-from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, references, resources
+from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, facts_of, references, refusal_of, resources
 from tests.peers.fhir_server import FhirServer, start_fhir_server
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
-KINDS = ("ImagingStudy", "Device", "Observation", "Media", "DiagnosticReport", "Provenance")
+KINDS = ("ImagingStudy", "Device", "BodyStructure", "Observation", "Media", "DiagnosticReport", "Provenance")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def patient(key: str, system: str = PATIENT_SYSTEM) -> dict[str, Any]:
 
 def stored_report(server: FhirServer, bundle: dict[str, Any]) -> dict[str, Any]:
     """The one report that a search by its identifier finds."""
-    (identifier,) = resources(bundle, "DiagnosticReport")[0]["identifier"]
+    identifier = resources(bundle, "DiagnosticReport")[0]["identifier"][0]
     found = server.get("DiagnosticReport", identifier=f"{identifier['system']}|{identifier['value']}")
     (entry,) = found["entry"]
     return entry["resource"]
@@ -55,7 +57,7 @@ def test_a_report_is_stored_once_however_often_it_is_sent(server: FhirServer, ou
     for kind in set(KINDS) - {"Device"}:
         assert stored[kind] - before[kind] == len(resources(bundle, kind))
     again = [client.send(bundle), client.send(bundle)]
-    assert [receipt.created for receipt in again] == [(), ()]
+    assert [(receipt.created, receipt.updated) for receipt in again] == [((), ()), ((), ())]
     assert set(again[0].existing) == {*first.created, *first.existing}
     assert counts(server) == stored
 
@@ -107,6 +109,64 @@ def test_the_one_patient_that_matches_is_referenced(server: FhirServer) -> None:
     assert observation["subject"]["reference"] == f"Patient/{known['id']}"
     assert (server.count("Patient"), server.count("ServiceRequest")) == before
     assert bundle == untouched
+
+
+def test_a_later_revision_amends_the_report_on_the_server(server: FhirServer) -> None:
+    """One report, updated where it was; what vanished is marked; resends of either revision change nothing more."""
+    client = FhirClient(server.url)
+    first, second = (report.build(facts_of(Outcome.FINDING, "late", revision=number)) for number in (1, 2))
+    client.send(first)
+    before = stored_report(server, first)
+    receipt = client.send(second)
+    after = stored_report(server, first)
+    assert (after["id"], after["status"], after["meta"]["versionId"]) != (before["id"], "final", "1")
+    assert after["id"] == before["id"]
+    assert "this replaces" in after["conclusion"]
+    assert {item["reference"] for item in after["result"]} == {item["reference"] for item in before["result"]}
+    assert f"DiagnosticReport/{before['id']}" in receipt.updated
+    assert "is amended" in str(receipt)
+    stored = counts(server)
+    client.send(second)
+    assert "nothing sent" in str(client.send(first))
+    assert counts(server) == stored
+    third = report.build(facts_of(Outcome.NO_FINDING, "late", revision=3))
+    client.send(third)
+    tag = next(item for item in resources(first, "Observation")[0]["meta"]["tag"] if item["system"] == REPORT_TAG)
+    found = server.get("Observation", _tag=f"{tag['system']}|{tag['code']}", _count="50")["entry"]
+    statuses = [entry["resource"]["status"] for entry in found]
+    assert (statuses.count("entered-in-error"), statuses.count("preliminary")) == (4, 5)
+    now = stored_report(server, first)
+    assert now["id"] == before["id"]
+    assert len(now["result"]) == 5
+
+
+def test_a_later_revision_leaves_what_a_human_finalised(server: FhirServer) -> None:
+    """It stands beside it, and the receipt says so."""
+    client = FhirClient(server.url)
+    first, second = (report.build(facts_of(Outcome.FINDING, "signed", revision=number)) for number in (1, 2))
+    client.send(first)
+    signed = server.put(stored_report(server, first) | {"status": "final"})
+    assert "finalised by a human" in str(client.send(second))
+    client.send(second)
+    identifier = resources(first, "DiagnosticReport")[0]["identifier"][0]
+    found = server.get("DiagnosticReport", identifier=f"{identifier['system']}|{identifier['value']}")["entry"]
+    assert sorted(entry["resource"]["status"] for entry in found) == ["final", "preliminary"]
+    assert server.get(f"DiagnosticReport/{signed['id']}")["meta"] == signed["meta"]
+
+
+def test_two_matching_patients_are_told(server: FhirServer) -> None:
+    """The job's receipt says why the report names nobody."""
+    for _ in range(2):
+        server.post(patient("double"))
+    receipt = FhirClient(server.url).send(bundle_of(Outcome.NO_FINDING, key="double"))
+    assert "more than one Patient matches" in str(receipt)
+
+
+def test_a_refusal_is_stored_as_a_cancelled_report(server: FhirServer) -> None:
+    """All validators take it."""
+    bundle = report.build(refusal_of("refused-here"))
+    FhirClient(server.url).send(bundle)
+    assert stored_report(server, bundle)["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(("key", "matches"), [("unknown", 0), ("twice", 2)])
@@ -202,7 +262,11 @@ def test_identifiers_travel_in_bodies_and_never_in_urls_or_logs(caplog: pytest.L
     bundle = bundle_of(Outcome.NO_FINDING, key="secret")
     with caplog.at_level(logging.DEBUG), HttpPeer(lambda _: Reply(200, BUNDLE_ANSWER)) as peer:
         FhirClient(f"{peer.url}/fhir").send(bundle)
-    assert [asked.path for asked in peer.asked] == ["/fhir/Patient/_search", "/fhir"]
+    assert [asked.path for asked in peer.asked] == [
+        "/fhir/Patient/_search",
+        "/fhir/DiagnosticReport/_search",
+        "/fhir",
+    ]
     assert b"PHANTOM-secret" in peer.asked[0].body
     assert "secret" not in caplog.text
     assert not any("secret" in asked.path for asked in peer.asked)
@@ -216,7 +280,7 @@ def test_a_server_that_lets_nobody_search_still_gets_the_report() -> None:
 
     with HttpPeer(answer) as peer:
         FhirClient(peer.url).send(bundle_of(Outcome.NO_FINDING, key="forbidden"))
-    assert len(peer.asked) == 2
+    assert [asked.path.strip("/") for asked in peer.asked] == ["Patient/_search", "DiagnosticReport/_search", ""]
 
 
 def test_diagnostics_are_shown_without_the_patient() -> None:

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import highdicom as hd
@@ -182,8 +181,8 @@ def test_frames_in_any_order_lead_to_the_same_place(tmp_path: Path) -> None:
     datasets = drawn("oblique")
     shuffled = [datasets[index] for index in np.random.default_rng(3).permutation(len(datasets))]
     series = Series((enhanced(shuffled),))
-    report = partial(build_report, recorded=datetime(2026, 1, 5, tzinfo=UTC))
-    processed = process(series, ThresholdModel(), report, now=lambda: 0.0)
+    recorded = datetime(2026, 1, 5, tzinfo=UTC)
+    processed = process(series, ThresholdModel(), build_report, now=lambda: 0.0, recorded=recorded)
     (item,) = (item for item in processed.objects if item.role == "segmentation")
     path = tmp_path / "seg.dcm"
     path.write_bytes(file_bytes(item.dataset))

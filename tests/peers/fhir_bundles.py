@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from fhir import report
+from fhir.release import Release
 from pipeline import phantom
+from pipeline.answer import Refusal
 from pipeline.findings import Outcome
-from pipeline.results import overlay, segmentation
-from pipeline.results import report as structured_report
+from pipeline.identity import RunIdentity, instances_digest
+from pipeline.intake import Series
+from pipeline.report_facts import ReportFacts, facts, facts_of_refusal
 from pipeline.results.provenance import ResultContext
+from pipeline.sentences import Language
+from pipeline.source_facts import acquired, patient_of, series_of, study_of
 from tests.conformance import synthetic
 
 RECORDED = datetime(2026, 1, 5, 11, 30, tzinfo=UTC)
@@ -40,13 +46,72 @@ def context_of(outcome: Outcome, key: str = "", root: str | None = None, **attri
     return synthetic.context_of(made, mask, outcome, root)
 
 
-def bundle_of(outcome: Outcome, key: str = "", root: str | None = None, **attributes: Any) -> dict[str, Any]:
-    """The Bundle of one run with all of its DICOM results."""
-    context = context_of(outcome, key, root, **attributes)
-    overlays, segmentations = overlay.build(context), segmentation.build(context)
-    reports = structured_report.build(context, segmentations, overlays)
-    objects = (*overlays, *segmentations, *reports)
-    return report.build(context.volume, context.findings, context.run, objects, recorded=RECORDED)
+@functools.cache
+def plain_facts(outcome: Outcome, root: str | None = None) -> ReportFacts:
+    """What one run with all of its DICOM results says."""
+    context = context_of(outcome, root=root)
+    return facts(context.volume, context.findings, context.run, synthetic.build_all(context), recorded=RECORDED)
+
+
+def facts_of(
+    outcome: Outcome, key: str = "", root: str | None = None, *, revision: int = 1, **attributes: Any
+) -> ReportFacts:
+    """`plain_facts` of another study (``key``), header or revision, without drawing its pictures anew."""
+    told = plain_facts(outcome, root)
+    if not (key or attributes or revision > 1):
+        return told
+    headers = series(key or str(outcome), **attributes)
+    extra = [f"late {number}" for number in range(1, revision)]
+    uids = [*(str(ds.SOPInstanceUID) for ds in headers), *extra]
+    run = RunIdentity(str(headers[0].SeriesInstanceUID), instances_digest(uids), told.run.model_digest, root)
+
+    def moved(uid: str) -> str:
+        return run.uid("moved", uid)
+
+    objects = tuple(
+        replace(
+            item, sop_instance_uid=moved(item.sop_instance_uid), series_instance_uid=moved(item.series_instance_uid)
+        )
+        for item in told.objects
+    )
+    regions = tuple(
+        replace(region, tracking_uid=run.uid("lesion", region.tracking_id)) for region in told.answer.regions
+    )
+    return replace(
+        told,
+        patient=patient_of(headers[0]),
+        study=study_of(headers[0]),
+        source=series_of(headers),
+        acquired=acquired(headers[0]),
+        answer=replace(told.answer, regions=regions, revision=revision),
+        run=run,
+        objects=objects,
+        picture=told.picture and replace(told.picture, sop_instance_uid=moved(told.picture.sop_instance_uid)),
+        recorded=RECORDED + timedelta(hours=revision - 1),
+    )
+
+
+def refusal_of(key: str, code: str = "MISSING_SLICES", *, revision: int = 1) -> ReportFacts:
+    """What is told of a series that was refused."""
+    headers = series(key)
+    run = RunIdentity(
+        str(headers[0].SeriesInstanceUID), instances_digest([code, f"{revision}"]), synthetic.MODEL.digest
+    )
+    refusal = Refusal(code, "Slices 3 to 5 are missing.")
+    recorded = RECORDED + timedelta(hours=revision - 1)
+    return facts_of_refusal(Series(headers), refusal, synthetic.MODEL, run, recorded=recorded, revision=revision)
+
+
+def bundle_of(
+    outcome: Outcome,
+    key: str = "",
+    root: str | None = None,
+    release: Release = Release.R4,
+    language: Language = Language.ENGLISH,
+    **attributes: Any,
+) -> dict[str, Any]:
+    """The Bundle of one run."""
+    return report.build(facts_of(outcome, key, root, **attributes), release=release, language=language)
 
 
 plain_bundle = functools.cache(bundle_of)

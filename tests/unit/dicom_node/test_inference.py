@@ -13,10 +13,11 @@ import pytest
 from dicom_node.inference import SeriesRunner
 from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
 from dicom_node.jobs.workflows import fan_out
-from dicom_node.settings import Settings
+from dicom_node.settings import FhirDestination, Settings
 from pipeline import phantom
 from pipeline.errors import Broken
 from pipeline.findings import Outcome
+from pipeline.report_facts import from_json
 
 
 @pytest.fixture
@@ -85,6 +86,20 @@ def test_nobody_gets_a_refusal_unasked(job: SeriesJob, tmp_path: Path) -> None:
     """Off by default: radiologists are not flooded with pages beside every localiser (ADR 2)."""
     settings = Settings(data_dir=tmp_path, destinations={"pacs": WANTS_NOT})
     assert SeriesRunner(settings)(replace(job, destinations=("pacs",))).results == ()
+
+
+def test_a_destination_that_wants_refusals_is_told(job: SeriesJob, tmp_path: Path) -> None:
+    """Its findings say which model refused whose series, and why; without such a destination there are none."""
+    wanted = FhirDestination(kind="fhir", url="http://ehr.example", refusals=True)
+    settings = Settings(data_dir=tmp_path, destinations={"ehr": wanted})
+    (ref,) = SeriesRunner(settings)(replace(job, destinations=("ehr",), revision=2)).results
+    assert (ref.name, ref.kind) == ("fhir-bundle", "fhir")
+    told = from_json(Path(ref.files[0]).read_bytes())
+    assert told.answer.refusal is not None
+    assert (told.answer.outcome, told.answer.refusal.code) == (Outcome.REFUSED, "MISSING_SLICES")
+    assert (told.answer.model.name, told.answer.revision) == ("brain_mri_tumor", 2)
+    assert told.source.instances == 5
+    assert SeriesRunner(settings)(job).results == ()
 
 
 def test_a_file_that_the_disk_damaged_is_our_fault_and_never_read(job: SeriesJob, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -15,9 +16,20 @@ from fhir import report
 from fhir.context import patient_reference
 from fhir.resources.R4B import get_fhir_model_class
 from pipeline.findings import Outcome
-from pipeline.results import overlay, segmentation
-from pipeline.results import report as structured_report
-from tests.peers.fhir_bundles import READ, RECORDED, bundle_of, context_of, plain_bundle, references, resources, series
+from pipeline.report_facts import facts
+from pipeline.source_facts import patient_of
+from tests.conformance import synthetic
+from tests.peers.fhir_bundles import (
+    READ,
+    RECORDED,
+    bundle_of,
+    context_of,
+    plain_bundle,
+    plain_facts,
+    references,
+    resources,
+    series,
+)
 
 FINDING = Outcome.FINDING
 
@@ -49,7 +61,7 @@ def test_every_entry_is_a_conditional_create_on_its_own_identifier(outcome: Outc
         request, resource = entry["request"], entry["resource"]
         assert (request["method"], request["url"]) == ("POST", resource["resourceType"])
         if resource["resourceType"] == "Provenance":
-            (tag,) = resource["meta"]["tag"]
+            tag = resource["meta"]["tag"][-1]
             assert request["ifNoneExist"] == f"_tag={tag['system']}|{tag['code']}"
         else:
             own = [f"identifier={item.get('system')}|{item['value']}" for item in resource["identifier"]]
@@ -62,7 +74,7 @@ def test_no_patient_and_no_order_is_invented() -> None:
     """Both are references by identifier, and no entry creates one."""
     bundle = plain_bundle(FINDING)
     made = {entry["resource"]["resourceType"] for entry in bundle["entry"]}
-    assert made == {"ImagingStudy", "Device", "Observation", "Media", "DiagnosticReport", "Provenance"}
+    assert made == {"ImagingStudy", "Device", "BodyStructure", "Observation", "Media", "DiagnosticReport", "Provenance"}
     subject = one(bundle, "DiagnosticReport")["subject"]
     assert "reference" not in subject
     assert subject["identifier"]["system"] == "urn:oid:1.2.276.0.99"
@@ -85,9 +97,8 @@ def test_every_local_reference_has_its_entry(outcome: Outcome) -> None:
 def test_observations_have_the_observation_uids_of_the_structured_report() -> None:
     """A reader of SR and FHIR can tell that both speak of the same measurement, with the same value."""
     context = context_of(FINDING)
-    overlays, segmentations = overlay.build(context), segmentation.build(context)
-    reports = structured_report.build(context, segmentations, overlays)
-    bundle = report.build(context.volume, context.findings, context.run, (*overlays, *reports), recorded=RECORDED)
+    reports = [item for item in synthetic.build_all(context) if item.role == "report"]
+    bundle = plain_bundle(FINDING)
 
     def numbers(ds: Any) -> dict[str, float]:
         own = {ds.ObservationUID: float(ds.MeasuredValueSequence[0].NumericValue)} if "ObservationUID" in ds else {}
@@ -168,7 +179,7 @@ def test_everything_says_that_it_is_an_unverified_algorithms(outcome: Outcome) -
     assert made["status"] == "preliminary"
     assert not {"performer", "resultsInterpreter"} & set(made)
     assert "not for diagnosis" in made["conclusion"]
-    assert "AI result, unverified, not for diagnosis" in html_of(bundle)
+    assert "AI result, not verified, not for diagnosis" in html_of(bundle)
     for entry in bundle["entry"]:
         resource = entry["resource"]
         if resource["resourceType"] != "ImagingStudy":  # the hospital's study, not ours
@@ -178,7 +189,7 @@ def test_everything_says_that_it_is_an_unverified_algorithms(outcome: Outcome) -
         if resource["resourceType"] == "Observation":
             assert resource["status"] == "preliminary"
     provenance = one(bundle, "Provenance")
-    assert {item["type"] for item in provenance["target"]} == {"DiagnosticReport", "Observation", "Media"}
+    assert {item["type"] for item in provenance["target"]} >= {"DiagnosticReport", "Observation", "Media"}
     assert provenance["agent"][0]["who"]["type"] == "Device"
 
 
@@ -198,7 +209,7 @@ def test_the_study_lists_source_and_results() -> None:
     source, *results = study["series"]
     assert (source["numberOfInstances"], source["modality"]["code"]) == (8, "MR")
     assert "instance" not in source
-    assert {item["modality"]["code"] for item in results} == {"OT", "SEG", "SR"}
+    assert {item["modality"]["code"] for item in results} == {"OT", "SEG", "SR", "PR", "KO", "DOC"}
     assert all(len(item["instance"]) == item["numberOfInstances"] for item in results)
     assert study["identifier"][0]["value"].startswith("urn:oid:2.25.")
     assert study["started"] == "2026-01-05"  # the header has no time zone, so no hour can be claimed
@@ -267,7 +278,8 @@ def test_names_are_shown_as_readers_write_them(name: str, shown: str) -> None:
     """Alphabetic group first; no control character reaches FHIR, whose strings have none."""
     header = series("names")[0]
     header.PatientName = name
-    assert patient_reference(header).display == shown
+    told = replace(plain_facts(Outcome.NO_FINDING), patient=patient_of(header))
+    assert patient_reference(told)["display"] == shown
 
 
 def test_the_page_needs_nothing_from_anywhere() -> None:
@@ -345,13 +357,13 @@ def test_a_report_needs_an_instant_with_its_zone() -> None:
     """FHIR's instant has one; a naive time would be a guess."""
     context = context_of(Outcome.NO_FINDING)
     with pytest.raises(ValueError, match="time zone"):
-        report.build(context.volume, context.findings, context.run, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
+        facts(context.volume, context.findings, context.run, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
 
 
 def test_without_a_picture_there_is_no_media() -> None:
     """Where no overlay was made the report stands alone."""
     context = context_of(Outcome.NO_FINDING)
-    bundle = report.build(context.volume, context.findings, context.run, (), recorded=RECORDED)
+    bundle = report.build(facts(context.volume, context.findings, context.run, (), recorded=RECORDED))
     assert not resources(bundle, "Media")
     assert "media" not in one(bundle, "DiagnosticReport")
     assert "<img" not in html_of(bundle)

@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from fhir.report import build as build_report
 from pipeline import phantom
+from pipeline.report_facts import facts
 from pipeline.results import overlay, report, segmentation
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
@@ -140,8 +141,9 @@ def test_fhir_counts_a_multi_frame_object_once() -> None:
     """ImagingStudy says how many instances the PACS holds."""
     for name, count in (("one object", 1), ("two objects, interleaved", 2), ("single-frame instances", SLICES)):
         context = with_frames(*LAYOUTS[name])
+        recorded = datetime(2026, 1, 5, tzinfo=UTC)
         bundle = build_report(
-            context.volume, context.findings, context.run, build_all(context), recorded=datetime(2026, 1, 5, tzinfo=UTC)
+            facts(context.volume, context.findings, context.run, build_all(context), recorded=recorded)
         )
         (study,) = (e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "ImagingStudy")
         (source,) = (s for s in study["series"] if s["uid"] == context.volume.series_instance_uid)

@@ -1,0 +1,258 @@
+"""A later revision of a series amends the report of the earlier one, unless a human has finalised that.
+
+Pure: what the server holds is handed in by a search, what to send comes out. Every update names the version that was
+read (If-Match), so that nothing that changed in between is overwritten; the server then answers 412, and it is tried
+again. Nothing that does not carry this report's own tag or identifier is ever touched, whatever a search answers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any
+
+from fhir.coding import DICOM_UID, hl7_concept
+from fhir.context import REPORT_TAG, REVISION_TAG
+from fhir.entry import by_identifier
+from fhir.release import Json
+from pipeline import sentences
+from pipeline.sentences import Language
+
+Search = Callable[[str, Mapping[str, str]], list[Json] | None]
+"""All resources of a type that match the search parameters; None where the server lets nobody search."""
+
+FINALISED = {"final", "amended", "corrected", "appended"}
+"""States that only a human's report has: ours is preliminary, modified or, of a refusal, cancelled."""
+VANISHED: dict[str, Json] = {
+    "Observation": {"status": "entered-in-error"},
+    "Media": {"status": "entered-in-error"},
+    "ImagingSelection": {"status": "entered-in-error"},
+    "DocumentReference": {"status": "superseded"},
+    "BodyStructure": {"active": False},
+}
+"""What becomes of the results of an earlier revision that a later one does not have."""
+REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime")
+"""Elements of ours that a later revision may lack: an earlier one's do not stay."""
+
+
+class State(Enum):
+    """What the server holds of a report, compared with the one to be sent."""
+
+    NEW = auto()
+    RESENT = auto()
+    AMENDS = auto()
+    BESIDE = auto()
+    OUTDATED = auto()
+    BLIND = auto()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """``bundle`` is what to post, None where there is nothing to do; ``note`` what a human should know of it."""
+
+    state: State
+    bundle: Json | None
+    note: str = ""
+
+
+def settle(bundle: Json, search: Search, base: str) -> Settled:
+    """What to post in place of ``bundle``, a new report, at a server whose URL is ``base``.
+
+    NEW: nobody knows the report: as it is. RESENT: the server has this very run: as it is, which changes nothing.
+    AMENDS: the server has an earlier revision that no human has finalised: updates it. BESIDE: a human has finalised
+    the earlier revision: it stays, and this one stands beside it as a draft of its own. OUTDATED: the server has a
+    later revision: nothing to send. BLIND: the server lets nobody search, or the report has no identifier that lasts
+    (an older version of Candela wrote it): as it is.
+    """
+    report = next((item["resource"] for item in bundle.get("entry", ()) if _kind(item) == "DiagnosticReport"), None)
+    if report is None or len(report.get("identifier", ())) != 2:
+        return Settled(State.BLIND, bundle)
+    lasting, own = report["identifier"]
+    found = search("DiagnosticReport", {"identifier": _token(lasting)})
+    if found is None:
+        return Settled(State.BLIND, bundle)
+    known = [item for item in found if item.get("resourceType") == "DiagnosticReport" and _has(item, lasting)]
+    known = [item for item in known if item.get("status") != "entered-in-error"]
+    if not known:
+        return Settled(State.NEW, bundle)
+    if any(_has(item, own) for item in known):
+        return Settled(State.RESENT, _sought_by_own(bundle))
+    return _settled_with(known, bundle, report, search, base)
+
+
+def _settled_with(known: list[Json], bundle: Json, report: Json, search: Search, base: str) -> Settled:
+    """What to post where the server has other runs' reports of the series."""
+    latest = max(known, key=_order)
+    if _order(latest) > _order(report):
+        return Settled(State.OUTDATED, None, f"nothing sent: {_name(latest)} is of a later revision of the series")
+    drafts = [item for item in known if not _finalised(item)]
+    if not drafts:
+        note = f"{_name(latest)} was finalised by a human and is left as it is; this revision stands beside it"
+        return Settled(State.BESIDE, _sought_by_own(bundle), note)
+    draft = max(drafts, key=_order)
+    return Settled(State.AMENDS, _amended(bundle, draft, search, base), f"{_name(draft)} is amended")
+
+
+def revision_of(bundle: Json) -> int:
+    """Which revision of its series the Bundle's report is of; 1 where it does not say."""
+    reports = (entry["resource"] for entry in bundle.get("entry", ()) if _kind(entry) == "DiagnosticReport")
+    tags = [_tag(report, REVISION_TAG) for report in reports]
+    return int(tags[0]) if tags and tags[0].isdigit() else 1
+
+
+def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
+    """``bundle`` with updates of what the server has of the earlier revision, and marks on what has vanished."""
+    made = copy.deepcopy(bundle)
+    report = next(item["resource"] for item in made["entry"] if _kind(item) == "DiagnosticReport")
+    if report["status"] == "preliminary" and draft["status"] in ("preliminary", "modified") and "study" in report:
+        report["status"] = "modified"  # R5 alone has a state for "changed before it was final"
+    stored: dict[str, list[Json]] = {
+        kind: [item for item in _tagged(kind, report, search) if not _finalised(item)] for kind in VANISHED
+    }
+    renamed: dict[str, str] = {}
+    kept: set[str] = set()
+    for entry in made["entry"]:
+        resource, kind = entry["resource"], _kind(entry)
+        earlier = draft if resource is report else _earlier(resource, stored.get(kind, ()))
+        if earlier is None:
+            continue
+        kept.add(_name(earlier))
+        if resource is report or not _same_run(resource, earlier):
+            renamed[entry["fullUrl"]] = _name(earlier)
+            entry.update(_update(_merged(resource, earlier), earlier, base))
+    for kind, items in stored.items():
+        gone = (item for item in items if _name(item) not in kept and not _is_vanished(item))
+        made["entry"] += [_update(_vanished(item, kind, report), item, base) for item in gone]
+    for item in _objects(made):
+        if item.get("reference") in renamed:
+            item["reference"] = renamed[item["reference"]]
+    _tell_provenance(made, draft)
+    return made
+
+
+def _tagged(kind: str, report: Json, search: Search) -> list[Json]:
+    """The server's resources of every revision of ``report``."""
+    tag = _tag(report, REPORT_TAG)
+    found = search(kind, {"_tag": f"{REPORT_TAG}|{tag}"}) or ()
+    return [item for item in found if item.get("resourceType") == kind and _tag(item, REPORT_TAG) == tag]
+
+
+def _earlier(resource: Json, stored: Any) -> Json | None:
+    """The stored resource that ``resource`` is a later state of: of the same run, else with the same last identifier,
+    the one that lasts over revisions.
+    """
+    identifiers = resource.get("identifier", ())
+    same = next((item for item in stored if _same_run(resource, item)), None)
+    if same is not None or len(identifiers) < 2:
+        return same
+    return next((item for item in stored if _has(item, identifiers[-1])), None)
+
+
+def _same_run(resource: Json, stored: Json) -> bool:
+    """Whether both have the identifier that one run gives."""
+    own = [item for item in resource.get("identifier", ()) if item.get("system") == DICOM_UID]
+    return any(_has(stored, item) for item in own)
+
+
+def _merged(resource: Json, stored: Json) -> Json:
+    """``resource`` in place of ``stored``, with what the hospital has added to that: elements, identifiers, tags."""
+    kept = {key: value for key, value in stored.items() if key not in REPORT_FIELDS}
+    own = {str(item.get("system")) for item in resource["identifier"]}
+    added = [item for item in stored.get("identifier", ()) if item.get("system") not in own]
+    meta = {key: value for key, value in stored.get("meta", {}).items() if key not in ("versionId", "lastUpdated")}
+    tags = [item for item in meta.get("tag", ()) if item.get("system") not in (REPORT_TAG, REVISION_TAG)]
+    labels = [item for item in meta.get("security", ()) if item not in resource["meta"]["security"]]
+    meta |= {"tag": [*resource["meta"]["tag"], *tags], "security": [*resource["meta"]["security"], *labels]}
+    return {**kept, **resource, "identifier": [*resource["identifier"], *added], "meta": meta}
+
+
+def _vanished(stored: Json, kind: str, report: Json) -> Json:
+    resource = {**stored, **VANISHED[kind]}
+    resource["meta"] = {key: value for key, value in stored["meta"].items() if key not in ("versionId", "lastUpdated")}
+    if "note" in resource:
+        text = sentences.label("superseded", Language(report.get("language", Language.ENGLISH)))
+        resource["note"] = [*resource["note"], {"text": text}]
+    return resource
+
+
+def _is_vanished(stored: Json) -> bool:
+    marks = VANISHED[stored["resourceType"]]
+    return all(stored.get(key) == value for key, value in marks.items())
+
+
+def _update(resource: Json, stored: Json, base: str) -> Json:
+    """An entry that updates ``stored``, where it is still the version that was read."""
+    name = _name(stored)
+    request = {"method": "PUT", "url": name}
+    version = stored.get("meta", {}).get("versionId")
+    if version:
+        request["ifMatch"] = f'W/"{version}"'
+    return {"fullUrl": f"{base}/{name}", "resource": {**resource, "id": stored["id"]}, "request": request}
+
+
+def _tell_provenance(bundle: Json, draft: Json) -> None:
+    """An update, of the version that it replaces."""
+    version = draft.get("meta", {}).get("versionId")
+    what = f"{_name(draft)}/_history/{version}" if version else _name(draft)
+    for entry in bundle["entry"]:
+        if _kind(entry) == "Provenance":
+            entry["resource"]["activity"] = {"coding": hl7_concept("v3-DataOperation", "UPDATE", "revise")["coding"]}
+            revised = {"role": "revision", "what": {"reference": what, "type": "DiagnosticReport"}}
+            entry["resource"]["entity"].append(revised)
+
+
+def _sought_by_own(bundle: Json) -> Json:
+    """``bundle`` whose report is created unless the server has one of this very run."""
+    made = {**bundle, "entry": [dict(item) for item in bundle["entry"]]}
+    for entry in made["entry"]:
+        if _kind(entry) == "DiagnosticReport":
+            entry["request"] = {**entry["request"], "ifNoneExist": by_identifier(entry["resource"], index=1)}
+    return made
+
+
+def _finalised(stored: Json) -> bool:
+    """Whether a human has worked on it: a state, an interpreter, or a cancellation that is not our refusal's."""
+    if stored.get("status") in FINALISED or stored.get("resultsInterpreter") or stored.get("performer"):
+        return stored.get("resourceType") != "ImagingSelection"  # whose performer is the device
+    return stored.get("status") == "cancelled" and bool(stored.get("conclusionCode"))
+
+
+def _order(report: Json) -> tuple[int, datetime]:
+    """Later revisions are greater; of one revision the one that was read later (another version of the model)."""
+    revision, issued = _tag(report, REVISION_TAG), report.get("issued")
+    when = datetime.fromisoformat(issued) if issued else datetime.min.replace(tzinfo=UTC)
+    return int(revision) if revision.isdigit() else 0, when
+
+
+def _tag(resource: Json, system: str) -> str:
+    tags = resource.get("meta", {}).get("tag", ())
+    return next((str(item.get("code", "")) for item in tags if item.get("system") == system), "")
+
+
+def _has(stored: Json, identifier: Json) -> bool:
+    return any(_token(item) == _token(identifier) for item in stored.get("identifier", ()))
+
+
+def _token(identifier: Json) -> str:
+    return f"{identifier.get('system')}|{identifier.get('value')}"
+
+
+def _name(resource: Json) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _kind(entry: Json) -> str:
+    return str(entry.get("resource", {}).get("resourceType", ""))
+
+
+def _objects(value: Any) -> Iterator[Json]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _objects(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _objects(item)

@@ -1,0 +1,472 @@
+"""The rules that turn findings into sentences, in English, German, Spanish and French: one table, to be read by people.
+
+`pipeline.sentences` fills the braces in. Each row is (English, German, Spanish, French). What holds for all of them:
+
+- An unverified result suggests; it never states. No sentence speaks of the patient as ill or healthy.
+- No row claims that a human read anything.
+- A row of `ANSWER` is used where its situation is the series's; exactly one is. `ADDED` rows follow it, in the order
+  here, where theirs hold. `ALWAYS` comes last.
+
+Placeholders: {name} what a class is called, {share} its probability, {count} how many regions, {axes} and {volume} how
+large the region is, {reason} a row of `REFUSALS`, {code} the code of a refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+Row = tuple[str, str, str, str]
+
+HEADLINES: Final[dict[str, Row]] = {
+    "finding": ("{name} suggested", "Hinweis auf: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
+    "no finding": ("{name} suggested", "Hinweis auf: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
+    "indeterminate": ("Indeterminate", "Kein eindeutiges Ergebnis", "Indeterminado", "Indéterminé"),
+    "refused": ("Not read by the algorithm", "Nicht ausgewertet", "No analizado", "Non analysé"),
+}
+
+ANSWER: Final[dict[str, Row]] = {
+    "finding, no region outlined": (
+        "The algorithm suggests {name} (model probability {share}), no region outlined.",
+        "Hinweis des Algorithmus: {name} (Modellwahrscheinlichkeit {share}); keine Region umrandet.",
+        "El algoritmo sugiere: {name} (probabilidad del modelo {share}); ninguna región delimitada.",
+        "L'algorithme suggère : {name} (probabilité du modèle {share}) ; aucune région délimitée.",
+    ),
+    "finding, one region outlined": (
+        "The algorithm suggests {name} (model probability {share}), 1 region outlined.",
+        "Hinweis des Algorithmus: {name} (Modellwahrscheinlichkeit {share}); 1 Region umrandet.",
+        "El algoritmo sugiere: {name} (probabilidad del modelo {share}); 1 región delimitada.",
+        "L'algorithme suggère : {name} (probabilité du modèle {share}) ; 1 région délimitée.",
+    ),
+    "finding, several regions outlined": (
+        "The algorithm suggests {name} (model probability {share}), {count} regions outlined.",
+        "Hinweis des Algorithmus: {name} (Modellwahrscheinlichkeit {share}); {count} Regionen umrandet.",
+        "El algoritmo sugiere: {name} (probabilidad del modelo {share}); {count} regiones delimitadas.",
+        "L'algorithme suggère : {name} (probabilité du modèle {share}) ; {count} régions délimitées.",
+    ),
+    "no finding": (
+        "The algorithm suggests {name} (model probability {share}). This does not exclude disease.",
+        "Hinweis des Algorithmus: {name} (Modellwahrscheinlichkeit {share}). Das schließt eine Erkrankung nicht aus.",
+        "El algoritmo sugiere: {name} (probabilidad del modelo {share}). Esto no descarta una enfermedad.",
+        "L'algorithme suggère : {name} (probabilité du modèle {share}). Cela n'exclut pas une maladie.",
+    ),
+    "indeterminate": (
+        "The algorithm gives no reliable answer. Its most probable class is {name} ({share}).",
+        "Der Algorithmus gibt keine verlässliche Antwort. Am wahrscheinlichsten ist für ihn: {name} ({share}).",
+        "El algoritmo no da una respuesta fiable. Su clase más probable es: {name} ({share}).",
+        "L'algorithme ne donne pas de réponse fiable. La classe la plus probable est : {name} ({share}).",
+    ),
+    "refused": (
+        "The algorithm did not read this series: {reason} ({code}). Nothing is said of the patient.",
+        "Der Algorithmus hat diese Serie nicht ausgewertet: {reason} ({code}). Über den Patienten sagt das nichts.",
+        "El algoritmo no analizó esta serie: {reason} ({code}). No se dice nada del paciente.",
+        "L'algorithme n'a pas analysé cette série : {reason} ({code}). Rien n'est dit du patient.",
+    ),
+}
+
+ADDED: Final[dict[str, Row]] = {
+    "one region": (
+        "The region measures {axes} in its plane, {volume} in volume.",
+        "Die Region misst {axes} in ihrer Ebene, ihr Volumen beträgt {volume}.",
+        "La región mide {axes} en su plano, con un volumen de {volume}.",
+        "La région mesure {axes} dans son plan, pour un volume de {volume}.",
+    ),
+    "several regions": (
+        "The largest region measures {axes} in its plane, {volume} in volume.",
+        "Die größte Region misst {axes} in ihrer Ebene, ihr Volumen beträgt {volume}.",
+        "La región mayor mide {axes} en su plano, con un volumen de {volume}.",
+        "La plus grande région mesure {axes} dans son plan, pour un volume de {volume}.",
+    ),
+    "later revision": (
+        "Further images of the series have arrived: this replaces the algorithm's earlier result.",
+        "Es sind weitere Bilder der Serie eingetroffen: Dies ersetzt das frühere Ergebnis des Algorithmus.",
+        "Han llegado más imágenes de la serie: esto sustituye al resultado anterior del algoritmo.",
+        "D'autres images de la série sont arrivées : ceci remplace le résultat précédent de l'algorithme.",
+    ),
+}
+
+ALWAYS: Final[dict[str, Row]] = {
+    "disclaimer": (
+        "AI result, not verified, not for diagnosis",
+        "KI-Ergebnis, nicht geprüft, nicht zur Diagnose",
+        "Resultado de IA, no verificado, no apto para diagnóstico",
+        "Résultat d'IA, non vérifié, non destiné au diagnostic",
+    ),
+    "unread": (
+        "A radiologist has not yet read this result.",
+        "Es wurde noch von keiner Radiologin und keinem Radiologen befundet.",
+        "Ningún radiólogo ha revisado todavía este resultado.",
+        "Aucun radiologue n'a encore lu ce résultat.",
+    ),
+}
+
+TERMS: Final[dict[str, Row]] = {
+    # By the class's code: SNOMED CT, or one of our own. English is what the model's bundle calls it.
+    "393564001": ("Glioma", "Gliom", "Glioma", "Gliome"),
+    "302820008": ("Meningioma", "Meningeom", "Meningioma", "Méningiome"),
+    "127024001": ("Pituitary tumor", "Hypophysentumor", "Tumor hipofisario", "Tumeur hypophysaire"),
+    "126952004": ("Brain tumor", "Hirntumor", "Tumor cerebral", "Tumeur cérébrale"),
+    "108369006": ("Neoplasm", "Neubildung", "Neoplasia", "Néoplasie"),
+    "no-tumor": ("No tumor", "Kein Tumor", "Ausencia de tumor", "Absence de tumeur"),
+}
+
+CAVEATS: Final[tuple[Row, ...]] = (
+    # The English is what `pipeline` and `models` write; braces stand for what they fill in.
+    (
+        "The body part is not stated in the images.",
+        "Die Bilder geben die Körperregion nicht an.",
+        "Las imágenes no indican la región anatómica.",
+        "Les images n'indiquent pas la région anatomique.",
+    ),
+    (
+        "No contrast agent is recorded: the model was validated on images with contrast only.",
+        "Es ist kein Kontrastmittel vermerkt: Das Modell wurde nur an Bildern mit Kontrastmittel validiert.",
+        "No consta medio de contraste: el modelo se validó solo con imágenes con contraste.",
+        "Aucun produit de contraste n'est indiqué : le modèle a été validé sur des images avec contraste seulement.",
+    ),
+    (
+        "{some} of {all} planes hold values that are not numbers; they count as zero.",
+        "{some} von {all} Schichten enthalten Werte, die keine Zahlen sind; sie zählen als null.",
+        "{some} de {all} planos contienen valores que no son números; cuentan como cero.",
+        "{some} plans sur {all} contiennent des valeurs qui ne sont pas des nombres ; elles comptent pour zéro.",
+    ),
+    (
+        "The answer is uncertain: it says neither that there is a lesion nor that there is none.",
+        "Die Antwort ist unsicher: Sie sagt weder, dass eine Läsion vorliegt, noch, dass keine vorliegt.",
+        "La respuesta es incierta: no dice ni que haya una lesión ni que no la haya.",
+        "La réponse est incertaine : elle ne dit ni qu'il y a une lésion, ni qu'il n'y en a pas.",
+    ),
+    (
+        "The kind of the lesion is uncertain.",
+        "Die Art der Läsion ist unsicher.",
+        "El tipo de la lesión es incierto.",
+        "Le type de la lésion est incertain.",
+    ),
+    (
+        "The probabilities are means over outlined pixels, not calibrated for a series.",
+        "Die Wahrscheinlichkeiten sind Mittel über die umrandeten Bildpunkte und nicht für eine Serie kalibriert.",
+        "Las probabilidades son medias de los píxeles delimitados, no calibradas para una serie.",
+        "Les probabilités sont des moyennes sur les pixels délimités, non calibrées pour une série.",
+    ),
+    (
+        "The model does not tell whether the images show a head; only their width was checked.",
+        "Das Modell erkennt nicht, ob die Bilder einen Kopf zeigen; nur ihre Breite wurde geprüft.",
+        "El modelo no distingue si las imágenes muestran una cabeza; solo se comprobó su anchura.",
+        "Le modèle ne dit pas si les images montrent une tête ; seule leur largeur a été contrôlée.",
+    ),
+    (
+        "The image orientation is not quite perpendicular ({off}); the nearest that is was taken.",
+        "Die Bildorientierung ist nicht ganz rechtwinklig ({off}); die nächstliegende rechtwinklige wurde genommen.",
+        "La orientación de la imagen no es del todo perpendicular ({off}); se tomó la más cercana que lo es.",
+        "L'orientation des images n'est pas tout à fait perpendiculaire ({off}) ; la plus proche a été prise.",
+    ),
+    (
+        "The images name no frame of reference: viewers may not link the results to other series.",
+        "Die Bilder nennen kein Bezugssystem: Betrachter verknüpfen die Ergebnisse eventuell nicht mit anderen Serien.",
+        "Las imágenes no indican un marco de referencia: los visores quizá no enlacen los resultados con otras series.",
+        "Les images ne nomment aucun repère : les visionneuses peuvent ne pas lier les résultats à d'autres séries.",
+    ),
+    (
+        "The slices are stacked {tilt} degrees off their normal (tilted gantry); each is kept in its true place.",
+        "Die Schichten sind um {tilt} Grad gegen ihre Normale versetzt (gekippte Gantry); jede bleibt am wahren Ort.",
+        "Los cortes están apilados a {tilt} grados de su normal (gantry inclinado); cada uno conserva su lugar real.",
+        "Les coupes sont empilées à {tilt} degrés de leur normale (statif incliné) ; chacune reste à sa vraie place.",
+    ),
+    (
+        "1 copy of a slice was left out (same place and pixels, another SOP Instance UID).",
+        "1 Kopie einer Schicht wurde weggelassen (gleicher Ort, gleiche Bildpunkte, andere SOP Instance UID).",
+        "Se omitió 1 copia de un corte (mismo lugar y píxeles, otro SOP Instance UID).",
+        "1 copie d'une coupe a été omise (même place, mêmes pixels, autre SOP Instance UID).",
+    ),
+    (
+        "{count} copies of slices were left out (same place and pixels, another SOP Instance UID).",
+        "{count} Kopien von Schichten wurden weggelassen (gleicher Ort, gleiche Bildpunkte, andere SOP Instance UID).",
+        "Se omitieron {count} copias de cortes (mismo lugar y píxeles, otro SOP Instance UID).",
+        "{count} copies de coupes ont été omises (même place, mêmes pixels, autre SOP Instance UID).",
+    ),
+    (
+        "Of {count} stacks in the series one was read, {read}; not {others}.",
+        "Von {count} Stapeln der Serie wurde einer ausgewertet, {read}; nicht {others}.",
+        "De {count} pilas de la serie se analizó una, {read}; no {others}.",
+        "Sur {count} piles de la série, une a été analysée, {read} ; pas {others}.",
+    ),
+)
+
+REFUSALS: Final[dict[str, Row]] = {
+    # By the code of the error; "REFUSED" stands for every code without a row of its own.
+    "REFUSED": (
+        "it is not what the model reads",
+        "Sie ist nicht das, was das Modell auswertet",
+        "no es lo que el modelo analiza",
+        "elle n'est pas ce que le modèle analyse",
+    ),
+    "UNSUPPORTED_MODALITY": (
+        "the model reads another modality",
+        "Das Modell wertet eine andere Modalität aus",
+        "el modelo analiza otra modalidad",
+        "le modèle analyse une autre modalité",
+    ),
+    "UNSUPPORTED_PROTOCOL": (
+        "the model reads another body part, weighting or sequence",
+        "Das Modell wertet eine andere Körperregion, Gewichtung oder Sequenz aus",
+        "el modelo analiza otra región, ponderación o secuencia",
+        "le modèle analyse une autre région, pondération ou séquence",
+    ),
+    "OUT_OF_SCOPE": (
+        "the images do not show what the model was validated on",
+        "Die Bilder zeigen nicht das, woran das Modell validiert wurde",
+        "las imágenes no muestran aquello con lo que se validó el modelo",
+        "les images ne montrent pas ce sur quoi le modèle a été validé",
+    ),
+    "MISSING_SLICES": (
+        "slices are missing",
+        "Es fehlen Schichten",
+        "faltan cortes",
+        "il manque des coupes",
+    ),
+    "DUPLICATE_SLICES": (
+        "two slices lie at one place",
+        "Zwei Schichten liegen am selben Ort",
+        "dos cortes están en el mismo lugar",
+        "deux coupes sont à la même place",
+    ),
+    "BAD_GEOMETRY": (
+        "its slices make no regular volume",
+        "Ihre Schichten bilden kein regelmäßiges Volumen",
+        "sus cortes no forman un volumen regular",
+        "ses coupes ne forment pas un volume régulier",
+    ),
+    "MIXED_GEOMETRY": (
+        "its slices belong to several stacks",
+        "Ihre Schichten gehören zu mehreren Stapeln",
+        "sus cortes pertenecen a varias pilas",
+        "ses coupes appartiennent à plusieurs piles",
+    ),
+    "BAD_PIXELS": (
+        "its images cannot be decoded",
+        "Ihre Bilder sind nicht lesbar",
+        "sus imágenes no se pueden decodificar",
+        "ses images ne peuvent pas être décodées",
+    ),
+    "TRUNCATED": (
+        "an image is incomplete",
+        "Ein Bild ist unvollständig",
+        "una imagen está incompleta",
+        "une image est incomplète",
+    ),
+}
+
+LABELS: Final[dict[str, Row]] = {
+    # The words of the page around the sentences, and of the resources' texts.
+    "patient": ("Patient", "Patient", "Paciente", "Patient"),
+    "patient id": ("Patient ID", "Patienten-ID", "ID del paciente", "N° du patient"),
+    "born": ("Born", "Geboren", "Nacimiento", "Né(e) le"),
+    "study": ("Study", "Untersuchung", "Estudio", "Examen"),
+    "date": ("Date", "Datum", "Fecha", "Date"),
+    "accession": ("Accession", "Auftragsnummer", "N.º de acceso", "N° de demande"),
+    "care": ("Read with care", "Zu beachten", "A tener en cuenta", "À noter"),
+    "key picture": ("Key picture", "Schlüsselbild", "Imagen clave", "Image clé"),
+    "picture text": (
+        "Overlay of the algorithm's result on the source image",
+        "Ergebnis des Algorithmus, über das Quellbild gelegt",
+        "Resultado del algoritmo superpuesto a la imagen original",
+        "Résultat de l'algorithme superposé à l'image source",
+    ),
+    "probabilities": (
+        "Probability by class",
+        "Wahrscheinlichkeit nach Klasse",
+        "Probabilidad por clase",
+        "Probabilité par classe",
+    ),
+    "regions": ("Regions outlined", "Umrandete Regionen", "Regiones delimitadas", "Régions délimitées"),
+    "region": ("Region", "Region", "Región", "Région"),
+    "axes": ("Long × short axis", "Lange × kurze Achse", "Eje mayor × menor", "Grand × petit axe"),
+    "volume": ("Volume", "Volumen", "Volumen", "Volume"),
+    "none": ("None.", "Keine.", "Ninguna.", "Aucune."),
+    "more": (
+        "and {count} smaller ones in the structured report",
+        "und {count} kleinere im strukturierten Bericht",
+        "y {count} menores en el informe estructurado",
+        "et {count} plus petites dans le compte rendu structuré",
+    ),
+    "lesion": ("Lesion {number}", "Läsion {number}", "Lesión {number}", "Lésion {number}"),
+    "digest": ("digest", "Prüfsumme", "resumen", "empreinte"),
+    "written": ("Written {when}.", "Erstellt {when}.", "Redactado {when}.", "Rédigé le {when}."),
+    "source": ("Source series", "Quellserie", "Serie de origen", "Série source"),
+    "report": (
+        "Report of the algorithm",
+        "Bericht des Algorithmus",
+        "Informe del algoritmo",
+        "Compte rendu de l'algorithme",
+    ),
+    "presence": (
+        "Presence of {target}, suggested by an algorithm",
+        "Vorliegen, Hinweis eines Algorithmus: {target}",
+        "Presencia, sugerida por un algoritmo: {target}",
+        "Présence, suggérée par un algorithme : {target}",
+    ),
+    "sought": ("What is looked for", "Wonach gesucht wird", "Lo que se busca", "Ce qui est recherché"),
+    "suggested class": ("Suggested class", "Hinweis auf Klasse", "Clase sugerida", "Classe suggérée"),
+    "probability of": (
+        "Model probability: {name}",
+        "Modellwahrscheinlichkeit: {name}",
+        "Probabilidad del modelo: {name}",
+        "Probabilité du modèle : {name}",
+    ),
+    "class": (
+        "Class that the probability is of",
+        "Klasse, für die die Wahrscheinlichkeit gilt",
+        "Clase a la que se refiere la probabilidad",
+        "Classe à laquelle se rapporte la probabilité",
+    ),
+    "volume of": ("Volume of {region}", "Volumen von {region}", "Volumen de {region}", "Volume de {region}"),
+    "long axis of": (
+        "Long axis of {region}",
+        "Lange Achse von {region}",
+        "Eje mayor de {region}",
+        "Grand axe de {region}",
+    ),
+    "short axis of": (
+        "Short axis of {region}",
+        "Kurze Achse von {region}",
+        "Eje menor de {region}",
+        "Petit axe de {region}",
+    ),
+    "mean signal of": (
+        "Mean signal of {region}",
+        "Mittleres Signal von {region}",
+        "Señal media de {region}",
+        "Signal moyen de {region}",
+    ),
+    "method": (
+        "Automatic, by an algorithm, on {modality} images",
+        "Automatisch, durch einen Algorithmus, auf {modality}-Bildern",
+        "Automático, por un algoritmo, en imágenes de {modality}",
+        "Automatique, par un algorithme, sur des images {modality}",
+    ),
+    "device": (
+        "Image analysis algorithm (artificial intelligence)",
+        "Bildanalyse-Algorithmus (künstliche Intelligenz)",
+        "Algoritmo de análisis de imagen (inteligencia artificial)",
+        "Algorithme d'analyse d'images (intelligence artificielle)",
+    ),
+    "model digest": (
+        "SHA-256 of the model",
+        "SHA-256 des Modells",
+        "SHA-256 del modelo",
+        "SHA-256 du modèle",
+    ),
+    "preliminary": (
+        "{procedure}, preliminary result of an algorithm",
+        "{procedure}, vorläufiges Ergebnis eines Algorithmus",
+        "{procedure}, resultado preliminar de un algoritmo",
+        "{procedure}, résultat préliminaire d'un algorithme",
+    ),
+    "unverified": (
+        "{headline} (algorithm, unverified)",
+        "{headline} (Algorithmus, ungeprüft)",
+        "{headline} (algoritmo, sin verificar)",
+        "{headline} (algorithme, non vérifié)",
+    ),
+    "outlined by": (
+        "{region}: outlined by an algorithm",
+        "{region}: von einem Algorithmus umrandet",
+        "{region}: delimitada por un algoritmo",
+        "{region} : délimitée par un algorithme",
+    ),
+    "segment of": ("Segment of {region}", "Segment von {region}", "Segmento de {region}", "Segment de {region}"),
+    "explanation": (
+        "Picture that explains the result (class activation)",
+        "Bild, das das Ergebnis erklärt (Klassenaktivierung)",
+        "Imagen que explica el resultado (activación de clase)",
+        "Image qui explique le résultat (activation de classe)",
+    ),
+    "not read": (
+        "Reading by an algorithm",
+        "Auswertung durch einen Algorithmus",
+        "Análisis por un algoritmo",
+        "Analyse par un algorithme",
+    ),
+    "superseded": (
+        "Entered in error: a later revision of the series does not have this result.",
+        "Ungültig: Eine spätere Fassung der Serie enthält dieses Ergebnis nicht.",
+        "Anulado: una revisión posterior de la serie no tiene este resultado.",
+        "Annulé : une révision ultérieure de la série ne comporte pas ce résultat.",
+    ),
+    # The PDF page alone.
+    "model probability": (
+        "Model probability",
+        "Modellwahrscheinlichkeit",
+        "Probabilidad del modelo",
+        "Probabilité du modèle",
+    ),
+    "calibrated": (
+        "Calibrated model probability",
+        "Kalibrierte Modellwahrscheinlichkeit",
+        "Probabilidad calibrada del modelo",
+        "Probabilité calibrée du modèle",
+    ),
+    "of class": ("{what} of {name}", "{what}: {name}", "{what}: {name}", "{what} : {name}"),
+    "no reliable answer": (
+        "no reliable answer",
+        "keine verlässliche Antwort",
+        "sin respuesta fiable",
+        "pas de réponse fiable",
+    ),
+    "slice": (
+        "Slice {number} of {all}",
+        "Schicht {number} von {all}",
+        "Corte {number} de {all}",
+        "Coupe {number} sur {all}",
+    ),
+    "image": ("image {number}", "Bild {number}", "imagen {number}", "image {number}"),
+    "frame": ("frame {number}", "Frame {number}", "fotograma {number}", "trame {number}"),
+    "sides": (
+        "Left: as acquired. Right:",
+        "Links: Original. Rechts:",
+        "Izquierda: original. Derecha:",
+        "Gauche : acquise. Droite :",
+    ),
+    "activation": (
+        "activation for {name}, relative, 0",
+        "Aktivierung für {name}, relativ, 0",
+        "activación para {name}, relativa, 0",
+        "activation pour {name}, relative, 0",
+    ),
+    "outline": (
+        "AI outline",
+        "KI-Umriss",
+        "contorno de la IA",
+        "contour de l'IA",
+    ),
+    "less probable": (
+        "and {count} less probable classes",
+        "und {count} weniger wahrscheinliche Klassen",
+        "y {count} clases menos probables",
+        "et {count} classes moins probables",
+    ),
+    "none outlined": ("none outlined", "keine umrandet", "ninguna delimitada", "aucune délimitée"),
+    "long axis": ("long axis", "lange Achse", "eje mayor", "grand axe"),
+    "short axis": ("short axis", "kurze Achse", "eje menor", "petit axe"),
+    "slices": ("slices", "Schichten", "cortes", "coupes"),
+    "more caveats": (
+        "and {count} more in the structured report",
+        "und {count} weitere im strukturierten Bericht",
+        "y {count} más en el informe estructurado",
+        "et {count} de plus dans le compte rendu structuré",
+    ),
+    "script": (
+        "in a script that this page cannot show",
+        "in einer Schrift, die diese Seite nicht zeigen kann",
+        "en una escritura que esta página no puede mostrar",
+        "dans une écriture que cette page ne peut afficher",
+    ),
+    "version": ("version {version}", "Version {version}", "versión {version}", "version {version}"),
+    "english": ("{text}", "{text} (englisch)", "{text} (en inglés)", "{text} (en anglais)"),
+}
+
+FORMS: Final[dict[str, Row]] = {
+    # How a language writes numbers and days (strftime), and separates a number from its unit.
+    "decimal mark": (".", ",", ",", ","),
+    "day": ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%d/%m/%Y"),
+    "millilitre": ("mL", "ml", "ml", "ml"),
+}

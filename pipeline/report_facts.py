@@ -1,0 +1,167 @@
+"""What a report says and of whom, without pixels: kept with a run's results as ``findings.json``.
+
+Reports for people are built from it at delivery, since each destination has its own form (FHIR release, HL7 v2) and
+language; what they say is settled when the series is read, so that every resend says the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from pipeline.answer import Answer, Refusal
+from pipeline.errors import Broken
+from pipeline.findings import Findings, ModelIdentity, Outcome
+from pipeline.identity import RunIdentity, derived_uid
+from pipeline.intake import Series
+from pipeline.key_picture import Picture, key_picture
+from pipeline.ports import ResultObject
+from pipeline.sentences import Language
+from pipeline.source_facts import Patient, SourceSeries, Study, acquired, patient_of, series_of, study_of
+from pipeline.volume import Volume
+
+FILENAME = "findings.json"
+
+
+def page_filename(language: Language) -> str:
+    """Name of the run's page (PDF) in ``language``, beside `FILENAME`."""
+    return "report.pdf" if language is Language.ENGLISH else f"report.{language}.pdf"
+
+
+@dataclass(frozen=True)
+class MadeObject:
+    """One DICOM object of the run; ``role`` as in `pipeline.ports.ResultObject`."""
+
+    role: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    series_number: int | None
+    series_description: str
+
+    @classmethod
+    def of(cls, item: ResultObject) -> MadeObject:
+        ds = item.dataset
+        number = ds.get("SeriesNumber")
+        return cls(
+            role=item.role,
+            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+            series_instance_uid=str(ds.SeriesInstanceUID),
+            modality=str(ds.Modality),
+            series_number=None if number is None else int(number),
+            series_description=str(ds.get("SeriesDescription") or ""),
+        )
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """One run's report.
+
+    ``acquired`` is when the images were acquired (ISO 8601, a day or an instant with its zone), None where unknown;
+    ``recorded`` when the series was read, with its time zone; ``picture`` the key picture, where one was made.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    patient: Patient
+    study: Study
+    source: SourceSeries
+    acquired: str | None
+    answer: Answer
+    run: RunIdentity
+    objects: tuple[MadeObject, ...]
+    picture: Picture | None
+    recorded: datetime
+
+    def lasting_uid(self, *what: str) -> str:
+        """UID of something that stays the same over all revisions of the series and all versions of the model."""
+        return derived_uid("lasting", self.source.uid, self.answer.model.name, *what, root=self.run.root)
+
+    def made(self, role: str) -> tuple[MadeObject, ...]:
+        """The objects with this role."""
+        return tuple(item for item in self.objects if item.role == role)
+
+
+def facts(
+    volume: Volume,
+    findings: Findings,
+    run: RunIdentity,
+    objects: tuple[ResultObject, ...],
+    *,
+    recorded: datetime,
+    revision: int = 1,
+) -> ReportFacts:
+    """The facts of a series that was read. ``recorded`` is the instant at which it was, with a time zone.
+
+    Raises
+    ------
+    ValueError
+        where ``recorded`` has no time zone.
+    """
+    header = volume.sources[0]
+    return ReportFacts(
+        patient=patient_of(header),
+        study=study_of(header),
+        source=series_of(volume.sources),
+        acquired=acquired(header),
+        answer=Answer.of(findings, revision),
+        run=run,
+        objects=tuple(MadeObject.of(item) for item in objects),
+        picture=key_picture(objects),
+        recorded=_whole_seconds(recorded),
+    )
+
+
+def facts_of_refusal(
+    series: Series, refusal: Refusal, model: ModelIdentity, run: RunIdentity, *, recorded: datetime, revision: int = 1
+) -> ReportFacts:
+    """The facts of a series that ``model`` refused. ValueError as in `facts`."""
+    header = series.header
+    return ReportFacts(
+        patient=patient_of(header),
+        study=study_of(header),
+        source=series_of(series.datasets),
+        acquired=acquired(header),
+        answer=Answer(Outcome.REFUSED, model, revision=revision, refusal=refusal),
+        run=run,
+        objects=(),
+        picture=None,
+        recorded=_whole_seconds(recorded),
+    )
+
+
+def to_json(content: ReportFacts) -> bytes:
+    return _adapter().dump_json(content, indent=1)
+
+
+def from_json(data: bytes, *, where: str = "") -> ReportFacts:
+    """The facts that `to_json` wrote.
+
+    Raises
+    ------
+    Broken
+        where ``data`` is something else; ``where`` names the file in the error.
+    """
+    try:
+        return _adapter().validate_json(data)
+    except ValidationError as error:
+        raise Broken(
+            f"The stored findings cannot be read ({error.error_count()} errors).",
+            where=where,
+            todo="Read the series again: `candela jobs retry`.",
+        ) from None
+
+
+def _adapter() -> TypeAdapter[ReportFacts]:
+    return TypeAdapter(ReportFacts)
+
+
+def _whole_seconds(recorded: datetime) -> datetime:
+    if recorded.tzinfo is None:
+        raise ValueError("recorded needs a time zone")
+    return recorded.replace(microsecond=0)

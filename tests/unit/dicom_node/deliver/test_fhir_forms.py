@@ -1,0 +1,134 @@
+"""A FHIR destination gets the report in its release and language, and refusals where it wants them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.deliver.fhir import FhirSender
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import ResultRef, SeriesResult
+from dicom_node.jobs.workflows import fan_out
+from dicom_node.settings import FhirDestination, FolderDestination, Settings
+from pipeline.errors import Broken
+from pipeline.findings import Outcome
+from pipeline.report_facts import FILENAME, page_filename, to_json
+from pipeline.sentences import Language
+from tests.peers.fhir_bundles import facts_of
+from tests.peers.http import HttpPeer, Reply
+
+PDF = b"%PDF-1.7\nnot a page, but bytes"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, ...]:
+    """What a run leaves for its FHIR deliveries."""
+    bundle, findings, pdf = (
+        tmp_path / name for name in ("fhir-bundle.json", FILENAME, page_filename(Language.ENGLISH))
+    )
+    bundle.write_text('{"resourceType": "Bundle", "type": "transaction", "total": 7}')
+    findings.write_bytes(to_json(facts_of(Outcome.FINDING)))
+    pdf.write_bytes(PDF)
+    return bundle, findings, pdf
+
+
+@contextmanager
+def server() -> Iterator[tuple[HttpPeer, list[dict[str, Any]]]]:
+    """One that knows nothing; and the transactions that were posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    def answer(asked: Any) -> Reply:
+        if asked.path.endswith("_search"):
+            return Reply(200, {"resourceType": "Bundle", "type": "searchset"})
+        posted.append(json.loads(asked.body))
+        return Reply(200, {"resourceType": "Bundle", "type": "transaction-response"})
+
+    with HttpPeer(answer) as peer:
+        yield peer, posted
+
+
+def sent(files: tuple[Path, ...], folder: Path, **form: Any) -> dict[str, Any]:
+    with server() as (peer, posted):
+        FhirSender(FhirDestination(kind="fhir", url=peer.url, **form), folder / "locks").send(files)
+    (bundle,) = posted
+    return bundle
+
+
+def report_in(bundle: dict[str, Any]) -> dict[str, Any]:
+    return next(e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "DiagnosticReport")
+
+
+def test_each_destination_gets_its_release_and_language(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """From the same stored findings; the PDF goes along with its size."""
+    first = report_in(sent(files, tmp_path))
+    other = report_in(sent(files, tmp_path, release="R5", language="de"))
+    assert "imagingStudy" in first
+    assert first["conclusion"].startswith("The algorithm suggests glioma")
+    assert "study" in other
+    assert other["conclusion"].startswith("Hinweis des Algorithmus: Gliom")
+    assert other["language"] == "de"
+    for made in (first, other):
+        html, pdf = made["presentedForm"]
+        assert (html["contentType"], pdf["contentType"]) == ("text/html", "application/pdf")
+        assert base64.b64decode(pdf["data"]) == PDF
+        assert int(pdf["size"]) == len(PDF)
+    assert first["identifier"] == other["identifier"]
+
+
+def test_the_pdf_is_in_the_destinations_language_where_the_run_made_it(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Else in English, and says so."""
+    french = tmp_path / page_filename(Language.FRENCH)
+    french.write_bytes(b"%PDF-1.7 en francais")
+    for language, expected in (("fr", french.read_bytes()), ("es", PDF)):
+        _, pdf = report_in(sent((*files, french), tmp_path, language=language))["presentedForm"]
+        assert base64.b64decode(pdf["data"]) == expected
+        assert pdf["language"] == ("fr" if language == "fr" else "en")
+
+
+def test_a_resend_is_equal(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """The findings settle all of it: no clock, nothing random."""
+    assert sent(files, tmp_path) == sent(files, tmp_path)
+
+
+def test_a_run_of_an_older_version_is_posted_as_it_left_it(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """A delivery that was queued before an upgrade has the Bundle only."""
+    assert sent(files[:1], tmp_path)["total"] == 7
+
+
+def test_damaged_findings_are_our_fault(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """Broken, naming the file; nothing is sent."""
+    files[1].write_text("{}")
+    with server() as (peer, posted), pytest.raises(Broken, match=FILENAME):
+        FhirSender(FhirDestination(kind="fhir", url=peer.url), tmp_path / "locks").send(files)
+    assert posted == []
+
+
+def job(*destinations: str) -> SeriesJob:
+    return SeriesJob(
+        job_id="1.2:0:0", series_instance_uid="1.2", study_instance_uid="1", revision=1, manifest="m", instances=1,
+        calling_ae="A", completion="released", completed_at="2026-01-05T10:00:00+00:00", rule="brain", model="brain",
+        destinations=destinations, priority="routine",
+    )  # fmt: skip
+
+
+def test_a_refusal_goes_where_it_is_wanted_only() -> None:
+    """By default nobody is told; a FHIR destination with ``refusals`` is; folders and others are not."""
+    settings = Settings(
+        destinations={
+            "plain": FhirDestination(kind="fhir", url="http://a.example"),
+            "told": FhirDestination(kind="fhir", url="http://b.example", refusals=True),
+            "folder": FolderDestination(kind="folder", path=Path("/tmp/x")),
+        }
+    )
+    results = (ResultRef("fhir-bundle", "fhir", ("findings.json",)),)
+    names = ("plain", "told", "folder")
+    refused = SeriesResult(Outcome.REFUSED, results=results, refusal_code="MISSING_SLICES", refusal="Missing.")
+    assert [item.destination for item in fan_out(job(*names), refused, settings)] == ["told"]
+    read = SeriesResult(Outcome.FINDING, results=results)
+    assert [item.destination for item in fan_out(job(*names), read, settings)] == [*names]
