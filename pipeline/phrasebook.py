@@ -112,6 +112,12 @@ TERMS: Final[dict[str, Row]] = {
 CAVEATS: Final[tuple[Row, ...]] = (
     # The English is what `pipeline` and `models` write; braces stand for what they fill in.
     (
+        "Replaces an earlier result: further images of the series came after it.",
+        "Ersetzt ein früheres Ergebnis: Danach sind weitere Bilder der Serie eingetroffen.",
+        "Sustituye a un resultado anterior: después llegaron más imágenes de la serie.",
+        "Remplace un résultat antérieur : d'autres images de la série sont arrivées ensuite.",
+    ),
+    (
         "The body part is not stated in the images.",
         "Die Bilder geben die Körperregion nicht an.",
         "Las imágenes no indican la región anatómica.",

@@ -48,7 +48,7 @@ def additions(answer: Answer, language: Language = Language.ENGLISH) -> tuple[st
     holds = {
         "one region": len(answer.regions) == 1,
         "several regions": len(answer.regions) > 1,
-        "later revision": answer.revision > 1,
+        "later revision": answer.revision > 1 and phrasebook.CAVEATS[0][0] not in answer.caveats,
     }
     size = {}
     if answer.regions:

@@ -14,6 +14,7 @@ from pipeline.codes import BRAIN, ClassTerm, Code
 from pipeline.errors import Refused
 from pipeline.findings import ClassProbability, Outcome
 from pipeline.geometry import build_volume
+from pipeline.process import REPLACES
 from pipeline.protocol import ProtocolContract, check_protocol
 from pipeline.sentences import Language
 from tests.conformance.synthetic import ANSWERS, MODEL
@@ -146,6 +147,14 @@ def test_a_later_revision_says_that_it_replaces(language: Language) -> None:
     assert sentences.additions(first, language) == ()
     (said,) = sentences.additions(second, language)
     assert said in sentences.conclusion(second, language)
+
+
+def test_a_replacement_is_said_once() -> None:
+    """The run's own caveat says it where there is one."""
+    assert phrasebook.CAVEATS[0][0] == REPLACES
+    told = replace(answer(Outcome.NO_FINDING), revision=2, caveats=(REPLACES,))
+    assert sentences.additions(told) == ()
+    assert sentences.caveat(REPLACES, Language.GERMAN).startswith("Ersetzt")
 
 
 CAVEATS = [

@@ -18,6 +18,7 @@ from pipeline.intake import Series
 from pipeline.process import REPLACES, process, summary
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import ANSWERS, MODEL, build_all, context_of, file_bytes
+from tests.peers.fhir_bundles import RECORDED
 
 WHOLE = phantom.head_phantom(slices=12, matrix=64)
 MASK = phantom.lesion_mask(WHOLE)
@@ -103,7 +104,9 @@ class Knowing:
 
 @pytest.fixture
 def run() -> Callable[..., Any]:
-    return lambda **more: process(Series(WHOLE), Knowing(), lambda *_: {}, now=lambda: 0.0, **more)
+    return lambda **more: process(
+        Series(WHOLE), Knowing(), lambda *_, **__: {}, now=lambda: 0.0, recorded=RECORDED, **more
+    )
 
 
 def test_every_result_says_that_it_replaces_an_earlier_one(run: Callable[..., Any]) -> None:
