@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from dicom_node import observability
-from dicom_node.commands import audit, config, dicom, fetch, jobs, models
+from dicom_node.commands import audit, backup, config, dicom, fetch, jobs, models
 from dicom_node.commands.common import ConfigOption, load_settings
 from pipeline.errors import BadSettings, CandelaError, Refused
 from pipeline.results.profile import DEFAULT_PRESET
@@ -37,6 +37,8 @@ app.command("send")(dicom.send)
 app.command("find")(fetch.find)
 app.command("fetch")(fetch.fetch)
 app.command("status")(jobs.status)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 @app.command()

@@ -33,8 +33,8 @@ ae_title = "MODALITY"
 quiet_after_release = {quiet}
 quiet_time = {quiet}
 [jobs]
-backoff_first = 3600
-backoff_most = 3600
+backoff_first = 120
+backoff_most = 120
 [destinations.pacs]
 kind = "dicom"
 ae_title = "PACS"
