@@ -32,8 +32,9 @@ def uid(value: str) -> str:
 def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
     """Set up logging of this process, once, at its start.
 
-    pydicom's and pynetdicom's own lines may quote values of data sets: of them only errors of pynetdicom pass. Reading
-    is tolerant (scanners write too long SH values every day); writing stays strict.
+    pydicom's and pynetdicom's own lines quote what a peer sent, with a trace for each malformed PDU: none of them pass,
+    and what matters in them is logged and counted where it is noticed. Reading is tolerant (scanners write too long SH
+    values every day); writing stays strict.
     """
     global _plain  # noqa: PLW0603  (one process, one policy, set once at start)
     _plain = plain_uids
@@ -52,7 +53,8 @@ def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
         "alembic",
     ):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    for quoting in ("pydicom", "pynetdicom"):
+        logging.getLogger(quoting).setLevel(logging.CRITICAL)
     tty = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -146,6 +146,7 @@ class Listener:
             patience=self._settings.network_timeout,
             first_patience=min(ACSE_TIMEOUT, self._settings.network_timeout),
             secure=self._context if secure else None,
+            gone=lambda assoc: self._ended(assoc, released=False),
         )
         ae._servers.append(server)  # noqa: SLF001  (as AE.start_server does: the server takes itself out at shutdown)
         self._servers.append(server)

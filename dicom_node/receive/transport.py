@@ -154,6 +154,8 @@ class PromptRequestHandler(RequestHandler):
         plain = cast(AssociationSocket, assoc.dul.socket)
         assoc.dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
         assoc.dimse = BoundedDimse(assoc, server.limits, server.memory, server.folder, patience)
+        _guard(assoc.dul, lambda: None)  # the association ends itself where this thread has
+        _guard(assoc, lambda: server.gone(assoc))
         return assoc
 
 
@@ -178,8 +180,13 @@ class PromptServer(ThreadedAssociationServer):
         patience: float,
         first_patience: float,
         secure: Callable[[], ssl.SSLContext] | None,
+        gone: Callable[[Association], None],
     ) -> None:
-        """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection."""
+        """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection.
+
+        ``gone`` is told of each association whose thread has ended, however it came to that.
+        """
+        self.gone = gone
         self.limits, self.memory, self.folder, self.counters = limits, memory, folder, counters
         self.patience, self.first_patience, self.secure = patience, first_patience, secure
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -232,6 +239,21 @@ def certificate_of(assoc: Association) -> ClientCertificate | None:
 def came_by_tls(assoc: Association) -> bool:
     """Whether the association runs over TLS."""
     return assoc.dul.socket is not None and isinstance(assoc.dul.socket.socket, ssl.SSLSocket)
+
+
+def _guard(thread: threading.Thread, ended: Callable[[], None]) -> None:
+    """Call ``ended`` when ``thread`` has, whatever a hostile PDU did to pynetdicom in it."""
+    run = thread.run
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception as error:  # noqa: BLE001  (an event that its state machine does not know, and the like)
+            log.warning("association_broken", error=type(error).__name__)
+        finally:
+            ended()
+
+    thread.run = guarded  # type: ignore[method-assign]
 
 
 def _cut(connection: socket.socket) -> None:

@@ -1,0 +1,60 @@
+"""What the engine says of a series that is to be purged: real jobs, real deliveries, on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.status import JobState
+from dicom_node.receive.series_index import SeriesRecord, State
+from dicom_node.retention import DeliveredSeries
+from pipeline.identity import derived_uid, instances_digest
+from tests.peers.engine import Node
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.close()
+
+
+def record(job: SeriesJob, name: str) -> SeriesRecord:
+    """The series of ``job`` as the receiver's index has it."""
+    digest = instances_digest([derived_uid(name, "instance")])
+    return SeriesRecord(
+        job.series_instance_uid, job.study_instance_uid, "SCANNER", State.HANDED_OVER, 0, 0, 1, True, None, "released",
+        "2026-11-21T08:00:00+00:00", 1, digest,
+    )  # fmt: skip
+
+
+def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> None:
+    """Delivered, refused and cancelled jobs; not one that waits, is dead, went nowhere, or is unknown."""
+    undecided: set[str] = set()
+    asked = DeliveredSeries(node.settings, node.client, lambda: undecided)
+    done, refused, dead = node.job("done"), node.job("refused", "refuse"), node.job("dead", "broken")
+    nowhere = node.job("nowhere", destinations=())
+    for job in (done, refused, dead, nowhere):
+        node.client.submit(job)
+    assert asked(record(done, "done")) is None
+    node.start()
+    for job, state in (
+        (done, JobState.DONE),
+        (refused, JobState.DONE),
+        (dead, JobState.DEAD),
+        (nowhere, JobState.DONE),
+    ):
+        node.wait_for(job, state)
+    folder = node.settings.results_dir / done.job_id.replace(":", "_")
+    assert asked(record(done, "done")) == (folder,)
+    assert asked(record(refused, "refused")) is not None
+    assert asked(record(dead, "dead")) is None
+    assert asked(record(nowhere, "nowhere")) is None
+    node.client.cancel(dead.job_id)
+    assert asked(record(node.job("never seen"), "never seen")) is None
+    assert asked(record(done, "a later revision")) is None
+    undecided.add(done.study_instance_uid)
+    assert asked(record(done, "done")) is None

@@ -1,0 +1,96 @@
+"""Outgoing associations over TLS, to dcmtk and a real Orthanc that both want our certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.deliver.dimse import DimseSender
+from dicom_node.fetch.query import finding
+from dicom_node.fetch.sinks import NodeSink
+from dicom_node.settings import DicomDestination, DicomRemote, Peer
+from dicom_node.settings_access import DicomPeer
+from pipeline import phantom
+from pipeline.errors import BadSettings, PeerUnavailable
+from tests.peers.dcmtk import require_dcmtk, running_storescp
+from tests.peers.orthanc import running_orthanc
+from tests.peers.ports import free_port
+from tests.peers.receiver import running_receiver
+from tests.peers.tls import Authority, Identity
+
+
+@pytest.fixture(scope="module")
+def series() -> tuple[Dataset, ...]:
+    return phantom.head_phantom(slices=2, matrix=32, header=phantom.Header(key="tls-out"))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "tls")
+
+
+def at(port: int, identity: Identity | None, *, ae_title: str = "PACS", name: str = "pacs.test") -> DicomDestination:
+    table = {"kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port, "timeout": 20}
+    peer = DicomDestination.model_validate({**table, "tls": True, "tls_name": name})
+    peer.known_as(identity.tls() if identity else None)
+    return peer
+
+
+def test_dcmtk_takes_results_over_tls(tmp_path: Path, authority: Authority, series: tuple[Dataset, ...]) -> None:
+    """With our certificate, and not when the PACS's certificate is another's or of an authority we do not trust."""
+    require_dcmtk()
+    ours, theirs = authority.issue("candela.test"), authority.issue("pacs.test")
+    files = tuple(phantom.save(series, tmp_path / "results"))
+    stranger = Authority(tmp_path / "elsewhere").issue("candela.test")
+    with running_storescp(tmp_path / "in", None, *theirs.dcmtk(), ae_title="PACS") as port:
+        assert DimseSender(at(port, ours), "CANDELA").send(files) == "2 instances stored, 0x0000"
+        with pytest.raises(PeerUnavailable, match="TLS failed"):
+            DimseSender(at(port, ours, name="other.test"), "CANDELA").send(files)
+        with pytest.raises(PeerUnavailable):
+            DimseSender(at(port, stranger), "CANDELA").send(files)
+        with pytest.raises(BadSettings, match="needs the table"):
+            DimseSender(at(port, None), "CANDELA").send(files)
+    assert len(list((tmp_path / "in").iterdir())) == 2
+
+
+def test_orthanc_takes_results_and_answers_queries_over_tls(
+    tmp_path: Path, authority: Authority, series: tuple[Dataset, ...]
+) -> None:
+    ours, theirs = authority.issue("candela.test"), authority.issue("pacs.test")
+    files = tuple(phantom.save(series, tmp_path / "results"))
+    secure = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(theirs.certificate),
+        "DicomTlsPrivateKey": str(theirs.key),
+        "DicomTlsTrustedCertificates": str(theirs.trusted),
+        "DicomTlsRemoteCertificateRequired": True,
+    }
+    with running_orthanc(tmp_path / "orthanc", candela_port=free_port(), plugins=False, extra=secure) as orthanc:
+        target = at(orthanc.dicom_port, ours, ae_title=orthanc.ae_title)
+        assert DimseSender(target, "CANDELA").send(files) == "2 instances stored, 0x0000"
+        table = {"kind": "dicom", "ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.dicom_port}
+        remote = DicomRemote.model_validate({**table, "tls": True, "tls_name": "pacs.test"})
+        remote.known_as(ours.tls())
+        with finding(remote, "CANDELA") as find:
+            found = find.series(str(series[0].StudyInstanceUID), str(series[0].SeriesInstanceUID))
+        assert len(found) == 1
+        with pytest.raises(PeerUnavailable):
+            DimseSender(target.model_copy(update={"tls": False}), "CANDELA").send(files)
+
+
+def test_what_is_fetched_enters_a_node_without_a_plain_port(tmp_path: Path, authority: Authority) -> None:
+    """`candela fetch` comes by the TLS port then, with the node's own certificate."""
+    ours = authority.issue("candela.test")
+    peers = (Peer(ae_title="ARCHIVE"),)
+    with running_receiver(tmp_path, peers=peers, tls_port=free_port(), plain=False, tls=ours.tls()) as node:
+        NodeSink(node.settings.receive, "ARCHIVE", node.settings.tls).check()
+        with pytest.raises(PeerUnavailable):
+            NodeSink(node.settings.receive, "STRANGER", node.settings.tls).check()
+
+
+def test_a_peer_without_tls_is_spoken_to_plainly() -> None:
+    from dicom_node import tls
+
+    assert tls.towards(DicomPeer(ae_title="A", host="h", port=1)) is None
