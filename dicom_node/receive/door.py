@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import structlog
@@ -15,6 +15,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.receive.access import LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause, Rejection, denial
+from dicom_node.receive.audited import ReceptionAudit
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.transport import came_by_tls, certificate_of
 from dicom_node.settings import Receive
@@ -24,27 +25,45 @@ log = structlog.get_logger("candela.listener")
 STORES_NOTHING = frozenset({Verification, StorageCommitmentPushModel})
 """SOP classes of an association that is let in though the disk is full: a PACS's report lets results be delivered."""
 DAY = 86400.0
+STUDIES_MOST = 100
 
 
 @dataclass
 class Guest:
-    """An association that was let in: its number, who called, how many instances it has sent."""
+    """An association that was let in: its number, who called, how many instances it sent and how many were stored.
+
+    ``studies`` are the Study Instance UIDs of the first `STUDIES_MOST` studies among them.
+    """
 
     number: int
     caller: Caller
     instances: int = 0
+    stored: int = 0
+    studies: set[str] = field(default_factory=set)
+
+    def stores(self, study_instance_uid: str) -> None:
+        """An instance of this association was stored."""
+        self.stored += 1
+        if len(self.studies) < STUDIES_MOST:
+            self.studies.add(study_instance_uid)
 
 
 class Door:
     """The door of the Storage SCP. ``settings`` may be replaced at any time; ``has_room`` is asked for each caller."""
 
     def __init__(
-        self, settings: Receive, counters: Counters, has_room: Callable[[], bool], warn_days: float = 30.0
+        self,
+        settings: Receive,
+        counters: Counters,
+        has_room: Callable[[], bool],
+        warn_days: float = 30.0,
+        audit: ReceptionAudit | None = None,
     ) -> None:
         self.settings = settings
         self._counters = counters
         self._has_room = has_room
         self._warn_days = warn_days
+        self._audit = audit
         self._guests: dict[Association, Guest] = {}
         self._lock = threading.Lock()
 
@@ -59,6 +78,8 @@ class Door:
             self._mind_expiry(caller)
             return None
         self._counters.denied[cause] += 1
+        if self._audit is not None:
+            self._audit.denied(caller, cause)
         log.warning(
             "association_denied",
             cause=str(cause),
@@ -84,7 +105,10 @@ class Door:
     def leave(self, assoc: Association) -> Guest | None:
         """An association is over; None where that was known."""
         with self._lock:
-            return self._guests.pop(assoc, None)
+            guest = self._guests.pop(assoc, None)
+        if guest is not None and self._audit is not None:
+            self._audit.brought(guest.caller, guest.stored, tuple(sorted(guest.studies)))
+        return guest
 
     @property
     def inside(self) -> int:

@@ -277,6 +277,7 @@ class Listener:
                 self._keeper.keep(encoded, identity, transfer_syntax, sender, guest.number)
         except OutOfResources:
             return OUT_OF_RESOURCES
+        guest.stores(identity[0].study_instance_uid)
         return SUCCESS
 
 

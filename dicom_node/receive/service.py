@@ -10,7 +10,9 @@ import structlog
 from pydicom.dataset import Dataset
 
 from dicom_node import layout, tls
+from dicom_node.audit import Party, open_trail
 from dicom_node.metrics import MetricsServer, ReceiverFigures
+from dicom_node.receive.audited import ReceptionAudit
 from dicom_node.receive.commitment import StorageCommitment
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.disk import Disk
@@ -124,7 +126,8 @@ class Receiver:
         settings, counters = self._settings, self.counters
         disk = Disk(settings.data_dir, settings.retention)
         warn_days = settings.tls.warn_days if settings.tls else 0.0
-        door = self._door = Door(settings.receive, counters, lambda: disk.has_room, warn_days)
+        audit = ReceptionAudit(open_trail(settings), Party(settings.receive.ae_title, "node"))
+        door = self._door = Door(settings.receive, counters, lambda: disk.has_room, warn_days, audit)
         self._commitment = StorageCommitment(
             settings.commitments_dir, door, store, index, monitor, counters, clock=self._clock
         )

@@ -18,6 +18,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import MRImageStorage, Verification
 
+from dicom_node.audit import files, read, verify
 from dicom_node.reload import Reloader
 from dicom_node.settings import Peer, load
 from dicom_node.settings_access import Limits, Metrics, Retention
@@ -269,6 +270,30 @@ def test_a_full_disk_turns_new_senders_away_while_running_ones_finish(
         assert verdict(running) == "in"
         node.set_retention(Retention())
         assert verdict(ask(node.port)) == "in"
+
+
+def test_the_audit_trail_tells_who_brought_what_and_who_was_turned_away(
+    tmp_path: Path, series: tuple[Dataset, ...]
+) -> None:
+    """One line an association; a stranger that knocks again and again gets one line a minute, with the number."""
+    with running_receiver(tmp_path) as node:
+        send(node.port, series)
+        for _ in range(5):
+            ask(node.port, calling="STRANGER")
+        _until(lambda: len(_trail(node)) == 2)
+        brought, turned_away = sorted(_trail(node), key=lambda line: line["activity"]["code"])
+        assert brought["activity"]["meaning"] == "DICOM Instances Transferred"
+        assert brought["count"] == 3
+        assert brought["source"] == {"name": CALLING, "kind": "dicom", "address": "127.0.0.1"}
+        assert len(brought["studies"]) == 1
+        assert turned_away["activity"]["meaning"] == "Security Alert"
+        assert turned_away["reason"] == "calling_ae"
+        assert turned_away["source"]["name"] == "STRANGER"
+        assert verify(node.settings.audit_dir) == []
+
+
+def _trail(node: Node) -> list[dict[str, Any]]:
+    return [line for path in files(node.settings.audit_dir) for line in read(path)]
 
 
 # --- slow and half-open callers ---------------------------------------------------------------------------------

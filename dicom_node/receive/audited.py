@@ -1,0 +1,73 @@
+"""What the audit trail says of callers: who was not let in, and who brought what."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+
+import structlog
+
+from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.receive.access import Caller, Cause
+from pipeline.errors import OutOfResources
+
+log = structlog.get_logger("candela.listener")
+
+DENIED_EVERY = 60.0
+"""Seconds between two lines about one address and one cause: a caller that knocks all day must not fill the disk."""
+KNOWN_MOST = 4096
+
+
+class ReceptionAudit:
+    """Writes to ``trail``; ``node`` is how the trail calls us.
+
+    A line that cannot be written is logged: a stranger is turned away all the same, and what was stored is stored.
+    """
+
+    def __init__(self, trail: AuditTrail, node: Party) -> None:
+        self._trail = trail
+        self._node = node
+        self._denied: OrderedDict[tuple[str, Cause], tuple[float, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def denied(self, caller: Caller, cause: Cause) -> None:
+        """A caller was not let in. ``count`` of the line: how often since the one before."""
+        count = self._due((caller.address, cause))
+        if count:
+            self._record(Activity.SECURITY_ALERT, Action.EXECUTE, Outcome.MINOR_FAILURE, caller, cause.value, count)
+
+    def brought(self, caller: Caller, stored: int, studies: tuple[str, ...]) -> None:
+        """An association is over by which ``stored`` instances came."""
+        if stored:
+            self._record(Activity.TRANSFERRED, Action.CREATE, Outcome.SUCCESS, caller, "", stored, studies)
+
+    def _due(self, key: tuple[str, Cause]) -> int:
+        """How many calls the next line is about; 0 where it is not due."""
+        now = time.monotonic()
+        with self._lock:
+            due, count = self._denied.pop(key, (now, 0))
+            count += 1
+            self._denied[key] = (now + DENIED_EVERY, 0) if now >= due else (due, count)
+            if len(self._denied) > KNOWN_MOST:
+                self._denied.popitem(last=False)
+            return count if now >= due else 0
+
+    def _record(
+        self,
+        activity: Activity,
+        action: Action,
+        outcome: Outcome,
+        caller: Caller,
+        reason: str,
+        count: int,
+        studies: tuple[str, ...] = (),
+    ) -> None:
+        source = Party(caller.calling_ae, "dicom", caller.address)
+        what = "C-STORE" if activity is Activity.TRANSFERRED else "association"
+        try:
+            self._trail.record(
+                AuditRecord(activity, action, outcome, source, self._node, what, count, studies, reason=reason)
+            )
+        except OutOfResources as error:
+            log.error("audit_failed", code=error.code)  # noqa: TRY400  (the code says it)
