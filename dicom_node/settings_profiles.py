@@ -11,6 +11,7 @@ from pipeline.results.profile import (
     DEFAULT_PRESET,
     PRESETS,
     FrameOrder,
+    HeatmapPlanes,
     ObjectKind,
     Profile,
     ReportFlavour,
@@ -36,6 +37,7 @@ class ProfileSettings(BaseModel):
     report_flavour: ReportFlavour | None = None
     report_title: ReportTitle | None = None
     heatmap_frame_order: FrameOrder | None = None
+    heatmap_planes: HeatmapPlanes | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> ProfileSettings:

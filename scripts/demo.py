@@ -29,13 +29,17 @@ from dicom_node.jobs.client import JobsClient  # noqa: E402
 from dicom_node.jobs.status import DeliveryState, JobDetail, JobState  # noqa: E402
 from dicom_node.observability import configure  # noqa: E402
 from dicom_node.settings import DicomDestination, Settings, load  # noqa: E402
-from orthanc.local import LocalOrthanc, missing_packages  # noqa: E402
+from orthanc.local import PLUGINS, LocalOrthanc, missing_packages  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.errors import CandelaError  # noqa: E402
 from pipeline.intake import Series, read_path  # noqa: E402
+from tests.peers import ohif  # noqa: E402
 
 FHIR_PEER = ROOT / "tests" / "peers" / "fhir"
 OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED)
+ORTHANCS_VIEWER = PLUGINS / "libOrthancWebViewer.so"
+IN_ORTHANCS_VIEWER = {"MR", "OT"}
+"""Modalities that it shows: images. docs/viewers.md tells the rest."""
 console = Console(highlight=False)
 
 
@@ -60,7 +64,9 @@ def main() -> int:
         _send(series, files, orthanc, settings)
         detail = _follow(settings, str(series.header.SeriesInstanceUID), start)
         _show(detail, series, orthanc, fhir_url)
-        if arguments.keep:
+        if arguments.viewer:
+            _start_viewer(stack, out, orthanc, str(series.header.StudyInstanceUID))
+        if arguments.keep or arguments.viewer:
             _keep(settings, orthanc)
     return 0 if detail.state is JobState.DONE else 1
 
@@ -70,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--series", type=Path, help="your own series: a folder or zip (default: a computed phantom)")
     parser.add_argument("--out", type=Path, default=ROOT / "candela-demo", help="where everything is kept")
     parser.add_argument("--keep", action="store_true", help="leave Orthanc, the FHIR server and the node running")
+    parser.add_argument("--viewer", action="store_true", help="the same, and the study in OHIF and in Orthanc's viewer")
     return parser.parse_args()
 
 
@@ -118,6 +125,32 @@ def _start_fhir(stack: contextlib.ExitStack, port: int, out: Path) -> str | None
     url = f"http://127.0.0.1:{port}/fhir/R4"
     _step("FHIR server", f"an R4 server (in memory) runs at {url}")
     return url
+
+
+def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc | None, study: str) -> None:
+    """The addresses of the study in Orthanc's viewer and in OHIF, which is started, and fetched where it is missing."""
+    console.rule("the study in a viewer")
+    if orthanc is None:
+        console.print("the viewers show what is in Orthanc, which is not here")
+        return
+    with orthanc.client() as client:
+        for item in client.series_of_study(study):
+            if item.modality in IN_ORTHANCS_VIEWER and ORTHANCS_VIEWER.exists():
+                address = f"{orthanc.url}/web-viewer/app/viewer.html?series={item.orthanc_id}"
+                console.print(f"Orthanc's viewer: {address}  {item.description}", soft_wrap=True)
+    try:
+        with console.status("fetching the OHIF viewer, where it is not here (50 MB) ..."):
+            ohif.ensure_installed()
+    except ohif.NoOhif as error:
+        console.print(f"OHIF: {error}", soft_wrap=True)
+        return
+    (port,) = _free_ports(1)
+    log = stack.enter_context((out / "ohif.log").open("wb"))
+    command = [sys.executable, "-m", "tests.peers.ohif", "--orthanc", orthanc.url, "--port", str(port)]
+    stack.enter_context(_running(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)))
+    _wait_for_port(port)
+    console.print(f"OHIF: http://127.0.0.1:{port}/viewer?StudyInstanceUIDs={study}", soft_wrap=True)
+    console.print("      double-click a series at the left; Yes loads the segmentation over the images")
 
 
 def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url: str | None) -> str:

@@ -28,7 +28,8 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     if not shows_heatmap(context.findings):
         return ()
     model = context.findings.model
-    planes = _planes(context.findings.heatmap)
+    every = context.profile.heatmap_planes == "all"
+    planes = list(range(context.volume.shape[0])) if every else _planes(context.findings.heatmap)
     made = hd.pm.ParametricMap(
         source_images=[context.references[k] for k in planes],
         pixel_array=context.findings.heatmap[planes].astype(np.float32),

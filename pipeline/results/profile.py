@@ -21,6 +21,7 @@ SegmentationType = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 ReportFlavour = Literal["volumetric", "planar", "both"]
 ReportTitle = Literal["imaging", "oncology"]
 FrameOrder = Literal["ascending", "descending"]
+HeatmapPlanes = Literal["shown", "all"]
 TransferSyntax = Literal[
     "ExplicitVRLittleEndian",
     "ImplicitVRLittleEndian",
@@ -48,6 +49,8 @@ class Profile(BaseModel):
         "Oncology Measurement Report". OHIF lays a report of the first title over images, which it can only where every
         group has coordinates, and shows one of any other title as text, which it always can.
     heatmap_frame_order : frames of the parametric map along the slice normal, or against it.
+    heatmap_planes : the parametric map has the planes that show something (and those between), or all of the series,
+        which a viewer needs that takes the frames as they come.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,6 +69,7 @@ class Profile(BaseModel):
     report_flavour: ReportFlavour = "volumetric"
     report_title: ReportTitle = "imaging"
     heatmap_frame_order: FrameOrder = "ascending"
+    heatmap_planes: HeatmapPlanes = "shown"
 
     @model_validator(mode="after")
     def _is_coherent(self) -> Profile:
@@ -89,7 +93,8 @@ class Profile(BaseModel):
                 words = [] if self.segmentation_type == "BINARY" else [self.segmentation_type]
                 return (*words, *(() if self.omit_empty_frames else ("with empty frames",)))
             case "heatmap":
-                return () if self.heatmap_frame_order == "ascending" else (self.heatmap_frame_order,)
+                order = () if self.heatmap_frame_order == "ascending" else (self.heatmap_frame_order,)
+                return (*order, *(() if self.heatmap_planes == "shown" else ("all planes",)))
             case "report":
                 flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
                 title = () if self.report_title == "imaging" else (self.report_title,)
@@ -125,6 +130,7 @@ PRESETS: Mapping[str, Profile] = MappingProxyType(
             omit_empty_frames=False,
             report_flavour="both",
             report_title="oncology",
+            heatmap_planes="all",
         ),
         "archive": Profile(
             objects=KINDS,

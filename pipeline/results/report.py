@@ -12,6 +12,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 
 from pipeline import codes
+from pipeline.findings import Findings
 from pipeline.ports import ResultObject
 from pipeline.results import report_groups
 from pipeline.results.observer import observer_context
@@ -45,6 +46,7 @@ def build(
         title=TITLES[context.profile.report_title],
     )
     content[0].ContentSequence.append(_evaluations(context))
+    _separate(content[0])
     cited = overlays if context.profile.report_flavour == "planar" else (*segmentation, *overlays)
     evidence = [*context.instances, *(item.dataset for item in cited)]
     made = hd.sr.Comprehensive3DSR(
@@ -68,6 +70,17 @@ def build(
         made.PredecessorDocumentsSequence = [_document(replace(context, run=context.run.previous), made)]
     ds = finish(made, context, kind=KIND, number=1, description="report")
     return (ResultObject(role=KIND, filename="report.dcm", dataset=ds),)
+
+
+def _separate(container: Dataset) -> None:
+    """Say of every container that its items are separate, not one flowing text (PS3.3 C.18.8), as highdicom says.
+
+    Readers that show a report as text then write each item's name before its value.
+    """
+    container.ContinuityOfContent = "SEPARATE"
+    for item in container.ContentSequence:
+        if item.ValueType == "CONTAINER":
+            _separate(item)
 
 
 def _document(earlier: ResultContext, made: Dataset) -> Dataset:
@@ -99,6 +112,7 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
     texts = (
         f"{DISCLAIMER}. Computed by {model.title} {model.version}.",
         conclusion(findings),
+        _probabilities(findings),
         *findings.caveats,
     )
     for text in texts:
@@ -106,3 +120,9 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
             hd.sr.TextContentItem(name=coded(codes.COMMENT), value=ascii_text(text), relationship_type=CONTAINS)
         )
     return container
+
+
+def _probabilities(findings: Findings) -> str:
+    """In words: readers that show a report as text leave out which class a probability is of (its modifier)."""
+    listed = (f"{findings.model.term(item.name).title} {item.probability:.2f}" for item in findings.probabilities)
+    return f"Model probability: {', '.join(listed)}."

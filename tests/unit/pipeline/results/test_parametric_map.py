@@ -63,6 +63,17 @@ def test_planes_that_show_nothing_at_the_ends_are_left_out() -> None:
     assert ds.NumberOfFrames == shown[-1] - shown[0] + 1 < 16
 
 
+def test_all_planes_where_the_profile_wants_them() -> None:
+    """A frame for every plane of the series, for viewers that go by the order of the frames alone."""
+    context = phantom_context(slices=16)
+    profile = Profile(objects=("heatmap",), heatmap_planes="all")
+    ds = map_of(ResultContext(context.volume, context.findings, context.run, profile))
+    assert ds.NumberOfFrames == 16
+    frames = np.frombuffer(ds.FloatPixelData, np.float32).reshape(context.volume.shape)
+    assert np.array_equal(frames, context.findings.heatmap)
+    assert ds.SOPInstanceUID != map_of(context).SOPInstanceUID
+
+
 def test_it_says_what_the_values_are() -> None:
     """Quantity: Gradient-weighted class activation (CID 217), no units, 0 to 1 as it is stored."""
     ds = map_of(phantom_context(slices=12))
