@@ -40,6 +40,9 @@ from pipeline.sentences import Language
 
 log = structlog.get_logger("candela.inference")
 
+HL7V2 = "hl7v2-report"
+"""The result that HL7 v2 messages are built from."""
+
 
 def process_path(
     path: Path,
@@ -144,7 +147,9 @@ class SeriesRunner:
         if told is None:
             return result
         write_durably(out / FACTS, to_json(told))
-        return replace(result, results=(*result.results, ResultRef("fhir-bundle", "fhir", (str(out / FACTS),))))
+        files = (str(out / FACTS),)
+        told_by = (ResultRef("fhir-bundle", "fhir", files), ResultRef(HL7V2, "hl7v2", files))
+        return replace(result, results=(*result.results, *told_by))
 
     def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
         """None where the header does not even say of which study it is."""
@@ -227,8 +232,10 @@ def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
     for (role, profiles), files in groups.items():
         name = f"{role} for {', '.join(profiles)}" if role in results else role
         results[name] = ResultRef(name, "dicom", tuple(files), profiles)
-    pages = (str(path) for path in (out / page_filename(language) for language in Language) if path.is_file())
-    return (*results.values(), ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE), str(out / FACTS), *pages)))
+    facts = str(out / FACTS)
+    pages = tuple(str(path) for path in (out / page_filename(language) for language in Language) if path.is_file())
+    fhir = ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE), facts, *pages))
+    return (*results.values(), fhir, ResultRef(HL7V2, "hl7v2", (facts, *pages)))
 
 
 def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[ResultObject, ...] = ()) -> SeriesResult:

@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from dicom_node.settings_access import DicomPeer, Limits, Metrics, PeerAccess, ReportTo, Retention, Tls
 from dicom_node.settings_audit import Audit
-from dicom_node.settings_base import AETitle, Port, Section
+from dicom_node.settings_base import AETitle, Outgoing, Port, Section
+from dicom_node.settings_hl7v2 import Hl7v2Destination
 from dicom_node.settings_http import ClientTls, Smart
 from dicom_node.settings_profiles import ProfileName, ProfileSettings, known_profiles
 from pipeline.errors import BadSettings
@@ -171,12 +172,6 @@ class Models(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class Outgoing(Section):
-    """What destinations of every kind have. ``rate``: at most so many results a minute."""
-
-    rate: Annotated[int, Field(ge=1)] | None = None
-
-
 class DicomDestination(DicomPeer, Outgoing):
     """A PACS that takes results by C-STORE.
 
@@ -261,7 +256,9 @@ class DicomWebRemote(Section):
 
 
 Remote = Annotated[DicomRemote | DicomWebRemote, Field(discriminator="kind")]
-Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
+Destination = Annotated[
+    DicomDestination | FhirDestination | Hl7v2Destination | FolderDestination, Field(discriminator="kind")
+]
 
 
 class Defaults(Section):
@@ -342,9 +339,16 @@ class Settings(BaseSettings):
     def _destinations_name_known_profiles(self) -> Settings:
         known = known_profiles(self.profiles)
         for name, destination in self.destinations.items():
-            if not isinstance(destination, FhirDestination) and destination.profile not in known:
+            if not isinstance(destination, FhirDestination | Hl7v2Destination) and destination.profile not in known:
                 what = f"there is no profile {destination.profile!r} (known: {', '.join(known)})"
                 raise ValueError(f"destinations.{name}.profile: {what}")
+        return self
+
+    @model_validator(mode="after")
+    def _audit_repository_is_a_fhir_destination(self) -> Settings:
+        name = self.audit.repository
+        if name is not None and not isinstance(self.destinations.get(name), FhirDestination):
+            raise ValueError(f"audit.repository names {name!r}, which is no destination of kind fhir")
         return self
 
     @model_validator(mode="after")
@@ -368,8 +372,9 @@ class Settings(BaseSettings):
 
     @property
     def report_languages(self) -> tuple[Language, ...]:
-        """The languages that a FHIR destination wants its report in."""
-        wanted = {one.language for one in self.destinations.values() if isinstance(one, FhirDestination)}
+        """The languages that a FHIR or HL7 v2 destination wants its report in."""
+        targets = (one for one in self.destinations.values() if isinstance(one, FhirDestination | Hl7v2Destination))
+        wanted = {one.language for one in targets}
         return tuple(language for language in Language if language in wanted)
 
     def wants_refusals(self, name: str) -> bool:
@@ -403,7 +408,7 @@ class Settings(BaseSettings):
         The default profile where there is none, so that results are made also where they go nowhere.
         """
         found = [self.destinations[name] for name in destinations if name in self.destinations]
-        names = [item.profile for item in found if not isinstance(item, FhirDestination)]
+        names = [item.profile for item in found if not isinstance(item, FhirDestination | Hl7v2Destination)]
         return {name: self.profile(name) for name in names} or dict(USUAL)
 
     @property

@@ -18,3 +18,9 @@ class Section(BaseModel):
     """A table of candela.toml: unknown keys are errors, values never change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outgoing(Section):
+    """What destinations of every kind have. ``rate``: at most so many results a minute."""
+
+    rate: Annotated[int, Field(ge=1)] | None = None

@@ -147,6 +147,10 @@ def work(settings: Settings, queues: tuple[str, ...]) -> int:
     from dicom_node.jobs.worker import run_worker
 
     layout.check(settings.data_dir)
+    if engine.DELIVER in queues:
+        from dicom_node import audit_forward
+
+        audit_forward.start(settings)
     if engine.INFER not in queues:
         run_worker(settings, queues)
     from dicom_node.inference import SeriesRunner

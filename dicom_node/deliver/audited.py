@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dicom_node.audit import Action, Activity, AuditRecord, Outcome, Party
 from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings_hl7v2 import Hl7v2Destination
 from fhir.urls import public_url
 
 
@@ -48,6 +49,8 @@ def party(name: str, destination: Destination | None) -> Party:
         return Party(f"{name} ({destination.ae_title})", "dicom", f"{destination.host}:{destination.port}")
     if isinstance(destination, FhirDestination):
         return Party(name, "fhir", public_url(destination.url))
+    if isinstance(destination, Hl7v2Destination):
+        return Party(name, "hl7v2", f"{destination.host}:{destination.port}")
     if isinstance(destination, FolderDestination):
         return Party(name, "folder", str(destination.path))
     return Party(name, "node")

@@ -33,14 +33,7 @@ class FhirSender:
     def __init__(self, destination: FhirDestination, locks: Path) -> None:
         self._destination = destination
         self._locks = locks
-        self._client = FhirClient(
-            destination.url,
-            timeout=destination.timeout,
-            authorization=authorization(destination),
-            tls=client_context(destination.tls) if destination.tls else None,
-            patient_system=destination.patient_system,
-            accession_system=destination.accession_system,
-        )
+        self._client = client_for(destination)
         self._release = Release(destination.release)
         self._language = destination.language
 
@@ -72,6 +65,18 @@ class FhirSender:
             if path is not None:
                 return path.read_bytes(), language
         return None, self._language
+
+
+def client_for(destination: FhirDestination) -> FhirClient:
+    """The client of the server that ``destination`` describes. BadSettings where it cannot be spoken to."""
+    return FhirClient(
+        destination.url,
+        timeout=destination.timeout,
+        authorization=authorization(destination),
+        tls=client_context(destination.tls) if destination.tls else None,
+        patient_system=destination.patient_system,
+        accession_system=destination.accession_system,
+    )
 
 
 def authorization(destination: FhirDestination) -> Authorization | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dicom_node.settings import Destination, DicomDestination, FhirDestination, Settings
+from dicom_node.settings_hl7v2 import Hl7v2Destination
 
 
 class Sender(Protocol):
@@ -27,15 +28,17 @@ class Sender(Protocol):
         ...
 
 
-def takes(destination: Destination, kind: Literal["dicom", "fhir"], profiles: Collection[str] = ()) -> bool:
-    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, a folder both.
+def takes(destination: Destination, kind: Literal["dicom", "fhir", "hl7v2"], profiles: Collection[str] = ()) -> bool:
+    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, an HL7 receiver HL7 v2.
+
+    A folder takes DICOM and FHIR: HL7 v2 messages are written for one receiver.
 
     Of DICOM results only those built for its profile; ``profiles`` names whom a result was built for, nobody named
     being everybody.
     """
-    if destination.kind not in (kind, "folder"):
+    if destination.kind != kind and (destination.kind != "folder" or kind == "hl7v2"):
         return False
-    return kind == "fhir" or not profiles or getattr(destination, "profile", None) in profiles
+    return kind != "dicom" or not profiles or getattr(destination, "profile", None) in profiles
 
 
 def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:
@@ -51,6 +54,10 @@ def sender_for(name: str, destination: Destination, settings: Settings) -> Sende
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 
         return FhirSender(destination, settings.in_flight_dir)
+    if isinstance(destination, Hl7v2Destination):
+        from dicom_node.deliver.hl7v2.sender import Hl7v2Sender  # noqa: PLC0415
+
+        return Hl7v2Sender(destination, settings.in_flight_dir)
     from dicom_node.deliver.folder import FolderSender  # noqa: PLC0415
 
     return FolderSender(destination)

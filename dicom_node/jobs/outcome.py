@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pipeline.errors import Broken, CandelaError, OutOfResources, Retryable
 from pipeline.findings import Outcome
 
-ResultKind = Literal["dicom", "fhir"]
+ResultKind = Literal["dicom", "fhir", "hl7v2"]
 REFUSAL = "refusal"
 """Name of the result that says why a series was not read; only destinations that ask for it get it."""
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)

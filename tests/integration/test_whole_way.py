@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import csv
 from collections.abc import Iterator
@@ -16,11 +17,13 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from dicom_node import audit
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline import phantom
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
 from tests.peers.fhir_server import start_fhir_server
+from tests.peers.hl7v2 import MllpReceiver
 from tests.peers.node import Node, dicom_destination, fhir_destination
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.pacs import Pacs
@@ -29,11 +32,12 @@ from tests.peers.ports import free_port
 
 @dataclass
 class House:
-    """A node, the Orthanc beside it and the EHR's FHIR server."""
+    """A node, the Orthanc beside it, the EHR's FHIR server, and another's HL7 v2 receiver."""
 
     node: Node
     orthanc: OrthancPeer
     fhir: str
+    ris: MllpReceiver
 
     def results(self, study: str) -> dict[str, list[Dataset]]:
         """The results of a study in Orthanc, by modality."""
@@ -55,7 +59,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     require_orthanc()
     folder = tmp_path_factory.mktemp("house")
     port = free_port()
-    with start_fhir_server() as fhir:
+    with start_fhir_server() as fhir, MllpReceiver() as ris:
         orthanc = OrthancPeer(folder / "orthanc", free_port(), free_port(), candela_port=port)
         with orthanc:
             peers = f"""
@@ -66,9 +70,10 @@ expected_count = {{kind = "orthanc", url = "{orthanc.url}"}}
             destinations = {
                 "pacs": dicom_destination(orthanc.dicom_port, orthanc.ae_title),
                 "ehr": fhir_destination(fhir.url),
+                "ris": f'kind = "hl7v2"\nhost = "127.0.0.1"\nport = {ris.port}\nassigning_authority = "MARY"',
             }
             with Node(folder / "node", destinations, port=port, peers=peers) as node:
-                yield House(node, orthanc, fhir.url)
+                yield House(node, orthanc, fhir.url, ris)
 
 
 def run(house: House, datasets: tuple[Dataset, ...], folder: Path):
@@ -96,6 +101,17 @@ def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Pat
     report = next(item for item in house.reports() if item["status"] == "preliminary")
     assert "WW-1" in str(report["subject"])
     assert all(row.state is DeliveryState.DELIVERED for row in job.deliveries)
+    (message,) = house.ris.taken
+    assert str(message.segment("PID")[3]) == "WW-1^^^MARY^MR"
+    assert str(message.segment("OBR")[18]) == "WW-A"
+    values = {str(obx[3]).split("^")[0]: str(obx[5]) for obx in message.segments("OBX")}
+    assert values["705057003"].startswith("52101004^Present^SCT")
+    assert float(values["118565006"]) == summary["lesions"][0]["volume_mm3"]
+    pdf = next(str(obx[5]).split("^")[4] for obx in message.segments("OBX") if str(obx[2]) == "ED")
+    assert base64.b64decode(pdf).startswith(b"%PDF-")
+    records = [record for path in audit.files(house.node.settings.audit_dir) for record in audit.read(path)]
+    assert {record["destination"]["kind"] for record in records} == {"dicom", "fhir", "hl7v2"}
+    assert not any(text in str(records) for text in ("WW-1", "WW-A", "Phantom"))
 
 
 def test_the_segmentation_lies_on_the_lesion(house: House, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from dicom_node.settings import Settings
 from pipeline.errors import PeerBusy
 from pipeline.findings import Outcome
 from pipeline.identity import derived_uid
+from pipeline.report_facts import FILENAME, to_json
+from tests.peers.hl7v2 import facts
 
 
 def capture(path: Path, *, sop_instance_uid: str, series_instance_uid: str) -> Path:
@@ -52,7 +54,7 @@ def capture(path: Path, *, sop_instance_uid: str, series_instance_uid: str) -> P
 
 
 def results(settings: Settings, job: SeriesJob) -> tuple[ResultRef, ...]:
-    """Two overlays, a report and a Bundle, written under deterministic names and UIDs."""
+    """Two overlays, a report, a Bundle and findings, written under deterministic names and UIDs."""
     folder = settings.results_dir / job.job_id.replace(":", "-")
 
     def made(name: str) -> str:
@@ -68,7 +70,9 @@ def results(settings: Settings, job: SeriesJob) -> tuple[ResultRef, ...]:
     overlay = ResultRef("overlay", "dicom", (made("overlay-1"), made("overlay-2")))
     report = ResultRef("report", "dicom", (made("report"),))
     (folder / "fhir-bundle.json").write_text(json.dumps({"resourceType": "Bundle", "type": "transaction"}))
-    return overlay, report, ResultRef("fhir-bundle", "fhir", (str(folder / "fhir-bundle.json"),))
+    (folder / FILENAME).write_bytes(to_json(facts(job.job_id[-4:])))
+    hl7v2 = ResultRef("hl7v2-report", "hl7v2", (str(folder / FILENAME),))
+    return overlay, report, ResultRef("fhir-bundle", "fhir", (str(folder / "fhir-bundle.json"),)), hl7v2
 
 
 class ScriptedReader:

@@ -92,8 +92,9 @@ def test_a_destination_that_wants_refusals_is_told(job: SeriesJob, tmp_path: Pat
     """Its findings say which model refused whose series, and why; without such a destination there are none."""
     wanted = FhirDestination(kind="fhir", url="http://ehr.example", refusals=True)
     settings = Settings(data_dir=tmp_path, destinations={"ehr": wanted})
-    (ref,) = SeriesRunner(settings)(replace(job, destinations=("ehr",), revision=2)).results
+    ref, hl7v2 = SeriesRunner(settings)(replace(job, destinations=("ehr",), revision=2)).results
     assert (ref.name, ref.kind) == ("fhir-bundle", "fhir")
+    assert (hl7v2.name, hl7v2.kind, hl7v2.files) == ("hl7v2-report", "hl7v2", ref.files)
     told = from_json(Path(ref.files[0]).read_bytes())
     assert told.answer.refusal is not None
     assert (told.answer.outcome, told.answer.refusal.code) == (Outcome.REFUSED, "MISSING_SLICES")

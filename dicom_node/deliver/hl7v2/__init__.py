@@ -1,0 +1,1 @@
+"""Reports to EHRs without FHIR: HL7 v2 ORU^R01 over MLLP."""

@@ -1,0 +1,141 @@
+"""Text in HL7 v2's bar notation: escapes, character sets, and the few data types that a report is made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pipeline.codes import Code
+from pipeline.errors import Rejected
+from pipeline.source_facts import Issued
+
+ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
+"""HL7 2.5.1, 2.7.1, with the delimiters ``|^~\\&``."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a message is turned into bytes: Python's ``codec``, what MSH-18 says of it, and MSH-20.
+
+    ISO IR87 (JIS X 0208) is an alternate of ASCII, switched to and from by escape sequences (ISO 2022).
+    """
+
+    codec: str
+    msh_18: str
+    msh_20: str = ""
+
+
+ENCODINGS: Final[dict[str, Encoding]] = {
+    "UNICODE UTF-8": Encoding("utf-8", "UNICODE UTF-8"),
+    "ASCII": Encoding("ascii", "ASCII"),
+    **{f"8859/{part}": Encoding(f"iso8859_{part}", f"8859/{part}") for part in (1, 2, 5, 7, 9, 15)},
+    "ISO IR87": Encoding("iso2022_jp", "~ISO IR87", "ISO 2022-1994"),
+    "GB 18030-2000": Encoding("gb18030", "GB 18030-2000"),
+    "KS X 1001": Encoding("euc_kr", "KS X 1001"),
+    "BIG-5": Encoding("big5", "BIG-5"),
+}
+
+SUBSTITUTES: Final = {
+    "×": "x",
+    "³": "3",
+    "²": "2",
+    "–": "-",
+    "—": "-",
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+    "…": "...",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{NARROW NO-BREAK SPACE}": " ",
+}
+"""Plain spellings of what our own sentences use beyond a character set. Names are never spelt otherwise."""
+
+
+def escaped(text: str) -> str:
+    """``text`` as it stands within one component: delimiters escaped, line breaks and control characters as spaces."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip().translate(ESCAPES)
+
+
+def encode(message: str, character_set: str) -> bytes:
+    """``message`` in ``character_set``.
+
+    Raises
+    ------
+    Rejected
+        where it has no such character: a name is not to be spelt otherwise, nor to arrive with question marks.
+    """
+    try:
+        return message.encode(ENCODINGS[character_set].codec)
+    except UnicodeEncodeError:
+        raise Rejected(
+            f"The report has characters that {character_set} lacks.",
+            where="character_set",
+            todo="Set another one that the receiver takes, best UNICODE UTF-8, then `candela jobs retry`.",
+        ) from None
+
+
+def plain(text: str, character_set: str) -> str:
+    """A sentence of ours, its typographic marks spelt plainly where ``character_set`` lacks them."""
+    codec = ENCODINGS[character_set].codec
+    try:
+        text.encode(codec)
+    except UnicodeEncodeError:
+        return "".join(SUBSTITUTES.get(mark, mark) for mark in text)
+    return text
+
+
+def coded(code: Code, text: str | None = None) -> str:
+    """CE or CWE: identifier, text, name of the coding system (table 0396 has DICOM's designators)."""
+    return "^".join((escaped(code.value), escaped(text or code.meaning), escaped(code.scheme)))
+
+
+def unit(code: Code) -> str:
+    """CE of a UCUM unit (OBX-6)."""
+    return coded(code)
+
+
+def authority(system: str | None, name: str = "") -> str:
+    """HD of an assigning authority, within a component: namespace, universal identifier, its type (table 0301)."""
+    for prefix, kind in (("urn:oid:", "ISO"), ("urn:uuid:", "UUID")):
+        if system and system.startswith(prefix):
+            return f"{escaped(name)}&{escaped(system.removeprefix(prefix))}&{kind}"
+    if system:
+        return f"{escaped(name)}&{escaped(system)}&URI"
+    return escaped(name)
+
+
+def numbered(issued: Issued, kind: str, name: str = "") -> str:
+    """CX: a number, who assigned it (``name`` where nobody says), its type (table 0203)."""
+    assigner = issued.assigner or ("" if issued.system else name)
+    return f"{escaped(issued.value)}^^^{authority(issued.system, assigner)}^{kind}"
+
+
+def entity(issued: Issued) -> str:
+    """EI: a number and the authority that it is unique in."""
+    return f"{escaped(issued.value)}^{authority(issued.system, issued.assigner or '').replace('&', '^')}".rstrip("^")
+
+
+def instant(text: str | None) -> str:
+    """TS of ISO 8601: a day, or an instant with its time zone."""
+    if not text:
+        return ""
+    if len(text) == 10:
+        return text.replace("-", "")
+    return datetime.fromisoformat(text).strftime("%Y%m%d%H%M%S%z")
+
+
+def names(dicom_name: str) -> str:
+    """XPN of a DICOM person name, one repetition for each of its groups (alphabetic, ideographic, phonetic).
+
+    DICOM has prefix before suffix, HL7 suffix before prefix.
+    """
+    found = []
+    for group, representation in zip(dicom_name.split("=")[:3], "AIP", strict=False):
+        family, given, middle, prefix, suffix = (*group.split("^"), "", "", "", "", "")[:5]
+        if any((family, given, middle, prefix, suffix)):
+            parts = [*map(escaped, (family, given, middle, suffix, prefix)), "", "L", representation]
+            found.append("^".join(parts))
+    return "~".join(found)

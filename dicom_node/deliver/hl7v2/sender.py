@@ -1,0 +1,59 @@
+"""The report to an EHR without FHIR: an HL7 v2 message over MLLP, done when it is acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dicom_node.client_tls import client_context
+from dicom_node.deliver.hl7v2 import acknowledgement, oru
+from dicom_node.deliver.hl7v2.mllp import Mllp
+from dicom_node.deliver.in_flight import slot
+from dicom_node.settings_hl7v2 import Hl7v2Destination
+from pipeline.errors import Broken
+from pipeline.report_facts import FILENAME, ReportFacts, from_json, page_filename
+from pipeline.sentences import Language
+
+
+class Hl7v2Sender:
+    """Builds the message from the run's stored findings and sends it. ``locks`` as in `deliver.fhir.FhirSender`."""
+
+    def __init__(self, destination: Hl7v2Destination, locks: Path) -> None:
+        self._destination = destination
+        self._locks = locks
+        self._where = f"{destination.host}:{destination.port}"
+        tls = destination.tls
+        self._peer = Mllp(
+            destination.host,
+            destination.port,
+            destination.timeout,
+            client_context(tls) if tls else None,
+            tls.server_name if tls else None,
+        )
+
+    def send(self, files: tuple[Path, ...]) -> str:
+        """See `Sender.send`. ``files`` are the findings and, where the run made one, the PDF."""
+        by_name = {path.name: path for path in files}
+        if FILENAME not in by_name:
+            raise Broken("There are no stored findings among the result files.", where=str(files[0].parent))
+        facts = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
+        page = self._page(by_name) if self._destination.pdf else None
+        message = oru.build(facts, self._destination, page.read_bytes() if page else None)
+        with slot(self._locks, self._where, self._destination.maximum_in_flight, self._destination.timeout):
+            answer = self._peer.exchange(message.data)
+        code = acknowledgement.check(answer, message.control_id, self._where, _secrets(facts))
+        return f"{code}, message {message.control_id}"
+
+    def _page(self, by_name: dict[str, Path]) -> Path | None:
+        """The PDF in our language; in English where the run was read before this language was asked for."""
+        names = [page_filename(language) for language in (Language(self._destination.language), Language.ENGLISH)]
+        return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _secrets(facts: ReportFacts) -> Iterable[str]:
+    """What names the patient, and a receiver may repeat."""
+    patient, accession = facts.patient, facts.study.accession
+    texts = {patient.name, patient.dicom_name, *patient.name.replace(",", " ").split()}
+    texts |= {item.value for item in (patient.identifier, accession) if item is not None}
+    texts.add(patient.birth_date.replace("-", ""))
+    return frozenset(text for text in texts if len(text) > 1)
