@@ -204,3 +204,41 @@ def test_a_killed_node_finishes_its_jobs_once_after_its_restart(tmp_path: Path) 
         node.close()
     assert node.count("end") == {job.job_id: 1}
     assert node.log.count(" delivered ") == 3
+
+
+RELOADS = """
+import os, signal, sys, time
+signal.signal(signal.SIGHUP, lambda *_: open({hups!r}, "a").write("again\\n"))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+open({pids!r}, "a").write(f"{{os.getpid()}}\\n")
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_hangup_reaches_the_roles_that_reload_and_stops_nobody(tmp_path: Path) -> None:
+    """SIGHUP (systemctl reload) is passed on to the receiver alone: a worker would die of it."""
+    pids, hups = tmp_path / "pids", tmp_path / "hups"
+    script = f"""
+import sys
+from dicom_node.supervisor import Role, supervise
+reloads = {RELOADS.format(pids=str(pids), hups=str(hups))!r}
+lives = {LIVES.format(pids=str(pids))!r}
+sys.exit(supervise([
+    Role("receiver", (sys.executable, "-c", reloads), reloads=True), Role("worker", (sys.executable, "-c", lives)),
+]))
+"""
+    command = [sys.executable, "-c", script]
+    supervisor = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait(lambda: pids.exists() and len(pids.read_text().split()) == 2, 60)
+        children = [int(pid) for pid in pids.read_text().split()]
+        supervisor.send_signal(signal.SIGHUP)
+        wait(lambda: hups.exists() and hups.read_text() == "again\n", 60)
+        time.sleep(0.3)
+        assert all(alive(pid) for pid in children)
+        supervisor.terminate()
+        assert supervisor.wait(60) == 0
+    finally:
+        supervisor.kill()
+        supervisor.wait()
