@@ -131,8 +131,9 @@ def acquire(name: Name) -> Acquisition:
     processed = process(
         Series(datasets),
         KnowsTheLesion(mask),
-        functools.partial(build_report, recorded=datetime(2026, 1, 5, 10, 15, tzinfo=UTC)),
+        build_report,
         now=lambda: float(next(ticks)),
+        recorded=datetime(2026, 1, 5, 10, 15, tzinfo=UTC),
         profiles=PROFILES,
     )
     return Acquisition(name, datasets, mask, processed)
