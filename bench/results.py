@@ -1,7 +1,8 @@
 """How long the results of one series take to build, and how large they are, each kind beside the others.
 
-``python bench/results.py [--slices 175] [--matrix 256] [--lesions 1] [--runs 5]``: made series, made findings (no model
-runs). Medians of CPU seconds of this process and of wall seconds, their share of the whole, and the bytes of the files.
+``python bench/results.py [--slices 175] [--matrix 256] [--lesions 1] [--runs 5] [--profile generic-pacs]``: made series
+and made findings; no model runs. Medians of CPU seconds of this process and of wall seconds, their share of the whole,
+and the bytes of the files.
 On a busy machine the CPU seconds are the figure; the budget is 3 s of wall time for 175 slices on two idle cores.
 """
 
@@ -22,7 +23,8 @@ import numpy as np  # noqa: E402
 
 from pipeline import phantom  # noqa: E402
 from pipeline.ports import ResultObject  # noqa: E402
-from pipeline.results import document, overlay, report, segmentation  # noqa: E402
+from pipeline.results.build import BUILDERS, ByKind  # noqa: E402
+from pipeline.results.profile import DEFAULT_PRESET, KINDS, PRESETS  # noqa: E402
 from pipeline.results.provenance import ResultContext  # noqa: E402
 from tests.conformance.synthetic import context_of, file_bytes  # noqa: E402
 
@@ -56,20 +58,20 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=175)
     parser.add_argument("--matrix", type=int, default=256)
     parser.add_argument("--lesions", type=int, default=1)
+    parser.add_argument("--profile", choices=PRESETS, default=DEFAULT_PRESET)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     base = made(options.slices, options.matrix, options.lesions)
     cpu: dict[str, list[float]] = {}
     wall: dict[str, list[float]] = {}
     size: dict[str, int] = {}
+    profile = PRESETS[options.profile]
     for _ in range(options.runs + 1):
-        context = ResultContext(base.volume, base.findings, base.run)  # nothing kept from the run before
-        overlays = timed("overlay", lambda: overlay.build(context), cpu, wall)  # noqa: B023  (called at once)
-        segments = timed("segmentation", lambda: segmentation.build(context), cpu, wall)  # noqa: B023
-        reports = timed("report", lambda: report.build(context, segments, overlays), cpu, wall)  # noqa: B023
-        documents = timed("document", lambda: document.build(context), cpu, wall)  # noqa: B023
-        for items in (overlays, segments, reports, documents):
-            size[items[0].role] = sum(len(file_bytes(item.dataset)) for item in items)
+        context = ResultContext(base.volume, base.findings, base.run, profile=profile)  # nothing kept from before
+        objects: ByKind = {}
+        for kind in (kind for kind in KINDS if profile.gets(kind)):
+            objects[kind] = timed(kind, lambda: BUILDERS[kind](context, objects), cpu, wall)  # noqa: B023  (called at once)
+            size[kind] = sum(len(file_bytes(item.dataset)) for item in objects[kind])
     medians = {name: (statistics.median(cpu[name][1:]), statistics.median(wall[name][1:])) for name in cpu}
     whole_cpu, whole_wall = (sum(pair[index] for pair in medians.values()) for index in (0, 1))
     count = len(base.findings.lesions)
