@@ -22,10 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 from dicom_node.inference import process_path  # noqa: E402
 from dicom_node.observability import configure  # noqa: E402
-from dicom_node.output import PDF, PREVIEWS, SUMMARY  # noqa: E402
+from dicom_node.output import PREVIEWS, SUMMARY  # noqa: E402
 from dicom_node.settings import Settings, load  # noqa: E402
 from pipeline import phantom  # noqa: E402
+from pipeline.report_facts import page_filename  # noqa: E402
+from pipeline.sentences import Language  # noqa: E402
 
+PDF = page_filename(Language.ENGLISH)
 PHANTOMS = ROOT / "docs" / "gallery"
 
 
