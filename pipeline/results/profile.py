@@ -133,7 +133,6 @@ PRESETS: Mapping[str, Profile] = MappingProxyType(
             heatmap_planes="all",
         ),
         "archive": Profile(
-            objects=KINDS,
             transfer_syntax="RLELossless",
             report_flavour="both",
         ),

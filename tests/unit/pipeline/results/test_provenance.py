@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pipeline import phantom
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
-from pipeline.results.profile import KINDS
+from pipeline.results.profile import KINDS, Profile, TransferSyntax
 from pipeline.results.provenance import NO_DATE, SERIES_NUMBERS, is_own_result
 from pipeline.results.wording import ascii_text
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
@@ -109,6 +109,20 @@ def test_names_survive_byte_for_byte(kind: str, tmp_path: Path) -> None:
             (b"\x08\x00\x30\x10LO", description),
         ):
             assert head + len(value).to_bytes(2, "little") + value in content, item.filename
+
+
+@pytest.mark.parametrize("syntax", ["ImplicitVRLittleEndian", "RLELossless"])
+@pytest.mark.parametrize("kind", ["Japanese, ISO 2022", "Korean, ISO 2022", "Latin-1", "UTF-8"])
+def test_names_survive_in_other_transfer_syntaxes(kind: str, syntax: TransferSyntax, tmp_path: Path) -> None:
+    """The same bytes, whatever the encoding around them."""
+    character_sets, name, identifier, description = (value + b" " * (len(value) % 2) for value in NAMES[kind])
+    values = {0x00100010: name, 0x00100020: identifier, 0x00081030: description}
+    series = read_path(with_raw(tmp_path / "series", character_sets, values))
+    profile = Profile(objects=("overlay", "segmentation", "keyobjects"), transfer_syntax=syntax)
+    for item in build_all(context_of(series.datasets), profile):
+        content = file_bytes(item.dataset)
+        for value in (character_sets, name, identifier, description):
+            assert value in content, item.filename
 
 
 def test_results_read_back_with_the_sources_names() -> None:
