@@ -126,7 +126,7 @@ class SeriesRunner:
                 self._clock(),
                 _silent,
                 profiles,
-                predecessors=predecessors(job),
+                predecessors=predecessors(job, out),
                 revision=job.revision,
             )
         except Refused as refusal:

@@ -16,12 +16,12 @@ LINEAGE = "lineage.json"
 """In each job's folder: the job's revision, and the digests of the earlier states, oldest first."""
 
 
-def predecessors(job: SeriesJob) -> tuple[str, ...]:
+def predecessors(job: SeriesJob, folder: Path) -> tuple[str, ...]:
     """Digests (`pipeline.identity.instances_digest`) of the earlier states that ``job``'s result replaces, in order.
 
-    Found once, among the folders beside the job's own, and noted in it: a second try of the job replaces the same.
+    Found once, among the folders beside the job's own ``folder``, and noted in it: a second try of the job replaces
+    the same.
     """
-    folder = Path(job.manifest).parent
     note = folder / LINEAGE
     if not note.is_file():
         content = {"revision": job.revision, "predecessors": _earlier(job, folder)}

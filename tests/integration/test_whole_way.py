@@ -92,7 +92,7 @@ def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Pat
     assert "orthanc" in job.job.completion.lower()
     assert job.outcome is Outcome.FINDING
     results = house.results(series[0].StudyInstanceUID)
-    assert set(results) == {"OT", "SEG", "SR", "PR", "KO"}
+    assert set(results) == {"OT", "SEG", "SR", "PR", "DOC", "KO"}
     summary = house.node.summary(job)
     stored = {str(ds.SOPInstanceUID) for datasets in results.values() for ds in datasets}
     assert stored == {item["sop_instance_uid"] for item in summary["objects"]}

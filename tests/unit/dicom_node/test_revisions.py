@@ -42,7 +42,7 @@ def job_of(results: Path, revision: int, *, model: str = MODEL, series: str = SE
 
 def read(job: SeriesJob, outcome: str = "finding") -> tuple[str, ...]:
     """What a worker does with ``job``: asks for predecessors, reads, writes the summary."""
-    found = predecessors(job)
+    found = predecessors(job, Path(job.manifest).parent)
     content: dict[str, Any] = {"outcome": outcome, "objects": []}
     if outcome != "refused":
         content["instances_digest"] = f"digest of {job.revision}"
@@ -79,7 +79,7 @@ def test_another_model_or_series_is_not_replaced(other: dict[str, str], tmp_path
 def test_a_second_try_replaces_what_the_first_try_did(tmp_path: Path) -> None:
     """Noted before the reading: what a crash interrupts makes the same bytes afterwards, whatever came between."""
     late = job_of(tmp_path, 2)
-    assert predecessors(late) == ()
+    assert predecessors(late, Path(late.manifest).parent) == ()
     read(job_of(tmp_path, 1))
     assert read(late) == ()
     assert json.loads((Path(late.manifest).parent / LINEAGE).read_text())["predecessors"] == []
