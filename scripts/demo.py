@@ -150,7 +150,7 @@ def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc 
     stack.enter_context(_running(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)))
     _wait_for_port(port)
     console.print(f"OHIF: http://127.0.0.1:{port}/viewer?StudyInstanceUIDs={study}", soft_wrap=True)
-    console.print("      double-click a series at the left; Yes loads the segmentation over the images")
+    console.print("      double-click a series at the left; Yes loads the segmentation over the images", soft_wrap=True)
 
 
 def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url: str | None) -> str:
@@ -159,7 +159,8 @@ def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url:
     destinations = {"folder": f'kind = "folder"\npath = "{out / "delivered"}"'}
     if orthanc:
         destinations["pacs"] = (
-            f'kind = "dicom"\nae_title = "{orthanc.ae_title}"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}'
+            f'kind = "dicom"\nae_title = "{orthanc.ae_title}"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
+            'profile = "orthanc-ohif"'
         )
     if fhir_url:
         destinations["ehr"] = f'kind = "fhir"\nurl = "{fhir_url}"'

@@ -36,7 +36,7 @@ def demo(*arguments: str, without_orthanc: bool = False) -> subprocess.Completed
 
 
 def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
-    """From Orthanc to Candela and back: reason, answer, four kinds of series in Orthanc, the report, the pictures."""
+    """From Orthanc to Candela and back: reason, answer, five kinds of results beside the images, report, pictures."""
     require_orthanc()
     ensure_installed()
     ran = demo("--out", str(tmp_path / "demo"))
@@ -44,7 +44,7 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     assert "phantom" in ran.stdout
     assert "reason: expected count 24 reached (Orthanc)" in ran.stdout
     assert "not for diagnosis" in ran.stdout
-    assert set(re.findall(r"^Orthanc: (\w+)", ran.stdout, re.MULTILINE)) == {"MR", "OT", "SEG", "SR"}
+    assert set(re.findall(r"^Orthanc: (\w+)", ran.stdout, re.MULTILINE)) == {"MR", "OT", "SEG", "SR", "DOC", "KO"}
     assert re.search(r"FHIR: http://\S+/DiagnosticReport/\S+ \(preliminary\)", ran.stdout)
     for picture in re.findall(r"^Picture: (\S+\.png)", ran.stdout, re.MULTILINE):
         assert (ROOT / picture).is_file()
