@@ -128,8 +128,8 @@ def regions(canvas: Canvas, findings: Findings, box: Box) -> None:
 def legend(canvas: Canvas, findings: Findings, x: int, y: int, *, heat: bool) -> None:
     """What the colours of the picture above mean."""
     if heat:
-        what = f"Activation for {in_sentence(class_title(findings, findings.predicted_class))}, relative"
-        wide = round(canvas.text((x, y), what, size=17, colour=DIM, most=250))
+        what = f"Activation, relative, for {in_sentence(class_title(findings, findings.predicted_class))}"
+        wide = round(canvas.text((x, y), what, size=17, least=14, colour=DIM, most=256))
         draw_colour_bar(canvas, Box(x + wide + 14, y + 4, 326 - wide, 12), vertical=False)
         x += 360
     if findings.lesions:
