@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.errors import Truncated
+from pipeline.errors import MissingSlices, Refused, Truncated
 from pipeline.findings import BoolArray, Outcome
 from pipeline.identity import derived_uid
 from pipeline.intake import read_path
@@ -211,31 +213,49 @@ def test_every_object_of_every_real_series(name: str, real_data: Path, tmp_path:
         mask[max(0, k - 2) : k + 2, row - 9 : row + 9, column - 5 : column + 12] = True
         folder = tmp_path / str(number)
         folder.mkdir()
-        assert faults(context_of(datasets, mask), folder, Profile(objects=UNDRAWN, report_flavour="both")) == []
+        found = faults(context_of(datasets, mask), folder, Profile(objects=UNDRAWN, report_flavour="both"))
+        assert [line for line in found if not _is_the_sources_own(line, datasets)] == []
+
+
+def _is_the_sources_own(line: str, datasets: Sequence[Dataset]) -> bool:
+    """Whether an error is about a UID of the source itself, which a result cannot but repeat (ADR 15)."""
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+    uids = {str(ds.get(name)) for ds in datasets for name in names}
+    return any(f"<{uid}>" in line for uid in uids)
 
 
 def _stacks(folder: Path) -> Sequence[Sequence[Dataset]]:
-    """The series in ``folder`` that make a volume; some folders hold several, or objects without an image."""
-    from pipeline.errors import Refused
-
+    """The series in ``folder`` that make a volume; of one that lacks a slice, its longest part without a gap."""
     try:
         found = [read_path(folder).datasets]
-    except Refused:
+    except Refused:  # several series, or one for each file
         found = []
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-            try:
+            with contextlib.suppress(Refused):
                 found.append(read_path(path).datasets)
-            except Refused:
-                continue
-    volumes = []
+    volumes: list[Sequence[Dataset]] = []
     for datasets in found:
-        try:
-            context_of(datasets)
-        except Refused:
-            continue
-        volumes.append(datasets)
+        with contextlib.suppress(Refused):
+            try:
+                context_of(datasets)
+                volumes.append(datasets)
+            except MissingSlices:
+                part = _longest_part(datasets)
+                context_of(part)
+                volumes.append(part)
     assert volumes, f"no volume in {folder}"
     return volumes
+
+
+def _longest_part(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
+    """The most slices in a row that lie at one distance."""
+    across, down = np.array(datasets[0].ImageOrientationPatient, float).reshape(2, 3)
+    places = [float(np.array(ds.ImagePositionPatient, float) @ np.cross(across, down)) for ds in datasets]
+    order = np.argsort(places)
+    steps = np.diff(np.sort(places))
+    breaks = [0, *(np.flatnonzero(steps > 1.5 * np.median(steps)) + 1), len(order)]
+    begin, end = max(itertools.pairwise(breaks), key=lambda pair: pair[1] - pair[0])
+    return [datasets[k] for k in order[begin:end]]
 
 
 def test_derived_uids_are_uids() -> None:
