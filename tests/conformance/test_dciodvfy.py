@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline import phantom
+from pipeline.errors import MissingSlices
 from pipeline.findings import Outcome
 from pipeline.intake import read_path
+from pipeline.results import refusal
 from pipeline.results.profile import KINDS
 from pipeline.results.provenance import ResultContext
-from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
+from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
@@ -121,6 +123,15 @@ def test_a_sources_own_faults_are_the_only_ones(tmp_path: Path) -> None:
         found = errors(path)
         assert found
         assert [line for line in found if "PatientName" not in line and "StudyInstanceUID" not in line] == []
+
+
+def test_no_errors_for_the_page_of_a_refusal(tmp_path: Path) -> None:
+    """It has no picture of the patient and no geometry, and is a valid image all the same."""
+    reason = MissingSlices("2 slices are missing.", where="after slice 4", todo="Send the series again.")
+    (item,) = refusal.build(phantom.head_phantom(slices=3, matrix=16), reason, MODEL)
+    path = tmp_path / item.filename
+    path.write_bytes(file_bytes(item.dataset))
+    assert errors(path) == []
 
 
 def test_the_validator_can_fail(tmp_path: Path) -> None:
