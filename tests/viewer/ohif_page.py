@@ -43,6 +43,12 @@ DISPLAY_SET = """uid => {
 }"""
 UNSUPPORTED = """uid => Boolean(window.services.displaySetService.getActiveDisplaySets()
   .find(set => set.SeriesInstanceUID === uid).unsupported)"""
+JUMP = """number => {
+  const services = window.services;
+  const id = services.viewportGridService.getActiveViewportId();
+  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
+  return window.cornerstone.utilities.jumpToSlice(viewport.element, { imageIndex: number });
+}"""
 GO_TO = """uid => {
   const services = window.services;
   const id = services.viewportGridService.getActiveViewportId();
@@ -59,6 +65,7 @@ class OhifPage:
     def __init__(self, page: Page, url: str, shots: Path) -> None:
         self.page = page
         self.errors: list[str] = []
+        self.jumped = 0
         self._url = url
         self._shots = shots
         page.set_default_timeout(WITHIN * 1000)
@@ -102,13 +109,10 @@ class OhifPage:
         """Scroll the active viewport to the image of ``ds``."""
         self.page.evaluate(GO_TO, str(ds.SOPInstanceUID))
 
-    def scroll(self, slices: int) -> None:
-        """Turn the mouse wheel over the viewport, down for positive numbers."""
-        box = self.page.locator("canvas.cornerstone-canvas").first.bounding_box()
-        assert box is not None
-        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        for _ in range(abs(slices)):
-            self.page.mouse.wheel(0, 100 if slices > 0 else -100)
+    def jump(self, number: int) -> None:
+        """Show plane ``number``, from 0, of a volume, as OHIF counts them; kept in ``jumped``."""
+        self.jumped = number
+        self.page.evaluate(JUMP, number)
 
     def picture(self) -> Picture:
         """The active viewport's canvas, without OHIF's own writing on it."""

@@ -147,6 +147,44 @@ def is_page(picture: Picture, page: Dataset) -> bool:
     return min(*colour_likeness(picture, placed, page.pixel_array), grey) > 0.85
 
 
+def test_ohif_lays_the_parametric_map_on_the_lesion_if_its_frames_ascend(ohif: OhifPage) -> None:
+    """OHIF goes by the order of frames alone: ascending and one for each plane is right, descending is mirrored."""
+    made = acquire("axial")
+    strongest = int(np.argmax(made.processed.findings.heatmap.sum(axis=(1, 2))))
+    mirrored = len(made.datasets) - 1 - strongest
+    for profile, coloured_slice, grey_slice in (("everything", strongest, mirrored), ("turned", mirrored, strongest)):
+        (heatmap,) = made.results("heatmap", profile)
+        ohif.open(made.study_instance_uid)
+        ohif.open_series(heatmap)
+        ohif.until(lambda: ohif.viewport_type() == "orthographic", "the parametric map is not opened")
+        for index, wanted in ((coloured_slice, True), (grey_slice, False)):
+            scroll_to(made, index, ohif)
+            ohif.until(
+                lambda wanted=wanted: (coloured(ohif.picture()).sum() > 500) == wanted,
+                f"{profile}: slice {index} should be {'coloured' if wanted else 'grey'}",
+            )
+            ohif.shot(f"heatmap-{profile}-{index:02d}")
+
+
+def scroll_to(made: Acquisition, index: int, ohif: OhifPage) -> None:
+    """Go to the slice that the picture says is ``index``: OHIF counts the planes of a volume either way round."""
+    planes = [ds.pixel_array for ds in made.datasets]
+
+    def shown() -> int:
+        picture = ohif.picture()
+        placed = Placed.of(picture, made.datasets[0])
+        return int(np.argmax([likeness(picture, placed, plane) for plane in planes]))
+
+    def there() -> bool:
+        found = shown()
+        if found == len(planes) - 1 - index:
+            ohif.jump(len(planes) - 1 - ohif.jumped)
+        return found == index
+
+    ohif.jump(index)
+    ohif.until(there, f"slice {index} is not reached")
+
+
 # --- Orthanc's own viewer -----------------------------------------------------------------------------------------
 
 
