@@ -20,6 +20,7 @@ from dicom_node.settings_audit import Audit
 from dicom_node.settings_base import AETitle, Outgoing, Port, Section
 from dicom_node.settings_hl7v2 import Hl7v2Destination
 from dicom_node.settings_http import ClientTls, Smart
+from dicom_node.settings_privacy import Deidentify
 from dicom_node.settings_profiles import ProfileName, ProfileSettings, known_profiles
 from pipeline.errors import BadSettings
 from pipeline.results.profile import DEFAULT_PRESET, USUAL, Profile
@@ -186,6 +187,7 @@ class DicomDestination(DicomPeer, Outgoing):
     commitment: bool = False
     commitment_timeout: Annotated[float, Field(gt=0)] = 60.0
     refusals: bool = False
+    deidentify: Deidentify | None = None
 
 
 class FhirDestination(Outgoing):
@@ -227,6 +229,7 @@ class FolderDestination(Outgoing):
     path: Path
     profile: str = DEFAULT_PRESET
     refusals: bool = False
+    deidentify: Deidentify | None = None
 
 
 class DicomRemote(DicomPeer):

@@ -20,6 +20,7 @@
     │   │   └── MixedGeometry   orientation, matrix or spacing differs within the series
     │   ├── OutOfScope          the pixels do not show what the model was validated on
     │   ├── NotRouted           no rule of candela.toml takes the series
+    │   ├── IdentityInPixels    asked to be de-identified, but its pixels or pages may show who the patient is
     │   └── NotChosen           the model reads another series of the study, which suits it better
     ├── Retryable               a peer or a resource failed: tried again
     │   ├── PeerUnavailable     connection refused, reset, timed out, association rejected for now
@@ -133,6 +134,10 @@ class OutOfScope(Refused):
 
 class NotRouted(Refused):
     code = "NOT_ROUTED"
+
+
+class IdentityInPixels(Refused):
+    code = "IDENTITY_IN_PIXELS"
 
 
 class NotChosen(Refused):

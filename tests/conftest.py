@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import observability
 from pipeline import phantom
+from tests.peers import gossip
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -35,6 +37,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _logging() -> None:
     observability.configure()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_told() -> Iterator[None]:
+    """No log line, audit line or database of any node that the tests started holds a patient identifier they sent."""
+    write = observability._Stderr.write
+
+    def heard(stream: observability._Stderr, text: str) -> int:
+        gossip.said(text)
+        return write(stream, text)
+
+    observability._Stderr.write = heard  # type: ignore[method-assign]
+    yield
+    observability._Stderr.write = write  # type: ignore[method-assign]
+    told = gossip.overheard()
+    assert not told, "patient identifiers were told:\n" + "\n".join(told[:20])
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dicom_node.settings import Destination, DicomDestination, FhirDestination, Settings
+from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination, Settings
 from dicom_node.settings_hl7v2 import Hl7v2Destination
+from dicom_node.settings_privacy import Deidentify
 
 
 class Sender(Protocol):
@@ -34,11 +35,18 @@ def takes(destination: Destination, kind: Literal["dicom", "fhir", "hl7v2"], pro
     A folder takes DICOM and FHIR: HL7 v2 messages are written for one receiver.
 
     Of DICOM results only those built for its profile; ``profiles`` names whom a result was built for, nobody named
-    being everybody.
+    being everybody. One that gets nothing that identifies the patient takes DICOM alone: a report is about a patient.
     """
+    if privacy(destination) is not None and kind != "dicom":
+        return False
     if destination.kind != kind and (destination.kind != "folder" or kind == "hl7v2"):
         return False
     return kind != "dicom" or not profiles or getattr(destination, "profile", None) in profiles
+
+
+def privacy(destination: Destination) -> Deidentify | None:
+    """How what goes to ``destination`` is de-identified, where it is."""
+    return destination.deidentify if isinstance(destination, DicomDestination | FolderDestination) else None
 
 
 def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:

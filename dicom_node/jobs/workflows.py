@@ -18,12 +18,13 @@ from dbos import DBOS, PortableWorkflowError
 
 from dicom_node.audit import AuditRecord, open_trail
 from dicom_node.deliver.audited import delivery_record
-from dicom_node.deliver.senders import Sender, takes
+from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
+from dicom_node.deliver.senders import Sender, privacy, takes
 from dicom_node.jobs import engine
 from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import Failure, SeriesResult, StepState
+from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult, StepState
 from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.settings import Destination, Settings
@@ -145,17 +146,25 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
     """One delivery for each result and each destination of the job that takes it.
 
     A destination that the settings no longer name gets all: its deliveries become dead letters that say so, rather
-    than results that nobody misses.
+    than results that nobody misses. A destination for research that wants the images too gets them where there are
+    results.
     """
     refused = result.outcome is Outcome.REFUSED
     known = settings.destinations
+    images = ResultRef(SOURCE_IMAGES, "dicom", (job.manifest,))
     return tuple(
         DeliveryJob(job, item, name)
-        for item in result.results
         for name in job.destinations
+        for item in (*result.results, *([images] if not refused and _wants_images(name, settings) else []))
         if name not in known
         or (takes(known[name], item.kind, item.profiles) and (not refused or settings.wants_refusals(name)))
     )
+
+
+def _wants_images(name: str, settings: Settings) -> bool:
+    destination = settings.destinations.get(name)
+    asked = privacy(destination) if destination else None
+    return asked is not None and asked.source_images
 
 
 def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None = None) -> AuditRecord:
@@ -164,12 +173,19 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
         item.destination,
         settings.destinations.get(item.destination),
         what=item.result.name,
-        count=len(item.result.files) if item.result.kind == "dicom" else 1,
+        count=_count(item),
         study=item.job.study_instance_uid,
         series=item.job.series_instance_uid,
         job=item.job.job_id,
         failure=(failure.code, failure.again) if failure else None,
     )
+
+
+def _count(item: DeliveryJob) -> int:
+    """How many instances, or reports, a delivery is of."""
+    if item.result.name == SOURCE_IMAGES:
+        return item.job.instances
+    return len(item.result.files) if item.result.kind == "dicom" else 1
 
 
 def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, reach: Reach) -> str:
@@ -186,6 +202,13 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, re
     gone = [path for path in files if not path.is_file()]
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
+    asked = privacy(destination)
+    if asked is not None:
+        manifest = located(delivery.job.manifest, settings.data_dir)
+        files = source_images(manifest, settings.data_dir) if delivery.result.name == SOURCE_IMAGES else files
+        if any(is_document(path) for path in files):
+            return "nothing sent: the pages of a document may name the patient"
+        files = copies(files, manifest, settings.data_dir, asked.key.get_secret_value().encode())
     with _noted(delivery.destination, reach):
         return make_sender(delivery.destination, destination).send(files)
 

@@ -19,6 +19,7 @@ from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail, JobState
 from pipeline.identity import derived_uid, job_id
+from tests.peers import gossip
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,7 @@ class Node:
         **jobs: Any,
     ) -> None:
         self.folder = folder
+        gossip.listen(folder)
         self.config = folder / "candela.toml"
         self.data_dir = folder / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)

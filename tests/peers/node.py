@@ -21,6 +21,7 @@ from dicom_node.jobs.status import JobDetail, JobState
 from dicom_node.settings import DicomDestination, Settings, load
 from pipeline import phantom
 from tests.conftest import ROOT
+from tests.peers import gossip
 from tests.peers.ports import free_port
 
 OVER = frozenset({JobState.DONE, JobState.DEAD, JobState.CANCELLED})
@@ -38,6 +39,7 @@ class Node:
         self.log = folder / "node.log"
         self.config = folder / "candela.toml"
         folder.mkdir(parents=True, exist_ok=True)
+        gossip.listen(folder)
         tables = "\n".join(f"[destinations.{name}]\n{text}" for name, text in destinations.items())
         self.config.write_text(f"""
 data_dir = "{folder / "data"}"

@@ -26,6 +26,7 @@ from dicom_node.receive.service import Receiver
 from dicom_node.settings import Completion, Peer, Receive, Settings, Stow
 from dicom_node.settings_access import Metrics, Retention, Tls
 from pipeline.results.provenance import is_own_result
+from tests.peers import gossip
 from tests.peers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,7 @@ class Node:
         deliveries: Deliveries | None = None,
         **receive: object,
     ) -> None:
+        gossip.listen(folder)
         peers = (Peer(ae_title=CALLING), Peer(ae_title="SECOND"))
         settings = Settings(
             data_dir=folder / "data",

@@ -1,0 +1,69 @@
+"""Copies for research of what a job read and made, without what identifies the patient."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+from pathlib import Path
+from typing import Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import EncapsulatedPDFStorage
+
+from dicom_node.durable import write_durably
+from dicom_node.jobs.job import read_manifest
+from dicom_node.layout import located
+from pipeline.deidentify import deidentify
+
+FOLDER: Final = ".deidentified"
+SOURCE_IMAGES: Final = "source-images"
+"""Name of the result that stands for the images that a job read; its one file is the job's manifest."""
+
+
+def source_images(manifest: Path, data_dir: Path) -> tuple[Path, ...]:
+    """The images that the job of ``manifest`` read."""
+    return tuple(located(item.path, data_dir) for item in read_manifest(manifest))
+
+
+def is_document(path: Path) -> bool:
+    """Whether the file holds pages, which cannot be de-identified."""
+    return bool(read_file_meta_info(path).MediaStorageSOPClassUID == EncapsulatedPDFStorage)
+
+
+def copies(files: tuple[Path, ...], manifest: Path, data_dir: Path, key: bytes) -> tuple[Path, ...]:
+    """De-identified copies of ``files``, in a folder beside the results whose name tells nothing either.
+
+    The same files and key give the same copies. ``manifest``: that of the job, whose images the pixels of its results
+    are judged by.
+
+    Raises
+    ------
+    IdentityInPixels
+        where the pixels may show who the patient is.
+    """
+    run = manifest.parent
+    name = hmac.new(key, run.name.encode(), hashlib.sha256).hexdigest()[:16]
+    folder = run / FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    source = _header(source_images(manifest, data_dir)[0])
+    made = []
+    for path in files:
+        clean = deidentify(dcmread(path), key, source=source)
+        made.append(folder / (path.name if path.parent == run else f"{clean.SOPInstanceUID}.dcm"))
+        data = _bytes(clean)
+        if not made[-1].is_file() or made[-1].read_bytes() != data:
+            write_durably(made[-1], data)
+    return tuple(made)
+
+
+def _header(path: Path) -> Dataset:
+    return dcmread(path, stop_before_pixels=True)
+
+
+def _bytes(ds: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

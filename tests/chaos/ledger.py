@@ -1,0 +1,142 @@
+"""What was acknowledged, and what became of it: the figures that the chaos runs are about."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.jobs.status import JobDetail, JobState
+from pipeline.findings import Outcome
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The figures of one run. The first three must be nought.
+
+    ``lost``: acknowledged instances that are not in the store, or not as they were sent. ``missing``: series without a
+    job that is done, and results of jobs that a destination does not have. ``doubled``: objects at a destination that
+    no job accounts for, and reports that are there twice. ``altered``: acknowledged while bytes were garbled on the
+    way to the node, and stored otherwise than sent; DICOM cannot notice that.
+    """
+
+    acknowledged: int
+    lost: int
+    missing: int
+    doubled: int
+    altered: int
+    series: int
+    jobs: int
+    later_revisions: int
+    sent_again: int
+    dead_letters_retried: int
+    details: tuple[str, ...] = ()
+
+
+@dataclass
+class Ledger:
+    """Fed by the senders from any thread: every instance that was answered with success."""
+
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _tainted: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def acknowledged(self, ds: Dataset, *, tainted: bool) -> None:
+        """``ds`` was answered with success; ``tainted``: bytes were being garbled on its way."""
+        with self._lock:
+            self._datasets[ds.SOPInstanceUID] = ds
+            if tainted:
+                self._tainted.add(ds.SOPInstanceUID)
+
+    def __len__(self) -> int:
+        return len(self._datasets)
+
+    def verdict(
+        self,
+        *,
+        store: Path,
+        jobs: Iterable[JobDetail],
+        pacs: Counter[str],
+        folder: Path,
+        reports: Counter[str] | None,
+        dead_letters_retried: int,
+    ) -> Verdict:
+        """Hold the ledger against the store, the jobs and the destinations.
+
+        ``pacs``: how often each SOP Instance UID was stored there; ``folder``: what the folder destination holds;
+        ``reports``: how often each DiagnosticReport identifier is at the FHIR server, where there is one.
+        """
+        details: list[str] = []
+        lost, altered = self._in_store(store, details)
+        jobs = [job for job in jobs if job.job.series_instance_uid in self._series()]
+        missing = self._unread(jobs, details)
+        expected: set[str] = set()
+        files: set[str] = set()
+        for job in jobs:
+            if job.state is not JobState.DONE or job.result is None or job.outcome is Outcome.REFUSED:
+                continue
+            assert job.result.summary is not None
+            objects = json.loads(Path(job.result.summary).read_text())["objects"]
+            run = Path(job.result.summary).parent.name
+            expected |= {item["sop_instance_uid"] for item in objects}
+            files |= {f"{run}/{item['file']}" for item in objects} | {f"{run}/fhir-bundle.json"}
+        missing += _note(details, "not at the PACS", expected - set(pacs))
+        doubled = _note(details, "at the PACS and of no job", set(pacs) - expected)
+        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        missing += _note(details, "not in the folder", files - there)
+        doubled += _note(details, "in the folder and of no job", there - files)
+        if reports is not None:
+            read = sum(job.state is JobState.DONE and job.outcome is not Outcome.REFUSED for job in jobs)
+            if len(reports) < read:
+                missing += read - len(reports)
+                details.append(f"{read - len(reports)} reports are not at the FHIR server")
+            doubled += _note(details, "more than once at the FHIR server", {k for k, n in reports.items() if n > 1})
+        return Verdict(
+            acknowledged=len(self._datasets),
+            lost=lost,
+            missing=missing,
+            doubled=doubled,
+            altered=altered,
+            series=len(self._series()),
+            jobs=len(jobs),
+            later_revisions=sum(job.job.revision > 1 for job in jobs),
+            sent_again=sum(pacs.values()) - len(pacs),
+            dead_letters_retried=dead_letters_retried,
+            details=tuple(details),
+        )
+
+    def _series(self) -> set[str]:
+        return {str(ds.SeriesInstanceUID) for ds in self._datasets.values()}
+
+    def _in_store(self, store: Path, details: list[str]) -> tuple[int, int]:
+        lost: set[str] = set()
+        altered: set[str] = set()
+        for name, ds in self._datasets.items():
+            if any(_same(path, ds) for path in (store / str(ds.SeriesInstanceUID)).glob(f"{name}*.dcm")):
+                continue
+            (altered if name in self._tainted else lost).add(name)
+        return _note(details, "acknowledged and not in the store as sent", lost), len(altered)
+
+    def _unread(self, jobs: list[JobDetail], details: list[str]) -> int:
+        read = {job.job.series_instance_uid for job in jobs if job.state is JobState.DONE}
+        altered = {str(self._datasets[name].SeriesInstanceUID) for name in self._tainted}
+        return _note(details, "series without a job that is done", self._series() - read - altered)
+
+
+def _same(path: Path, ds: Dataset) -> bool:
+    try:
+        return bool(dcmread(path).PixelData == ds.PixelData)
+    except Exception:  # noqa: BLE001  (whatever is wrong with the file, it is not what was sent)
+        return False
+
+
+def _note(details: list[str], what: str, names: set[str]) -> int:
+    if names:
+        details.append(f"{len(names)} {what}: {', '.join(sorted(names)[:5])}")
+    return len(names)

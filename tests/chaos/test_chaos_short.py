@@ -1,0 +1,56 @@
+"""The short form of `scripts/chaos`: a node under load is hurt again and again, and loses and doubles nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.campaign import Plan, run
+from tests.chaos.faults import CannotHappenHere
+from tests.peers.dcmtk import require_dcmtk
+from tests.peers.postgres import PostgresAbsent, PostgresServer
+
+SHORT = {"slices": 4, "matrix": 64, "senders": 2, "between": (0.2, 2.0), "drain": 400.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "group", "faults", "series"),
+    [
+        ("sqlite", "kills", 10, 6),
+        ("postgresql", "kills", 12, 6),
+        ("sqlite", "network", 8, 6),
+        ("sqlite", "disk", 3, 4),
+        ("sqlite", "nodes", 2, 4),
+        ("sqlite", "clock", 4, 4),
+    ],
+)
+def test_nothing_acknowledged_is_lost_and_no_result_is_missing_or_doubled(
+    tmp_path: Path, backend: str, group: str, faults: int, series: int
+) -> None:
+    """Every acknowledged instance is in the store, every series read, every result at PACS and folder once."""
+    require_dcmtk()
+    postgres = None
+    if backend == "postgresql":
+        try:
+            postgres = PostgresServer()
+        except PostgresAbsent as reason:
+            pytest.skip(str(reason))
+    try:
+        report = run(
+            Plan(backend, group, faults, series, seed=5, **SHORT),  # type: ignore[arg-type]
+            tmp_path,
+            postgres=postgres,
+            fhir=None,
+        )
+    except CannotHappenHere as reason:
+        pytest.skip(str(reason))
+    finally:
+        if postgres is not None:
+            postgres.close()
+    found = report.verdict
+    assert sum(report.faults.values()) == faults
+    assert found.series == series
+    assert found.acknowledged == series * 4
+    assert (found.lost, found.missing, found.doubled) == (0, 0, 0), found
