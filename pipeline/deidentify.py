@@ -50,6 +50,8 @@ OWN_WORDS: Final = frozenset(
     for keyword in ("SeriesDescription", "ImageComments", "DerivationDescription", "ContentDescription", "ContentLabel")
 )
 """What only Candela's own code fills in, in a result."""
+PRESENTATION_CREATION: Final = frozenset({Tag("PresentationCreationDate"), Tag("PresentationCreationTime")})
+"""The table removes them; a presentation state without them is none (type 1, PS3.3 C.11.10)."""
 GRAPHICS: Final = frozenset({Tag("GraphicAnnotationSequence"), Tag("UnformattedTextValue")})
 OVERLAYS: Final = 0x6000
 SOP_CLASS_UIDS: Final = "1.2.840.10008."
@@ -196,6 +198,8 @@ class _Cleaner:
             action = _action(tag)
             if self._own and (tag == CONTENT_SEQUENCE or tag in GRAPHICS or tag in OWN_WORDS):
                 action = Action.INTO if element.VR == "SQ" else None
+            if tag in PRESENTATION_CREATION:
+                action = Action.DUMMY
             self._apply(ds, element, action)
 
     def _apply(self, ds: Dataset, element: DataElement, action: Action | None) -> None:

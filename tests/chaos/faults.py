@@ -153,4 +153,4 @@ def small_disks(data: Path) -> Iterator[None]:
         yield
     finally:
         for place in reversed(mounted):
-            subprocess.run(["umount", str(place)], check=False)
+            subprocess.run(["umount", "-l", str(place)], check=False)  # lazily: a killed process may not be gone yet

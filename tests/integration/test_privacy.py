@@ -81,9 +81,8 @@ def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_
     words = {value for value in SECRETS.values() if len(value) > 4} | {str(ds.SOPInstanceUID) for ds in whole}
     for path in left:
         assert [word for word in words if word.encode() in path.read_bytes() or word in str(path)] == []
-    there = {str(dcmread(path).SOPInstanceUID) for path in left}
-    (segmentation,) = (ds for path in left if (ds := dcmread(path)).Modality == "SEG")
-    referred = {str(e.value) for e in segmentation.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
-    assert referred
-    assert referred <= there
+    results = [ds for path in left if (ds := dcmread(path)).Modality != "MR"]
+    referred = {str(e.value) for ds in results for e in ds.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
+    assert referred & {str(ds.SOPInstanceUID) for ds in images}, "results lead to the images that were sent with them"
+    assert {ds.StudyInstanceUID for ds in results} == {images[0].StudyInstanceUID}
     assert any(SECRETS["PatientID"].encode() in path.read_bytes() for path in house.archive.rglob("*.dcm"))

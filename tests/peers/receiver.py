@@ -202,6 +202,14 @@ class Process:
         self._process.stdout.close()
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def store(self) -> Path:
         return self.folder / "data" / "store"
 
