@@ -6,12 +6,12 @@ No squeeze-and-excitation and ReLU6 instead of swish: it was made for plain proc
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-BN_EPSILON, BN_MOMENTUM = 1e-3, 0.01
+BN_EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
@@ -53,12 +53,8 @@ class SamePadding(nn.Conv2d):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
         if pads[0] == pads[1] == pads[2] == pads[3]:
-            return functional.conv2d(input, self.weight, None, self.stride, pads[0], 1, self.groups)
-        return functional.conv2d(functional.pad(input, pads), self.weight, None, self.stride, 0, 1, self.groups)
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+            return functional.conv2d(input, self.weight, self.bias, self.stride, pads[0], 1, self.groups)
+        return functional.conv2d(functional.pad(input, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
 class Block(nn.Module):
@@ -69,30 +65,30 @@ class Block(nn.Module):
         wide = incoming * stage.expand
         self.widened = stage.expand != 1
         if self.widened:
-            self._expand_conv = nn.Conv2d(incoming, wide, 1, bias=False)
-            self._bn0 = _norm(wide)
-        self._depthwise_conv = SamePadding(wide, wide, stage.kernel, stride, groups=wide, bias=False)
-        self._bn1 = _norm(wide)
-        self._project_conv = nn.Conv2d(wide, stage.channels, 1, bias=False)
-        self._bn2 = _norm(stage.channels)
+            self._expand_conv = nn.Conv2d(incoming, wide, 1)
+        self._depthwise_conv = SamePadding(wide, wide, stage.kernel, stride, groups=wide)
+        self._project_conv = nn.Conv2d(wide, stage.channels, 1)
         self.skips = stride == 1 and incoming == stage.channels
 
     def forward(self, images: Tensor) -> Tensor:
         x = images
         if self.widened:
-            x = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True)
-        x = functional.relu6(self._bn1(self._depthwise_conv(x)), inplace=True)
-        narrow: Tensor = self._bn2(self._project_conv(x))
+            x = functional.relu6(self._expand_conv(x), inplace=True)
+        x = functional.relu6(self._depthwise_conv(x), inplace=True)
+        narrow: Tensor = self._project_conv(x)
         return narrow + images if self.skips else narrow
 
 
 class Encoder(nn.Module):
-    """Grey pictures (N, 1, M, M), M a multiple of 32, to features at five resolutions (`CHANNELS`)."""
+    """Grey pictures (N, 1, M, M), M a multiple of 32, to features at five resolutions (`CHANNELS`).
+
+    The published batch norms stand at ImageNet's statistics and are folded into the convolutions: batches here are too
+    small for statistics of their own, and a step of training takes two thirds of the time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = SamePadding(1, STEM, 3, 2, bias=False)
-        self._bn0 = _norm(STEM)
+        self._conv_stem = SamePadding(1, STEM, 3, 2)
         blocks: list[Block] = []
         ends = []
         widths = [STEM, *(stage.channels for stage in STAGES)]
@@ -105,7 +101,7 @@ class Encoder(nn.Module):
         self._given = frozenset(ends[k] for k in GIVEN_AFTER)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = functional.relu6(self._bn0(self._conv_stem(images)), inplace=True)
+        x = functional.relu6(self._conv_stem(images), inplace=True)
         given: list[Tensor] = []
         for number, block in enumerate(self._blocks):
             x = block(x)
@@ -114,32 +110,37 @@ class Encoder(nn.Module):
         return given
 
     def freeze(self, blocks: int) -> None:
-        """Keep batch statistics as they came, and stem and first ``blocks`` blocks untrained.
+        """Keep stem and first ``blocks`` blocks untrained.
 
         Edges and textures are the same in a photograph and in a head, and these are the costly blocks to train.
         """
-        for part in (self._conv_stem, self._bn0, *self._blocks[:blocks]):
+        for part in (self._conv_stem, *self._blocks[:blocks]):
             part.requires_grad_(requires_grad=False)
 
-    def train(self, mode: bool = True) -> Encoder:
-        """As torch's, except that batch statistics are always those of ImageNet: batches here are small."""
-        super().train(mode)
-        for part in self.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.eval()
-        return self
-
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
-        """Take over published ImageNet weights; the three colours of the stem are added up to one grey.
+        """Take over published ImageNet weights: norms folded in, the stem's three colours added up to one grey.
 
         Raises
         ------
         RuntimeError
             where they are not those of EfficientNet-Lite0.
         """
-        own = self.state_dict()
-        taken = {name: weights[name] for name in own if name in weights}
-        if set(taken) != set(own):
-            raise RuntimeError(f"not the weights of EfficientNet-Lite0: {len(set(own) - set(taken))} tensors missing")
+        taken: dict[str, Tensor] = {}
+        try:
+            for name, norm in self._norms():
+                scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + BN_EPSILON).sqrt()
+                taken[f"{name}.weight"] = weights[f"{name}.weight"] * scale.view(-1, 1, 1, 1)
+                taken[f"{name}.bias"] = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+        except KeyError as missing:
+            raise RuntimeError(f"not the weights of EfficientNet-Lite0: {missing} is missing") from missing
         taken["_conv_stem.weight"] = taken["_conv_stem.weight"].sum(dim=1, keepdim=True) * GREY_SCALE
         self.load_state_dict(taken)
+
+    def _norms(self) -> list[tuple[str, str]]:
+        """Each convolution and, by its published name, the batch norm behind it."""
+        pairs = [("_conv_stem", "_bn0")]
+        for number, block in enumerate(self._blocks):
+            parts = ["_expand_conv"] if cast("Block", block).widened else []
+            for order, part in enumerate([*parts, "_depthwise_conv", "_project_conv"], start=1 - len(parts)):
+                pairs.append((f"_blocks.{number}.{part}", f"_blocks.{number}._bn{order}"))
+        return pairs

@@ -81,12 +81,13 @@ class Features(NamedTuple):
 
 
 class PretrainedRegionNet(nn.Module):
-    """A U-Net over EfficientNet-Lite0 whose class answer rests on the region that its mask head marks.
+    """A U-Net over EfficientNet-Lite0 that outlines each kind of tumour, and whose class answer rests on the outline.
 
-    The decoder brings what the encoder found at 1/32 of the resolution back to 1/2; the mask is unfolded from there to
-    full resolution. The class head sees features at 1/8 (a cell of 13 mm) averaged under the mask, their largest values
-    anywhere (a lesion that the mask missed) and the strength of the mask, but no average over the whole image: the
-    style of an image (its source, its border) is a shortcut that it should find harder to take.
+    The decoder brings what the encoder found at 1/32 of the resolution back to 1/2; there every pixel is told one of
+    the kinds or "none", and unfolded to full resolution. The class head sees features at 1/8 (a cell of 13 mm) averaged
+    under the mask of all kinds, how strong and large that mask is, and how strong each kind is in it. It sees nothing
+    of the image outside: the style of an image (its source, its border) is a shortcut that it should find harder to
+    take.
 
     Input (N, 1, M, M), M a multiple of 32; classes are in the order of the bundle's contract, the last being "none".
     """
@@ -104,9 +105,9 @@ class PretrainedRegionNet(nn.Module):
         self.up4 = _joined(fourth + CHANNELS[1], fourth)
         self.narrow2 = _joined(fourth, half, kernel=1)
         self.up2 = _joined(half + CHANNELS[0], half)
-        self.mask = nn.Conv2d(half, 4, 3, padding=1)
+        self.kinds = nn.Conv2d(half, 4 * classes, 3, padding=1)
         self.deep = nn.Identity()  # a named place for Grad-CAM to hook: what the class head sees, (N, C, M/8, M/8)
-        self.context = nn.Sequential(nn.Linear(2 * eighth + 3, 128), nn.ReLU(), nn.Dropout(dropout))
+        self.context = nn.Sequential(nn.Linear(eighth + classes + 2, 128), nn.ReLU(), nn.Dropout(dropout))
         self.classes = nn.Linear(128, classes)
         self.head = nn.Sequential(nn.Linear(2 * deep, 64), nn.ReLU(), nn.Linear(64, 1))
 
@@ -123,12 +124,30 @@ class PretrainedRegionNet(nn.Module):
 
     def decode(self, features: Features) -> SliceAnswer:
         """The answer from the features."""
-        seen, half, fourth, bottom = features
-        x = self.up4(torch.cat([_doubled(self.narrow4(seen)), fourth], dim=1))
-        x = self.up2(torch.cat([_doubled(self.narrow2(x)), half], dim=1))
-        mask = functional.pixel_shuffle(self.mask(x), 2).float()
-        region = torch.cat([_pooled(seen, mask.detach()), seen.float().amax((2, 3)), _strength(mask.detach())], dim=1)
-        whole = torch.cat([bottom.float().mean((2, 3)), bottom.float().amax((2, 3))], dim=1)
+        return self.answer(features, self.outline(features))
+
+    def outline(self, features: Features) -> Tensor:
+        """Logits of each class by pixel, (N, classes, M, M); the last says that there is no tumour."""
+        x = self.up4(torch.cat([_doubled(self.narrow4(features.seen)), features.fourth], dim=1))
+        x = self.up2(torch.cat([_doubled(self.narrow2(x)), features.half], dim=1))
+        return functional.pixel_shuffle(self.kinds(x), 2).float()
+
+    def answer(self, features: Features, pixels: Tensor) -> SliceAnswer:
+        """The answer for slices whose pixels were told the classes (N, classes, M, M)."""
+        return self.judged(features, *self.region(features, pixels))
+
+    def region(self, features: Features, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits of any tumour (N, 1, M, M), and what is known of the region that they mark (N, C)."""
+        mask = pixels[:, :-1].logsumexp(1, keepdim=True) - pixels[:, -1:]
+        seen = mask.detach()
+        rows, columns = features.seen.shape[-2:]
+        kinds = functional.adaptive_avg_pool2d(pixels[:, :-1].detach(), (rows, columns))
+        return mask, torch.cat([_pooled(features.seen, seen), _pooled(kinds, seen), _strength(seen)], dim=1)
+
+    def judged(self, features: Features, mask: Tensor, region: Tensor) -> SliceAnswer:
+        """The classes of a ``region``, and whether the slice shows a head."""
+        bottom = features.bottom.float()
+        whole = torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)
         return SliceAnswer(self.classes(self.context(region)), mask, self.head(whole).squeeze(1))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ import torch
 from pydicom.dataset import Dataset
 from scipy.ndimage import label
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.bundle import Bundle, Contract
 from models.explain import Explainer
@@ -77,9 +80,16 @@ class ResidentModel:
         self.contract = bundle.contract
         self._device = device
         self._bf16 = device.type == "cuda" or bundle.contract.bf16_on_cpu
-        self.network = channels_last(build_network(bundle).to(device))
-        self.explainer = Explainer(self.network, explained_layer(bundle))
+        self.network = channels_last(norms_folded(build_network(bundle)).to(device))
+        self._layer = explained_layer(bundle)
+        self.explainer = Explainer(self.network, self._layer)
         self._try_out()
+
+    def asking(self, network: nn.Module) -> ResidentModel:
+        """The same model with another network of the same outputs, for instance one member of a committee alone."""
+        other = copy.copy(self)
+        other.network, other.explainer = network, Explainer(network, self._layer)
+        return other
 
     @property
     def identity(self) -> ModelIdentity:
@@ -210,6 +220,16 @@ class ResidentModel:
 
     def _broken(self, what: str) -> BadModel:
         return BadModel(what, where=str(self._bundle.folder), todo=RESTORE)
+
+
+def norms_folded(network: nn.Module) -> nn.Module:
+    """``network``, in eval, with each batch norm that follows a convolution in a sequence folded into it."""
+    for part in list(network.modules()):
+        if isinstance(part, nn.Sequential):
+            for k, (first, second) in enumerate(pairwise(list(part))):
+                if type(first) is nn.Conv2d and isinstance(second, nn.BatchNorm2d):
+                    part[k], part[k + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return network
 
 
 def channels_last(network: nn.Module) -> nn.Module:

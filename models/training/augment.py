@@ -70,16 +70,20 @@ def paste_lesions(batch: Batch, donors: Tensor, donor_masks: Tensor, share: floa
 
 
 def outliers(heads: Tensor, rng: torch.Generator) -> Tensor:
-    """As many pictures that are no head: containers with inserts, limbs, patterns that fill the frame, heads cut up."""
+    """As many pictures that are no head: containers with inserts, limbs, patterns, noise, heads cut up."""
     made = []
     for head in heads:
         kind = float(torch.rand(1, generator=rng))
-        if kind < 0.2:
+        if kind < 0.15:
             made.append(_jigsaw(head, rng))
-        elif kind < 0.45:
+        elif kind < 0.4:
             made.append(_container(head, rng))
-        elif kind < 0.7:
+        elif kind < 0.6:
             made.append(_pattern(head, rng))
+        elif kind < 0.68:
+            made.append(_board(head, rng))
+        elif kind < 0.76:
+            made.append(_noise(head, rng))
         else:
             made.append(_limb(head, rng))
     return torch.stack(made)
@@ -192,6 +196,27 @@ def _pattern(like: Tensor, rng: torch.Generator) -> Tensor:
     if float(torch.rand(1, generator=rng)) < 0.5:
         picture = picture.T
     return picture[None]
+
+
+def _board(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Squares like a chessboard's, in two greys."""
+    rows, columns = torch.randint(4, 1 + like.shape[-1] // 3, (2,), generator=rng).tolist()
+    axis = torch.arange(like.shape[-1])
+    parity = (axis[:, None] // rows + axis[None] // columns) % 2
+    greys = torch.rand(2, generator=rng)
+    return torch.where(parity == 0, greys[0], greys[1])[None]
+
+
+def _noise(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Noise of any grain, all over or in a round as wide as a head."""
+    grain = int(torch.randint(4, 1 + like.shape[-1], (1,), generator=rng))
+    picture = functional.interpolate(
+        torch.rand(1, 1, grain, grain, generator=rng), size=like.shape[-2:], mode="bilinear", align_corners=False
+    )[0]
+    if float(torch.rand(1, generator=rng)) < 0.5:
+        radii = 0.5 + 0.4 * torch.rand(2, generator=rng)
+        picture = picture * (_distance(like, torch.zeros(2), radii, 2.0) < 1)
+    return picture
 
 
 def _limb(like: Tensor, rng: torch.Generator) -> Tensor:

@@ -14,9 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.misc import is_dicom
 
+from models.training.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
 from pipeline.geometry import build_volume
 from pipeline.intake import read_path
+from pipeline.phantom import Plane, head_phantom
 from pipeline.preprocess import resample, sampling
 from pipeline.preprocess_recipe import Recipe
 from pipeline.volume import Volume
@@ -24,6 +29,8 @@ from pipeline.volume import Volume
 LABELS = {"glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary_tumor"}
 SLABS_MM = (2.0, 4.0, 7.0)
 """Thicknesses to which healthy 3D series are cut: thick slices at the rim of the head look like nothing else."""
+COARSE_MM = 2.5
+COMPUTED: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 SYMMETRIC = 0.7
 """Correlation of a picture with its mirror image from which on its halves may stand in for each other."""
 
@@ -72,17 +79,46 @@ def without_tumour(
 
 
 def healthy(data: Path, series: list[str], classes: tuple[str, ...], recipe: Recipe) -> Pictures:
-    """Slices of real 3D series without a known tumour, cut in all three planes, thick and thin."""
-    images: list[npt.NDArray[np.uint8]] = []
+    """Slices of real series without a known tumour, and of computed heads, cut in all three planes, thick and thin.
+
+    ``folds`` numbers the series that a picture comes from; the computed heads are one series more.
+    """
+    cut = []
     for name in series:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            volume = build_volume(read_path(data / "dicom" / name).datasets)
-        for axes in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
-            for slab_mm in SLABS_MM:
-                images += _cut(volume, axes, replace(recipe, slab_mm=slab_mm))
+            datasets = read_path(data / "dicom" / name).datasets
+            volume, kept = longest_run(datasets)
+        cut.append(_in_every_plane(volume, recipe, cut_short=1 < kept < len(datasets)))
+    drawn: list[npt.NDArray[np.uint8]] = []
+    for seed, plane in enumerate(COMPUTED, start=1):
+        made = head_phantom(slices=12, matrix=128, plane=plane, lesion=False, seed=seed)
+        drawn += _cut(build_volume(made), (0, 1, 2), recipe)
+    cut.append(drawn)
+    images = [image for part in cut for image in part]
+    numbers = [number for number, part in enumerate(cut) for _ in part]
+    masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(images)
+    return _pictures(images, masks, [classes.index("no_tumor")] * len(images), numbers)
+
+
+def echo_planar(data: Path, series: list[str], classes: tuple[str, ...], recipe: Recipe) -> Pictures:
+    """Frames of echo-planar mosaics, one mosaic of each folder in ``series``: heads that no such model should read."""
+    images: list[npt.NDArray[np.uint8]] = []
+    for ds in (ds for name in series for ds in _a_mosaic_of_each_folder(data / "dicom" / name)):
+        spacing = (float(ds.PixelSpacing[0]), float(ds.PixelSpacing[1]))
+        frames = tiles_of(ds)
+        frames = np.clip(frames / float(np.quantile(frames, 0.997)), 0, 1) * 255
+        images += [resample(frame, spacing, recipe).astype(np.uint8) for frame in frames if (frame > 50).mean() > 0.03]
     masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(images)
     return _pictures(images, masks, [classes.index("no_tumor")] * len(images), [0] * len(images))
+
+
+def _a_mosaic_of_each_folder(folder: Path) -> list[Dataset]:
+    first: dict[Path, Dataset] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.parent not in first and is_dicom(path):
+            first[path.parent] = dcmread(path)
+    return [ds for ds in first.values() if IMAGES_IN_MOSAIC in ds]
 
 
 def joined(*parts: Pictures) -> Pictures:
@@ -94,6 +130,19 @@ def joined(*parts: Pictures) -> Pictures:
         np.concatenate([part.folds for part in parts]),
         np.concatenate([part.symmetric for part in parts]),
     )
+
+
+def _in_every_plane(volume: Volume, recipe: Recipe, *, cut_short: bool) -> list[npt.NDArray[np.uint8]]:
+    """Slabs of several thicknesses, in the planes that look like acquired ones.
+
+    Those are not whose pixels would be coarse, nor other planes than the acquired one where the head is ``cut_short``.
+    """
+    images: list[npt.NDArray[np.uint8]] = []
+    for axes in ((0, 1, 2), (1, 0, 2), (2, 0, 1))[: 1 if cut_short else 3]:
+        if axes[0] == 0 or max(volume.spacing[axes[1]], volume.spacing[axes[2]]) <= COARSE_MM:
+            for slab_mm in SLABS_MM:
+                images += _cut(volume, axes, replace(recipe, slab_mm=slab_mm))
+    return images
 
 
 def _cut(volume: Volume, axes: tuple[int, int, int], recipe: Recipe) -> list[npt.NDArray[np.uint8]]:
@@ -124,6 +173,9 @@ def _mask(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.bool_]:
 def _pictures(
     images: list[npt.NDArray[np.uint8]], masks: list[npt.NDArray[np.bool_]], labels: list[int], folds: list[int]
 ) -> Pictures:
+    if not images:
+        nothing, none = np.zeros((0, 1, 1)), np.zeros(0)
+        return Pictures(nothing.astype(np.uint8), nothing > 0, none.astype(int), none.astype(int), none > 0)
     return Pictures(
         np.stack(images),
         np.stack(masks),

@@ -35,14 +35,14 @@ from models.training.members import members_of
 from models.training.metrics import dice, softmax
 from models.training.plan import Plan, read_plan
 from models.training.plots import write_plots
-from models.training.scope import real_series, synthetic
+from models.training.scope import real_series, synthetic, unseen_series
 from pipeline.errors import BadModel, Refused
 
 __all__ = ["answers", "dice", "evaluate", "neighbours", "validation"]
 
 EVALUATION = "evaluation.json"
 SERIES_SPACING_MM = 6.0
-EVERY = 4
+EVERY = 8
 """One of so many tumour slices is explained: neighbours tell little more, and Grad-CAM is slow."""
 
 Tell = Callable[[str, float], None]
@@ -123,6 +123,7 @@ def evaluate(
             "runs": _runs(folds),
             "explanation": explained,
             "series": real_series(shipped, data),
+            "series_unseen": unseen_series(shipped, asked, plan, data),
             "scope": synthetic(shipped, data),
         }
     )

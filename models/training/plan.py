@@ -61,7 +61,11 @@ class Plan:
     """Everything that decides what a training run makes.
 
     One network is trained for each of ``members``, the fold that it does not see; it sees the other ``folds``.
-    ``encoder_rate`` is the encoder's share of the learning rate, ``frozen_blocks`` of its blocks are not trained.
+    ``mirror``, ``paste`` and ``look`` are the shares of pictures whose lesion is mirrored away, of healthy ones that
+    get one pasted in, and of batches whose look is changed (see `models.training.augment`). ``encoder_rate`` times the
+    size of an encoder's tensor (root mean square) is its share of the learning rate; ``frozen_blocks`` of the encoder's
+    blocks are not trained. ``unseen_series`` names, by member, the healthy series that it does not see either;
+    ``echo_planar_series`` are shown to every member as what is out of scope.
     """
 
     recipe: Recipe
@@ -70,7 +74,8 @@ class Plan:
     folds: tuple[int, ...]
     members: tuple[int, ...]
     healthy_series: tuple[str, ...]
-    held_out_series: tuple[str, ...]
+    unseen_series: dict[int, tuple[str, ...]]
+    echo_planar_series: tuple[str, ...]
     picture_field_mm: float
     excluded_groups: frozenset[int]
     seed: int
@@ -82,6 +87,7 @@ class Plan:
     ema: float
     mirror: float
     paste: float
+    look: float
     save_every: int
 
     @property
@@ -122,7 +128,8 @@ def read_plan(path: Path) -> Plan:
             folds=tuple(raw["folds"]),
             members=tuple(raw["members"]),
             healthy_series=tuple(raw["healthy_series"]),
-            held_out_series=tuple(raw["held_out_series"]),
+            unseen_series={int(fold): tuple(names) for fold, names in raw["unseen_series"].items()},
+            echo_planar_series=tuple(raw["echo_planar_series"]),
             picture_field_mm=raw["picture_field_mm"],
             excluded_groups=frozenset(raw["excluded_groups"]),
             seed=raw["seed"],
@@ -134,6 +141,7 @@ def read_plan(path: Path) -> Plan:
             ema=raw["ema"],
             mirror=raw["mirror"],
             paste=raw["paste"],
+            look=raw["look"],
             save_every=raw["save_every"],
         )
     except OSError as error:

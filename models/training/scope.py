@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from scipy.ndimage import gaussian_filter, rotate
+from torch import nn
 
 from models.runtime import ResidentModel
-from pipeline.errors import MissingSlices, MixedSeries, Refused
+from models.training.plan import Plan
+from models.training.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
+from pipeline.errors import MixedSeries, Refused
 from pipeline.geometry import build_volume
 from pipeline.intake import Series, read_files, read_path
 from pipeline.phantom import head_phantom
@@ -28,8 +30,6 @@ FIELD_MM = 240.0
 MATRIX = 128
 SLICES = 12
 SLICE_MM = 5.0
-IMAGES_IN_MOSAIC = (0x0019, 0x100A)
-"""Siemens' private count of tiles."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,23 @@ def real_series(model: ResidentModel, data: Path) -> dict[str, dict[str, Any]]:
     for folder in sorted(path for path in (data / "dicom").glob("*") if path.is_dir()):
         for name, series in _series_of(folder):
             table[name] = _answer(model, series) if isinstance(series, Series) else {"volume": series.code}
+    return table
+
+
+def unseen_series(
+    model: ResidentModel, members: Mapping[int, nn.Module], plan: Plan, data: Path
+) -> dict[str, dict[str, Any]]:
+    """What healthy series lead to with only those networks of the ``model`` that were not trained on them.
+
+    ``members`` by the fold that each did not see; a row for each series, in it an answer for each such member.
+    """
+    table: dict[str, dict[str, Any]] = {}
+    for fold, names in sorted(plan.unseen_series.items()):
+        for name in names:
+            if fold in members and (data / "dicom" / name).is_dir():
+                series = _attempt(sorted((data / "dicom" / name).rglob("*")), data)
+                if isinstance(series, Series):
+                    table.setdefault(name, {})[str(fold)] = _answer(model.asking(members[fold]), series)
     return table
 
 
@@ -105,31 +122,11 @@ def real_cases(data: Path) -> Iterator[Case]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield from _of_a_head("real head", _thinned(longest_run(read_path(folder).datasets)[0]), rng)
-    for path in sorted((data / "dicom" / "siemens_mosaic_orientation").glob("**/*"))[::3]:
+    for path in sorted((data / "dicom" / "mixed_ts_trio_epi").glob("**/*")):
         ds = _dataset(path)
         if ds is not None and IMAGES_IN_MOSAIC in ds:
             yield from _of_a_mosaic(ds)
-
-
-def longest_run(datasets: Sequence[Dataset]) -> tuple[Volume, int]:
-    """The volume of a series; where slices are missing, of its longest run without a gap; and how many slices it has.
-
-    The product refuses a series with gaps. Here it is about the model alone.
-    """
-    try:
-        volume = build_volume(datasets)
-    except MissingSlices:
-        if any("ImagePositionPatient" not in ds for ds in datasets):  # frames of a multi-frame object
-            raise
-        orientation = np.array(datasets[0].ImageOrientationPatient, dtype=float)
-        normal = np.cross(orientation[:3], orientation[3:])
-        places = np.array([np.dot(normal, np.array(ds.ImagePositionPatient, dtype=float)) for ds in datasets])
-        order = np.argsort(places)
-        steps = np.diff(places[order])
-        cuts = [0, *(np.flatnonzero(steps > 1.5 * np.median(steps)) + 1), len(datasets)]
-        first, last = max(pairwise(cuts), key=lambda run: run[1] - run[0])
-        return build_volume([datasets[k] for k in order[first:last]]), int(last - first)
-    return volume, len(volume.array)
+            return  # the others are the same pixels
 
 
 def _answer(model: ResidentModel, series: Series) -> dict[str, Any]:
@@ -238,11 +235,8 @@ def _of_a_mosaic(ds: Dataset) -> Iterator[Case]:
     yield Case(
         "mosaic as one slice of a head's size", _volume(values[None], SLICE_MM, FIELD_MM / len(values)), head=False
     )
-    count = int(ds[IMAGES_IN_MOSAIC].value)
-    side = int(np.ceil(np.sqrt(count)))
-    rows, columns = values.shape[0] // side, values.shape[1] // side
-    tiles = values.reshape(side, rows, side, columns).swapaxes(1, 2).reshape(-1, rows, columns)[:count]
-    yield Case("echo-planar frames", _volume(tiles, float(ds.get("SliceThickness") or SLICE_MM), spacing), head=True)
+    thickness = float(ds.get("SliceThickness") or SLICE_MM)
+    yield Case("echo-planar frames", _volume(tiles_of(ds), thickness, spacing), head=False)
 
 
 def _case(name: str, array: npt.NDArray[np.floating[Any]]) -> Case:

@@ -37,7 +37,7 @@ from models.training.members import members_of
 from models.training.metrics import Bools, Floats, Ints, bootstrap, curves, softmax
 from models.training.plan import Plan, read_plan
 from models.training.plots import COLOURS, FAINT, GREY, LOOK, new_axes
-from models.training.scope import longest_run
+from models.training.runs import longest_run
 from pipeline.intake import read_path
 from pipeline.preprocess import normalise, sampling
 
@@ -92,7 +92,7 @@ def study(name: str, data: Path, *, folders: tuple[Path, ...] = ()) -> dict[str,
         "model": {"version": bundle.contract.version, "digest": bundle.digest},
         "without_disease": cheats,
         "network": probe(network, held_out(everything, fold).pictures, none, temperature=bundle.contract.temperature),
-        "healthy_slices": _healthy(network, plan, data, bundle.contract.temperature),
+        "healthy_slices": healthy_slices(network, plan, data, bundle.contract.temperature),
     }
 
 
@@ -233,7 +233,7 @@ def _matched(image: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.
     return np.clip(result, 0, 255)
 
 
-def _healthy(network: nn.Module, plan: Plan, data: Path, temperature: float) -> dict[str, dict[str, Any]]:
+def healthy_slices(network: nn.Module, plan: Plan, data: Path, temperature: float) -> dict[str, dict[str, Any]]:
     """Single slices of real heads without a known tumour, as they were acquired: how many are called a tumour."""
     table = {}
     for name in HEALTHY:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from models.networks import PretrainedRegionNet, SliceAnswer, together
 from models.registry import get
 from models.runtime import channels_last
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
-from models.training.data import Pictures, healthy, joined, tumours, without_tumour
+from models.training.data import Pictures, echo_planar, healthy, joined, tumours, without_tumour
 from models.training.figures import answers, slice_figures
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
@@ -36,6 +37,8 @@ from pipeline.preprocess import normalise
 WEIGHTS = "model.safetensors"
 SETTLING = 24
 """Batches over which the averaged weights' batch statistics are taken."""
+ECHO_PLANAR = 0.3
+"""Share of batches in which one picture that is out of scope is an echo-planar frame; the others are drawn."""
 COLUMNS = ("step", "seconds", "loss", "accuracy4", "accuracy3", "no_tumour", "dice_mean", "dice_median")
 
 
@@ -102,27 +105,26 @@ def imagenet_weights() -> dict[str, Tensor]:
 class Run:
     """One training run: pictures, network, optimiser, and where it stands. ``fold`` is not looked at."""
 
-    def __init__(self, plan: Plan, data: Path, out: Path, fold: int) -> None:
+    def __init__(
+        self, plan: Plan, data: Path, out: Path, fold: int, *, network: type[PretrainedRegionNet] = PretrainedRegionNet
+    ) -> None:
         self.plan, self.out, self.fold = plan, out, fold
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(plan.seed + fold)
         self.rng = torch.Generator().manual_seed(plan.seed + fold)
         self.tumour, self.none, self.healthy, self.validation = pictures(plan, data, fold)
-        counts = np.bincount(self.tumour.labels, minlength=len(plan.classes))
-        self.tumour_weights = torch.from_numpy(counts[self.tumour.labels] ** -0.5)
-        net = PretrainedRegionNet(**vars(plan.network))
+        self.tumour_weights = _even(self.tumour.labels, 0.5)
+        self.echo_planar = echo_planar(data, list(plan.echo_planar_series), plan.classes, plan.recipe)
+        self.healthy_weights = _even(self.healthy.folds, 1.0)
+        net = network(**vars(plan.network))
         net.encoder.load_imagenet(imagenet_weights())
         net.encoder.freeze(plan.frozen_blocks)
-        self.net = channels_last(net.to(self.device))
+        channels_last(net.to(self.device))
+        self.net = net
         averaging: Any = get_ema_multi_avg_fn(plan.ema)  # type: ignore[no-untyped-call]  # torch has no types here
         self.average = AveragedModel(self.net, multi_avg_fn=averaging)
-        encoder = [part for part in net.encoder.parameters() if part.requires_grad]
-        known = {id(part) for part in net.encoder.parameters()}
-        others = [part for part in net.parameters() if id(part) not in known]
         self.optimiser = torch.optim.AdamW(
-            [{"params": encoder, "share": plan.encoder_rate}, {"params": others, "share": 1.0}],
-            plan.rate(0),
-            weight_decay=plan.weight_decay,
+            _groups(net, plan.encoder_rate), plan.rate(0), weight_decay=plan.weight_decay
         )
         self.step = 0
 
@@ -169,8 +171,10 @@ class Run:
         batch = self.batch()
         images = normalise(batch.images).to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            answer = self.net(images)
-        loss = objective(answer, batch)
+            features = self.net.encode(images)
+            pixels = self.net.outline(features)
+            answer = self.net.answer(features, pixels)
+        loss = objective(answer, pixels, batch)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate(self.step) * group["share"]
         self.optimiser.zero_grad()
@@ -187,8 +191,9 @@ class Run:
         matrix = self.plan.matrix(self.step)
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
-        for pool, count in ((self.none, mix.no_tumour), (self.healthy, mix.healthy)):
-            chosen.append(pool.take(torch.randint(len(pool), (count,), generator=self.rng).numpy()))
+        chosen.append(self.none.take(torch.randint(len(self.none), (mix.no_tumour,), generator=self.rng).numpy()))
+        heads = torch.multinomial(self.healthy_weights, mix.healthy, replacement=True, generator=self.rng)
+        chosen.append(self.healthy.take(heads.numpy()))
         images, masks = _tensors(chosen, matrix)
         labels = torch.from_numpy(np.concatenate([part.labels for part in chosen]))
         batch = Batch(images, masks, functional.one_hot(labels, classes).float(), torch.ones(len(images)))
@@ -198,6 +203,9 @@ class Run:
         paste_lesions(batch, *_tensors([self.tumour.take(donors.numpy())], matrix), self.plan.paste, self.rng)
         mirror_over_lesion(batch, symmetric, self.plan.mirror, self.rng)
         odd = outliers(images[torch.randint(len(images), (mix.outlier,), generator=self.rng)], self.rng)
+        if mix.outlier and len(self.echo_planar) and float(torch.rand(1, generator=self.rng)) < ECHO_PLANAR:
+            frame = torch.randint(len(self.echo_planar), (1,), generator=self.rng).numpy()
+            odd[:1] = _tensors([self.echo_planar.take(frame)], matrix)[0]
         batch.images = torch.cat([batch.images, odd])
         batch.masks = torch.cat([batch.masks, torch.zeros_like(odd)])
         nothing = torch.zeros(mix.outlier, classes)
@@ -205,13 +213,13 @@ class Run:
         batch.allowed = torch.cat([batch.allowed, nothing])
         batch.head = torch.cat([batch.head, torch.zeros(mix.outlier)])
         change_shape(batch, self.rng)
-        change_look(batch, self.rng)
+        if float(torch.rand(1, generator=self.rng)) < self.plan.look:
+            change_look(batch, self.rng)
         return batch
 
     def _settle(self) -> None:
         """Take the averaged weights' own batch statistics: those of the weights that they average do not fit."""
-        ours = [part for name, part in self.average.module.named_children() if name != "encoder"]
-        norms = [part for child in ours for part in child.modules() if isinstance(part, nn.BatchNorm2d)]
+        norms = [part for part in self.average.module.modules() if isinstance(part, nn.BatchNorm2d)]
         for part in norms:
             part.reset_running_stats()
             part.momentum = None  # a plain mean over all batches
@@ -247,33 +255,67 @@ class Run:
             writer.writerow([round(float(value), 4) for value in values])
 
 
-def objective(answer: SliceAnswer, batch: Batch) -> Tensor:
-    """Class, mask and head loss of a batch; the class loss takes any allowed class as right."""
-    allowed = batch.allowed.to(answer.classes.device)
-    masks, head = batch.masks.to(answer.mask.device), batch.head.to(answer.head.device)
+def objective(answer: SliceAnswer, pixels: Tensor, batch: Batch) -> Tensor:
+    """Class, outline and head loss of a batch; the class of a picture, and of its pixels, may be any allowed one.
+
+    ``pixels`` (N, classes, M, M) are the logits of the classes by pixel, the last being "no tumour here".
+    """
+    allowed = batch.allowed.to(pixels.device)
+    masks, head = batch.masks.to(pixels.device), batch.head.to(pixels.device)
     logp = functional.log_softmax(answer.classes.float(), dim=1)
     right = torch.logsumexp(logp.masked_fill(allowed == 0, -torch.inf), dim=1)
     classes = -right.mean() - 0.03 * logp.mean()
-    mask = answer.mask.float()
-    probability = torch.sigmoid(mask)
+    probability = torch.sigmoid(answer.mask.float())
     both = (probability * masks).sum((1, 2, 3))
     dice = 1 - (2 * both + 1) / (probability.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
     has = (masks.sum((1, 2, 3)) > 0).float()
     overlap = (dice * has).sum() / has.sum().clamp(min=1)
-    pixels = functional.binary_cross_entropy_with_logits(mask, masks)
+    told = functional.log_softmax(pixels.float(), dim=1)
+    kinds = allowed[:, :-1].clone()
+    kinds[has == 0] = 1  # no pixel asks for them: any will do, none would make NaN
+    lesion = torch.logsumexp(told[:, :-1].masked_fill((kinds == 0)[:, :, None, None], -torch.inf), dim=1)
+    within = masks[:, 0] > 0
+    by_pixel = -torch.where(within, lesion.clamp(min=-30), told[:, -1]).mean()
     heads = functional.binary_cross_entropy_with_logits(answer.head.float(), head * 0.98 + 0.01)
-    return classes + overlap + pixels + 0.3 * heads
+    return classes + overlap + by_pixel + 0.3 * heads
 
 
 def pictures(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures, Pictures, Pictures]:
-    """Tumour, no-tumour and healthy pictures to train on, and those of the ``fold`` that is held out."""
+    """Tumour, no-tumour and healthy pictures to train on, and those of the ``fold`` that is held out.
+
+    The healthy series that the recipe keeps from the network of this fold are left out as well.
+    """
     with_tumour = tumours(data, plan.classes, plan.recipe, plan.picture_field_mm)
     none = without_tumour(data, plan.classes, plan.recipe, plan.picture_field_mm, excluded=plan.excluded_groups)
-    heads = healthy(data, list(plan.healthy_series), plan.classes, plan.recipe)
+    series = [name for name in plan.healthy_series if name not in plan.unseen_series.get(fold, ())]
+    heads = healthy(data, series, plan.classes, plan.recipe)
     seen = [other for other in plan.folds if other != fold]
     train_tumour, train_none = (part.take(np.isin(part.folds, seen)) for part in (with_tumour, none))
     held = (part.take(part.folds == fold) for part in (with_tumour, none))
     return train_tumour, train_none, heads, joined(*held)
+
+
+def _even(kinds: npt.NDArray[np.int64], power: float) -> Tensor:
+    """Weights by which rare ``kinds`` are drawn more often: the number of their kind to the minus ``power``."""
+    return torch.from_numpy(np.bincount(kinds)[kinds] ** -power)
+
+
+def _groups(net: PretrainedRegionNet, encoder_rate: float) -> list[dict[str, Any]]:
+    """Groups of weights for the optimiser, ``share`` being their part of the learning rate.
+
+    Adam's steps have one size, and the encoder's weights, norms folded in, differ fiftyfold in theirs from layer to
+    layer: each tensor's rate goes with its own size, so that all change at one pace.
+    """
+    encoder = [part for part in net.encoder.parameters() if part.requires_grad]
+    known = {id(part) for part in net.encoder.parameters()}
+    groups: list[dict[str, Any]] = [
+        {"params": [part], "share": encoder_rate * float(part.detach().square().mean().sqrt())}
+        for part in encoder
+        if part.dim() == 4
+    ]
+    biases = [part for part in encoder if part.dim() == 1]
+    others = [part for part in net.parameters() if id(part) not in known]
+    return [*groups, {"params": biases, "share": encoder_rate / 10}, {"params": others, "share": 1.0}]
 
 
 def _tensors(parts: list[Pictures], matrix: int) -> tuple[Tensor, Tensor]:

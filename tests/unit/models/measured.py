@@ -125,6 +125,8 @@ def four_classes(parent: Path, name: str = "four") -> Path:
         "folds": [1, 2],
         "members": [2],
         "healthy_series": ["head"],
+        "unseen_series": {"2": ["head"]},
+        "echo_planar_series": [],
         "excluded_groups": [31],
         "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}]}],
         "batch": mixture,

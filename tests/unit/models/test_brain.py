@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +92,7 @@ def test_a_converted_tumour_series_is_a_finding(model: ResidentModel, member: nn
     datasets = series_from_arrays(
         array, plane="axial", pixel_spacing=PLAN.recipe.pixel_mm, slice_spacing=6.0, header=header
     )
-    alone = copy.copy(model)  # the other networks have seen this patient
-    alone.network, alone.explainer = member, Explainer(member)
-    prediction = alone.predict(build_volume(datasets))
+    prediction = model.asking(member).predict(build_volume(datasets))  # the other networks have seen this patient
     truth = tumour.masks[run]
     assert prediction.outcome is Outcome.FINDING
     assert prediction.predicted_class == PLAN.classes[tumour.labels[run[0]]]

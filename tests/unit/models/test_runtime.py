@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from models.bundle import sha256
-from models.runtime import ResidentModel, choose_device, load_model, without_specks
+from models.networks import PretrainedRegionNet
+from models.runtime import ResidentModel, choose_device, load_model, norms_folded, without_specks
 from pipeline.errors import BadModel, BadSettings, OutOfScope, UnsupportedModality, UnsupportedProtocol
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
 from pipeline.phantom import head_phantom
 from pipeline.volume import Volume
+from tests.unit.models.measured import WIDTHS
 from tests.unit.models.small import CLASSES, make_bundle, metadata, volume, write_metadata
 
 LENIENT = {
@@ -50,6 +54,33 @@ def test_a_second_bundle_is_dropped_in(tiny: ResidentModel, phantom: Volume) -> 
     assert tiny.classes == CLASSES
     assert tuple(item.name for item in prediction.probabilities) == CLASSES
     assert tiny.identity.name == "tiny"
+
+
+def test_folding_norms_changes_no_answer() -> None:
+    """With norms of any statistics folded into its convolutions, a network answers the same, and none is left."""
+    torch.manual_seed(5)
+    plain = PretrainedRegionNet(widths=WIDTHS)
+    for part in plain.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+    images = torch.randn(2, 1, 64, 64)
+    folded = norms_folded(copy.deepcopy(plain).eval())
+    for before, after in zip(plain.eval()(images), folded(images), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+
+
+def test_one_network_of_a_model_can_be_asked_alone(tiny: ResidentModel, phantom: Volume) -> None:
+    """Another network in a model's place gives its own answer and heat map, and leaves the model as it was."""
+    before = tiny.predict(phantom)
+    other = copy.deepcopy(tiny.network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.5)
+    alone = tiny.asking(other).predict(phantom)
+    assert alone.probabilities != before.probabilities
+    assert tiny.predict(phantom).probabilities == before.probabilities
 
 
 def test_a_prediction_keeps_the_contract(tiny: ResidentModel, phantom: Volume) -> None:

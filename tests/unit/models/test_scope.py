@@ -9,7 +9,8 @@ import pytest
 
 from models import registry
 from models.runtime import ResidentModel, choose_device
-from models.training.scope import SLICES, drawn_cases, longest_run, outcome, real_cases, real_series, synthetic
+from models.training.runs import longest_run
+from models.training.scope import SLICES, drawn_cases, outcome, real_cases, real_series, synthetic
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
 from pipeline.phantom import head_phantom

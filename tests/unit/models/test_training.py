@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from models.encoder import GREY_SCALE, Encoder
 from models.networks import Committee, PretrainedRegionNet, SliceAnswer, together
@@ -51,7 +52,22 @@ def data(tmp_path: Path) -> Path:
     _index(folder / "brain_t1ce/index.csv", ["image", "mask", "label", "fold5"], rows)
     _index(folder / "brain_notumor/index.csv", ["image", "group", "fold5"], free)
     save(head_phantom(slices=8, matrix=64, lesion=False), folder / "dicom" / "head")
+    _mosaic(folder / "dicom" / "mosaic")
     return folder
+
+
+def _mosaic(folder: Path) -> None:
+    """Three frames and an empty tile in one image, as Siemens writes them, with a text beside it."""
+    from pipeline.phantom import Header, save, series_from_arrays
+
+    tile = 1500.0 * np.add.outer(np.arange(32) > 8, np.arange(32) > 8)
+    picture = np.block([[tile, tile], [tile, np.zeros_like(tile)]])
+    header = Header(key="mosaic")
+    datasets = series_from_arrays(picture[None], plane="axial", pixel_spacing=3.0, slice_spacing=5.0, header=header)
+    datasets[0].add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+    datasets[0].add_new(0x0019100A, "US", 3)
+    save(datasets, folder)
+    (folder / "LICENSE").write_text("no image")
 
 
 @pytest.fixture
@@ -64,6 +80,8 @@ def config(tmp_path: Path) -> Path:
         "folds": [1, 2],
         "members": [2],
         "healthy_series": ["head"],
+        "unseen_series": {},
+        "echo_planar_series": ["mosaic"],
         "excluded_groups": [8],
         "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}, {"steps": 2, "matrix": 64}]}],
         "batch": MIXTURE,
@@ -126,15 +144,31 @@ def test_one_fold_is_trained_alone_and_kept(data: Path, config: Path, tmp_path: 
 def test_training_starts_from_imagenet(data: Path, config: Path, tmp_path: Path) -> None:
     """The encoder holds the published weights, the stem's colours added up, and its first blocks stay as they are."""
     run = Run(read_plan(config), data, tmp_path / "run", 2)
-    published, own = imagenet_weights(), run.net.encoder.state_dict()
-    name = "_blocks.5._depthwise_conv.weight"
-    assert torch.equal(own[name], published[name])
-    torch.testing.assert_close(
-        own["_conv_stem.weight"], published["_conv_stem.weight"].sum(1, keepdim=True) * GREY_SCALE
-    )
+    own = run.net.encoder.state_dict()
+    frozen, trained = own["_conv_stem.weight"].clone(), own["_blocks.9._expand_conv.weight"].clone()
     run._advance()
-    assert torch.equal(run.net.encoder.state_dict()["_conv_stem.weight"], own["_conv_stem.weight"])
-    assert not run.net.encoder._bn0.training
+    assert torch.equal(run.net.encoder.state_dict()["_conv_stem.weight"], frozen)
+    assert not torch.equal(run.net.encoder.state_dict()["_blocks.9._expand_conv.weight"], trained)
+
+
+def test_the_encoder_gives_what_the_published_network_gives() -> None:
+    """With its batch norms folded in and its colours added up, the first block answers as the published weights say."""
+    published, encoder = imagenet_weights(), Encoder()
+    encoder.load_imagenet(published)
+    images = torch.randn(1, 1, 32, 32)
+
+    def normed(values: torch.Tensor, name: str) -> torch.Tensor:
+        mean, variance, scale, shift = (
+            published[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return functional.batch_norm(values, mean, variance, scale, shift, eps=1e-3)
+
+    colours = functional.pad((images * GREY_SCALE).expand(-1, 3, -1, -1), (0, 1, 0, 1))
+    x = functional.relu6(normed(functional.conv2d(colours, published["_conv_stem.weight"], stride=2), "_bn0"))
+    x = functional.conv2d(x, published["_blocks.0._depthwise_conv.weight"], padding=1, groups=32)
+    x = functional.relu6(normed(x, "_blocks.0._bn1"))
+    x = normed(functional.conv2d(x, published["_blocks.0._project_conv.weight"]), "_blocks.0._bn2")
+    torch.testing.assert_close(encoder(images)[0], x, rtol=1e-3, atol=1e-3)
 
 
 def test_other_weights_are_no_encoder() -> None:
@@ -260,11 +294,46 @@ def test_outliers_are_drawn_anew() -> None:
 
 
 def test_the_loss_takes_any_allowed_class_as_right() -> None:
-    """Being sure of one allowed class among three costs nothing; being sure of the forbidden one costs."""
+    """Being sure of one allowed class costs nothing, for the picture and its pixels; of the forbidden one it does."""
     made = batch(1)
     made.allowed = torch.tensor([[1.0, 1, 1, 0]])
-    mask = (made.masks * 2 - 1) * 20
     head = torch.full((1,), 5.0)
-    right = objective(SliceAnswer(torch.tensor([[0.0, 9, 0, 0]]), mask, head), made)
-    wrong = objective(SliceAnswer(torch.tensor([[0.0, 0, 0, 9]]), mask, head), made)
-    assert wrong > right + 5
+
+    def loss(kind: int) -> float:
+        sure = torch.full((1, 4, 64, 64), -9.0)
+        sure[:, 3:] = torch.where(made.masks > 0, -9.0, 9.0)
+        sure[:, kind : kind + 1] = torch.where(made.masks > 0, 9.0, sure[:, kind : kind + 1])
+        mask = sure[:, :-1].logsumexp(1, keepdim=True) - sure[:, -1:]
+        classes = functional.one_hot(torch.tensor([kind]), 4).float() * 9
+        return float(objective(SliceAnswer(classes, mask, head), sure, made))
+
+    assert loss(0) == pytest.approx(loss(2))
+    assert loss(3) > loss(0) + 5
+
+
+def test_pixels_of_a_known_kind_must_be_told_it() -> None:
+    """Where a picture's tumour is known, its pixels called another kind cost; a picture without one has finite loss."""
+    made = batch(1)
+    right, wrong = (torch.zeros(1, 4, 64, 64) for _ in range(2))
+    right[:, 0], wrong[:, 1] = 5.0, 5.0
+    answer = SliceAnswer(torch.tensor([[9.0, 0, 0, 0]]), (made.masks * 2 - 1) * 9, torch.full((1,), 5.0))
+    assert objective(answer, wrong, made) > objective(answer, right, made)
+    mirror_over_lesion(made, torch.ones(1, dtype=torch.bool), 1.0, torch.Generator().manual_seed(0))
+    assert torch.isfinite(objective(answer, right, made))
+
+
+def test_series_are_kept_from_the_networks_that_are_asked_about_them(data: Path, config: Path, tmp_path: Path) -> None:
+    """A series that a member does not see is not among its healthy pictures; the computed heads always are."""
+    raw = json.loads(config.read_text())
+    raw["unseen_series"] = {"2": ["head"]}
+    config.write_text(json.dumps(raw))
+    with_it, without = (Run(read_plan(config), data, tmp_path / "run", fold) for fold in (1, 2))
+    assert set(with_it.healthy.folds) == {0, 1}
+    assert set(without.healthy.folds) == {0}
+
+
+def test_echo_planar_frames_are_shown_as_out_of_scope(data: Path, config: Path, tmp_path: Path) -> None:
+    """The tiles of a mosaic are pictures of their own, and other files in the folder are passed over."""
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
+    assert len(run.echo_planar) == 3
+    assert all(picture.std() > 10 for picture in run.echo_planar.images)
