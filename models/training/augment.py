@@ -86,7 +86,7 @@ def outliers(heads: Tensor, rng: torch.Generator) -> Tensor:
             made.append(_noise(head, rng))
         else:
             made.append(_limb(head, rng))
-    return torch.stack(made)
+    return torch.stack(made) if made else heads[:0]
 
 
 def change_shape(batch: Batch, rng: torch.Generator) -> None:

@@ -192,8 +192,8 @@ class Run:
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
         chosen.append(self.none.take(torch.randint(len(self.none), (mix.no_tumour,), generator=self.rng).numpy()))
-        heads = torch.multinomial(self.healthy_weights, mix.healthy, replacement=True, generator=self.rng)
-        chosen.append(self.healthy.take(heads.numpy()))
+        heads = torch.multinomial(self.healthy_weights, max(mix.healthy, 1), replacement=True, generator=self.rng)
+        chosen.append(self.healthy.take(heads[: mix.healthy].numpy()))
         images, masks = _tensors(chosen, matrix)
         labels = torch.from_numpy(np.concatenate([part.labels for part in chosen]))
         batch = Batch(images, masks, functional.one_hot(labels, classes).float(), torch.ones(len(images)))
