@@ -7,6 +7,7 @@ import errno
 import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +130,14 @@ def libfaketime() -> Path:
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
         raise CannotHappenHere("libfaketime is not installed (Debian: libfaketime)")
+    # Debian 12's 0.9.10 makes Python's time.sleep, an absolute clock_nanosleep, end with EINVAL: no node can run so.
+    tried = subprocess.run(
+        [sys.executable, "-c", "import time; time.sleep(0.01)"],
+        env={**os.environ, "LD_PRELOAD": str(found[0]), "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+    if tried.returncode:
+        raise CannotHappenHere("under this libfaketime Python cannot sleep (time.sleep: Invalid argument)")
     return found[0]
 
 

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.status import JobDetail, JobState
 from pipeline.findings import Outcome
 
@@ -85,7 +87,11 @@ class Ledger:
             objects = json.loads(Path(job.result.summary).read_text())["objects"]
             run = Path(job.result.summary).parent.name
             expected |= {item["sop_instance_uid"] for item in objects}
-            files |= {f"{run}/{item['file']}" for item in objects} | {f"{run}/fhir-bundle.json"}
+            sent = {row.result for row in job.deliveries if row.destination == "archive"}
+            files |= {
+                f"{run}/{Path(name).name}" for ref in job.result.results if ref.name in sent for name in ref.files
+            }
+            missing += _note(details, "made and not planned for the folder", _unplanned(job.result, objects, sent))
         missing += _note(details, "not at the PACS", expected - set(pacs))
         doubled = _note(details, "at the PACS and of no job", set(pacs) - expected)
         there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -127,6 +133,12 @@ class Ledger:
         read = {job.job.series_instance_uid for job in jobs if job.state is JobState.DONE}
         altered = {str(self._datasets[name].SeriesInstanceUID) for name in self._tainted}
         return _note(details, "series without a job that is done", self._series() - read - altered)
+
+
+def _unplanned(result: SeriesResult, objects: list[dict[str, Any]], sent: set[str]) -> set[str]:
+    """Objects of a run that no delivery to the folder is of."""
+    planned = {Path(name).name for ref in result.results if ref.name in sent for name in ref.files}
+    return {item["file"] for item in objects} - planned
 
 
 def _same(path: Path, ds: Dataset) -> bool:
