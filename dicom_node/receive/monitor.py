@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -243,11 +243,12 @@ class SeriesMonitor:
     def _absorb(self) -> bool:
         """Take in what waits, index first. False where the index cannot be written now: all of it waits on."""
         try:
-            new = [event.arrival for event in self._waiting if isinstance(event, _Arrived) and event.arrival.stored.new]
-            if new:
-                self._index.add(new)
-            for event in self._waiting:
-                self._take_in(event)
+            for events in _between_purges(self._waiting):
+                new = [event.arrival for event in events if isinstance(event, _Arrived) and event.arrival.stored.new]
+                if new:
+                    self._index.add(new)
+                for event in events:
+                    self._take_in(event)
         except DatabaseError as error:
             self._counters.add("index_failures")
             log.error("index_not_written", reason=type(error.orig).__name__)  # noqa: TRY400  (SQL quotes values)
@@ -417,3 +418,14 @@ class SeriesMonitor:
         self._index.set_handed_over(series_instance_uid, handed)
         self._counters.add("series_completed")
         log.info("series_complete", series=uid(series_instance_uid), revision=revision, reason=reason)
+
+
+def _between_purges(events: Sequence[_Told]) -> Iterator[list[_Told]]:
+    """``events`` in order, cut behind each purge: what came after one may have its paths, and is added after it."""
+    part: list[_Told] = []
+    for event in events:
+        part.append(event)
+        if isinstance(event, _Purged):
+            yield part
+            part = []
+    yield part
