@@ -135,7 +135,7 @@ def test_messages_that_are_none(node: Node, spoken: tuple[bytes, ...], fragments
 def test_after_all_that_the_node_is_well(node: Node, series: tuple[Dataset, ...]) -> None:
     """Its threads are gone with their callers, its memory is what it was, and it takes a series."""
     deadline = time.monotonic() + 30
-    while any("Acceptor" in thread.name for thread in threading.enumerate()):
+    while any(thread.name.startswith("AcceptorThread") for thread in threading.enumerate()):  # servers go on
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.2)
     assert node.receiver._door is not None

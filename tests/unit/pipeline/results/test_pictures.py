@@ -236,7 +236,7 @@ def test_single_absurd_values_do_not_decide_the_window(value: float) -> None:
     assert pixels[140:830, 30:720].std() > 30
 
 
-@pytest.mark.parametrize(("slices", "matrix"), [(4000, 32), (2, 4096), (12, 64)])
+@pytest.mark.parametrize(("slices", "matrix"), [(4000, 32), (3, 4096), (12, 64)])
 def test_many_slices_and_any_matrix_give_a_bounded_number_of_equal_pages(slices: int, matrix: int) -> None:
     """4,000 slices, 4096² and 64²: at most thirteen pages of 1024², with the outline on each slice page."""
     array = np.full((slices, matrix, matrix), 300, np.uint16)

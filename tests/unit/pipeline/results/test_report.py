@@ -124,7 +124,8 @@ def test_every_outcome_is_said(outcome: Outcome, presence: codes.Code) -> None:
     assert {"finding": "suggests glioma", "no_finding": "no tumor", "indeterminate": "no reliable answer"}[
         outcome
     ] in texts[1]
-    assert texts[2] == "Plain T1 - the model was validated on contrast-enhanced T1 (224^2 pixels)."
+    assert texts[2].startswith("Model probability: Glioma 0.")
+    assert texts[3] == "Plain T1 - the model was validated on contrast-enhanced T1 (224^2 pixels)."
     assert CAVEAT.startswith("Plain T1")
     assert (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag) == (
         "PARTIAL",
