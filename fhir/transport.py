@@ -88,7 +88,8 @@ def connect(
     url: str, timeout: float, authorization: Authorization | None, tls: ssl.SSLContext | None
 ) -> Iterator[Connection]:
     """A connection that is closed at the end. ``tls`` None: the system's authorities, where hospitals put their own."""
-    verify = (tls or ssl.create_default_context()) if url.startswith("https") else True
+    # Without TLS no authorities are read: that takes longer than a request.
+    verify = (tls or ssl.create_default_context()) if url.startswith("https") else False
     # No proxy of the environment sees a patient; a redirect is an answer and not followed, nor is a token sent there.
     with httpx.Client(headers={"Accept": FHIR_JSON}, timeout=timeout, verify=verify, trust_env=False) as http:
         yield Connection(url, timeout, http, authorization)

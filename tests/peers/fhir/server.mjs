@@ -5,7 +5,7 @@
 // It listens on 127.0.0.1 only and forgets everything when it stops.
 import http from 'node:http';
 import { parseArgs } from 'node:util';
-import { getStatus, isOk, normalizeOperationOutcome } from '@medplum/core';
+import { getStatus, isOk, normalizeOperationOutcome, Operator } from '@medplum/core';
 import { FhirRouter, MemoryRepository } from '@medplum/fhir-router';
 import { loadDefinitions, validate } from './validation.mjs';
 
@@ -23,6 +23,23 @@ class ValidatingRepository extends MemoryRepository {
     return super.updateResource(resource, options);
   }
 
+  /** As Medplum's, which evaluates FHIRPath on every stored resource: by identifier, on those that have it alone. */
+  search(request) {
+    const stored = this.resources.get(request.resourceType);
+    const wanted = exactIdentifier(request);
+    if (!wanted || !stored) {
+      return super.search(request);
+    }
+    const { system, value } = wanted;
+    const has = (resource) => [resource.identifier].flat().some((item) => item?.system === system && item.value === value);
+    this.resources.set(request.resourceType, new Map([...stored].filter(([, resource]) => has(resource))));
+    try {
+      return super.search(request); // searches before it returns its promise
+    } finally {
+      this.resources.set(request.resourceType, stored);
+    }
+  }
+
   /** A function that brings back what is stored now. */
   snapshot() {
     const resources = copyOf(this.resources, (byId) => new Map(byId));
@@ -32,6 +49,14 @@ class ValidatingRepository extends MemoryRepository {
       restore(this.history, history);
     };
   }
+}
+
+/** System and value of a search's plain `identifier=system|value`; undefined where it has none. */
+function exactIdentifier(request) {
+  const filter = request.filters?.find((item) => item.code === 'identifier' && item.operator === Operator.EQUALS);
+  const parts = filter?.value.split('|') ?? [];
+  const plain = parts.length === 2 && parts[0] && parts[1] && !/[,\\$]/.test(filter.value);
+  return plain ? { system: parts[0], value: parts[1] } : undefined;
 }
 
 function copyOf(map, copyValue) {
