@@ -56,17 +56,23 @@ def _same(plan: Plan) -> Plan:
     return plan
 
 
+def _without(plan: Plan, **kinds: int) -> Plan:
+    """``plan`` with ``kinds`` of pictures, by name, left out of every batch (0 of each)."""
+    return replace(plan, cycles=tuple(replace(cycle, batch=replace(cycle.batch, **kinds)) for cycle in plan.cycles))
+
+
 def _bare(plan: Plan) -> Plan:
-    mixture = replace(plan.batch, healthy=0, outlier=0)
-    return replace(plan, look=0.0, mirror=0.0, paste=0.0, batch=mixture, excluded_groups=frozenset())
+    bare = _without(plan, healthy=0, outlier=0)
+    return replace(bare, look=0.0, mirror=0.0, paste=0.0, excluded_groups=frozenset(), excluded_outlines=frozenset())
 
 
 VARIANTS = (
     Variant("every step", _same),
     Variant("no change of look", lambda plan: replace(plan, look=0.0)),
     Variant("no lesion mirrored away or pasted in", lambda plan: replace(plan, mirror=0.0, paste=0.0)),
-    Variant("no healthy heads", lambda plan: replace(plan, batch=replace(plan.batch, healthy=0))),
+    Variant("no healthy heads", lambda plan: _without(plan, healthy=0)),
     Variant("no-tumour pictures not cleaned", lambda plan: replace(plan, excluded_groups=frozenset())),
+    Variant("wrong outlines left in", lambda plan: replace(plan, excluded_outlines=frozenset())),
     Variant("class from the whole image", _same, WholeImageNet),
     Variant("none of them", _bare, WholeImageNet),
 )
@@ -75,7 +81,7 @@ VARIANTS = (
 
 def shortened(plan: Plan, *, steps: int = STEPS, matrix: int = MATRIX) -> Plan:
     """``plan`` cut to a short run that sees one healthy series, so that the others can be asked about."""
-    cycle = Cycle(PEAK, (Stage(steps, matrix),))
+    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.batch(plan.steps - 1))
     return replace(plan, cycles=(cycle,), healthy_series=plan.healthy_series[:1], unseen_series={}, save_every=steps)
 
 

@@ -67,6 +67,11 @@ def tumours(data: Path, classes: tuple[str, ...], recipe: Recipe, field_mm: floa
     return _pictures(images, masks, labels, [int(row["fold5"]) for row in rows])
 
 
+def tumour_names(data: Path) -> list[str]:
+    """The names, without folder and suffix, of what `tumours` gives, in its order."""
+    return [Path(row["image"]).stem for row in _rows(data / "brain_t1ce" / "index.csv")]
+
+
 def without_tumour(
     data: Path, classes: tuple[str, ...], recipe: Recipe, field_mm: float, *, excluded: frozenset[int]
 ) -> Pictures:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import BadModel
 from pipeline.preprocess_recipe import Recipe
@@ -40,10 +41,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One rise and fall of the learning rate over its stages: a cosine up to ``peak`` in a twentieth, a cosine down."""
+    """One rise and fall of the learning rate over its stages: a cosine up to ``peak`` in a twentieth, a cosine down.
+
+    ``batch`` is what its batches are made of.
+    """
 
     peak: float
     stages: tuple[Stage, ...]
+    batch: Mixture
 
     @property
     def steps(self) -> int:
@@ -65,7 +70,8 @@ class Plan:
     get one pasted in, and of batches whose look is changed (see `models.training.augment`). ``encoder_rate`` times the
     size of an encoder's tensor (root mean square) is its share of the learning rate; ``frozen_blocks`` of the encoder's
     blocks are not trained. ``unseen_series`` names, by member, the healthy series that it does not see either;
-    ``echo_planar_series`` are shown to every member as what is out of scope.
+    ``echo_planar_series`` are shown to every member as what is out of scope. Pictures in ``excluded_outlines`` are not
+    trained on: their outline lies where the lesion is not.
     """
 
     recipe: Recipe
@@ -78,9 +84,9 @@ class Plan:
     echo_planar_series: tuple[str, ...]
     picture_field_mm: float
     excluded_groups: frozenset[int]
+    excluded_outlines: frozenset[str]
     seed: int
     cycles: tuple[Cycle, ...]
-    batch: Mixture
     encoder_rate: float
     frozen_blocks: int
     weight_decay: float
@@ -101,6 +107,14 @@ class Plan:
                 return cycle.rate(step)
             step -= cycle.steps
         return 0.0
+
+    def batch(self, step: int) -> Mixture:
+        """What the batch at ``step`` of the whole run is made of."""
+        for cycle in self.cycles:
+            if step < cycle.steps:
+                break
+            step -= cycle.steps
+        return cycle.batch
 
     def matrix(self, step: int) -> int:
         """The resolution at ``step`` of the whole run."""
@@ -132,9 +146,9 @@ def read_plan(path: Path) -> Plan:
             echo_planar_series=tuple(raw["echo_planar_series"]),
             picture_field_mm=raw["picture_field_mm"],
             excluded_groups=frozenset(raw["excluded_groups"]),
+            excluded_outlines=frozenset(raw["excluded_outlines"]),
             seed=raw["seed"],
-            cycles=tuple(Cycle(one["peak"], tuple(Stage(**stage) for stage in one["stages"])) for one in raw["cycles"]),
-            batch=Mixture(**raw["batch"]),
+            cycles=tuple(_cycle(one) for one in raw["cycles"]),
             encoder_rate=raw["encoder_rate"],
             frozen_blocks=raw["frozen_blocks"],
             weight_decay=raw["weight_decay"],
@@ -150,3 +164,7 @@ def read_plan(path: Path) -> Plan:
         raise BadModel(
             "The training configuration is not complete.", where=str(path), todo=f"Mend it: {error!r}."
         ) from error
+
+
+def _cycle(raw: dict[str, Any]) -> Cycle:
+    return Cycle(raw["peak"], tuple(Stage(**stage) for stage in raw["stages"]), Mixture(**raw["batch"]))

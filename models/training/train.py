@@ -28,7 +28,7 @@ from models.networks import PretrainedRegionNet, SliceAnswer, together
 from models.registry import get
 from models.runtime import channels_last
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
-from models.training.data import Pictures, echo_planar, healthy, joined, tumours, without_tumour
+from models.training.data import Pictures, echo_planar, healthy, joined, tumour_names, tumours, without_tumour
 from models.training.figures import answers, slice_figures
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
@@ -187,7 +187,7 @@ class Run:
 
     def batch(self) -> Batch:
         """A fresh, randomly changed batch."""
-        mix, classes = self.plan.batch, len(self.plan.classes)
+        mix, classes = self.plan.batch(self.step), len(self.plan.classes)
         matrix = self.plan.matrix(self.step)
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
@@ -283,14 +283,17 @@ def objective(answer: SliceAnswer, pixels: Tensor, batch: Batch) -> Tensor:
 def pictures(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures, Pictures, Pictures]:
     """Tumour, no-tumour and healthy pictures to train on, and those of the ``fold`` that is held out.
 
-    The healthy series that the recipe keeps from the network of this fold are left out as well.
+    The healthy series that the recipe keeps from the network of this fold are left out as well, and of the pictures to
+    train on those whose outline is wrong.
     """
     with_tumour = tumours(data, plan.classes, plan.recipe, plan.picture_field_mm)
     none = without_tumour(data, plan.classes, plan.recipe, plan.picture_field_mm, excluded=plan.excluded_groups)
     series = [name for name in plan.healthy_series if name not in plan.unseen_series.get(fold, ())]
     heads = healthy(data, series, plan.classes, plan.recipe)
     seen = [other for other in plan.folds if other != fold]
-    train_tumour, train_none = (part.take(np.isin(part.folds, seen)) for part in (with_tumour, none))
+    outlined = ~np.isin(tumour_names(data), sorted(plan.excluded_outlines))
+    train_tumour = with_tumour.take(np.isin(with_tumour.folds, seen) & outlined)
+    train_none = none.take(np.isin(none.folds, seen))
     held = (part.take(part.folds == fold) for part in (with_tumour, none))
     return train_tumour, train_none, heads, joined(*held)
 

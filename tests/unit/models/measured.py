@@ -128,8 +128,8 @@ def four_classes(parent: Path, name: str = "four") -> Path:
         "unseen_series": {"2": ["head"]},
         "echo_planar_series": [],
         "excluded_groups": [31],
-        "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}]}],
-        "batch": mixture,
+        "excluded_outlines": [],
+        "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}], "batch": mixture}],
         "save_every": 2,
     }
     (folder / "configs/train.json").write_text(json.dumps(plan))

@@ -83,8 +83,10 @@ def config(tmp_path: Path) -> Path:
         "unseen_series": {},
         "echo_planar_series": ["mosaic"],
         "excluded_groups": [8],
-        "cycles": [{"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}, {"steps": 2, "matrix": 64}]}],
-        "batch": MIXTURE,
+        "excluded_outlines": [],
+        "cycles": [
+            {"peak": 0.001, "stages": [{"steps": 2, "matrix": 32}, {"steps": 2, "matrix": 64}], "batch": MIXTURE}
+        ],
         "save_every": 2,
     }
     path = tmp_path / "train.json"
@@ -115,7 +117,7 @@ def test_a_run_that_was_cut_off_goes_on(data: Path, config: Path, tmp_path: Path
     assert set(load_file(weights)) == {f"members.0.{name}" for name in own}
     assert torch.load(out / "fold2.checkpoint", weights_only=True)["step"] == 4
     raw = json.loads(config.read_text())
-    raw["cycles"].append({"peak": 0.0005, "stages": [{"steps": 2, "matrix": 32}]})
+    raw["cycles"].append({"peak": 0.0005, "stages": [{"steps": 2, "matrix": 32}], "batch": MIXTURE})
     config.write_text(json.dumps(raw))
     member_path(out, 2).unlink()
     train("brain_mri_tumor", data, out, config=config)
