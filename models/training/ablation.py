@@ -63,7 +63,7 @@ def _without(plan: Plan, **kinds: int) -> Plan:
 
 def _bare(plan: Plan) -> Plan:
     bare = _without(plan, healthy=0, outlier=0)
-    return replace(bare, look=0.0, mirror=0.0, paste=0.0, excluded_groups=frozenset(), excluded_outlines=frozenset())
+    return replace(bare, look=0.0, mirror=0.0, paste=0.0, excluded_groups=frozenset(), excluded_outlines=())
 
 
 VARIANTS = (
@@ -72,7 +72,7 @@ VARIANTS = (
     Variant("no lesion mirrored away or pasted in", lambda plan: replace(plan, mirror=0.0, paste=0.0)),
     Variant("no healthy heads", lambda plan: _without(plan, healthy=0)),
     Variant("no-tumour pictures not cleaned", lambda plan: replace(plan, excluded_groups=frozenset())),
-    Variant("wrong outlines left in", lambda plan: replace(plan, excluded_outlines=frozenset())),
+    Variant("wrong outlines left in", lambda plan: replace(plan, excluded_outlines=())),
     Variant("class from the whole image", _same, WholeImageNet),
     Variant("none of them", _bare, WholeImageNet),
 )

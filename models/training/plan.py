@@ -84,7 +84,7 @@ class Plan:
     echo_planar_series: tuple[str, ...]
     picture_field_mm: float
     excluded_groups: frozenset[int]
-    excluded_outlines: frozenset[str]
+    excluded_outlines: tuple[str, ...]
     seed: int
     cycles: tuple[Cycle, ...]
     encoder_rate: float
@@ -146,7 +146,7 @@ def read_plan(path: Path) -> Plan:
             echo_planar_series=tuple(raw["echo_planar_series"]),
             picture_field_mm=raw["picture_field_mm"],
             excluded_groups=frozenset(raw["excluded_groups"]),
-            excluded_outlines=frozenset(raw["excluded_outlines"]),
+            excluded_outlines=tuple(raw["excluded_outlines"]),
             seed=raw["seed"],
             cycles=tuple(_cycle(one) for one in raw["cycles"]),
             encoder_rate=raw["encoder_rate"],

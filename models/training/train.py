@@ -291,7 +291,7 @@ def pictures(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures, Pic
     series = [name for name in plan.healthy_series if name not in plan.unseen_series.get(fold, ())]
     heads = healthy(data, series, plan.classes, plan.recipe)
     seen = [other for other in plan.folds if other != fold]
-    outlined = ~np.isin(tumour_names(data), sorted(plan.excluded_outlines))
+    outlined = ~np.isin(tumour_names(data), plan.excluded_outlines)
     train_tumour = with_tumour.take(np.isin(with_tumour.folds, seen) & outlined)
     train_none = none.take(np.isin(none.folds, seen))
     held = (part.take(part.folds == fold) for part in (with_tumour, none))
