@@ -117,7 +117,7 @@ def evaluate(
         {
             "model": {"version": bundle.contract.version, "digest": bundle.digest},
             "weights": {str(one): sha256(path) for one, path in sorted((weights or {}).items()) if one in asked},
-            **figures(cases, plan.classes),
+            **figures(cases, plan.classes, wrong_outlines=plan.excluded_outlines),
             "temperature_shipped": bundle.contract.temperature,
             "bf16_agreement": round(_bf16_agreement(folds[-1]), 4),
             "runs": _runs(folds),

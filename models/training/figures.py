@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,8 +196,12 @@ def headline(cases: Cases) -> dict[str, float]:
     }
 
 
-def figures(cases: Cases, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Every figure of slices, JSON-ready: pooled with bootstrap intervals, by fold, class, plane and lesion size."""
+def figures(cases: Cases, classes: tuple[str, ...], *, wrong_outlines: Collection[str] = ()) -> dict[str, Any]:
+    """Every figure of slices, JSON-ready: pooled with bootstrap intervals, by fold, class, plane and lesion size.
+
+    All are of all slices. ``wrong_outlines`` names (without folder and suffix) those whose drawn outline lies beside
+    the lesion; without them the overlap is told once more.
+    """
     folds = [int(fold) for fold in np.unique(cases.fold)]
     probabilities = cases.probabilities
     by_fold = {}
@@ -217,6 +222,7 @@ def figures(cases: Cases, classes: tuple[str, ...]) -> dict[str, Any]:
         "confusion_tumours": confusion(cases.truth[cases.tumour], cases.kind[cases.tumour], cases.none).tolist(),
         "by_class": {name: _of_class(cases, k) for k, name in enumerate(classes)},
         "segmentation": segmentation(cases, classes),
+        "segmentation_of_right_outlines": _of_right_outlines(cases, classes, wrong_outlines),
         "calibration": _calibration(cases),
         "head_on_slices": round(float((cases.head > 0).mean()), 4),
     }
@@ -249,6 +255,16 @@ def segmentation(cases: Cases, classes: tuple[str, ...]) -> dict[str, dict[str, 
         },
         "size": {name: _overlap(taken(tumours, third == k)) for k, name in enumerate(THIRDS)}
         | {"edges_mm2": [round(float(edge), 1) for edge in edges]},
+    }
+
+
+def _of_right_outlines(cases: Cases, classes: tuple[str, ...], wrong: Collection[str]) -> dict[str, Any]:
+    kept = cases.tumour & np.array([Path(name).stem not in wrong for name in cases.name])
+    right = taken(cases, kept)
+    return {
+        "left_out": int(cases.tumour.sum() - kept.sum()),
+        "all": _overlap(right),
+        **{name: _overlap(taken(right, right.truth == k)) for k, name in enumerate(classes[:-1])},
     }
 
 

@@ -140,6 +140,17 @@ def test_figures_of_known_cases() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_wrong_outlines_are_told_apart_and_not_hidden() -> None:
+    """Slices whose outline is known to be wrong stay in every figure; one more tells the overlap without them."""
+    cases = some_cases()
+    worst = int(np.nanargmin(cases.dice))
+    found = figures(cases, CLASSES, wrong_outlines=[str(worst)])
+    assert found["segmentation_of_right_outlines"]["left_out"] == 1
+    others = np.delete(cases.dice, worst)
+    assert found["segmentation_of_right_outlines"]["all"]["dice_mean"][0] == pytest.approx(np.nanmean(others), abs=1e-4)
+    assert found["pooled"]["dice_mean"][0] == pytest.approx(np.nanmean(cases.dice), abs=1e-4)
+
+
 def test_a_perfect_network_has_perfect_figures() -> None:
     """Every class right and every outline exact: ones everywhere."""
     cases = some_cases()

@@ -17,7 +17,7 @@ from models.encoder import GREY_SCALE, Encoder
 from models.networks import Committee, PretrainedRegionNet, SliceAnswer, together
 from models.registry import SHIPPED
 from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
-from models.training.plan import Cycle, Stage, read_plan
+from models.training.plan import Cycle, Mixture, Stage, read_plan
 from models.training.train import Run, imagenet_weights, member_path, objective, train
 from pipeline.errors import BadModel, EmptyInput, Refused
 from tests.unit.models.measured import WIDTHS
@@ -212,6 +212,29 @@ def test_a_batch_has_the_resolution_of_its_stage(data: Path, config: Path, tmp_p
     assert batch.images.shape == batch.masks.shape == (6, 1, 64, 64)
 
 
+def test_a_cycle_has_its_own_mixture(data: Path, config: Path, tmp_path: Path) -> None:
+    """The batches of the second cycle are made of what the second cycle says."""
+    raw = json.loads(config.read_text())
+    more = {"tumour": 2, "no_tumour": 2, "healthy": 3, "outlier": 0}
+    raw["cycles"].append({"peak": 0.0005, "stages": [{"steps": 2, "matrix": 32}], "batch": more})
+    config.write_text(json.dumps(raw))
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
+    assert len(run.batch().images) == sum(MIXTURE.values())
+    run.step = 4
+    batch = run.batch()
+    assert len(batch.images) == 7
+    assert batch.head.all()
+
+
+def test_wrong_outlines_are_not_trained_on(data: Path, config: Path, tmp_path: Path) -> None:
+    """A picture whose outline is excluded is not among those to train on; held out it stays."""
+    raw = json.loads(config.read_text())
+    config.write_text(json.dumps(raw | {"excluded_outlines": ["0", "1"]}))
+    run = Run(read_plan(config), data, tmp_path / "run", 2)
+    assert len(run.tumour) == 2
+    assert int((run.validation.labels != 3).sum()) == 3
+
+
 def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path, tmp_path: Path) -> None:
     """Training pictures are of the other folds only; groups that were excluded by looking are nowhere."""
     run = Run(read_plan(config), data, tmp_path / "run", 2)
@@ -238,7 +261,7 @@ def test_a_broken_configuration_is_told(tmp_path: Path) -> None:
 
 def test_the_learning_rate_rises_and_falls() -> None:
     """A cycle begins and ends near zero and peaks after a twentieth."""
-    cycle = Cycle(peak=0.002, stages=(Stage(30, 32), Stage(50, 64)))
+    cycle = Cycle(peak=0.002, stages=(Stage(30, 32), Stage(50, 64)), batch=Mixture(1, 1, 1, 1))
     rates = [cycle.rate(step) for step in range(80)]
     assert max(rates) == rates[4] == pytest.approx(0.002)
     assert rates[0] < 1e-5
