@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from dicom_node.settings_http import ClientTls
+from dicom_node.tls import load_identity, reason
 from pipeline.errors import BadSettings
 
 
@@ -20,28 +21,11 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.trusted)
     except (OSError, ValueError) as error:
         raise BadSettings(
-            f"The authorities to trust cannot be read ({_reason(error)}).",
+            f"The authorities to trust cannot be read ({reason(error)}).",
             where=str(tls.trusted),
             todo="Give a PEM file of certificates.",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.certificate is None:
-        return context
-    # A password that is always given keeps OpenSSL from asking for one at the terminal.
-    password = tls.key_password.get_secret_value() if tls.key_password else ""
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, password=password)
-    except (OSError, ValueError) as error:
-        raise BadSettings(
-            f"The node's certificate or its key cannot be used ({_reason(error)}).",
-            where=f"{tls.certificate}, {tls.key}",
-            todo="Give PEM files that belong together, readable by this user.",
-        ) from None
+    if tls.certificate is not None:
+        load_identity(context, tls.certificate, tls.key, tls.key_password)
     return context
-
-
-def _reason(error: Exception) -> str:
-    """In words, without paths or contents."""
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "not PEM"
-    return getattr(error, "strerror", None) or type(error).__name__

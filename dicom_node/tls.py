@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from pydantic import SecretStr
 
 from dicom_node.settings_access import DicomPeer, Tls
 from pipeline.errors import BadSettings
@@ -118,7 +119,7 @@ def _certificates(path: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadSettings(
-            f"There is no certificate to be read ({_reason(error)}).", where=str(path), todo="Give a PEM file."
+            f"There is no certificate to be read ({reason(error)}).", where=str(path), todo="Give a PEM file."
         ) from None
 
 
@@ -128,28 +129,39 @@ def _context(identity: Tls, protocol: int) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.verify_mode = ssl.CERT_REQUIRED
-    password = identity.key_password.get_secret_value() if identity.key_password else ""
-    try:
-        # A password that is always given keeps OpenSSL from asking for one at the terminal.
-        context.load_cert_chain(identity.certificate, identity.key, password=password)
-    except (OSError, ValueError) as error:
-        raise BadSettings(
-            f"The node's certificate or its key cannot be used ({_reason(error)}).",
-            where=f"{identity.certificate}, {identity.key}",
-            todo="Give PEM files that belong together, readable by this user.",
-        ) from None
+    load_identity(context, identity.certificate, identity.key, identity.key_password)
     try:
         context.load_verify_locations(identity.trusted)
     except OSError as error:
         raise BadSettings(
-            f"The authorities to trust cannot be read ({_reason(error)}).",
+            f"The authorities to trust cannot be read ({reason(error)}).",
             where=str(identity.trusted),
             todo="Give a PEM file of certificates.",
         ) from None
     return context
 
 
-def _reason(error: Exception) -> str:
+def load_identity(context: ssl.SSLContext, certificate: Path, key: Path | None, key_password: SecretStr | None) -> None:
+    """Give ``context`` the node's own certificate and key.
+
+    Raises
+    ------
+    BadSettings
+        where a file is missing, not readable or not what it should be, or the two do not belong together.
+    """
+    # A password that is always given keeps OpenSSL from asking for one at the terminal.
+    password = key_password.get_secret_value() if key_password else ""
+    try:
+        context.load_cert_chain(certificate, key, password=password)
+    except (OSError, ValueError) as error:
+        raise BadSettings(
+            f"The node's certificate or its key cannot be used ({reason(error)}).",
+            where=f"{certificate}, {key}",
+            todo="Give PEM files that belong together, readable by this user.",
+        ) from None
+
+
+def reason(error: Exception) -> str:
     """In words, without paths or contents."""
     if isinstance(error, ssl.SSLError):
         return error.reason or "not PEM"
