@@ -27,6 +27,7 @@ from models.networks import PretrainedRegionNet
 from models.registry import get
 from models.runtime import ResidentModel, channels_last, choose_device
 from models.series import SlabAnswers, aggregate
+from models.training.card import tables
 from models.training.explained import checks
 from models.training.figures import Cases, SliceAnswers, answers, figures, measured, pooled
 from models.training.gallery import write_gallery
@@ -40,7 +41,7 @@ from pipeline.errors import BadModel, Refused
 
 __all__ = ["answers", "dice", "evaluate", "neighbours", "validation"]
 
-EVALUATION = "evaluation.json"
+EVALUATION, FIGURES = "evaluation.json", "figures.md"
 SERIES_SPACING_MM = 6.0
 EVERY = 8
 """One of so many tumour slices is explained: neighbours tell little more, and Grad-CAM is slow."""
@@ -80,7 +81,8 @@ def evaluate(
     weights : safetensors by the fold that they were trained without; each is asked about that fold only. Without it
         each member of the bundle's network is asked about the fold that its ``configs/train.json`` says it did not see.
     fold : only this fold.
-    out : where `EVALUATION`, plots (SVG) and gallery (PNG) are written; the gallery shows pictures of the data set.
+    out : where `EVALUATION`, `FIGURES` (the card's tables), plots (SVG) and gallery (PNG) are written; the gallery
+        shows pictures of the data set.
     tell : hears of the progress.
 
     Whole series and volumes out of scope are put to the bundle's own weights, whatever ``weights`` are.
@@ -115,7 +117,11 @@ def evaluate(
     tell("whole series and what is out of scope", 0.8)
     result: dict[str, Any] = _finite(
         {
-            "model": {"version": bundle.contract.version, "digest": bundle.digest},
+            "model": {
+                "version": bundle.contract.version,
+                "digest": bundle.digest,
+                "weights_sha256": bundle.contract.sha256,
+            },
             "weights": {str(one): sha256(path) for one, path in sorted((weights or {}).items()) if one in asked},
             **figures(cases, plan.classes, wrong_outlines=plan.excluded_outlines),
             "temperature_shipped": bundle.contract.temperature,
@@ -131,6 +137,7 @@ def evaluate(
         tell("plots and gallery", 0.95)
         out.mkdir(parents=True, exist_ok=True)
         (out / EVALUATION).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+        (out / FIGURES).write_text(tables(result))
         write_plots(cases, plan.classes, out / "plots")
         which = np.concatenate([np.flatnonzero(everything.pictures.folds == one.number) for one in folds])
         write_gallery(cases, everything.take(which), plan.classes, out / "gallery")

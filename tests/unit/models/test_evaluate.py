@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from models import registry
+from models.training.card import tables
 from models.training.evaluate import evaluate, weights_in
 from models.training.figures import Cases, answers, figures, headline, measured, pooled
 from models.training.gallery import chosen
@@ -80,6 +81,9 @@ def test_cross_validation_asks_each_network_about_its_own_fold(data: Path, bundl
     assert result["explanation"]["1"]["pointing"]["pictures"] > 0
     assert result["scope"]["not_a_head"]["refused"] > 0
     assert json.loads((tmp_path / "out/evaluation.json").read_text()) == result
+    made = (tmp_path / "out/figures.md").read_text()
+    assert made == tables(result)
+    assert f"| {100 * result['pooled']['accuracy'][0]:.1f} % (" in made
     assert {path.suffix for path in (tmp_path / "out/plots").iterdir()} == {".svg"}
     with Image.open(tmp_path / "out/gallery/worst-outlines.png") as sheet:
         assert sheet.width > 800
