@@ -48,7 +48,8 @@ class CommittedSender:
         self._timeout = sender.destination.commitment_timeout
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`. What the PACS committed itself to since an earlier attempt is not sent again.
+        """See `Sender.send`. What the PACS said since an earlier attempt gave up counts: a yes, and nothing is sent
+        again; a no, and what it lacks is.
 
         Raises
         ------
@@ -61,18 +62,30 @@ class CommittedSender:
         """
         instances = [instance_of(path) for path in files]
         references = tuple(Reference(str(item.sop_class), str(item.sop_instance)) for item in instances)
-        if any(report.covers(references) for report in self._asking.answers(self._name, references)):
+        answers = tuple(self._asking.answers(self._name, references))
+        if any(report.covers(references) for report in answers):
             self._asking.forget(self._name, references)
             return f"{len(files)} stored by an earlier attempt, committed"
+        self._heed(answers, files, references)
         receipt = self._sender.send(files)
         report = self._ask(references)
         if not report.covers(references):
-            self._asking.forget(self._name, references)
-            kept = {item.sop_instance_uid for item in report.committed}
-            self._sender.send_again(files, {item.sop_instance_uid for item in references} - kept)
+            self._heed((report,), files, references)
             raise self._not_committed(report, references)
         self._asking.forget(self._name, references)
         return f"{receipt}, committed"
+
+    def _heed(self, noes: tuple[Report, ...], files: tuple[Path, ...], references: tuple[Reference, ...]) -> None:
+        """Have what the PACS says it lacks sent by the next `DimseSender.send`; what was asked before then is void.
+
+        In this order: a kill in between costs a question, not the instances.
+        """
+        if not noes:
+            return
+        asked = {item.sop_instance_uid for item in references}
+        for report in noes:
+            self._sender.send_again(files, asked - {item.sop_instance_uid for item in report.committed})
+        self._asking.forget(self._name, references)
 
     def _ask(self, references: tuple[Reference, ...]) -> Report:
         request = Request(str(generate_uid(prefix=None)), references)

@@ -182,6 +182,26 @@ def test_a_report_that_comes_late_counts_without_sending_again(tmp_path: Path, f
         assert receipt == "3 stored by an earlier attempt, committed"
 
 
+def test_a_late_no_is_heeded(tmp_path: Path, files: tuple[Path, ...]) -> None:
+    """A PACS that always answers after we gave up, and has no C-FIND: what it says it lacks is sent again, once."""
+    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
+        pacs.node_port = node.port
+        target = destination(pacs.port, commitment_timeout=0.5)
+        missing = str(dcmread(files[1]).SOPInstanceUID)
+        with pytest.raises(PeerUnavailable, match="did not commit itself"):
+            deliver(node, target, files)
+        pacs.lost = {missing}
+        assert pacs.report(pacs.asked[0]) == 0x0000
+        for _ in range(2):
+            with pytest.raises(PeerUnavailable, match="did not commit itself"):
+                deliver(node, target, files)
+            assert pacs.stored[3:] == [missing]
+        pacs.lost = set()
+        assert pacs.report(pacs.asked[-1]) == 0x0000
+        assert deliver(node, target, files) == "3 stored by an earlier attempt, committed"
+        assert list((node.settings.commitments_dir / "asking").iterdir()) == []
+
+
 def test_a_pacs_without_commitment_is_a_wrong_setting(tmp_path: Path, files: tuple[Path, ...]) -> None:
     refused = pytest.raises(Rejected, match=r"none of the SOP classes.*Storage Commitment")
     with running_receiver(tmp_path, peers=PACS_PEER) as node, Pacs() as pacs, refused:
