@@ -17,6 +17,7 @@ from typing import Any, Self, cast
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.receive.bounds import BoundedDimse, Memory
@@ -115,6 +116,27 @@ class PromptSocket(AssociationSocket):
             return False
 
 
+class SteadyTimer(Timer):
+    """pynetdicom's timer by a clock that never jumps."""
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until it expires; 1 where it never does."""
+        if self.timeout is None:
+            return 1
+        if self._start_time is None:
+            return self.timeout
+        return self.timeout - ((self._end_time or time.monotonic()) - self._start_time)
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._start_time, self._end_time = time.monotonic(), None
+
+    def stop(self) -> None:
+        """Stand still."""
+        self._end_time = time.monotonic()
+
+
 class PromptRequestHandler(RequestHandler):
     """Gives each association a `PromptSocket` and a `BoundedDimse`, after the TLS handshake where there is one.
 
@@ -154,7 +176,12 @@ class PromptRequestHandler(RequestHandler):
         plain = cast(AssociationSocket, assoc.dul.socket)
         assoc.dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
         assoc.dimse = BoundedDimse(assoc, server.limits, server.memory, server.folder, patience)
-        _guard(assoc.dul, lambda: None)  # the association ends itself where this thread has
+        # pynetdicom's timers go by the wall clock: set back by a day, it would keep silent callers for a day.
+        assoc.dul.artim_timer = SteadyTimer(assoc.dul.artim_timer.timeout)
+        assoc.dul._idle_timer = SteadyTimer(assoc.dul._idle_timer.timeout)  # noqa: SLF001
+        # Its association would wait for a request until the ACSE timeout, and hold a place as long, though the caller
+        # has hung up: nothing tells it in Sta2 (PS3.8 table 9-10, AA-5).
+        _guard(assoc.dul, lambda: assoc.dul.to_user_queue.put(None))
         _guard(assoc, lambda: server.gone(assoc))
         return assoc
 

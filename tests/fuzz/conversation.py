@@ -67,6 +67,8 @@ def flip(pdus: list[bytes], chance: random.Random) -> None:
 def lie_about_length(pdus: list[bytes], chance: random.Random) -> None:
     """The length of one PDU."""
     number = chance.randrange(len(pdus))
+    if len(pdus[number]) < HEADER.size:  # another spoiler was here
+        return
     kind, reserved, _ = HEADER.unpack_from(pdus[number])
     pdus[number] = HEADER.pack(kind, reserved, chance.choice(HOSTILE_LENGTHS)) + pdus[number][HEADER.size :]
 

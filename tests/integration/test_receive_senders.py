@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -223,6 +224,45 @@ def test_a_connection_that_says_nothing_is_dropped(tmp_path: Path) -> None:
         while rest:
             rest = slow.recv(100)
         assert time.monotonic() - began < 8
+
+
+def test_a_silent_caller_is_dropped_though_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a word, and not a word after the association: both are cut off in time though the clock says yesterday."""
+    with (
+        running_receiver(tmp_path, network_timeout=1.5) as node,
+        socket.create_connection(("127.0.0.1", node.port)) as mute,
+        association(node.port, [context_of(small_series(1, 16)[0])]) as idle,
+    ):
+        assert idle.is_established
+        monkeypatch.setattr("pynetdicom.timer.time", SimpleNamespace(time=lambda: time.time() - 86400))
+        mute.settimeout(10)
+        assert mute.recv(100) == b""
+        deadline = time.monotonic() + 10
+        while idle.is_established:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_callers_that_hung_up_hold_no_place(tmp_path: Path) -> None:
+    """Forty that went away before there was an association, with room for two: the next good sender is served."""
+    series = small_series(1, 16)
+    half, short = b"\x01\x00\x00\x00\x01\x00half", b"\x01\x00\x00\x00\x00\x04\x00\x01\x00\x00"
+    with running_receiver(tmp_path, network_timeout=20.0, maximum_associations=2) as node:
+        for number in range(40):
+            with socket.create_connection(("127.0.0.1", node.port)) as caller:
+                caller.sendall((half, b"GET / HTTP/1.0\r\n\r\n", short, b"")[number % 4])
+            if number % 8 == 7:
+                time.sleep(0.3)  # not a storm: each is gone before the next come
+        began = time.monotonic()
+        while True:
+            with association(node.port, [context_of(series[0])]) as good:
+                if good.is_established:
+                    assert good.send_c_store(series[0]).Status == 0x0000
+                    break
+            assert time.monotonic() - began < 8, "places are still held"
+            time.sleep(0.2)
 
 
 def test_a_sender_with_nagles_algorithm_is_not_stalled(
