@@ -17,6 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from dicom_node.jobs import schema
 from dicom_node.jobs.backoff import spread
 from dicom_node.settings import Jobs, Settings
 
@@ -25,19 +26,6 @@ log = structlog.get_logger("candela.jobs")
 BUSY_S: Final = 30
 ATTEMPTS: Final = 20
 """How often a change is tried anew that another process's change overtook."""
-
-TABLE: Final = """
-create table if not exists candela_circuits (
-    destination text primary key,
-    state text not null,
-    failures integer not null,
-    since double precision not null,
-    retry_at double precision,
-    pause double precision not null,
-    code text,
-    version integer not null
-)
-"""
 
 
 class CircuitState(StrEnum):
@@ -195,17 +183,10 @@ def open_database(settings: Settings) -> sa.Engine:
 
 
 def make_table(settings: Settings) -> None:
-    """Make the table where it is missing; any number of processes at once."""
+    """Make the table where it is missing, or bring it up to date; see `dicom_node.jobs.schema.bring_up`."""
     database = open_database(settings)
     try:
-        for last in (False, False, True):
-            try:
-                with database.begin() as connection:
-                    connection.execute(sa.text(TABLE))
-                break
-            except (sa.exc.IntegrityError, sa.exc.ProgrammingError):  # PostgreSQL, two at the same moment
-                if last:
-                    raise
+        schema.bring_up(database)
     finally:
         database.dispose()
 
