@@ -8,7 +8,6 @@ again. Nothing that does not carry this report's own tag or identifier is ever t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -18,11 +17,9 @@ from fhir.coding import DICOM_UID, hl7_concept
 from fhir.context import REPORT_TAG, REVISION_TAG
 from fhir.entry import by_identifier
 from fhir.release import Json
+from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 from pipeline import sentences
 from pipeline.sentences import Language
-
-Search = Callable[[str, Mapping[str, str]], list[Json] | None]
-"""All resources of a type that match the search parameters; None where the server lets nobody search."""
 
 FINALISED = {"final", "amended", "corrected", "appended"}
 """States that only a human's report has: ours is preliminary, modified or, of a refusal, cancelled."""
@@ -67,18 +64,18 @@ def settle(bundle: Json, search: Search, base: str) -> Settled:
     later revision: nothing to send. BLIND: the server lets nobody search, or the report has no identifier that lasts
     (an older version of Candela wrote it): as it is.
     """
-    report = next((item["resource"] for item in bundle.get("entry", ()) if _kind(item) == "DiagnosticReport"), None)
+    report = next((item["resource"] for item in bundle.get("entry", ()) if kind_of(item) == "DiagnosticReport"), None)
     if report is None or len(report.get("identifier", ())) != 2:
         return Settled(State.BLIND, bundle)
     lasting, own = report["identifier"]
-    found = search("DiagnosticReport", {"identifier": _token(lasting)})
+    found = search("DiagnosticReport", {"identifier": token(lasting)})
     if found is None:
         return Settled(State.BLIND, bundle)
-    known = [item for item in found if item.get("resourceType") == "DiagnosticReport" and _has(item, lasting)]
+    known = [item for item in found if item.get("resourceType") == "DiagnosticReport" and has_identifier(item, lasting)]
     known = [item for item in known if item.get("status") != "entered-in-error"]
     if not known:
         return Settled(State.NEW, bundle)
-    if any(_has(item, own) for item in known):
+    if any(has_identifier(item, own) for item in known):
         return Settled(State.RESENT, _sought_by_own(bundle))
     return _settled_with(known, bundle, report, search, base)
 
@@ -87,26 +84,26 @@ def _settled_with(known: list[Json], bundle: Json, report: Json, search: Search,
     """What to post where the server has other runs' reports of the series."""
     latest = max(known, key=_order)
     if _order(latest) > _order(report):
-        return Settled(State.OUTDATED, None, f"nothing sent: {_name(latest)} is of a later revision of the series")
+        return Settled(State.OUTDATED, None, f"nothing sent: {name_of(latest)} is of a later revision of the series")
     drafts = [item for item in known if not _finalised(item)]
     if not drafts:
-        note = f"{_name(latest)} was finalised by a human and is left as it is; this revision stands beside it"
+        note = f"{name_of(latest)} was finalised by a human and is left as it is; this revision stands beside it"
         return Settled(State.BESIDE, _sought_by_own(bundle), note)
     draft = max(drafts, key=_order)
-    return Settled(State.AMENDS, _amended(bundle, draft, search, base), f"{_name(draft)} is amended")
+    return Settled(State.AMENDS, _amended(bundle, draft, search, base), f"{name_of(draft)} is amended")
 
 
 def revision_of(bundle: Json) -> int:
     """Which revision of its series the Bundle's report is of; 1 where it does not say."""
-    reports = (entry["resource"] for entry in bundle.get("entry", ()) if _kind(entry) == "DiagnosticReport")
-    tags = [_tag(report, REVISION_TAG) for report in reports]
+    reports = (entry["resource"] for entry in bundle.get("entry", ()) if kind_of(entry) == "DiagnosticReport")
+    tags = [tag_of(report, REVISION_TAG) for report in reports]
     return int(tags[0]) if tags and tags[0].isdigit() else 1
 
 
 def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
     """``bundle`` with updates of what the server has of the earlier revision, and marks on what has vanished."""
     made = copy.deepcopy(bundle)
-    report = next(item["resource"] for item in made["entry"] if _kind(item) == "DiagnosticReport")
+    report = next(item["resource"] for item in made["entry"] if kind_of(item) == "DiagnosticReport")
     if report["status"] == "preliminary" and draft["status"] in ("preliminary", "modified") and "study" in report:
         report["status"] = "modified"  # R5 alone has a state for "changed before it was final"
     stored: dict[str, list[Json]] = {
@@ -115,29 +112,27 @@ def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
     renamed: dict[str, str] = {}
     kept: set[str] = set()
     for entry in made["entry"]:
-        resource, kind = entry["resource"], _kind(entry)
+        resource, kind = entry["resource"], kind_of(entry)
         earlier = draft if resource is report else _earlier(resource, stored.get(kind, ()))
         if earlier is None:
             continue
-        kept.add(_name(earlier))
+        kept.add(name_of(earlier))
         if resource is report or not _same_run(resource, earlier):
-            renamed[entry["fullUrl"]] = _name(earlier)
-            entry.update(_update(_merged(resource, earlier), earlier, base))
+            renamed[entry["fullUrl"]] = name_of(earlier)
+            entry.update(update(_merged(resource, earlier), earlier, base))
     for kind, items in stored.items():
-        gone = (item for item in items if _name(item) not in kept and not _is_vanished(item))
-        made["entry"] += [_update(_vanished(item, kind, report), item, base) for item in gone]
-    for item in _objects(made):
-        if item.get("reference") in renamed:
-            item["reference"] = renamed[item["reference"]]
+        gone = (item for item in items if name_of(item) not in kept and not _is_vanished(item))
+        made["entry"] += [update(_vanished(item, kind, report), item, base) for item in gone]
+    rename(made, renamed)
     _tell_provenance(made, draft)
     return made
 
 
 def _tagged(kind: str, report: Json, search: Search) -> list[Json]:
     """The server's resources of every revision of ``report``."""
-    tag = _tag(report, REPORT_TAG)
+    tag = tag_of(report, REPORT_TAG)
     found = search(kind, {"_tag": f"{REPORT_TAG}|{tag}"}) or ()
-    return [item for item in found if item.get("resourceType") == kind and _tag(item, REPORT_TAG) == tag]
+    return [item for item in found if item.get("resourceType") == kind and tag_of(item, REPORT_TAG) == tag]
 
 
 def _earlier(resource: Json, stored: Any) -> Json | None:
@@ -148,13 +143,13 @@ def _earlier(resource: Json, stored: Any) -> Json | None:
     same = next((item for item in stored if _same_run(resource, item)), None)
     if same is not None or len(identifiers) < 2:
         return same
-    return next((item for item in stored if _has(item, identifiers[-1])), None)
+    return next((item for item in stored if has_identifier(item, identifiers[-1])), None)
 
 
 def _same_run(resource: Json, stored: Json) -> bool:
     """Whether both have the identifier that one run gives."""
     own = [item for item in resource.get("identifier", ()) if item.get("system") == DICOM_UID]
-    return any(_has(stored, item) for item in own)
+    return any(has_identifier(stored, item) for item in own)
 
 
 def _merged(resource: Json, stored: Json) -> Json:
@@ -162,7 +157,7 @@ def _merged(resource: Json, stored: Json) -> Json:
     kept = {key: value for key, value in stored.items() if key not in REPORT_FIELDS}
     own = {str(item.get("system")) for item in resource["identifier"]}
     added = [item for item in stored.get("identifier", ()) if item.get("system") not in own]
-    meta = {key: value for key, value in stored.get("meta", {}).items() if key not in ("versionId", "lastUpdated")}
+    meta = unversioned(stored.get("meta", {}))
     tags = [item for item in meta.get("tag", ()) if item.get("system") not in (REPORT_TAG, REVISION_TAG)]
     labels = [item for item in meta.get("security", ()) if item not in resource["meta"]["security"]]
     meta |= {"tag": [*resource["meta"]["tag"], *tags], "security": [*resource["meta"]["security"], *labels]}
@@ -171,7 +166,7 @@ def _merged(resource: Json, stored: Json) -> Json:
 
 def _vanished(stored: Json, kind: str, report: Json) -> Json:
     resource = {**stored, **VANISHED[kind]}
-    resource["meta"] = {key: value for key, value in stored["meta"].items() if key not in ("versionId", "lastUpdated")}
+    resource["meta"] = unversioned(stored["meta"])
     if "note" in resource:
         text = sentences.label("superseded", Language(report.get("language", Language.ENGLISH)))
         resource["note"] = [*resource["note"], {"text": text}]
@@ -183,22 +178,12 @@ def _is_vanished(stored: Json) -> bool:
     return all(stored.get(key) == value for key, value in marks.items())
 
 
-def _update(resource: Json, stored: Json, base: str) -> Json:
-    """An entry that updates ``stored``, where it is still the version that was read."""
-    name = _name(stored)
-    request = {"method": "PUT", "url": name}
-    version = stored.get("meta", {}).get("versionId")
-    if version:
-        request["ifMatch"] = f'W/"{version}"'
-    return {"fullUrl": f"{base}/{name}", "resource": {**resource, "id": stored["id"]}, "request": request}
-
-
 def _tell_provenance(bundle: Json, draft: Json) -> None:
     """An update, of the version that it replaces."""
     version = draft.get("meta", {}).get("versionId")
-    what = f"{_name(draft)}/_history/{version}" if version else _name(draft)
+    what = f"{name_of(draft)}/_history/{version}" if version else name_of(draft)
     for entry in bundle["entry"]:
-        if _kind(entry) == "Provenance":
+        if kind_of(entry) == "Provenance":
             entry["resource"]["activity"] = {"coding": hl7_concept("v3-DataOperation", "UPDATE", "revise")["coding"]}
             revised = {"role": "revision", "what": {"reference": what, "type": "DiagnosticReport"}}
             entry["resource"]["entity"].append(revised)
@@ -208,7 +193,7 @@ def _sought_by_own(bundle: Json) -> Json:
     """``bundle`` whose report is created unless the server has one of this very run."""
     made = {**bundle, "entry": [dict(item) for item in bundle["entry"]]}
     for entry in made["entry"]:
-        if _kind(entry) == "DiagnosticReport":
+        if kind_of(entry) == "DiagnosticReport":
             entry["request"] = {**entry["request"], "ifNoneExist": by_identifier(entry["resource"], index=1)}
     return made
 
@@ -222,37 +207,6 @@ def _finalised(stored: Json) -> bool:
 
 def _order(report: Json) -> tuple[int, datetime]:
     """Later revisions are greater; of one revision the one that was read later (another version of the model)."""
-    revision, issued = _tag(report, REVISION_TAG), report.get("issued")
+    revision, issued = tag_of(report, REVISION_TAG), report.get("issued")
     when = datetime.fromisoformat(issued) if issued else datetime.min.replace(tzinfo=UTC)
     return int(revision) if revision.isdigit() else 0, when
-
-
-def _tag(resource: Json, system: str) -> str:
-    tags = resource.get("meta", {}).get("tag", ())
-    return next((str(item.get("code", "")) for item in tags if item.get("system") == system), "")
-
-
-def _has(stored: Json, identifier: Json) -> bool:
-    return any(_token(item) == _token(identifier) for item in stored.get("identifier", ()))
-
-
-def _token(identifier: Json) -> str:
-    return f"{identifier.get('system')}|{identifier.get('value')}"
-
-
-def _name(resource: Json) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
-
-
-def _kind(entry: Json) -> str:
-    return str(entry.get("resource", {}).get("resourceType", ""))
-
-
-def _objects(value: Any) -> Iterator[Json]:
-    if isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from _objects(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _objects(item)

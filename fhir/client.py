@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,9 @@ import httpx
 from fhir.amend import Settled, State, revision_of, settle
 from fhir.answers import Receipt, failure, receipt, sorted_out
 from fhir.auth import Authorization
-from fhir.subjects import identifying_texts, literal, logical_references, searched
+from fhir.stored import kind_of, name_of
+from fhir.study_merge import StudyState, with_study
+from fhir.subjects import identifying_texts, is_meant, literal, logical_references, searched
 from fhir.transport import Connection, check_url, connect
 from fhir.urls import origin, public_url
 from pipeline.errors import PeerBusy, Rejected
@@ -64,22 +67,30 @@ class FhirClient:
         """
         with self._connect() as server:
             resolved, notes = self._resolve(bundle, server)
-            settled = settle(resolved, functools.partial(self._matches, server, bundle), self.url.rstrip("/"))
+            search, base = functools.partial(self._matches, server, bundle), self.url.rstrip("/")
+            settled = settle(resolved, search, base)
             notes += (settled.note,) if settled.note else ()
             if settled.bundle is None:
                 return Receipt((), (), notes=notes)
-            response = server.post("", json=settled.bundle)
+            posted, study = with_study(settled.bundle, search, base)
+            response = server.post("", json=posted)
             secrets = identifying_texts(bundle) | server.secrets
             if not response.is_success:
                 raise failure(response.status_code, response, self._place, secrets)
-            got = sorted_out(receipt(response, self._place, secrets), settled.bundle)
-            self._check_race(settled, got)
+            got = sorted_out(receipt(response, self._place, secrets), posted)
+            self._check_race(settled, study, got)
             return replace(got, notes=notes)
 
-    def _check_race(self, settled: Settled, got: Receipt) -> None:
-        """Raise PeerBusy where another worker's revision of the report was stored between our search and our post, and
-        Rejected where an earlier revision is there that could not be searched for.
+    def _check_race(self, settled: Settled, study: StudyState, got: Receipt) -> None:
+        """Raise PeerBusy where another worker's revision of the report, or its ImagingStudy, was stored between our
+        search and our post, and Rejected where an earlier revision is there that could not be searched for.
         """
+        if study is StudyState.UNKNOWN and any(name.startswith("ImagingStudy/") for name in got.existing):
+            raise PeerBusy(
+                "The ImagingStudy was stored by another at this moment.",
+                where=self._place,
+                todo="It is tried again, and our series is then added to it where it may be.",
+            )
         if not any(name.startswith("DiagnosticReport/") for name in got.existing):
             return
         if settled.state is State.BLIND and settled.bundle and revision_of(settled.bundle) > 1:
@@ -115,9 +126,16 @@ class FhirClient:
         for kind, default in (("Patient", self.patient_system), ("ServiceRequest", self.accession_system)):
             for reference in logical_references(bundle, kind):
                 query = searched(reference, default, bundle)
-                found = self._search(server, kind, query, bundle) if query else []
+                if query is None:
+                    continue
+                pages = self._pages(server, kind, query, bundle)
+                if pages is None:
+                    notes += (f"the server lets nobody search for a {kind}: the report names it by identifier alone",)
+                    continue
+                meant = (item for page in pages for item in page if is_meant(item, reference, default, query))
+                found = list(itertools.islice(meant, 2))
                 if len(found) == 1:
-                    bundle = literal(bundle, reference, f"{kind}/{found[0]}")
+                    bundle = literal(bundle, reference, name_of(found[0]))
                 elif found:
                     notes += (f"more than one {kind} matches: the report names it by identifier alone",)
         return bundle, notes
@@ -125,31 +143,37 @@ class FhirClient:
     def _matches(
         self, server: Connection, bundle: dict[str, Any], kind: str, query: Mapping[str, str]
     ) -> list[dict[str, Any]] | None:
-        """Every resource that a search finds, over all its pages; None where the server lets nobody search."""
-        found: list[dict[str, Any]] = []
-        answer = self._searchset(server, kind, {**query, "_count": f"{PAGE}"}, bundle)
-        if answer is None:
+        """Every resource that a search finds; None where the server lets nobody search."""
+        pages = self._pages(server, kind, query, bundle)
+        return None if pages is None else [item for page in pages for item in page]
+
+    def _pages(
+        self, server: Connection, kind: str, query: Mapping[str, str], bundle: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]] | None:
+        """The resources of type ``kind`` that a search finds, page by page; None where the server lets nobody search.
+
+        A page may hold fewer than were asked for, or none, and there may be more all the same (R4 3.1.1.3.1).
+        """
+        response = server.post(f"/{kind}/_search", data={**query, "_count": f"{PAGE}"})
+        if response.status_code in NOT_SEARCHABLE:
             return None
+        return self._onward(server, kind, self._read(server, kind, response, bundle), bundle)
+
+    def _onward(
+        self, server: Connection, kind: str, answer: dict[str, Any], bundle: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """``answer``, the first page, and those that it leads to; each is asked for when it is wanted."""
         for _ in range(PAGES_MOST):
-            found += [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
+            yield [entry["resource"] for entry in answer.get("entry") or [] if kind_of(entry) == kind]
             onward = next((link["url"] for link in answer.get("link") or [] if link.get("relation") == "next"), None)
             if onward is None:
-                return found
+                return
             answer = self._page(server, kind, onward, bundle)
-        raise Rejected(f"A search for a {kind} finds no end.", where=self._place, todo="Check the server's paging.")
-
-    def _search(self, server: Connection, kind: str, query: dict[str, str], bundle: dict[str, Any]) -> list[str]:
-        """Logical ids of at most two matches."""
-        answer = self._searchset(server, kind, {**query, "_count": "2"}, bundle) or {}
-        resources = [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
-        return [str(item["id"]) for item in resources if item.get("resourceType") == kind]
-
-    def _searchset(
-        self, server: Connection, kind: str, query: dict[str, str], bundle: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """A page of a search; None where the server lets nobody search."""
-        response = server.post(f"/{kind}/_search", data=query)
-        return None if response.status_code in NOT_SEARCHABLE else self._read(server, kind, response, bundle)
+        raise Rejected(
+            f"A search for a {kind} finds no end.",
+            where=self._place,
+            todo="Check the server's paging, and that it does not ignore what is searched for.",
+        )
 
     def _page(self, server: Connection, kind: str, url: str, bundle: dict[str, Any]) -> dict[str, Any]:
         """A further page, of the same server only: what a page links to gets our authorisation."""
@@ -165,8 +189,10 @@ class FhirClient:
             raise failure(response.status_code, response, self._place, secrets)
         try:
             answer: dict[str, Any] = response.json()
-            resources = [entry["resource"] for entry in answer.get("entry") or [] if "resource" in entry]
-            [(str(item["id"]), item.get("resourceType")) for item in resources]
+            # A searchset may also hold an OperationOutcome, which needs no id (R4 3.1.1.3.2).
+            resources = [entry["resource"] for entry in answer.get("entry") or [] if kind_of(entry) == kind]
+            [str(item["id"]) for item in resources]
+            [str(link["url"]) for link in answer.get("link") or [] if link.get("relation") == "next"]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise Rejected(
                 f"The answer to a search for a {kind} is not FHIR.", where=self._place, todo="Check the server's URL."

@@ -22,6 +22,8 @@ REPORT_TAG = "urn:candela:report"
 """System of the tag that all resources of one report share, over every revision of its series."""
 REVISION_TAG = "urn:candela:revision"
 """System of the tag that says which revision of the series a resource is of."""
+STUDY_TAG = "urn:candela:study"
+"""System of the tag of an ImagingStudy that a report brought with it: the hospital's own never has it."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
         disclaimer=sentences.disclaimer(language),
         unread=sentences.unread(language),
         headline=sentences.headline(answer, language),
-        conclusion=" ".join((sentences.statement(answer, language), *sentences.additions(answer, language))),
-        caveats=[sentences.caveat(text, language) for text in answer.caveats],
+        conclusion=_unbroken(" ".join((sentences.statement(answer, language), *sentences.additions(answer, language)))),
+        caveats=[_unbroken(sentences.caveat(text, language)) for text in answer.caveats],
         who=[
             ("patient", patient.name),
             ("study", study.description),
@@ -59,13 +60,17 @@ def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
             for number, region in enumerate(answer.regions[:REGIONS_SHOWN], start=1)
         ],
         more=max(0, len(answer.regions) - REGIONS_SHOWN),
-        dense=len(answer.regions) > REGIONS_SHOWN // 2 or len(answer.caveats) > 1,
         picture=facts.picture.data_url if facts.picture else None,
         model=answer.model,
         series=facts.source,
         written=f"{sentences.day(facts.recorded.date(), language)} {facts.recorded.strftime('%H:%M %Z')}".strip(),
     )
     return page.encode("utf-8")
+
+
+def _unbroken(text: str) -> str:
+    """``text`` whose lines do not break before a unit, within ``23 × 17 mm``, or before French punctuation."""
+    return re.sub(r"(?<=\S) (?=[:;×]|m[mlL]\b)|(?<=×) ", "\N{NO-BREAK SPACE}", text)
 
 
 def _day(iso: str | None, language: Language) -> str:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from fhir.coding import URI, concept, dicom_identifier
-from fhir.context import ReportContext, accession_identifier, order_reference
+from fhir.context import STUDY_TAG, ReportContext, accession_identifier, order_reference
 from fhir.release import Json, Release
 from pipeline import codes
 from pipeline.report_facts import MadeObject
@@ -22,6 +22,7 @@ def imaging_study(context: ReportContext) -> Json:
     modalities = dict.fromkeys((facts.source.modality, *(item.modality for item in results)))
     return context.release.make(
         "ImagingStudy",
+        meta={"tag": [{"system": STUDY_TAG, "code": f"urn:oid:{facts.study.uid}"}]},
         identifier=[dicom_identifier(facts.study.uid), accession],
         status="available",
         modality=[_modality(name, context) for name in modalities],

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
 
-Json = dict[str, Any]
+from fhir.release import Json
+from fhir.stored import objects
 
 
 def logical_references(bundle: Json, kind: str) -> list[Json]:
     """The different references by identifier alone to resources of type ``kind``."""
     found: list[Json] = []
-    for item in _objects(bundle):
+    for item in objects(bundle):
         if _is_logical(item, kind) and item not in found:
             found.append(item)
     return found
@@ -28,16 +28,29 @@ def searched(reference: Json, default_system: str | None, bundle: Json) -> dict[
     value, system = _escaped(identifier["value"]), identifier.get("system") or default_system
     query = {"identifier": f"{_escaped(system)}|{value}"} if system else {}
     if reference["type"] == "ServiceRequest":
-        patient = next((ref for ref in map(_literal_patient, _objects(bundle)) if ref), None)
+        patient = next((ref for ref in map(_literal_patient, objects(bundle)) if ref), None)
         if patient:
             query = {"identifier": value, **query, "subject": patient}
     return query or None
 
 
+def is_meant(found: Json, reference: Json, default_system: str | None, query: Mapping[str, str]) -> bool:
+    """Whether ``found`` is what ``reference`` names. A server may ignore a search parameter that it does not know (R4
+    3.1.1.4) and answer with everybody: what does not show the identifier, and an order its patient, is not taken.
+    """
+    wanted = reference["identifier"]
+    system = wanted.get("system") or default_system
+    shown = [item for item in found.get("identifier") or () if item.get("value") == wanted["value"]]
+    if not any(system in (None, item.get("system")) for item in shown):
+        return False
+    target = str((found.get("subject") or {}).get("reference") or "").partition("/_history/")[0]
+    return "subject" not in query or f"/{target}".endswith(f"/{query['subject']}")
+
+
 def literal(bundle: Json, reference: Json, target: str) -> Json:
     """A copy of ``bundle`` in which every reference that equals ``reference`` also points at ``target``."""
     resolved = copy.deepcopy(bundle)
-    for item in list(_objects(resolved)):
+    for item in list(objects(resolved)):
         if item == reference:
             item["reference"] = target
     return resolved
@@ -47,7 +60,7 @@ def identifying_texts(bundle: Json) -> frozenset[str]:
     """What could name the patient, and must not be repeated in an error: identifiers, names and their parts."""
     texts: set[str] = set()
     for kind in ("Patient", "ServiceRequest"):
-        for item in _objects(bundle):
+        for item in objects(bundle):
             if item.get("type") == kind:
                 texts.add(str((item.get("identifier") or {}).get("value") or ""))
                 display = str(item.get("display") or "")
@@ -70,14 +83,3 @@ def _escaped(text: str) -> str:
     for mark in ("\\", "|", ",", "$"):
         text = text.replace(mark, f"\\{mark}")
     return text
-
-
-def _objects(value: Any) -> Iterator[Json]:
-    """Every JSON object in ``value``."""
-    if isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from _objects(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _objects(item)

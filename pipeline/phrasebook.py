@@ -19,7 +19,7 @@ Row = tuple[str, str, str, str]
 
 HEADLINES: Final[dict[str, Row]] = {
     "finding": ("{name} suggested", "Hinweis auf: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
-    "no finding": ("{name} suggested", "Hinweis auf: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
+    "no finding": ("{name} suggested", "Vorschlag: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
     "indeterminate": ("Indeterminate", "Kein eindeutiges Ergebnis", "Indeterminado", "Indéterminé"),
     "refused": ("Not read by the algorithm", "Nicht ausgewertet", "No analizado", "Non analysé"),
 }
@@ -51,30 +51,36 @@ ANSWER: Final[dict[str, Row]] = {
     ),
     "indeterminate": (
         "The algorithm gives no reliable answer. Its most probable class is {name} ({share}).",
-        "Der Algorithmus gibt keine verlässliche Antwort. Am wahrscheinlichsten ist für ihn: {name} ({share}).",
+        "Der Algorithmus gibt keine verlässliche Antwort. Die wahrscheinlichste Klasse ist: {name} ({share}).",
         "El algoritmo no da una respuesta fiable. Su clase más probable es: {name} ({share}).",
         "L'algorithme ne donne pas de réponse fiable. La classe la plus probable est : {name} ({share}).",
     ),
+    "indeterminate, and it is not the most probable class": (
+        "The algorithm gives no reliable answer. Its most probable kind of lesion is {name} ({share}).",
+        "Der Algorithmus gibt keine verlässliche Antwort. Die wahrscheinlichste Läsionsart ist: {name} ({share}).",
+        "El algoritmo no da una respuesta fiable. El tipo de lesión más probable es: {name} ({share}).",
+        "L'algorithme ne donne pas de réponse fiable. Le type de lésion le plus probable est : {name} ({share}).",
+    ),
     "refused": (
         "The algorithm did not read this series: {reason} ({code}). Nothing is said of the patient.",
-        "Der Algorithmus hat diese Serie nicht ausgewertet: {reason} ({code}). Über den Patienten sagt das nichts.",
+        "Der Algorithmus hat diese Serie nicht ausgewertet: {reason} ({code}). Das sagt nichts über die Person.",
         "El algoritmo no analizó esta serie: {reason} ({code}). No se dice nada del paciente.",
-        "L'algorithme n'a pas analysé cette série : {reason} ({code}). Rien n'est dit du patient.",
+        "L'algorithme n'a pas analysé cette série : {reason} ({code}). Cela ne dit rien du patient.",
     ),
 }
 
 ADDED: Final[dict[str, Row]] = {
     "one region": (
         "The region measures {axes} in its plane, {volume} in volume.",
-        "Die Region misst {axes} in ihrer Ebene, ihr Volumen beträgt {volume}.",
-        "La región mide {axes} en su plano, con un volumen de {volume}.",
-        "La région mesure {axes} dans son plan, pour un volume de {volume}.",
+        "Die Region misst {axes} in der Bildebene, ihr Volumen beträgt {volume}.",
+        "La región mide {axes} en el plano de la imagen, con un volumen de {volume}.",
+        "La région mesure {axes} dans le plan de coupe, pour un volume de {volume}.",
     ),
     "several regions": (
         "The largest region measures {axes} in its plane, {volume} in volume.",
-        "Die größte Region misst {axes} in ihrer Ebene, ihr Volumen beträgt {volume}.",
-        "La región mayor mide {axes} en su plano, con un volumen de {volume}.",
-        "La plus grande région mesure {axes} dans son plan, pour un volume de {volume}.",
+        "Die größte Region misst {axes} in der Bildebene, ihr Volumen beträgt {volume}.",
+        "La región mayor mide {axes} en el plano de la imagen, con un volumen de {volume}.",
+        "La plus grande région mesure {axes} dans le plan de coupe, pour un volume de {volume}.",
     ),
     "later revision": (
         "Further images of the series have arrived: this replaces the algorithm's earlier result.",
@@ -93,7 +99,7 @@ ALWAYS: Final[dict[str, Row]] = {
     ),
     "unread": (
         "A radiologist has not yet read this result.",
-        "Es wurde noch von keiner Radiologin und keinem Radiologen befundet.",
+        "Dieses Ergebnis wurde noch nicht radiologisch befundet.",
         "Ningún radiólogo ha revisado todavía este resultado.",
         "Aucun radiologue n'a encore lu ce résultat.",
     ),
@@ -127,7 +133,7 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "No contrast agent is recorded: the model was validated on images with contrast only.",
         "Es ist kein Kontrastmittel vermerkt: Das Modell wurde nur an Bildern mit Kontrastmittel validiert.",
         "No consta medio de contraste: el modelo se validó solo con imágenes con contraste.",
-        "Aucun produit de contraste n'est indiqué : le modèle a été validé sur des images avec contraste seulement.",
+        "Aucun produit de contraste n'est indiqué : le modèle a été validé sur des images avec contraste uniquement.",
     ),
     (
         "{some} of {all} planes hold values that are not numbers; they count as zero.",
@@ -150,12 +156,12 @@ CAVEATS: Final[tuple[Row, ...]] = (
     (
         "The probabilities are means over outlined pixels, not calibrated for a series.",
         "Die Wahrscheinlichkeiten sind Mittel über die umrandeten Bildpunkte und nicht für eine Serie kalibriert.",
-        "Las probabilidades son medias de los píxeles delimitados, no calibradas para una serie.",
+        "Las probabilidades son medias sobre los píxeles delimitados y no están calibradas para una serie.",
         "Les probabilités sont des moyennes sur les pixels délimités, non calibrées pour une série.",
     ),
     (
         "The model does not tell whether the images show a head; only their width was checked.",
-        "Das Modell erkennt nicht, ob die Bilder einen Kopf zeigen; nur ihre Breite wurde geprüft.",
+        "Das Modell prüft nicht, ob die Bilder einen Kopf zeigen; geprüft wurde nur ihre Breite.",
         "El modelo no distingue si las imágenes muestran una cabeza; solo se comprobó su anchura.",
         "Le modèle ne dit pas si les images montrent une tête ; seule leur largeur a été contrôlée.",
     ),
@@ -167,9 +173,9 @@ CAVEATS: Final[tuple[Row, ...]] = (
     ),
     (
         "The images name no frame of reference: viewers may not link the results to other series.",
-        "Die Bilder nennen kein Bezugssystem: Betrachter verknüpfen die Ergebnisse eventuell nicht mit anderen Serien.",
+        "Die Bilder nennen kein Bezugssystem: Viewer verknüpfen die Ergebnisse eventuell nicht mit anderen Serien.",
         "Las imágenes no indican un marco de referencia: los visores quizá no enlacen los resultados con otras series.",
-        "Les images ne nomment aucun repère : les visionneuses peuvent ne pas lier les résultats à d'autres séries.",
+        "Les images n'indiquent aucun cadre de référence : le lien des résultats avec d'autres séries peut manquer.",
     ),
     (
         "The slices are stacked {tilt} degrees off their normal (tilted gantry); each is kept in its true place.",
@@ -295,7 +301,7 @@ LABELS: Final[dict[str, Row]] = {
         "et {count} plus petites dans le compte rendu structuré",
     ),
     "lesion": ("Lesion {number}", "Läsion {number}", "Lesión {number}", "Lésion {number}"),
-    "digest": ("digest", "Prüfsumme", "resumen", "empreinte"),
+    "digest": ("digest", "Prüfsumme", "huella", "empreinte"),
     "written": ("Written {when}.", "Erstellt {when}.", "Redactado {when}.", "Rédigé le {when}."),
     "source": ("Source series", "Quellserie", "Serie de origen", "Série source"),
     "report": (
@@ -405,12 +411,6 @@ LABELS: Final[dict[str, Row]] = {
         "Probabilidad del modelo",
         "Probabilité du modèle",
     ),
-    "calibrated": (
-        "Calibrated model probability",
-        "Kalibrierte Modellwahrscheinlichkeit",
-        "Probabilidad calibrada del modelo",
-        "Probabilité calibrée du modèle",
-    ),
     "of class": ("{what} of {name}", "{what}: {name}", "{what}: {name}", "{what} : {name}"),
     "no reliable answer": (
         "no reliable answer",
@@ -427,16 +427,16 @@ LABELS: Final[dict[str, Row]] = {
     "image": ("image {number}", "Bild {number}", "imagen {number}", "image {number}"),
     "frame": ("frame {number}", "Frame {number}", "fotograma {number}", "trame {number}"),
     "sides": (
-        "Left: as acquired. Right:",
-        "Links: Original. Rechts:",
-        "Izquierda: original. Derecha:",
-        "Gauche : acquise. Droite :",
+        "Left: as acquired. Right: with the algorithm's result.",
+        "Links: Original. Rechts: mit dem Ergebnis des Algorithmus.",
+        "Izquierda: original. Derecha: con el resultado del algoritmo.",
+        "À gauche : original. À droite : avec le résultat de l'algorithme.",
     ),
     "activation": (
-        "activation for {name}, relative, 0",
+        "Activation for {name}, relative, 0",
         "Aktivierung für {name}, relativ, 0",
-        "activación para {name}, relativa, 0",
-        "activation pour {name}, relative, 0",
+        "Activación para {name}, relativa, 0",
+        "Activation pour {name}, relative, 0",
     ),
     "outline": (
         "AI outline",

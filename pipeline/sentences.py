@@ -30,7 +30,7 @@ COLUMNS = {language: column for column, language in enumerate(Language)}
 def headline(answer: Answer, language: Language = Language.ENGLISH) -> str:
     """The answer in a few words."""
     row = phrasebook.HEADLINES[_situation(answer).partition(",")[0]]
-    return _capital(_fill(row, language, name=_name(answer, language)))
+    return _capital(_fill(row, language, name=within(_name(answer, language), language)))
 
 
 def statement(answer: Answer, language: Language = Language.ENGLISH) -> str:
@@ -140,6 +140,10 @@ def _situation(answer: Answer) -> str:
     if answer.outcome is Outcome.FINDING:
         count = len(answer.regions)
         return f"finding, {('no region', 'one region', 'several regions')[min(count, 2)]} outlined"
+    if answer.outcome is Outcome.INDETERMINATE and answer.share < max(
+        item.probability for item in answer.probabilities
+    ):
+        return "indeterminate, and it is not the most probable class"
     return str(answer.outcome).replace("_", " ")
 
 

@@ -226,7 +226,7 @@ def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
     else:
         figure = sheet.figure(findings.probability(findings.predicted_class), 2)
         wide = sheet.text(RIGHT, y, figure, size=19, bold=True, right=True)
-        what = _probability_name(sheet, findings)
+        what = sheet.label("model probability")
         within = sentences.within(name, sheet.language)
         label = sheet.label("of class", what=sentences.within(what, sheet.language), name=within)
         wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, least=8, colour=SOFT, right=True, most=62))
@@ -242,22 +242,23 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
     pixels, wide = picture_strip(story)
     x = LEFT + (INNER - wide) / 2
     below = sheet.picture(pixels, x, y, wide) + 1.6
-    said = f"{_slice_name(sheet, story)}."
-    if story.findings.outcome is Outcome.NO_FINDING:
-        sheet.text(x, below, said, size=8.5, colour=SOFT)
+    said, findings = f"{_slice_name(sheet, story)}.", story.findings
+    compared = findings.outcome is not Outcome.NO_FINDING
+    sheet.text(x, below, f"{said} {sheet.label('sides')}" if compared else said, size=8.5, colour=SOFT, most=RIGHT - x)
+    if not compared or not (story.heat or findings.lesions):
         return below + 4
-    at = sheet.text(x, below, f"{said} {sheet.label('sides')}", size=8.5, colour=SOFT) + x + 2
+    below, at = below + 4.6, x
     if story.heat:
-        name = _shown(sentences.title(story.findings.model, story.findings.predicted_class, sheet.language), "")
+        name = _shown(sentences.title(findings.model, findings.predicted_class, sheet.language), "")
         words = sheet.label("activation", name=sentences.within(name, sheet.language))
-        at += sheet.text(at, below, words, size=8.5, least=8, colour=SOFT, most=60) + 1.5
+        at += sheet.text(at, below, words, size=8.5, colour=SOFT, most=110) + 1.5
         ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (16, 1))
         sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 20)
         at += 21.5
-        at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 4
-    if story.findings.lesions:
+        at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 6
+    if findings.lesions:
         sheet.box(at, below + 1.6, 6, 0.7, OUTLINE_RGB)
-        sheet.text(at + 7.5, below, sheet.label("outline"), size=8.5, colour=SOFT, most=max(8, RIGHT - at - 7.5))
+        sheet.text(at + 7.5, below, sheet.label("outline"), size=8.5, colour=SOFT, most=RIGHT - at - 7.5)
     return below + 4
 
 
@@ -279,7 +280,7 @@ def picture_strip(story: Story) -> tuple[Pixels, float]:
 
 def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
     wide = INNER / 2 - 8
-    sheet.text(LEFT, y, _probability_name(sheet, findings), size=8.5, colour=SOFT)
+    sheet.text(LEFT, y, sheet.label("model probability"), size=8.5, colour=SOFT)
     ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
     most = MOST_CLASSES if len(ordered) <= MOST_CLASSES else MOST_CLASSES - 1
     for item in ordered[:most]:
@@ -294,12 +295,6 @@ def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
         y += 5.4
         sheet.text(LEFT, y, sheet.label("less probable", count=f"{len(ordered) - most}"), size=8.5, colour=SOFT)
     return y + 5.4
-
-
-def _probability_name(sheet: Sheet, findings: Findings) -> str:
-    """What the figures are, as `page_parts.probability_name` has it in English."""
-    calibrated = any(item.startswith("temperature=") for item in findings.model.parameters)
-    return sheet.label("calibrated" if calibrated else "model probability")
 
 
 def _slice_name(sheet: Sheet, story: Story) -> str:

@@ -265,6 +265,7 @@ def test_identifiers_travel_in_bodies_and_never_in_urls_or_logs(caplog: pytest.L
     assert [asked.path for asked in peer.asked] == [
         "/fhir/Patient/_search",
         "/fhir/DiagnosticReport/_search",
+        "/fhir/ImagingStudy/_search",
         "/fhir",
     ]
     assert b"PHANTOM-secret" in peer.asked[0].body
@@ -280,7 +281,8 @@ def test_a_server_that_lets_nobody_search_still_gets_the_report() -> None:
 
     with HttpPeer(answer) as peer:
         FhirClient(peer.url).send(bundle_of(Outcome.NO_FINDING, key="forbidden"))
-    assert [asked.path.strip("/") for asked in peer.asked] == ["Patient/_search", "DiagnosticReport/_search", ""]
+    sought = ["Patient/_search", "DiagnosticReport/_search", "ImagingStudy/_search", ""]
+    assert [asked.path.strip("/") for asked in peer.asked] == sought
 
 
 def test_diagnostics_are_shown_without_the_patient() -> None:

@@ -40,6 +40,7 @@ EVERY = [
     *(answer(Outcome.FINDING, count) for count in (0, 1, 2, 40)),
     answer(Outcome.NO_FINDING),
     answer(Outcome.INDETERMINATE),
+    replace(answer(Outcome.INDETERMINATE), predicted_class="meningioma"),
     replace(answer(Outcome.FINDING, 1), revision=2),
     REFUSED,
 ]
@@ -74,15 +75,15 @@ def test_each_row_has_every_language_with_the_same_places_to_fill(name: str, row
             "Hinweis auf: Gliom",
             [
                 "Hinweis des Algorithmus: Gliom (Modellwahrscheinlichkeit 0,86); 2 Regionen umrandet.",
-                "Die größte Region misst 23 × 17 mm in ihrer Ebene, ihr Volumen beträgt 4,1 ml.",
+                "Die größte Region misst 23 × 17 mm in der Bildebene, ihr Volumen beträgt 4,1 ml.",
                 "KI-Ergebnis, nicht geprüft, nicht zur Diagnose.",
-                "Es wurde noch von keiner Radiologin und keinem Radiologen befundet.",
+                "Dieses Ergebnis wurde noch nicht radiologisch befundet.",
             ],
         ),
         (
             answer(Outcome.NO_FINDING),
             "es",
-            "Se sugiere: Ausencia de tumor",
+            "Se sugiere: ausencia de tumor",
             [
                 "El algoritmo sugiere: ausencia de tumor (probabilidad del modelo 0,94).",
                 "Esto no descarta una enfermedad.",
@@ -99,6 +100,17 @@ def test_each_row_has_every_language_with_the_same_places_to_fill(name: str, row
                 "La classe la plus probable est : gliome (0,40).",
                 "Résultat d'IA, non vérifié, non destiné au diagnostic.",
                 "Aucun radiologue n'a encore lu ce résultat.",
+            ],
+        ),
+        (
+            replace(answer(Outcome.INDETERMINATE), predicted_class="meningioma"),
+            "de",
+            "Kein eindeutiges Ergebnis",
+            [
+                "Der Algorithmus gibt keine verlässliche Antwort.",
+                "Die wahrscheinlichste Läsionsart ist: Meningeom (0,35).",
+                "KI-Ergebnis, nicht geprüft, nicht zur Diagnose.",
+                "Dieses Ergebnis wurde noch nicht radiologisch befundet.",
             ],
         ),
         (
