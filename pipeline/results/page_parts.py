@@ -6,27 +6,37 @@ from dataclasses import replace
 
 from pipeline.findings import Findings, Lesion, ModelIdentity, Outcome
 from pipeline.results.canvas import DIM, FAINT, SIDE, TEXT, WARNING, Box, Canvas
-from pipeline.results.lettering import Face, can_draw, width, wrap
+from pipeline.results.lettering import Face, can_draw, cut, width, wrap
 from pipeline.results.picture import draw_colour_bar
 from pipeline.results.segmentation import OUTLINE_RGB
-from pipeline.results.wording import DISCLAIMER, ascii_text
+from pipeline.results.wording import DISCLAIMER, ascii_text, headline
 from pipeline.volume import Volume
 
 MARGIN = 24
 INNER = SIDE - 2 * MARGIN
+HEAD, FOOT = 104, 945
+"""What stands near the left and right edges of a page lies between these. Viewers write over the corners of every
+picture, three lines at the top and one at the bottom as a rule: there only the middle is ours.
+"""
+MIDDLE = 560
+"""Width of the foot line, between what viewers write into the lower corners."""
+BASE = HEAD + 36
+"""The line that the answer stands on."""
+PROBABILITY = "Model probability"
+"""Not called calibrated: a temperature, where the bundle has one, was fitted on single slices, and the figure of a
+series is made of many.
+"""
 STANDING = "Computed, not read by anyone: compare with the original images."
 
 
 def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> None:
     """What every page says: that it is not verified, and which algorithm made it."""
-    canvas.text((MARGIN, 15), DISCLAIMER, size=21, colour=WARNING, face=Face.BOLD)
-    canvas.text((SIDE - MARGIN, 17), f"for review · page {page} of {pages}", colour=DIM, anchor="ra")
-    canvas.rectangle(Box(MARGIN, SIDE - 40, INNER, 1), FAINT)
+    middle = SIDE / 2
+    canvas.text((middle, 12), DISCLAIMER, size=21, colour=WARNING, face=Face.BOLD, anchor="ma")
+    canvas.text((middle, 41), f"for review · page {page} of {pages}", size=17, colour=DIM, anchor="ma")
     version = f"version {model.version} · digest {model.digest[:12]}"
-    version_width = width(version, 16)
-    made = shown(f"{model.manufacturer} · {model.title} ·", f"{model.name} ·")
-    wide = canvas.text((MARGIN, SIDE - 32), made, size=16, colour=DIM, most=INNER - version_width - 5)
-    canvas.text((MARGIN + wide + 5, SIDE - 32), version, size=16, colour=DIM)
+    made = cut(shown(f"{model.manufacturer} · {model.title} ·", f"{model.name} ·"), MIDDLE - width(version, 16) - 5, 16)
+    canvas.text((middle, FOOT + 9), f"{made} {version}", size=16, colour=DIM, anchor="ma")
 
 
 def shown(text: str, otherwise: str) -> str:
@@ -54,30 +64,28 @@ def slice_name(volume: Volume, index: int) -> str:
     return f"Slice {index + 1} of {volume.shape[0]}{image}"
 
 
-def certainty(canvas: Canvas, findings: Findings) -> None:
-    """The predicted class's probability, large; where the answer is not reliable no figure claims that it is."""
-    name = in_sentence(class_title(findings, findings.predicted_class))
+def answer_row(canvas: Canvas, findings: Findings) -> None:
+    """The answer and the predicted class's probability, large; where the answer is not reliable no figure claims that
+    it is.
+    """
     probability = findings.probability(findings.predicted_class)
     right = SIDE - MARGIN
     if findings.outcome is Outcome.INDETERMINATE:
-        canvas.text((right, 62), "no reliable answer", size=26, colour=DIM, anchor="ra")
+        name = in_sentence(class_title(findings, findings.predicted_class))
         leads = probability >= max(item.probability for item in findings.probabilities)
-        most = f"{'most probable class' if leads else 'most probable kind of lesion'} {name}, {probability:.2f}"
-        canvas.text((right, 102), most, colour=DIM, anchor="ra", most=560)
-        return
-    canvas.text((right, 46), f"{probability:.2f}", size=46, anchor="ra")
-    canvas.text((right, 102), f"{probability_name(findings).lower()} of {name}", colour=DIM, anchor="ra", most=560)
-
-
-def probability_name(findings: Findings) -> str:
-    """What the figures are: calibrated on single slices (temperature scaling), where the model says so."""
-    calibrated = any(item.startswith("temperature=") for item in findings.model.parameters)
-    return "Calibrated model probability" if calibrated else "Model probability"
+        said = f"most probable {'class' if leads else 'kind of lesion'}: {name}, {probability:.2f}"
+        wide = canvas.text((right, BASE), said, size=20, least=16, colour=DIM, anchor="rs", most=INNER / 2)
+    else:
+        wide = canvas.text((right, BASE), f"{probability:.2f}", size=40, anchor="rs") + 12
+        wide += canvas.text((right - wide, BASE), PROBABILITY.lower(), size=20, colour=DIM, anchor="rs")
+    text = shown(headline(findings), str(findings.outcome))
+    text += ": no reliable answer" if findings.outcome is Outcome.INDETERMINATE else ""
+    canvas.text((MARGIN, BASE), text, size=40, least=26, anchor="ls", most=INNER - wide - 24)
 
 
 def probabilities(canvas: Canvas, findings: Findings, box: Box) -> None:
     """A line with a bar for each class (below its name where there is little room), the most probable first."""
-    canvas.text((box.x, box.y), probability_name(findings), size=17, colour=DIM)
+    canvas.text((box.x, box.y), PROBABILITY, size=17, colour=DIM)
     ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
     beside = box.width >= 320
     pitch, drop = (25, 8) if beside else (38, 25)

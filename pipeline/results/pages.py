@@ -11,17 +11,20 @@ from functools import cached_property
 
 from pipeline.findings import Findings, Outcome
 from pipeline.results.canvas import DIM, SIDE, Box, Canvas, Pixels, Placement
+from pipeline.results.lettering import width
 from pipeline.results.page_parts import (
+    BASE,
+    FOOT,
     INNER,
     MARGIN,
+    PROBABILITY,
+    answer_row,
     caveats,
-    certainty,
     frame,
     legend,
     lesion_note,
     outline_sample,
     probabilities,
-    probability_name,
     regions,
     shown,
     slice_name,
@@ -38,14 +41,18 @@ from pipeline.results.section import Section, Window, sections_across, source_se
 from pipeline.results.wording import conclusion, headline
 from pipeline.volume import Volume
 
-PAIR = (Box(MARGIN, 138, 484, 484), Box(SIDE - MARGIN - 484, 138, 484, 484))
+TOP = 150
+"""Below the answer."""
+PAIR = (Box(MARGIN, TOP, 484, 466), Box(SIDE - MARGIN - 484, TOP, 484, 466))
 """The key slice twice on a summary that compares: as it was acquired, and with what the algorithm says."""
-LOWER = 674
-ACROSS = (Box(MARGIN, LOWER, 238, 238), Box(MARGIN + 246, LOWER, 238, 238))
+LOWER = 660
+ACROSS = (Box(MARGIN, LOWER, 238, 234), Box(MARGIN + 246, LOWER, 238, 234))
 """The planes across it, below."""
-CALM = Box(MARGIN, 138, 700, 700)
+WIDE = LOWER + 34
+"""Where the tables begin that have no planes beside them."""
+CALM = Box(MARGIN, TOP, 684, 684)
 """The one picture of a summary without a finding."""
-SINGLE = Box(MARGIN, 116, 884, 812)
+SINGLE = Box(MARGIN, 144, 884, 770)
 """The one picture of a slice page."""
 BAND = SINGLE.right + 16
 
@@ -98,19 +105,19 @@ def summary_page(story: Story, *, pages: int) -> Page:
         return _calm_page(story, pages)
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=1, pages=pages)
-    _headline(canvas, story)
-    certainty(canvas, findings)
+    answer_row(canvas, findings)
     left, right = PAIR
     draw_key_slice(canvas, story, PAIR)
-    below = left.bottom + 8
-    canvas.text((left.x, below), "Original", size=17, colour=DIM)
+    below = left.bottom + 6
+    place = _small(slice_name(story.volume, findings.key_slice))
+    canvas.text((left.x, below), f"Original · {place}", size=17, colour=DIM, most=left.width - 8)
     legend(canvas, findings, right.x, below, heat=story.heat)
-    aside = Box(right.x + 8, LOWER, right.width - 8, 238) if story.across else Box(left.x, LOWER, left.width - 16, 238)
-    probabilities(canvas, findings, Box(aside.x, aside.y, aside.width, 130))
+    aside = Box(right.x + 8, LOWER, right.width - 8, 234) if story.across else Box(left.x, WIDE, left.width - 16, 200)
+    probabilities(canvas, findings, Box(aside.x, aside.y, aside.width, 128))
     draw_across(canvas, story, ACROSS)
-    table = Box(aside.x, LOWER + 142, aside.width, 100) if story.across else Box(right.x, LOWER, right.width, 238)
+    table = Box(aside.x, LOWER + 135, aside.width, 99) if story.across else Box(right.x, WIDE, right.width, 200)
     regions(canvas, findings, table)
-    caveats(canvas, findings, Box(MARGIN, 928, INNER, 50))
+    caveats(canvas, findings, Box(MARGIN, FOOT - 45, INNER, 44))
     return Page(canvas.pixels(), findings.key_slice, None)
 
 
@@ -140,13 +147,15 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
     placement = draw_section(canvas, section, story.window, SINGLE, heat=story.heat)
     draw_outlines(canvas, section, placement, numbered=len(findings.lesions) > 1)
     draw_axes(canvas, findings, section, placement)
-    title = shown(headline(findings), str(findings.outcome))
-    canvas.text((MARGIN, 80), title, size=30, least=22, anchor="ls", most=640)
-    probability = f"{probability_name(findings)} {findings.probability(findings.predicted_class):.2f}"
-    canvas.text((MARGIN, 87), probability, colour=DIM)
+    base = BASE - 6
     place, _, image = slice_name(story.volume, index).partition(" · ")
-    canvas.text((SIDE - MARGIN, 50), place, size=30, anchor="ra")
-    canvas.text((SIDE - MARGIN, 87), image, colour=DIM, anchor="ra")
+    wide = canvas.text((SIDE - MARGIN, base), image, colour=DIM, anchor="rs") + 12 if image else 0
+    wide += canvas.text((SIDE - MARGIN - wide, base), place, size=28, anchor="rs") + 32
+    said = f"{PROBABILITY.lower()} {findings.probability(findings.predicted_class):.2f}"
+    room = INNER - wide - width(said, 18) - 12
+    title = shown(headline(findings), str(findings.outcome))
+    begun = canvas.text((MARGIN, base), title, size=28, least=20, anchor="ls", most=room)
+    canvas.text((MARGIN + begun + 12, base), said, colour=DIM, anchor="ls")
     if story.heat:
         for row, word in enumerate(("Class", "activation,", "relative")):
             canvas.text((BAND, SINGLE.y + 20 * row), word, size=16, colour=DIM)
@@ -160,7 +169,7 @@ def _lesion_notes(canvas: Canvas, story: Story, index: int) -> None:
     shown_here = [number for number, _ in source_section(story.volume, story.findings, index).masks]
     if not shown_here:
         return
-    y = SINGLE.bottom + 12
+    y = SINGLE.bottom + 6
     outline_sample(canvas, SIDE - MARGIN - 112, y + 11)
     x = float(MARGIN)
     for count, number in enumerate(shown_here[:2]):
@@ -173,21 +182,22 @@ def _calm_page(story: Story, pages: int) -> Page:
     """One picture, the answer, how sure: where nothing is suggested nothing is coloured."""
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=1, pages=pages)
-    _headline(canvas, story)
-    certainty(canvas, findings)
+    answer_row(canvas, findings)
     placement = draw_section(canvas, story.key, story.window, CALM, heat=False)
     draw_outlines(canvas, story.key, placement, numbered=False)
     x = CALM.right + 24
     wide = SIDE - MARGIN - x
-    y = canvas.paragraph((x, CALM.y), shown(conclusion(findings), ""), most=wide, lines=8, size=19)
+    name = slice_name(story.volume, findings.key_slice)
+    canvas.text((x, CALM.y), name, size=17, colour=DIM, most=wide)
+    y = canvas.paragraph((x, CALM.y + 36), shown(conclusion(findings), ""), most=wide, lines=8, size=19)
     probabilities(canvas, findings, Box(x, round(y) + 28, wide, 220))
     if findings.lesions:
         regions(canvas, findings, Box(x, round(y) + 260, wide, 120))
-    caveats(canvas, findings, Box(MARGIN, CALM.bottom + 22, INNER, 112), size=18)
+    below = CALM.bottom + 12
+    caveats(canvas, findings, Box(MARGIN, below, INNER, FOOT - below), size=18)
     return Page(canvas.pixels(), findings.key_slice, placement)
 
 
-def _headline(canvas: Canvas, story: Story) -> None:
-    text = shown(headline(story.findings), str(story.findings.outcome))
-    canvas.text((MARGIN, 92), text, size=46, least=30, anchor="ls", most=INNER - 130)
-    canvas.text((MARGIN, 102), slice_name(story.volume, story.findings.key_slice), colour=DIM)
+def _small(name: str) -> str:
+    """A slice's name within a line."""
+    return name[:1].lower() + name[1:]

@@ -13,9 +13,9 @@ from pipeline.errors import Refused
 from pipeline.findings import Findings, ModelIdentity, Outcome
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.ports import ResultObject
-from pipeline.results.canvas import DIM, SIDE, TEXT, Canvas, Pixels
+from pipeline.results.canvas import DIM, TEXT, Canvas, Pixels
 from pipeline.results.overlay import rgb_image, series_item
-from pipeline.results.page_parts import INNER, MARGIN, frame, shown
+from pipeline.results.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
 from pipeline.results.provenance import ResultContext, body_part, code_item, finish
 from pipeline.results.source_images import instance_reference
 from pipeline.results.wording import DISCLAIMER, ascii_text
@@ -63,19 +63,19 @@ def build(
 def _page(refusal: Refused, model: ModelIdentity) -> Pixels:
     canvas = Canvas()
     frame(canvas, model, page=1, pages=1)
-    canvas.text((MARGIN, 46), TITLE, size=46)
-    canvas.text((MARGIN, 104), MEANING, size=22, colour=DIM)
-    y = 190.0
+    canvas.text((MARGIN, HEAD), TITLE, size=46)
+    canvas.text((MARGIN, HEAD + 60), MEANING, size=22, colour=DIM)
+    y = HEAD + 130.0
     for label, text, size in (
         ("Why", refusal.what, 28),
         ("Where", refusal.where, 20),
         ("What can be done", refusal.todo, 24),
         ("Code", refusal.code, 20),
     ):
-        if not text or y > SIDE - 120:
+        if not text or y > FOOT - 60:
             continue
         canvas.text((MARGIN, y), label, size=18, colour=DIM)
-        left = round((SIDE - 60 - y - 28) / (size * 1.35))
+        left = int((FOOT - y - 28) / (size * 1.35))
         said = shown(text, "The reason is in summary.json and in `candela jobs show`.")
         y = canvas.paragraph((MARGIN, y + 28), said, most=INNER, lines=max(1, min(8, left)), size=size, colour=TEXT)
         y += 34

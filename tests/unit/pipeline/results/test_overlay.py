@@ -9,11 +9,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
+from pipeline.errors import MissingSlices
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
-from pipeline.results import overlay
+from pipeline.results import overlay, refusal
 from pipeline.results.canvas import SIDE, Box, Canvas, place
 from pipeline.results.lettering import wrap
+from pipeline.results.page_parts import FOOT, HEAD
 from pipeline.results.pages import SINGLE, Story, slice_page, summary_page
 from pipeline.results.picture import contours, direction_letters, display_window
 from pipeline.results.provenance import ResultContext
@@ -74,7 +76,7 @@ def test_the_answer_leads(written: list[str]) -> None:
     context = phantom_context()
     summary_page(Story(context.volume, context.findings), pages=1)
     shown = " | ".join(written)
-    for expected in ("Glioma suggested", "0.86", "model probability of glioma", "ml", "mm", "Plain T1"):
+    for expected in ("Glioma suggested", "0.86", "model probability", "ml", "mm", "Plain T1"):
         assert expected in shown
 
 
@@ -82,8 +84,9 @@ def test_an_unreliable_answer_is_not_dressed_as_a_sure_one(written: list[str]) -
     """Indeterminate says so first and shows no large figure."""
     context = phantom_context(outcome=Outcome.INDETERMINATE)
     summary_page(Story(context.volume, context.findings), pages=1)
-    assert "Indeterminate" in written
-    assert "no reliable answer" in written
+    assert "Indeterminate: no reliable answer" in written
+    assert "most probable class: glioma, 0.40" in written
+    assert "0.40" not in written[: written.index("Model probability")]
 
 
 def test_no_finding_is_one_page_without_colour() -> None:
@@ -322,3 +325,24 @@ def test_a_long_model_name_stays_on_the_page() -> None:
     """The footer is cut, the objects are valid, and nothing raises."""
     pages = overlay.build(context_with_title("A very long model title " * 20))
     assert all(len(item.dataset.ManufacturerModelName) <= 64 for item in pages)
+
+
+def long_words(context: ResultContext) -> ResultContext:
+    """The same with names, caveats and lesions that fill every place of a page."""
+    findings = context.findings
+    model = replace(findings.model, title="A model with a name " * 9, manufacturer="Somebody " * 9)
+    return replace(context, findings=replace(findings, model=model, caveats=("A caveat that is long. " * 9,) * 5))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING, Outcome.INDETERMINATE])
+def test_the_corners_are_left_to_the_viewer(outcome: Outcome) -> None:
+    """Viewers write patient, date and window over the corners of every picture: nothing of ours stands there."""
+    made = [item.preview for item in overlay.build(long_words(phantom_context(outcome=outcome)))]
+    reason = MissingSlices("Why it was not read. " * 60, where="x" * 80, todo="What can be done. " * 40)
+    made += [item.preview for item in refusal.build(phantom.head_phantom(slices=3, matrix=16), reason, MODEL)]
+    for page in made:
+        assert page is not None
+        assert page[:HEAD, :300].max() == page[:HEAD, -300:].max() == 0
+        assert page[FOOT:, :220].max() == page[FOOT:, -220:].max() == 0
+        assert page[:HEAD, 300:-300].max() > 0
+        assert page[FOOT:, 220:-220].max() > 0

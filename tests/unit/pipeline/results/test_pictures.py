@@ -217,7 +217,7 @@ def test_any_classes_of_any_bundle_stay_in_their_place(count: int) -> None:
     pixels = summary_page(Story(context.volume, findings), pages=1).pixels
     assert pixels[:, 1002:].max() == 0
     assert pixels[:, :22].max() == 0
-    assert pixels[812:816, 524:1000].max() == 0  # between the probabilities and the regions
+    assert pixels[789:795, 524:1000].max() == 0  # between the probabilities and the regions
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
