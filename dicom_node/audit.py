@@ -1,8 +1,9 @@
 """The audit trail: who sent, who read, what left, to whom, when and with which outcome.
 
 One file a day (UTC), ``audit-2026-11-25.jsonl``, one JSON object a line, only ever appended to and synced line by line;
-any number of processes write to it. No names, patient identifiers or accession numbers. Each line holds the SHA-256 of
-the line before it, so that a line that was changed or taken away is noticed (`verify`).
+any number of processes write to it, always to the newest file, also by a clock that was set back. No names, patient
+identifiers or accession numbers. Each line holds the SHA-256 of the line before it, so that a line that was changed or
+taken away is noticed (`verify`).
 
 Activities are those of DICOM's audit messages (PS3.15 A.5.3), so that a line becomes an AuditEvent without loss
 (`fhir.audit_event`).
@@ -122,7 +123,7 @@ class AuditTrail:
             ) from error
 
     def _append(self, record: AuditRecord, now: datetime) -> None:
-        path = self.folder / f"audit-{now:%Y-%m-%d}.jsonl"
+        path = self._file(now)
         begins = not path.exists()
         if begins:
             self._forget(now.date())
@@ -140,6 +141,11 @@ class AuditTrail:
             os.close(descriptor)
         if begins:
             sync_folder(self.folder)
+
+    def _file(self, now: datetime) -> Path:
+        """The file of the day, or the newest one where the clock was set back: each line follows the one before it."""
+        path = self.folder / f"audit-{now:%Y-%m-%d}.jsonl"
+        return max([path, *files(self.folder)[-1:]], key=lambda item: item.name)
 
     def _content(self, record: AuditRecord, now: datetime) -> dict[str, Any]:
         code, meaning = record.activity.value

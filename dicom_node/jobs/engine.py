@@ -18,7 +18,7 @@ from collections.abc import Collection, Container
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from dbos import (
@@ -69,6 +69,17 @@ def series_id(job_id: str, attempt: int) -> str:
 def delivery_id(job_id: str, result: str, destination: str, attempt: int) -> str:
     """Workflow id of attempt ``attempt`` (from 1) at sending one result to one destination."""
     return "|".join((job_id, quote(result, safe=""), quote(destination, safe=""), str(attempt)))
+
+
+def attempt_of(workflow_id: str) -> tuple[str, int, str]:
+    """Of an attempt: the key that its waits are spread by, its number, and the id of the one before it."""
+    if workflow_id.count("|") >= 3:
+        job_id, result, destination, number = workflow_id.rsplit("|", 3)
+        result, destination, attempt = unquote(result), unquote(destination), int(number)
+        return f"{job_id}|{result}|{destination}", attempt, delivery_id(job_id, result, destination, attempt - 1)
+    job_id, _, number = workflow_id.partition("|")
+    attempt = int(number or 1)
+    return job_id, attempt, series_id(job_id, attempt - 1)
 
 
 def series_options(job: SeriesJob, attempt: int, delay: float | None = None) -> EnqueueOptions:

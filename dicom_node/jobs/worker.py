@@ -17,6 +17,7 @@ from dbos import DBOS
 from dicom_node.deliver.senders import sender_for
 from dicom_node.jobs import engine, liveness
 from dicom_node.jobs.circuits import Circuits
+from dicom_node.jobs.clock import Clock
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.workflows import MakeSender, RunSeries, register_delivery, register_series
@@ -64,6 +65,7 @@ def run_worker(
     DBOS(config=engine.config(settings, executor_id))
     client = engine.open_client(settings)
     circuits = Circuits(settings, lambda circuit: engine.set_queue(client, settings, circuit))
+    clock = Clock(settings, client)
     stopwatch = Stopwatch(settings.jobs.reading_timeout)
     if run_series is not None and engine.INFER in queues:
         register_series(settings, stopwatch.around(run_series))
@@ -79,6 +81,7 @@ def run_worker(
         try:
             reaper.look()
             circuits.tend()
+            clock.mend()
         except liveness.LifeLost:
             log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error would only say that it is gone)
             _leave(RESTART)

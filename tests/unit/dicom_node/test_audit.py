@@ -147,3 +147,16 @@ def test_the_commands_list_and_verify(tmp_path: Path) -> None:
     (path,) = audit.files(tmp_path / "audit")
     path.write_text(path.read_text().replace("fhir-bundle", "something", 1))
     assert run(app, ["audit", "verify", "--config", str(config)]).exit_code == 1
+
+
+def test_a_clock_that_is_set_back_over_midnight_breaks_no_chain(tmp_path: Path) -> None:
+    """The lines stay in the order they were written in, so that none seems changed and each is forwarded."""
+    clock = Clock()
+    trail = AuditTrail(tmp_path / "audit", clock=clock)
+    for day in (0, 1, 0, -3, 1, 2):
+        clock.now = NOON + timedelta(days=day)
+        trail.record(RECORD)
+    assert audit.verify(tmp_path / "audit") == []
+    assert [path.name[-8:-6] for path in audit.files(tmp_path / "audit")] == ["25", "26", "27"]
+    times = [item["time"][8:10] for path in audit.files(tmp_path / "audit") for item in audit.read(path)]
+    assert times == ["25", "26", "25", "22", "26", "27"]

@@ -1,0 +1,98 @@
+"""What a wall clock that was set back would hold up in the engine, for as long as it was set back, let go.
+
+DBOS notes as instants of the wall clock when a delayed attempt is due and when an attempt on a queue with a rate began.
+Set back by a day, the one would be due tomorrow, and the other would count against the rate until then. Whoever waits
+longer than an attempt is ever told to wait, and what began in the future, show it. Everything else that Candela waits
+for goes by clocks that do not jump.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+from dbos import DBOSClient
+
+from dicom_node.jobs import engine
+from dicom_node.jobs.backoff import delay
+from dicom_node.jobs.circuits import open_database
+from dicom_node.jobs.outcome import Failure
+from dicom_node.settings import Settings
+
+log = structlog.get_logger("candela.jobs")
+
+SLACK: Final = 5.0
+"""Seconds by which clocks of machines on one database may differ, and more than a rounded clock is wrong."""
+SQLITE_NOW: Final = sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger) * 1000
+POSTGRES_NOW: Final = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
+
+
+class Clock:
+    """Mends what is due too late in the engine's database of ``settings``; any number of processes may at once."""
+
+    def __init__(self, settings: Settings, client: DBOSClient, clock: Callable[[], float] = time.time) -> None:
+        self._jobs = settings.jobs
+        self._rates = any(target.rate for target in settings.destinations.values())
+        self._client = client
+        self._clock = clock
+        self._database = open_database(settings)
+        on_sqlite = engine.sqlite_file(settings) is not None
+        self._now = SQLITE_NOW if on_sqlite else POSTGRES_NOW
+        columns = ("workflow_uuid", "status", "delay_until_epoch_ms", "rate_limited", "started_at_epoch_ms")
+        self._table = sa.table(
+            "workflow_status", *map(sa.column, columns), schema=None if on_sqlite else engine.DBOS_SCHEMA
+        )
+
+    def close(self) -> None:
+        self._database.dispose()
+
+    def mend(self) -> int:
+        """Let go what waits too long; how many attempts. Called now and then by every worker."""
+        return self._shorten() + (self._forget_starts() if self._rates else 0)
+
+    def _shorten(self) -> int:
+        """Delayed attempts: as long from now as they were told to wait."""
+        row = self._table.c
+        bound = self._clock() + self._jobs.backoff_most + SLACK
+        late = (
+            sa.select(row.workflow_uuid, row.delay_until_epoch_ms)
+            .where(row.status == "DELAYED")
+            .where(row.delay_until_epoch_ms > int(bound * 1000))
+        )
+        with self._database.connect() as connection:
+            found = connection.execute(late).all()
+        mended = 0
+        for name, due in found:
+            wait = self._told(name)
+            if due / 1000 - self._clock() > wait + SLACK:
+                self._client.set_workflow_delay(name, delay_seconds=wait)
+                mended += 1
+        if mended:
+            log.warning("clock_set_back", attempts=mended)
+        return mended
+
+    def _told(self, workflow_id: str) -> float:
+        """Seconds that the attempt was told to wait, by the failure of the one before it."""
+        key, attempt, before = engine.attempt_of(workflow_id)
+        rows = self._client.list_workflows(workflow_ids=[before], load_input=False)
+        output = rows[0].output if rows else None
+        asked = Failure.from_dict(output["failure"]).retry_after if output and "failure" in output else None
+        return delay(max(1, attempt - 1), key, self._jobs, asked)
+
+    def _forget_starts(self) -> int:
+        """Attempts that began in the future count against no rate."""
+        row = self._table.c
+        future = sa.and_(row.rate_limited.is_(sa.true()), row.started_at_epoch_ms > self._now + int(SLACK * 1000))
+        with self._database.connect() as connection:
+            if (
+                connection.execute(sa.select(sa.literal(1)).select_from(self._table).where(future).limit(1)).first()
+                is None
+            ):
+                return 0  # looking takes no lock
+        with self._database.begin() as connection:
+            done = connection.execute(sa.update(self._table).where(future).values(rate_limited=sa.false()))
+        log.warning("clock_set_back", starts=done.rowcount)
+        return int(done.rowcount)
