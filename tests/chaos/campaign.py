@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.chaos.faults import GROUPS, KILLS, POSTGRES, CannotHappenHere, Fault, libfaketime, small_disks
+from tests.chaos.faults import GROUPS, KILLS, POSTGRES, CannotHappenHere, Fault, small_disks, wallclock
 from tests.chaos.installation import Installation
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.senders import Senders, make_series
@@ -32,7 +32,9 @@ Say = Callable[[str], None]
 class Plan:
     """``faults`` of ``group`` over ``series`` series sent by ``senders`` threads; seconds ``between`` two faults.
 
-    ``drain``: seconds that the node gets afterwards to finish everything.
+    Of so many faults (``at_work``, a share) each waits until all processes of the node are ready, so that they are hurt
+    at work; the others come as they come, also while processes start. ``drain``: seconds in which something must go on,
+    afterwards, until all is finished.
     """
 
     backend: str
@@ -44,6 +46,7 @@ class Plan:
     slices: int = 4
     matrix: int = 64
     between: tuple[float, float] = (0.5, 4.0)
+    at_work: float = 0.5
     drain: float = 900.0
 
 
@@ -87,10 +90,10 @@ def run(
         where the node does not come back or does not finish.
     """
     chance = random.Random(plan.seed)
-    faketime = libfaketime() if plan.group == "clock" else None
+    clock = wallclock(folder) if plan.group == "clock" else None
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
-        house = Installation(folder, postgres=postgres, fhir=fhir, faketime=faketime, seed=plan.seed)
+        house = Installation(folder, postgres=postgres, fhir=fhir, wallclock=clock, seed=plan.seed)
         if plan.group == "disk":
             stack.enter_context(small_disks(house.data))
         house.prepare()
@@ -103,11 +106,11 @@ def run(
         made = _hurt(house, plan, chance, progress, say)
         house.clock_jumps(0)
         say(f"{sum(made.values())} faults made, {len(ledger)} instances acknowledged; waiting for the rest")
-        house.until(lambda: senders.finished, plan.drain, "the senders finish")
+        house.until(lambda: senders.finished, plan.drain, "the senders finish", lambda: len(ledger))
         uids = {str(instances[0].SeriesInstanceUID) for instances in series}
-        house.until(lambda: house.drained(uids), plan.drain, "the node has done everything")
+        house.drained_of(uids, plan.drain)
         retried = house.retry_dead()
-        house.until(lambda: house.drained(uids), plan.drain, "the dead letters are done")
+        house.drained_of(uids, plan.drain)
         verdict = ledger.verdict(
             store=house.settings.store_dir,
             jobs=house.jobs(),
@@ -131,6 +134,8 @@ def _hurt(house: Installation, plan: Plan, chance: random.Random, progress: _Pro
         if not order:  # each as often as any other, in an order of chance
             order = chance.sample(sorted(faults), len(faults))
         name = order.pop()
+        if chance.random() < plan.at_work:
+            house.until(house.at_work, plan.drain, "every process is ready")
         time.sleep(chance.uniform(*plan.between))
         faults[name](house, chance)
         made[name] += 1

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,8 +74,14 @@ def _full(place: str) -> Fault:
 
 
 def _clock(house: Installation, chance: random.Random) -> None:
-    house.clock_jumps(chance.choice(JUMPS))
-    time.sleep(chance.uniform(1, 4))
+    """Two jumps while deliveries wait for another try, which is when a jump back would hold them up."""
+    with house.to_pacs.harming(Harm.CUT):
+        deadline = time.monotonic() + 60  # the first series may not have been read yet
+        while not house.waiting_for("pacs") and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for jump in chance.sample(JUMPS, 2):
+            house.clock_jumps(jump)
+            time.sleep(chance.uniform(1, 3))
 
 
 def _second_dies(house: Installation, chance: random.Random) -> None:
@@ -105,7 +111,7 @@ DISKS: Final[dict[str, Fault]] = {
     "disk of the results full": _full("results"),
     "disk of the database full": _full(""),
 }
-CLOCK: Final[dict[str, Fault]] = {"clock jumped by an hour or a day": _clock}
+CLOCK: Final[dict[str, Fault]] = {"clock jumped by an hour or a day, PACS cut": _clock}
 SECOND: Final[dict[str, Fault]] = {"second node died and did not return": _second_dies}
 GROUPS: Final = {
     "kills": KILLS,
@@ -120,25 +126,26 @@ class CannotHappenHere(Exception):
     """This machine does not let the fault be made; the message says why."""
 
 
-def libfaketime() -> Path:
-    """libfaketime's library.
+def wallclock(folder: Path) -> Path:
+    """The library that lets a process's wall clock jump (`wallclock.c`), compiled into ``folder``.
+
+    Not libfaketime: Debian 12's 0.9.10 makes Python's time.sleep, an absolute wait by CLOCK_MONOTONIC, end with EINVAL
+    unless CLOCK_MONOTONIC jumps too, which no real one does.
 
     Raises
     ------
     CannotHappenHere
     """
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found:
-        raise CannotHappenHere("libfaketime is not installed (Debian: libfaketime)")
-    # Debian 12's 0.9.10 makes Python's time.sleep, an absolute clock_nanosleep, end with EINVAL: no node can run so.
-    tried = subprocess.run(
-        [sys.executable, "-c", "import time; time.sleep(0.01)"],
-        env={**os.environ, "LD_PRELOAD": str(found[0]), "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
-        capture_output=True, check=False, timeout=30,
-    )  # fmt: skip
-    if tried.returncode:
-        raise CannotHappenHere("under this libfaketime Python cannot sleep (time.sleep: Invalid argument)")
-    return found[0]
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise CannotHappenHere("there is no C compiler to make a clock that jumps with (Debian: gcc, libc6-dev)")
+    library = folder / "wallclock.so"
+    source = Path(__file__).with_name("wallclock.c")
+    command = [compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", str(library), str(source)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise CannotHappenHere(f"the C compiler does not make wallclock.so: {made.stderr.strip()[-200:]}")
+    return library
 
 
 @contextmanager

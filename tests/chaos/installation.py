@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -40,7 +40,8 @@ ROLES: Final = ("receiver", "infer", "deliver")
 class Installation:
     """A node on SQLite or PostgreSQL, its PACS, FHIR server and folder, each behind a proxy that can harm.
 
-    Senders connect to ``to_node``. ``data`` is the node's data folder. ``extra`` are further destinations.
+    Senders connect to ``to_node``. ``data`` is the node's data folder. ``extra`` are further destinations, ``peers``
+    who may call besides the senders; ``wallclock`` is the library that lets the node's clock jump.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Installation:
         *,
         postgres: PostgresServer | None,
         fhir: FhirServer | HttpPeer | None,
-        faketime: Path | None = None,
+        wallclock: Path | None = None,
         seed: int = 0,
         extra: Mapping[str, Mapping[str, Any]] | None = None,
+        peers: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         gossip.listen(folder)
@@ -62,23 +64,23 @@ class Installation:
         self.postgres = postgres
         self.fhir = fhir
         self.pacs = Pacs()
-        self._faketime = faketime
+        self._wallclock = wallclock
         self._clock = folder / "clock"
         self.clock_jumps(0)
-        self._port = free_port()
-        self.to_node = FaultProxy(self._port, seed=seed)
+        self.port, self.metrics_port = free_port(), free_port()
+        self.to_node = FaultProxy(self.port, seed=seed)
         self.to_pacs = FaultProxy(self.pacs.port, seed=seed + 1)
         self.to_fhir = FaultProxy(httpx.URL(fhir.url).port or 80, seed=seed + 2) if fhir else None
         self.config = folder / "candela.toml"
         self._database_url = postgres.new_database() if postgres else None
         bright_spots(folder / "models")
-        self._write_config(extra or {})
+        self._write_config(extra or {}, peers)
         self.settings = load(self.config)
         self._process: subprocess.Popen[bytes] | None = None
         self.second: subprocess.Popen[bytes] | None = None
         self._log = (folder / "node.log").open("ab")
 
-    def _write_config(self, extra: Mapping[str, Mapping[str, Any]]) -> None:
+    def _write_config(self, extra: Mapping[str, Mapping[str, Any]], peers: Sequence[str]) -> None:
         destinations: dict[str, dict[str, Any]] = {
             "pacs": {
                 "kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": self.to_pacs.port, "timeout": 8.0,
@@ -97,7 +99,8 @@ class Installation:
         if self._database_url:
             jobs["database_url"] = self._database_url
         tables = {
-            "receive": {"port": self._port, "network_timeout": 8.0},
+            "receive": {"port": self.port, "network_timeout": 8.0},
+            "metrics": {"port": self.metrics_port},
             "completion": {"quiet_after_release": 0.5, "quiet_time": 6.0},
             "models": {"folders": [str(self.folder / "models")]},
             "jobs": jobs,
@@ -107,7 +110,9 @@ class Installation:
         for name, table in tables.items():
             lines.append(f"[{name}]")
             lines += [f"{key} = {_toml(value)}" for key, value in table.items()]
-        lines += ["[[receive.peers]]", 'ae_title = "MODALITY"', "[[rules]]", 'name = "all MR"']
+        for name in ("MODALITY", *peers):
+            lines += ["[[receive.peers]]", f"ae_title = {json.dumps(name)}"]
+        lines += ["[[rules]]", 'name = "all MR"']
         lines += ['when = {modality = ["MR"]}', 'model = "bright_spots"']
         lines.append(f"destinations = {json.dumps(list(destinations))}")
         self.config.write_text("\n".join(lines) + "\n")
@@ -146,11 +151,8 @@ class Installation:
 
     def _candela(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        if self._faketime:
-            environment |= {
-                "LD_PRELOAD": str(self._faketime), "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-            }  # fmt: skip
+        if self._wallclock:
+            environment |= {"LD_PRELOAD": str(self._wallclock), "CHAOS_WALLCLOCK": str(self._clock)}
         command = [sys.executable, "-m", "dicom_node.cli", *arguments, "--config", str(self.config)]
         return subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=self.folder, env=environment)
 
@@ -213,6 +215,15 @@ class Installation:
         with JobsClient(self.settings) as client:
             return client.list(limit=100_000)
 
+    def metrics(self) -> str:
+        """What Prometheus would get."""
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+
+    def waiting_for(self, destination: str) -> int:
+        """How many results wait for a destination."""
+        with JobsClient(self.settings) as client:
+            return next(row.waiting for row in client.destinations() if row.name == destination)
+
     def retry_dead(self) -> int:
         """What an operator does in the end: retry the dead letters; how many there were."""
         with JobsClient(self.settings) as client:
@@ -246,19 +257,47 @@ class Installation:
         ae = AE("MODALITY")
         ae.add_requested_context(Verification)
         ae.connection_timeout = 1
-        assoc = ae.associate("127.0.0.1", self._port, ae_title="CANDELA")
+        assoc = ae.associate("127.0.0.1", self.port, ae_title="CANDELA")
         if not assoc.is_established:
             return False
         assoc.release()
         return True
 
-    def until(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
+    def drained_of(self, series: set[str], patience: float) -> None:
+        """Wait until each of ``series`` has a job and every job has ended; it may take as long as something goes on."""
+        self.until(
+            lambda: self.drained(series),
+            patience,
+            "the node has done everything",
+            lambda: sum(self.pacs.stored.values()),
+        )
+
+    def until(
+        self, holds: Callable[[], bool], seconds: float, what: str, progress: Callable[[], object] = lambda: None
+    ) -> None:
+        """Wait until ``holds()``, for ``seconds`` after ``progress()`` last changed."""
+        deadline, before = time.monotonic() + seconds, progress()
         while not holds():
+            if (now := progress()) != before:
+                deadline, before = time.monotonic() + seconds, now
             if time.monotonic() > deadline:
                 tail = (self.folder / "node.log").read_text(errors="replace")[-4000:]
                 raise AssertionError(f"not within {seconds:.0f} s: {what}\n{tail}")
             time.sleep(0.5)
+
+    def at_work(self) -> bool:
+        """Whether every process of the node that was started last is ready, by its log."""
+        lines = (self.folder / "node.log").read_text(errors="replace").splitlines()
+        ready: dict[str, bool] = {}
+        for line in lines:
+            for role in ROLES:
+                if line.startswith(f"role={role} ") and "event=role_started" in line:
+                    ready[role] = False
+                elif line.startswith(f"queues={role} ") and "event=worker_started" in line:
+                    ready[role] = True
+            if "event=listening" in line:
+                ready["receiver"] = True
+        return len(ready) == len(ROLES) and all(ready.values())
 
     def prepare(self) -> None:
         engine.prepare(self.settings)

@@ -11,7 +11,7 @@ from tests.chaos.faults import CannotHappenHere
 from tests.peers.dcmtk import require_dcmtk
 from tests.peers.postgres import PostgresAbsent, PostgresServer
 
-SHORT = {"slices": 4, "matrix": 64, "senders": 2, "between": (0.2, 2.0), "drain": 400.0}
+SHORT = {"slices": 4, "matrix": 64, "senders": 2, "between": (0.2, 2.0), "at_work": 0.3, "drain": 400.0}
 
 
 @pytest.mark.slow
