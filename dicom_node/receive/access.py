@@ -36,6 +36,7 @@ class Cause(StrEnum):
     CERTIFICATE = "certificate"
     DISK = "disk"
     ASSOCIATIONS = "associations"
+    TOKEN = "token"  # noqa: S105  (a cause, and of STOW-RS)
 
 
 @dataclass(frozen=True)

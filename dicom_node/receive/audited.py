@@ -9,7 +9,7 @@ from collections import OrderedDict
 import structlog
 
 from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
-from dicom_node.receive.access import Caller, Cause
+from dicom_node.receive.access import Cause
 from pipeline.errors import OutOfResources
 
 log = structlog.get_logger("candela.listener")
@@ -17,6 +17,8 @@ log = structlog.get_logger("candela.listener")
 DENIED_EVERY = 60.0
 """Seconds between two lines about one address and one cause: a caller that knocks all day must not fill the disk."""
 KNOWN_MOST = 4096
+STUDIES_MOST = 100
+"""Of so many studies a line names the Study Instance UIDs."""
 
 
 class ReceptionAudit:
@@ -31,16 +33,27 @@ class ReceptionAudit:
         self._denied: OrderedDict[tuple[str, Cause], tuple[float, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def denied(self, caller: Caller, cause: Cause) -> None:
+    def denied(self, source: Party, cause: Cause) -> None:
         """A caller was not let in. ``count`` of the line: how often since the one before."""
-        count = self._due((caller.address, cause))
+        count = self._due((source.address, cause))
         if count:
-            self._record(Activity.SECURITY_ALERT, Action.EXECUTE, Outcome.MINOR_FAILURE, caller, cause.value, count)
+            what = "request" if source.kind == "http" else "association"
+            self._record(
+                AuditRecord(
+                    Activity.SECURITY_ALERT, Action.EXECUTE, Outcome.MINOR_FAILURE, source, self._node, what, count,
+                    reason=cause.value,
+                )
+            )  # fmt: skip
 
-    def brought(self, caller: Caller, stored: int, studies: tuple[str, ...]) -> None:
-        """An association is over by which ``stored`` instances came."""
+    def brought(self, source: Party, stored: int, studies: tuple[str, ...]) -> None:
+        """An association or request is over by which ``stored`` instances came."""
         if stored:
-            self._record(Activity.TRANSFERRED, Action.CREATE, Outcome.SUCCESS, caller, "", stored, studies)
+            what = "STOW-RS" if source.kind == "http" else "C-STORE"
+            self._record(
+                AuditRecord(
+                    Activity.TRANSFERRED, Action.CREATE, Outcome.SUCCESS, source, self._node, what, stored, studies
+                )
+            )
 
     def _due(self, key: tuple[str, Cause]) -> int:
         """How many calls the next line is about; 0 where it is not due."""
@@ -53,21 +66,8 @@ class ReceptionAudit:
                 self._denied.popitem(last=False)
             return count if now >= due else 0
 
-    def _record(
-        self,
-        activity: Activity,
-        action: Action,
-        outcome: Outcome,
-        caller: Caller,
-        reason: str,
-        count: int,
-        studies: tuple[str, ...] = (),
-    ) -> None:
-        source = Party(caller.calling_ae, "dicom", caller.address)
-        what = "C-STORE" if activity is Activity.TRANSFERRED else "association"
+    def _record(self, record: AuditRecord) -> None:
         try:
-            self._trail.record(
-                AuditRecord(activity, action, outcome, source, self._node, what, count, studies, reason=reason)
-            )
+            self._trail.record(record)
         except OutOfResources as error:
             log.error("audit_failed", code=error.code)  # noqa: TRY400  (the code says it)

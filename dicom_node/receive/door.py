@@ -14,8 +14,9 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
+from dicom_node.audit import Party
 from dicom_node.receive.access import LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause, Rejection, denial
-from dicom_node.receive.audited import ReceptionAudit
+from dicom_node.receive.audited import STUDIES_MOST, ReceptionAudit
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.transport import came_by_tls, certificate_of
 from dicom_node.settings import Receive
@@ -25,7 +26,6 @@ log = structlog.get_logger("candela.listener")
 STORES_NOTHING = frozenset({Verification, StorageCommitmentPushModel})
 """SOP classes of an association that is let in though the disk is full: a PACS's report lets results be delivered."""
 DAY = 86400.0
-STUDIES_MOST = 100
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Door:
             return None
         self._counters.denied[cause] += 1
         if self._audit is not None:
-            self._audit.denied(caller, cause)
+            self._audit.denied(_party(caller), cause)
         log.warning(
             "association_denied",
             cause=str(cause),
@@ -107,7 +107,7 @@ class Door:
         with self._lock:
             guest = self._guests.pop(assoc, None)
         if guest is not None and self._audit is not None:
-            self._audit.brought(guest.caller, guest.stored, tuple(sorted(guest.studies)))
+            self._audit.brought(_party(guest.caller), guest.stored, tuple(sorted(guest.studies)))
         return guest
 
     @property
@@ -143,3 +143,7 @@ def caller_of(assoc: Association) -> Caller:
         tls=came_by_tls(assoc),
         certificate=certificate_of(assoc),
     )
+
+
+def _party(caller: Caller) -> Party:
+    return Party(caller.calling_ae, "dicom", caller.address)

@@ -143,7 +143,7 @@ class Receiver:
         )
         stow = settings.receive.stow
         if stow is not None:
-            way = StowWay(settings.receive, stow, store, keeper, counters, numbers, lambda: disk.has_room)
+            way = StowWay(settings.receive, stow, store, keeper, counters, numbers, lambda: disk.has_room, audit)
             self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
         self._metrics = MetricsServer(settings.metrics, self._figures(door, disk, self._commitment))
         monitor.start()

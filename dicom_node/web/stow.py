@@ -18,7 +18,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from dicom_node.audit import Party
 from dicom_node.multipart import PartReader, media_type
+from dicom_node.receive.access import Cause
+from dicom_node.receive.audited import ReceptionAudit
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.header import is_uid
 from dicom_node.receive.instance_store import InstanceStore, Sender
@@ -40,7 +43,8 @@ COME_AGAIN = "5"
 class StowWay:
     """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike.
 
-    ``has_room`` says whether the disk is below the mark from which on nothing further is begun.
+    ``has_room`` says whether the disk is below the mark from which on nothing further is begun. ``audit`` is told who
+    brought what, and who was not let in.
     """
 
     settings: Receive
@@ -50,6 +54,7 @@ class StowWay:
     counters: Counters
     numbers: Iterator[int]
     has_room: Callable[[], bool] = lambda: True
+    audit: ReceptionAudit | None = None
 
 
 def stow_app(way: StowWay) -> FastAPI:
@@ -83,6 +88,7 @@ def stow_router(way: StowWay) -> APIRouter:
     async def store(request: Request, study: str = "") -> Response:
         calling_ae = _caller(way.stow, request.headers.get("authorization", ""))
         if calling_ae is None:
+            _turned_away(way, request)
             return _problem(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
         refused = _unacceptable(way.stow, request, study)
         if refused is not None:
@@ -109,6 +115,17 @@ def _caller(stow: Stow, authorization: str) -> str | None:
     presented = token.strip().encode()
     matching = [c for c in stow.clients if hmac.compare_digest(c.bearer_token.get_secret_value().encode(), presented)]
     return matching[0].ae_title if matching else None
+
+
+def _turned_away(way: StowWay, request: Request) -> None:
+    way.counters.denied[Cause.TOKEN] += 1
+    if way.audit is not None:
+        way.audit.denied(Party("", "http", _address(request)), Cause.TOKEN)
+
+
+def _address(request: Request) -> str:
+    """Whose connection it is: a proxy's, where one stands in front."""
+    return request.client.host if request.client else ""
 
 
 def _unacceptable(stow: Stow, request: Request, study: str) -> Response | None:
@@ -177,6 +194,9 @@ async def _store(way: StowWay, request: Request, study: str, calling_ae: str) ->
     finally:
         taken.close()
         way.keeper.ended(number, released=whole)
+        if way.audit is not None:  # before the answer, and not awaited: what is cut off was stored all the same
+            source = Party(calling_ae, "http", _address(request))
+            way.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
     return _answer(way, request, taken)
 
 

@@ -10,6 +10,7 @@ from pydicom.uid import UID
 
 from dicom_node.multipart import media_type
 from dicom_node.part10 import Part10, Spool
+from dicom_node.receive.audited import STUDIES_MOST
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import Sender
 from dicom_node.receive.keeper import Keeper, transfer_syntaxes
@@ -49,7 +50,8 @@ class Failure:
 class StoreRequest:
     """Takes the parts of one request (`dicom_node.multipart.Parts`). Not for several threads at once.
 
-    ``stored`` and ``failures`` list the parts so far. ``study`` is the StudyInstanceUID of the request's path, if any.
+    ``stored`` and ``failures`` list the parts so far, ``studies`` the first studies of what was stored. ``study`` is
+    the StudyInstanceUID of the request's path, if any.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class StoreRequest:
     ) -> None:
         self.stored: list[StoredSop] = []
         self.failures: list[Failure] = []
+        self.studies: set[str] = set()
         self._limits = limits
         self._folder = folder
         self._keeper = keeper
@@ -152,6 +155,8 @@ class StoreRequest:
                     syntax = UID(part.transfer_syntax)
                     self._keeper.keep(part.encoded, (header, own), syntax, self._sender, self._number)
                     self.stored.append(sop)
+                    if len(self.studies) < STUDIES_MOST:
+                        self.studies.add(header.study_instance_uid)
                 else:
                     self.failures.append(Failure(reason, sop))
         except NotDicom:

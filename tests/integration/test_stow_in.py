@@ -21,6 +21,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from dicom_node import audit
+from dicom_node.receive.access import Cause
 from dicom_node.settings import Completion, Stow, StowClient
 from orthanc.local import CONFIG
 from pipeline import phantom
@@ -320,6 +322,29 @@ def test_senders_are_known_by_their_tokens(tmp_path: Path) -> None:
         assert not node.stored()
         assert store(port(node), [ds], headers={"Authorization": "Bearer CT1-secret-0123456789"}).status_code == 200
         assert node.wait()[0].calling_ae == "CT1"
+
+
+def test_the_audit_trail_tells_who_brought_what_and_who_had_no_token(tmp_path: Path) -> None:
+    """A line for each request by which something was stored, one for those that were turned away; no patient in it."""
+    good, bad = "VNA-secret-0123456789", "bad-secret-0123456789"
+    clients = (StowClient(ae_title="VNA", bearer_token=good),)
+    series = small_series(2)
+    with running_receiver(tmp_path, stow=Stow(port=free_port(), clients=clients)) as node:
+        assert store(port(node), series, headers={"Authorization": f"Bearer {good}"}).status_code == 200
+        assert store(port(node), series, headers={"Authorization": f"Bearer {bad}"}).status_code == 401
+        assert stow(port(node), body([b"nothing"]), headers={"Authorization": f"Bearer {good}"}).status_code == 409
+        trail = audit.files(node.settings.audit_dir)
+        assert audit.verify(node.settings.audit_dir) == []
+        assert node.receiver.counters.denied[Cause.TOKEN] == 1
+    brought, denied = [line for path in trail for line in audit.read(path)]
+    assert brought["activity"]["meaning"] == "DICOM Instances Transferred"
+    assert brought["source"] == {"name": "VNA", "kind": "http", "address": "127.0.0.1"}
+    assert (brought["what"], brought["count"]) == ("STOW-RS", 2)
+    assert brought["studies"] == [series[0].StudyInstanceUID]
+    assert denied["activity"]["meaning"] == "Security Alert"
+    assert (denied["what"], denied["reason"], denied["source"]["address"]) == ("request", "token", "127.0.0.1")
+    text = "".join(path.read_text() for path in trail)
+    assert not any(word in text for word in (good, bad, str(series[0].PatientID), str(series[0].PatientName)))
 
 
 def test_a_full_disk_is_503_and_costs_nothing_stored(small_disk: Path) -> None:  # noqa: F811
