@@ -43,7 +43,7 @@ class Retried:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What `JobsClient.cancel` found: ``stopped`` workflows, and what it came too late for.
+    """What `JobsClient.cancel` found: how many readings and deliveries it ``stopped``, and what it came too late for.
 
     ``delivered`` are results that a destination has; ``in_flight`` were being sent and may arrive.
     """
@@ -226,17 +226,23 @@ class JobsClient:
         NoSuchJob
         """
         before = self.show(job_id)
-        stopped = 0
+        seen: set[str] = set()
         # A workflow that runs may add another until it is cancelled itself, not after: DBOS checks that in the same
         # transaction. So look again until nothing is left.
         while active := [row.workflow_id for row in self._rows(job_id) if row.status in status.ACTIVE]:
             with self._typed():
                 self._client.cancel_workflows(active)
-            stopped += len(active)
+            seen.update(active)
+        # Of one delivery two attempts may have been seen: one that ended meanwhile, and the one that it added.
+        stopped = {
+            engine.attempt_of(row.workflow_id)[0]
+            for row in self._rows(job_id)
+            if row.workflow_id in seen and row.status == "CANCELLED"
+        }
         after = self.show(job_id)
         sending = {(row.result, row.destination) for row in before.deliveries if row.state is DeliveryState.RUNNING}
         return Cancelled(
-            stopped,
+            len(stopped),
             tuple(row for row in after.deliveries if row.state is DeliveryState.DELIVERED),
             tuple(
                 row

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dicom_node.jobs import engine
+from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.client import NoSuchJob
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline.findings import Outcome
@@ -345,6 +348,33 @@ def test_cancel_stops_what_is_pending_and_says_what_was_delivered(make_node: Mak
         node.client.retry(job.job_id)
         node.wait_for(job, JobState.DONE)
         assert pacs.stored[derived_uid(job.job_id, "report")] == 1
+
+
+def test_an_attempt_that_ends_while_it_is_cancelled_is_not_counted_twice(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had just added the next attempt, which is stopped in its place: one reading, not two."""
+    node = make_node()
+    job = node.job()
+    node.client.submit(job)
+    dbos = node.client._client
+    cancel = dbos.cancel_workflows
+    late: list[str] = []
+
+    def cancel_too_late(names: list[str]) -> None:
+        if not late:
+            late.extend(names)
+            table = "workflow_status" if engine.sqlite_file(node.settings) else "dbos.workflow_status"
+            database = open_database(node.settings)
+            with database.begin() as connection:
+                connection.execute(sa.text(f"update {table} set status = 'SUCCESS' where workflow_uuid = '{names[0]}'"))
+            database.dispose()
+            dbos.enqueue(engine.series_options(job, 2, delay=600.0), job.to_dict(), 2, 4)
+        cancel(names)
+
+    monkeypatch.setattr(dbos, "cancel_workflows", cancel_too_late)
+    assert node.client.cancel(job.job_id).stopped == 1
+    assert late == [engine.series_id(job.job_id, 1)]
 
 
 def test_cancel_of_a_job_that_is_being_read_sends_nothing(make_node: MakeNode) -> None:
