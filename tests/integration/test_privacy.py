@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -16,6 +17,7 @@ from pipeline import phantom
 from tests.chaos.installation import Installation
 from tests.peers import gossip
 from tests.peers.http import Asked, HttpPeer, Reply
+from tests.peers.postgres import PostgresAbsent, shared_server
 from tests.peers.receiver import send
 from tests.unit.pipeline.test_deidentify import KEY, SECRETS, marked
 
@@ -41,7 +43,7 @@ def candela(house: Installation, *arguments: str) -> str:
 
 
 def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_path: Path) -> None:
-    """Read, refused, damaged and sent to a server that quotes the patient: no log, audit line, database or command.
+    """Read, refused, sent to a server that quotes the patient: no log, audit line, database, metric or command.
 
     The research folder gets results and images that name nobody and refer to each other; the archive the originals.
     """
@@ -68,11 +70,12 @@ def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_
             read = jobs[whole[0].SeriesInstanceUID]
             assert read.state is JobState.DEAD, "the FHIR server refused"
             assert [row.destination for row in read.deliveries if row.state == "dead"] == ["ehr"]
-            told = [candela(house, "status"), candela(house, "audit", "list", "--json")]
+            told = [candela(house, "status"), candela(house, "audit", "list", "--json"), house.metrics()]
             for job in jobs.values():
                 told += [candela(house, "jobs", "show", job.job.job_id, *more) for more in ((), ("--json",))]
     shown = "\n".join(told)
     assert read.job.job_id in shown
+    assert "candela_instances_stored_total" in shown
     assert [value for value in secrets if value in shown or json.dumps(value)[1:-1] in shown] == []
     assert gossip.told_in(tmp_path, secrets) == []
     left = [path for path in (tmp_path / "research").rglob("*") if path.is_file()]
@@ -86,3 +89,15 @@ def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_
     assert referred & {str(ds.SOPInstanceUID) for ds in images}, "results lead to the images that were sent with them"
     assert {ds.StudyInstanceUID for ds in results} == {images[0].StudyInstanceUID}
     assert any(SECRETS["PatientID"].encode() in path.read_bytes() for path in house.archive.rglob("*.dcm"))
+
+
+def test_a_name_in_a_row_of_postgresql_is_found() -> None:
+    """Of every table of every database that the tests made; one that none of them has is not."""
+    try:
+        server = shared_server()
+    except PostgresAbsent as reason:
+        pytest.skip(str(reason))
+    with psycopg.connect(server.new_database(), autocommit=True) as connection:
+        connection.execute("create table told (words text)")
+        connection.execute('insert into told values (\'{"patient": "Żółć^Heard"}\')')
+        assert len(gossip.told_by(server.contents, {"Żółć^Heard", "Żółć^Unheard"})) == 1

@@ -1,13 +1,13 @@
 """What nodes say: log lines, audit lines and databases of every node that the tests start, and what must not be there.
 
-A peer that starts a node calls `listen` with its folder; whoever sends identifiers that are not the phantom's calls
-`secret`. `overheard` is asked once, when all tests have run (tests/conftest.py).
+A peer that starts a node calls `listen` with its folder, a database server `ask`; whoever sends identifiers that are
+not the phantom's calls `secret`. `overheard` is asked once, when all tests have run (tests/conftest.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +19,29 @@ SECRETS: Final = {_HEADER.patient_id, _HEADER.patient_name, "Phantom Candela", _
 PATTERNS: Final = ("*.log", "data/**/*.jsonl", "data/**/*.sqlite", "data/**/*.sqlite-wal")
 """Below a node's folder. Other peers, which may tell what they like, keep theirs elsewhere."""
 
+Contents = Callable[[], Iterator[tuple[str, bytes]]]
+"""What stands in a database server: where, and what."""
+
 _folders: set[Path] = set()
+_servers: list[Contents] = []
+_told: list[str] = []
 _said: list[str] = []
 
 
 def listen(folder: Path) -> None:
     """Whatever a node writes below ``folder`` is looked at in the end."""
     _folders.add(folder)
+
+
+def ask(contents: Contents) -> None:
+    """What a database server holds is looked at in the end."""
+    _servers.append(contents)
+
+
+def ask_now(contents: Contents) -> None:
+    """The same at once: it is about to be closed."""
+    _servers.remove(contents)
+    _told.extend(told_by(contents))
 
 
 def secret(*values: str) -> None:
@@ -47,10 +63,18 @@ def told_in(folder: Path, secrets: set[str] | None = None) -> list[str]:
     return sorted(found)
 
 
+def told_by(contents: Contents, secrets: set[str] | None = None) -> list[str]:
+    """Which secrets stand in a database server, and where."""
+    return sorted(
+        f"{value!r} in {where}" for where, data in contents() for value in secrets or SECRETS if _in(value, data)
+    )
+
+
 def overheard() -> list[str]:
     """All secrets that were told anywhere."""
     lines = "".join(_said).encode()
     here = [f"{value!r} in a log line of this process" for value in SECRETS if _in(value, lines)]
+    here += [*_told, *(line for contents in _servers for line in told_by(contents))]
     return here + [line for folder in sorted(_folders) for line in told_in(folder)]
 
 

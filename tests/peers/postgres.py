@@ -13,10 +13,13 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
+from tests.peers import gossip
 from tests.peers.ports import free_port
 
 ACCOUNT = "postgres"
@@ -62,6 +65,20 @@ class PostgresServer:
         self.port = free_port()
         self._run("initdb", "-D", str(self._data), "-U", "candela", "-A", "trust", "--no-sync", "-E", "UTF8")
         self.start()
+        gossip.ask(self.contents)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Every row of every database that a test made, as text, and the server's own log: where, and what."""
+        with contextlib.closing(psycopg.connect(self.url("postgres"))) as connection:
+            query = "select datname from pg_database where datname like 'test%'"
+            databases = [name for (name,) in connection.execute(query)]
+        for database in databases:
+            with contextlib.closing(psycopg.connect(self.url(database))) as connection:
+                query = "select schemaname, tablename from pg_tables where schemaname !~ '^(pg_|information_schema)'"
+                for schema, table in connection.execute(query).fetchall():
+                    rows = connection.execute(sql.SQL("select t::text from {} t").format(sql.Identifier(schema, table)))
+                    yield f"{database}.{schema}.{table}", "\n".join(row for (row,) in rows).encode()
+        yield "PostgreSQL's log", (self._folder / "log").read_bytes()
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -102,6 +119,7 @@ class PostgresServer:
     def close(self) -> None:
         """Stop the server and remove its data."""
         if self._process.poll() is None:
+            gossip.ask_now(self.contents)
             self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
