@@ -1,0 +1,106 @@
+"""What runs add to the ImagingStudy of their study. The real server's part is in tests/integration/test_fhir_search."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from fhir import report
+from fhir.release import Release
+from fhir.study_merge import StudyState, merge, with_study
+from pipeline.findings import Outcome
+from tests.peers.fhir_bundles import facts_of, resources
+
+Json = dict[str, Any]
+BASE = "http://ehr.example/fhir"
+
+
+def bundle(revision: int = 1, release: Release = Release.R4) -> Json:
+    return report.build(facts_of(Outcome.FINDING, "merge", revision=revision), release=release)
+
+
+def study(made: Json, **more: Any) -> Json:
+    """The Bundle's ImagingStudy as a server keeps it."""
+    kept = copy.deepcopy(resources(made, "ImagingStudy")[0])
+    kept["meta"] = {**kept["meta"], "versionId": "3", "lastUpdated": "2026-01-05T12:00:00Z"}
+    return {**kept, "id": "7", **more}
+
+
+def posted(made: Json, *stored: Json) -> tuple[Json, StudyState]:
+    """What goes to a server that answers every search for studies with ``stored``."""
+
+    def search(_kind: str, _query: Mapping[str, str]) -> list[Json]:
+        return copy.deepcopy(list(stored))
+
+    return with_study(made, search, BASE)
+
+
+def listed(imaging_study: Json) -> set[tuple[str, str]]:
+    return {(item["uid"], one["uid"]) for item in imaging_study["series"] for one in item.get("instance", ())}
+
+
+@pytest.mark.parametrize("release", list(Release))
+def test_a_run_adds_what_is_lacking_and_takes_nothing_away(release: Release) -> None:
+    """An update of the version that was read; what leads to the entry leads to the stored study."""
+    first, second = bundle(1, release), bundle(2, release)
+    before = copy.deepcopy(second)
+    made, state = posted(second, study(first, description="the hospital's"))
+    assert state is StudyState.THERE
+    (update,) = [entry for entry in made["entry"] if entry["resource"]["resourceType"] == "ImagingStudy"]
+    assert update["request"] == {"method": "PUT", "url": "ImagingStudy/7", "ifMatch": 'W/"3"'}
+    assert "versionId" not in update["resource"]["meta"]
+    assert update["resource"]["description"] == "the hospital's"
+    assert listed(update["resource"]) == listed(study(first)) | listed(study(second))
+    (stored,) = resources(made, "DiagnosticReport")
+    where = stored["imagingStudy" if release is Release.R4 else "study"]
+    assert where[0]["reference"] == "ImagingStudy/7"
+    assert second == before
+
+
+def test_the_order_in_which_runs_come_does_not_matter() -> None:
+    """And a run that has come already adds nothing."""
+    first, second = (study(bundle(number)) for number in (1, 2))
+    one, other = merge(first, second), merge(second, first)
+    assert listed(one) == listed(other)
+    counts = [{item["uid"]: item["numberOfInstances"] for item in made["series"]} for made in (one, other)]
+    assert counts[0] == counts[1]
+    for again in (first, second, other):
+        assert merge(one, again) == one
+
+
+def test_a_resend_is_a_create_that_finds_what_is_there() -> None:
+    """Nothing to add, nothing to update."""
+    made = bundle()
+    assert posted(made, study(made)) == (made, StudyState.THERE)
+
+
+@pytest.mark.parametrize("case", ["of the hospital", "of another tag", "two of one study"])
+def test_what_is_not_surely_ours_is_left_alone(case: str) -> None:
+    """The hospital's own study, and studies among which we cannot tell."""
+    first, second = bundle(1), bundle(2)
+    kept = study(first)
+    others = {
+        "of the hospital": [{**kept, "meta": {"versionId": "1"}}],
+        "of another tag": [{**kept, "meta": {"tag": [{"system": "urn:candela:study", "code": "urn:oid:1.2"}]}}],
+        "two of one study": [kept, {**kept, "id": "8"}],
+    }
+    assert posted(second, *others[case]) == (second, StudyState.THERE)
+
+
+def test_studies_that_a_lenient_server_adds_to_its_answer_are_others() -> None:
+    """Known is what shows the identifier."""
+    made = bundle()
+    other = study(made, identifier=[{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}])
+    assert posted(made, other) == (made, StudyState.UNKNOWN)
+
+
+def test_without_a_search_or_a_tag_it_stays_a_create() -> None:
+    """A server that lets nobody search, and a Bundle that an older version wrote."""
+    made = bundle()
+    assert with_study(made, lambda _kind, _query: None, BASE) == (made, StudyState.UNSEARCHED)
+    old = copy.deepcopy(made)
+    del resources(old, "ImagingStudy")[0]["meta"]
+    assert posted(old, study(made)) == (old, StudyState.UNSEARCHED)
