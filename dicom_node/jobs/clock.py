@@ -41,7 +41,7 @@ class Clock:
         self._database = open_database(settings)
         on_sqlite = engine.sqlite_file(settings) is not None
         self._now = SQLITE_NOW if on_sqlite else POSTGRES_NOW
-        columns = ("workflow_uuid", "status", "delay_until_epoch_ms", "rate_limited", "started_at_epoch_ms")
+        columns = ("workflow_uuid", "name", "status", "delay_until_epoch_ms", "rate_limited", "started_at_epoch_ms")
         self._table = sa.table(
             "workflow_status", *map(sa.column, columns), schema=None if on_sqlite else engine.DBOS_SCHEMA
         )
@@ -59,7 +59,7 @@ class Clock:
         bound = self._clock() + self._jobs.backoff_most + SLACK
         late = (
             sa.select(row.workflow_uuid, row.delay_until_epoch_ms)
-            .where(row.status == "DELAYED")
+            .where(row.status == "DELAYED", row.name.in_((engine.SERIES_WORKFLOW, engine.DELIVERY_WORKFLOW)))
             .where(row.delay_until_epoch_ms > int(bound * 1000))
         )
         with self._database.connect() as connection:

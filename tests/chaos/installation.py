@@ -94,7 +94,7 @@ class Installation:
         destinations |= {name: dict(table) for name, table in extra.items()}
         jobs: dict[str, Any] = {
             "tries": 60, "delivery_tries": 100, "backoff_first": 0.3, "backoff_most": 2.0, "circuit_first": 1.0,
-            "circuit_most": 2.0, "poll_interval": 0.2, "dead_worker_grace": 2.0, "reading_timeout": 120.0,
+            "circuit_most": 2.0, "poll_interval": 0.2, "dead_worker_grace": 2.0, "reading_timeout": 900.0,
         }  # fmt: skip
         if self._database_url:
             jobs["database_url"] = self._database_url
@@ -123,7 +123,7 @@ class Installation:
             if proxy:
                 proxy.__enter__()
         self.start()
-        self.until(self.echoes, 240, "the node answers C-ECHO")
+        self.until(self.echoes, 900, "the node answers C-ECHO")
         return self
 
     def __exit__(self, *_: object) -> None:
