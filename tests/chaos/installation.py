@@ -123,7 +123,11 @@ class Installation:
             if proxy:
                 proxy.__enter__()
         self.start()
-        self.until(self.echoes, 900, "the node answers C-ECHO")
+        try:
+            self.until(self.echoes, 900, "the node answers C-ECHO")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

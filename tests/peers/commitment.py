@@ -102,7 +102,7 @@ class CommittingPacs:
     """A Storage SCP that answers commitment requests.
 
     ``how``: ``same`` association, ``new`` association to ``node_port``, ``never``; ``lost`` are SOP Instance UIDs that
-    it does not have.
+    it does not have. One that is ``forgetful`` says so of the last instance of each request, once: ``forgotten``.
     """
 
     def __init__(self, *, how: str = "new", node_port: int = 0, delay: float = 0.2) -> None:
@@ -111,6 +111,8 @@ class CommittingPacs:
         self.port = free_port()
         self.how, self.node_port, self.delay = how, node_port, delay
         self.lost: set[str] = set()
+        self.forgetful = False
+        self.forgotten: set[str] = set()
         self.stored: list[str] = []
         self.asked: list[Request] = []
         self._ae = AE("PACS")
@@ -141,7 +143,12 @@ class CommittingPacs:
         """Answer ``request``; the status that the node answers with."""
         from dicom_node.commitments import Failed
 
-        lost = [item for item in request.references if item.sop_instance_uid in self.lost]
+        missing = set(self.lost)
+        last = request.references[-1].sop_instance_uid
+        if self.forgetful and last not in self.forgotten:
+            self.forgotten.add(last)
+            missing.add(last)
+        lost = [item for item in request.references if item.sop_instance_uid in missing]
         kept = tuple(item for item in request.references if item not in lost)
         failed = tuple(Failed(item.sop_class_uid, item.sop_instance_uid, 0x0112) for item in lost)
         report = Report(request.transaction_uid, kept, failed)
