@@ -180,10 +180,15 @@ def _said(answer: dict[str, Any]) -> str:
 
 
 def _series(found: dict[str, Any]) -> str:
-    rows = [
-        [f"`{name}`", str(row.get("volume", "whole")), str(row.get("header", "not reached")), _said(row)]
-        for name, row in found.items()
-    ]
+    rows: list[list[str]] = []
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, row in found.items():
+        folder, _, number = name.partition(" #")
+        answer = (folder, str(row.get("volume", "whole")), str(row.get("header", "not reached")), _said(row))
+        alike.setdefault(answer, []).append(number)
+    for (folder, *said), numbers in alike.items():
+        which = f" #{numbers[0]}" if numbers[0] else ""
+        rows.append([f"`{folder}`{which}{f' to #{numbers[-1]}' if len(numbers) > 1 else ''}", *said])
     return "**Real series**, by the shipped weights:\n\n" + _table(
         ["series", "volume", "header check", "pixels alone"], rows
     )

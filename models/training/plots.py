@@ -185,7 +185,11 @@ def dice_by_size(cases: Cases, names: Sequence[str]) -> Figure:
             axes.hlines(np.median(tumours.dice[own]), *ends, color="black", lw=2)
     axes.set(xscale="log", xlabel="area of the drawn lesion in the slice, mm²", ylabel="Dice", ylim=(-0.02, 1.02))
     axes.set_title("Overlap by lesion size (bars: median of each third)")
-    axes.legend(loc="lower right")
+    legend = axes.legend(loc="lower right", markerscale=1.6)
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_rasterized(rasterized=False)  # a dot alone on its own raster is lost
+            handle.set_alpha(1)
     return figure
 
 

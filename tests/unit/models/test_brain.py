@@ -56,7 +56,7 @@ def test_unseen_patients_are_classified(member: nn.Module, unseen: tuple[Picture
     tumour, none = unseen
     right = (answers(member, tumour, bf16=False).logits[:, :3].argmax(1) == tumour.labels).mean()
     free = (answers(member, none, bf16=False).logits.argmax(1) == none.labels).mean()
-    assert right > 0.7
+    assert right > 0.8
     assert free > 0.8
 
 
@@ -65,7 +65,7 @@ def test_unseen_tumours_are_outlined(member: nn.Module, unseen: tuple[Pictures, 
     """On fold 4 the outlines overlap the drawn ones."""
     tumour = unseen[0]
     overlap = dice(answers(member, tumour, bf16=False).masks > 0.5, tumour.masks)
-    assert np.nanmean(overlap) > 0.5
+    assert np.nanmean(overlap) > 0.6
 
 
 @needs_data

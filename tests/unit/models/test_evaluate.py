@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from models import registry
-from models.training.card import tables
+from models.registry import SHIPPED
+from models.training.card import BEGIN, END, put_in, tables
 from models.training.evaluate import evaluate, weights_in
 from models.training.figures import Cases, answers, figures, headline, measured, pooled
 from models.training.gallery import chosen
@@ -89,6 +90,28 @@ def test_cross_validation_asks_each_network_about_its_own_fold(data: Path, bundl
         assert sheet.width > 800
     assert heard[-1] == ("done", 1.0)
     assert [done for _, done in heard] == sorted(done for _, done in heard)
+
+
+def test_figures_are_put_between_the_marks_of_a_card(tmp_path: Path) -> None:
+    """What stands between the marks is replaced, the rest stays; a card without them is told."""
+    result = json.loads((SHIPPED / "brain_mri_tumor/docs/evaluation.json").read_text())
+    card = tmp_path / "README.md"
+    card.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    put_in(card, result)
+    assert card.read_text() == f"before\n{BEGIN}\n{tables(result)}{END}\nafter\n"
+    card.write_text("no marks")
+    with pytest.raises(BadModel, match="no place"):
+        put_in(card, result)
+
+
+def test_the_shipped_card_has_the_shipped_figures() -> None:
+    """The tables in the brain model's card are those of its evaluation, which is of its weights."""
+    folder = SHIPPED / "brain_mri_tumor"
+    result = json.loads((folder / "docs/evaluation.json").read_text())
+    assert tables(result) in (folder / "docs/README.md").read_text()
+    bundle = registry.get("brain_mri_tumor").bundle
+    assert result["model"]["version"] == bundle.contract.version
+    assert result["model"]["weights_sha256"] == bundle.contract.sha256
 
 
 def test_candela_models_train_and_evaluate(data: Path, bundles: Path, tmp_path: Path) -> None:
