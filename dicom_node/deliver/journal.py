@@ -1,21 +1,22 @@
 """What a PACS has of a result that was sent in part: an interrupted delivery goes on where it stopped.
 
-A line is written after each instance that the PACS took. Nothing depends on its being there: a line that is lost is an
-object that is sent again, under the same SOP Instance UID.
+A line is written after each instance that the PACS took, and one after each that it has lost again. Lines are only ever
+added: the results of a series lie in one folder, and several of them may be on their way to one PACS at once. A line of
+the first kind that is lost is an object that is sent again, under the same SOP Instance UID; one of the second kind is
+on disk before anything else happens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import structlog
-
-from dicom_node.durable import write_durably
 
 log = structlog.get_logger("candela.deliver")
 FOLDER: Final = ".sent"
@@ -24,7 +25,7 @@ FOLDER: Final = ".sent"
 class Journal:
     """The instances of the results in ``folder`` that ``peer`` took, by SOP Instance UID and SHA-256 of the file.
 
-    One sender at a time writes to it. A file that was made anew with other bytes counts as not sent.
+    One sender at a time writes of one instance. A file that was made anew with other bytes counts as not sent.
     """
 
     def __init__(self, folder: Path, peer: str) -> None:
@@ -40,31 +41,40 @@ class Journal:
         digest = _digest(path)
         self._taken[sop_instance_uid] = digest
         try:
-            self._path.parent.mkdir(exist_ok=True)
-            with self._path.open("a", encoding="ascii") as file:
-                # A line of its own even where a kill cut the last one off.
-                file.write("\n" * (file.tell() > 0) + json.dumps([sop_instance_uid, digest]))
+            self._add([(sop_instance_uid, digest)], durably=False)
         except OSError as error:
             log.warning("journal_not_written", error=error.strerror or type(error).__name__)
 
     def forget(self, sop_instance_uids: Collection[str]) -> None:
         """The peer has lost these: they are sent again."""
-        kept = {name: digest for name, digest in self._taken.items() if name not in sop_instance_uids}
-        if kept == self._taken:
-            return
-        self._taken = kept
-        write_durably(self._path, "\n".join(json.dumps([*item]) for item in kept.items()).encode("ascii"))
+        lost = [name for name in sop_instance_uids if name in self._taken]
+        if lost:
+            self._add([(name, None) for name in lost], durably=True)
+        for name in lost:
+            del self._taken[name]
+
+    def _add(self, lines: list[tuple[str, str | None]], *, durably: bool) -> None:
+        self._path.parent.mkdir(exist_ok=True)
+        with self._path.open("a", encoding="ascii") as file:
+            # Lines of their own even where a kill cut the last one off, in one write: others add to the file as well.
+            file.write("".join(f"\n{json.dumps(line)}" for line in lines))
+            file.flush()
+            if durably:
+                os.fdatasync(file.fileno())
 
     def _read(self) -> dict[str, str]:
         if not self._path.is_file():
             return {}
-        taken = {}
+        taken: dict[str, str] = {}
         for line in self._path.read_text("ascii", errors="replace").splitlines():
             try:
                 name, digest = json.loads(line)
             except ValueError:  # cut off by a kill or a full disk
                 continue
-            taken[name] = digest
+            if digest is None:
+                taken.pop(name, None)
+            else:
+                taken[name] = digest
         return taken
 
 
