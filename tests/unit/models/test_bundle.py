@@ -16,10 +16,10 @@ from tests.unit.models.small import make_bundle, metadata, write_metadata
 
 
 def test_the_shipped_bundle_is_sound_and_small() -> None:
-    """The brain model reads, names the four classes of its card in order, and has at most 12 MB of weights."""
+    """The brain model reads, names the four classes of its card in order, and has at most 30 MB of weights."""
     bundle = registry.get("brain_mri_tumor").bundle
     assert bundle.contract.classes == ("glioma", "meningioma", "pituitary_tumor", "no_tumor")
-    assert bundle.weights.stat().st_size < 12e6
+    assert bundle.weights.stat().st_size < 30e6
     assert sha256(bundle.weights) == bundle.contract.sha256
 
 
