@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node import observability
 from pipeline import phantom
 from tests.peers import gossip
+from tests.peers.postgres import PostgresAbsent, shared_server
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -75,3 +76,14 @@ def real_data() -> Path:
 def axial() -> tuple[Dataset, ...]:
     """The axial phantom with its lesion: 24 instances of 256²."""
     return phantom.head_phantom()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """A new database of each kind for the engine: None is SQLite in the node's folder; skipped without PostgreSQL."""
+    if request.param == "sqlite":
+        return None
+    try:
+        return shared_server().new_database()
+    except PostgresAbsent as reason:
+        pytest.skip(str(reason))

@@ -16,6 +16,7 @@ from pydicom.sr._concepts_dict import concepts as part_16
 
 from fhir import report
 from fhir.release import Release
+from fhir.stored import objects
 from pipeline.findings import Outcome
 from pipeline.sentences import Language
 from tests.peers.fhir_bundles import READ, plain_facts, refusal_of
@@ -169,14 +170,7 @@ def test_displays_of_dicom_codes_are_part_16s(made: list[dict[str, Any]]) -> Non
 
 
 def walk_codings(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        if "system" in value and "code" in value:
-            yield value
-        for item in value.values():
-            yield from walk_codings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from walk_codings(item)
+    return (item for item in objects(value) if "system" in item and "code" in item)
 
 
 def hl7_displays() -> dict[str, str]:

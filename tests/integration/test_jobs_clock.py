@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from dicom_node.jobs import engine
 from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.clock import Clock
 from dicom_node.jobs.status import JobState
-from tests.peers.engine import Node
+from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.http import HttpPeer, Reply
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
-from tests.peers.postgres import PostgresAbsent, shared_server
 
 DAY_MS = 86_400_000
-MakeNode = Callable[..., Node]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeNode]:
-    """A factory of nodes on a new database; their workers are killed at the end."""
-    url = None
-    if request.param == "postgresql":
-        try:
-            url = shared_server().new_database()
-        except PostgresAbsent as reason:
-            pytest.skip(str(reason))
-    nodes: list[Node] = []
-
-    def make(destinations: dict[str, dict[str, Any]], **jobs: Any) -> Node:
-        nodes.append(Node(tmp_path, url, destinations, **jobs))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close()
 
 
 def change(node: Node, what: str) -> int:
@@ -52,10 +26,6 @@ def change(node: Node, what: str) -> int:
         changed = connection.execute(sa.text(f"update {table} set {what}")).rowcount
     database.dispose()
     return changed
-
-
-def pacs_table(port: int, **more: Any) -> dict[str, Any]:
-    return {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "timeout": 5.0, **more}
 
 
 def test_what_waits_for_another_try_is_tried_though_the_clock_was_set_back_by_a_day(make_node: MakeNode) -> None:

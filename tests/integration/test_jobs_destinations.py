@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from dicom_node.jobs.circuits import CircuitState
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline.identity import derived_uid
-from tests.peers.engine import Node
+from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
-from tests.peers.postgres import PostgresAbsent, shared_server
-
-MakeNode = Callable[..., Node]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeNode]:
-    """A factory of nodes on a new database; their workers are killed at the end."""
-    url = None
-    if request.param == "postgresql":
-        try:
-            url = shared_server().new_database()
-        except PostgresAbsent as reason:
-            pytest.skip(str(reason))
-    nodes: list[Node] = []
-
-    def make(destinations: dict[str, dict[str, Any]], **jobs: Any) -> Node:
-        nodes.append(Node(tmp_path, url, destinations, **jobs))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close()
-
-
-def pacs_table(port: int, **more: Any) -> dict[str, Any]:
-    return {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "timeout": 5.0, **more}
 
 
 def circuit(node: Node, destination: str) -> CircuitState:

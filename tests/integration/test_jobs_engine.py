@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,9 @@ from dicom_node.jobs.client import NoSuchJob
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline.findings import Outcome
 from pipeline.identity import derived_uid
-from tests.peers.engine import Node
+from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
-from tests.peers.postgres import PostgresAbsent, shared_server
-
-MakeNode = Callable[..., Node]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeNode]:
-    """A factory of nodes on a new database each; their workers are killed at the end."""
-    url = None
-    if request.param == "postgresql":
-        try:
-            url = shared_server().new_database()
-        except PostgresAbsent as reason:
-            pytest.skip(str(reason))
-    nodes: list[Node] = []
-
-    def make(destinations: dict[str, dict[str, Any]] | None = None, **jobs: Any) -> Node:
-        nodes.append(Node(tmp_path, url, destinations, **jobs))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close()
-
-
-def pacs_table(pacs: Pacs | int, **more: Any) -> dict[str, Any]:
-    port = pacs if isinstance(pacs, int) else pacs.port
-    return {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "timeout": 5.0, **more}
 
 
 def archived(node: Node) -> list[str]:

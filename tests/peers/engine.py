@@ -20,6 +20,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail, JobState
 from pipeline.identity import derived_uid, job_id
 from tests.peers import gossip
+from tests.peers.pacs import Pacs
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,3 +132,12 @@ class Node:
         except AssertionError as error:
             raise AssertionError(f"{self.client.show(job.job_id)}\n{error}") from None
         return self.client.show(job.job_id)
+
+
+MakeNode = Callable[..., Node]
+
+
+def pacs_table(pacs: Pacs | int, **more: Any) -> dict[str, Any]:
+    """A destination's settings: the PACS, or whatever listens on that port."""
+    port = pacs if isinstance(pacs, int) else pacs.port
+    return {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "timeout": 5.0, **more}

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from fhir import report
 from fhir.release import Release
+from fhir.stored import objects
 from pipeline import phantom
 from pipeline.answer import Refusal
 from pipeline.findings import Outcome
@@ -125,11 +126,4 @@ def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def references(value: Any) -> Iterator[dict[str, Any]]:
     """Every Reference that has a type."""
-    if isinstance(value, dict):
-        if "type" in value and ("reference" in value or "identifier" in value):
-            yield value
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
+    return (item for item in objects(value) if "type" in item and ("reference" in item or "identifier" in item))

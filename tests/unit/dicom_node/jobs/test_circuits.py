@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dicom_node.jobs.backoff import JITTER
 from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
 from dicom_node.settings import Jobs, Settings
-from tests.peers.postgres import PostgresAbsent, shared_server
 
 JOBS = Jobs(circuit_failures=3, circuit_first=10.0, circuit_most=40.0)
 NOW = 1_000_000.0
@@ -63,15 +62,9 @@ def test_a_clock_that_jumps_never_holds_a_circuit_open_for_long(jump: float) -> 
         assert circuit.retry_at - now <= 2 * JOBS.circuit_most
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    url = None
-    if request.param == "postgresql":
-        try:
-            url = shared_server().new_database()
-        except PostgresAbsent as reason:
-            pytest.skip(str(reason))
-    jobs = JOBS.model_copy(update={"database_url": url})
+@pytest.fixture
+def settings(database_url: str | None, tmp_path: Path) -> Settings:
+    jobs = JOBS.model_copy(update={"database_url": database_url})
     made = Settings(data_dir=tmp_path, jobs=jobs)
     make_table(made)
     make_table(made)

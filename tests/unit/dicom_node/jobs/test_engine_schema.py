@@ -15,7 +15,6 @@ from dicom_node.jobs import schema
 from dicom_node.jobs.circuits import Circuits, CircuitState, make_table, open_database
 from dicom_node.settings import Jobs, Settings
 from pipeline.errors import BadSettings
-from tests.peers.postgres import PostgresAbsent, shared_server
 
 WITHOUT_ALEMBIC = """
 create table candela_circuits (
@@ -24,15 +23,11 @@ create table candela_circuits (
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+@pytest.fixture
+def settings(database_url: str | None, tmp_path: Path) -> Settings:
     """Settings of a new database."""
-    if request.param == "sqlite":
-        return Settings(data_dir=tmp_path, jobs=Jobs(database_url=f"sqlite:///{tmp_path}/engine.sqlite"))
-    try:
-        return Settings(data_dir=tmp_path, jobs=Jobs(database_url=shared_server().new_database()))
-    except PostgresAbsent as reason:
-        pytest.skip(str(reason))
+    url = database_url or f"sqlite:///{tmp_path}/engine.sqlite"
+    return Settings(data_dir=tmp_path, jobs=Jobs(database_url=url))
 
 
 @pytest.fixture
