@@ -20,7 +20,8 @@ import structlog
 from dicom_node import audit
 from dicom_node.deliver.fhir import client_for
 from dicom_node.durable import write_durably
-from dicom_node.settings import FhirDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import FhirDestination
 from fhir.audit_event import transaction
 from pipeline.errors import CandelaError, Rejected
 

@@ -6,145 +6,28 @@ Precedence: environment over file over defaults. Nested names are joined by two 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from dicom_node.settings_access import DicomPeer, Limits, Metrics, PeerAccess, ReportTo, Retention, Tls
+from dicom_node.settings_access import DicomPeer, Metrics, Retention, Tls
 from dicom_node.settings_audit import Audit
-from dicom_node.settings_base import AETitle, Outgoing, Port, Section
+from dicom_node.settings_base import Section
+from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination
 from dicom_node.settings_hl7v2 import Hl7v2Destination
-from dicom_node.settings_http import ClientTls, Smart
-from dicom_node.settings_privacy import Deidentify
 from dicom_node.settings_profiles import ProfileName, ProfileSettings, known_profiles
+from dicom_node.settings_receive import Completion, Receive
+from dicom_node.settings_remotes import Remote
 from pipeline.errors import BadSettings
-from pipeline.results.profile import DEFAULT_PRESET, USUAL, Profile
+from pipeline.results.profile import USUAL, Profile
 from pipeline.routing import Match, Priority, Rule
 from pipeline.sentences import Language
 
 DEFAULT_FILE = Path("candela.toml")
-
-
-class OrthancCount(Section):
-    """Ask the Orthanc that sent a series how many instances it holds (REST)."""
-
-    kind: Literal["orthanc"]
-    url: str
-    username: str = ""
-    password: SecretStr = SecretStr("")
-
-
-class FindCount(DicomPeer):
-    """Ask a PACS by C-FIND for NumberOfSeriesRelatedInstances."""
-
-    kind: Literal["c-find"]
-
-
-class Peer(PeerAccess):
-    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty.
-
-    ``commitment`` is where it takes reports of storage commitment that cannot go by the association that asked.
-    """
-
-    ae_title: AETitle
-    commitment: ReportTo | None = None
-    expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
-
-
-class StowClient(Section):
-    """Who may store by STOW-RS: known by its bearer token, and called ``ae_title`` in rules, jobs and files."""
-
-    ae_title: AETitle
-    bearer_token: Annotated[SecretStr, Field(min_length=16)]
-
-
-class Stow(Section):
-    """STOW-RS (PS3.18 10.5), served by the receiver. Without ``clients`` only this machine may store, without a token.
-
-    ``ae_title`` is what such a sender is called. Bytes and parts are those of one request.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 8104
-    ae_title: AETitle = "STOW-RS"
-    clients: tuple[StowClient, ...] = ()
-    maximum_requests: Annotated[int, Field(ge=1, le=1000)] = 16
-    maximum_parts: Annotated[int, Field(ge=1)] = 20_000
-    maximum_bytes: Annotated[int, Field(ge=1)] = 32 << 30
-    maximum_instance_bytes: Annotated[int, Field(ge=1)] = 4 << 30
-
-    @model_validator(mode="after")
-    def _open_only_with_tokens(self) -> Stow:
-        if not self.clients and not _is_loopback(self.host):
-            raise ValueError(f"host {self.host} can be reached from other machines: name clients with a bearer_token")
-        tokens = [client.bearer_token.get_secret_value() for client in self.clients]
-        if len(set(tokens)) < len(tokens):
-            raise ValueError("two clients have the same bearer_token")
-        return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-class Receive(Section):
-    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
-
-    ``tls_port`` is a second port, with TLS; ``plain`` False leaves only that one. ``stow`` adds STOW-RS as a further
-    way in.
-    """
-
-    ae_title: AETitle = "CANDELA"
-    host: str = "127.0.0.1"
-    port: Port = 11112
-    tls_port: Port | None = None
-    plain: bool = True
-    peers: tuple[Peer, ...] = ()
-    accept_any_peer: bool = False
-    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
-    network_timeout: Annotated[float, Field(gt=0)] = 60.0
-    limits: Limits = Limits()
-    stow: Stow | None = None
-
-    @model_validator(mode="after")
-    def _peers_can_come_in(self) -> Receive:
-        titles = [peer.ae_title for peer in self.peers]
-        twice = next((title for title in titles if titles.count(title) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two peers have the AE title {twice!r}: give one of them both addresses or certificates")
-        if self.tls_port is None:
-            if not self.plain:
-                raise ValueError("plain = false leaves no port: set tls_port")
-            shut_out = next((peer.ae_title for peer in self.peers if peer.needs_tls), None)
-            if shut_out is not None:
-                raise ValueError(f"peer {shut_out!r} must come by TLS, and there is no tls_port")
-        return self
-
-    def peer(self, ae_title: str) -> Peer | None:
-        return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
-
-
-class Completion(Section):
-    """When a series counts as complete; seconds.
-
-    ``quiet_after_release``: silence after every association that carried the series was released.
-    ``quiet_time``: silence that is enough whatever the associations do.
-    ``count_timeout``: how long an expected count may hold a released series back before silence decides.
-    ``study_quiet``: silence after all series of a study are complete, before rules with ``per_study`` choose one.
-    """
-
-    quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
-    quiet_time: Annotated[float, Field(gt=0)] = 60.0
-    count_timeout: Annotated[float, Field(ge=0)] = 60.0
-    study_quiet: Annotated[float, Field(ge=0)] = 60.0
 
 
 class Jobs(Section):
@@ -171,97 +54,6 @@ class Models(Section):
 
     folders: tuple[Path, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class DicomDestination(DicomPeer, Outgoing):
-    """A PACS that takes results by C-STORE.
-
-    ``commitment``: a result counts as delivered when the PACS has committed itself to keep it (PS3.4 annex J).
-    ``commitment_timeout``: seconds to wait for that, before the result is sent and asked for again.
-    ``refusals``: also a page with the reason where a series was not read.
-    """
-
-    kind: Literal["dicom"]
-    timeout: Annotated[float, Field(gt=0)] = 30.0
-    profile: str = DEFAULT_PRESET
-    commitment: bool = False
-    commitment_timeout: Annotated[float, Field(gt=0)] = 60.0
-    refusals: bool = False
-    deidentify: Deidentify | None = None
-
-
-class FhirDestination(Outgoing):
-    """A FHIR server that takes the report as a transaction Bundle, in its ``release`` and its readers' ``language``.
-
-    ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
-    issuer names none. Without them such a patient is not searched for and stands as a logical reference.
-    ``refusals``: also what was refused, where a rule had given it to a model.
-    ``smart``, ``bearer_token`` or ``bearer_token_file``, one at most, says who we are; ``tls`` how TLS is spoken.
-    """
-
-    kind: Literal["fhir"]
-    url: str
-    timeout: Annotated[float, Field(gt=0)] = 30.0
-    maximum_in_flight: Annotated[int, Field(ge=1, le=64)] = 2
-    maximum_attachment_bytes: Annotated[int, Field(ge=0)] | None = None
-    bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
-    smart: Smart | None = None
-    tls: ClientTls | None = None
-    patient_system: str | None = None
-    accession_system: str | None = None
-    release: Literal["R4", "R5"] = "R4"
-    language: Language = Language.ENGLISH
-    refusals: bool = False
-
-    @model_validator(mode="after")
-    def _one_way_to_say_who_we_are(self) -> FhirDestination:
-        given = [name for name in ("bearer_token", "bearer_token_file", "smart") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of {' and '.join(given)}")
-        return self
-
-
-class FolderDestination(Outgoing):
-    """A folder that takes the result files (for interface engines and researchers). ``refusals`` as for a PACS."""
-
-    kind: Literal["folder"]
-    path: Path
-    profile: str = DEFAULT_PRESET
-    refusals: bool = False
-    deidentify: Deidentify | None = None
-
-
-class DicomRemote(DicomPeer):
-    """A PACS that images are fetched from: C-FIND, then C-GET or C-MOVE.
-
-    ``retrieve``: ``auto`` takes C-GET where the PACS offers it. ``timeout`` in seconds is that of each answer.
-    """
-
-    kind: Literal["dicom"]
-    retrieve: Literal["auto", "get", "move"] = "auto"
-    timeout: Annotated[float, Field(gt=0)] = 60.0
-
-
-class DicomWebRemote(Section):
-    """An archive that images are fetched from by QIDO-RS and WADO-RS. ``url``: what stands before ``/studies``.
-
-    ``ae_title`` is the calling AE title under which its instances enter the node, for rules and ``receive.peers``.
-    """
-
-    kind: Literal["dicomweb"]
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    ae_title: AETitle = "DICOMWEB"
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    bearer_token: SecretStr | None = None
-    timeout: Annotated[float, Field(gt=0)] = 60.0
-
-
-Remote = Annotated[DicomRemote | DicomWebRemote, Field(discriminator="kind")]
-Destination = Annotated[
-    DicomDestination | FhirDestination | Hl7v2Destination | FolderDestination, Field(discriminator="kind")
-]
 
 
 class Defaults(Section):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import layout
-from dicom_node.settings import FhirDestination, OrthancCount, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import FhirDestination
+from dicom_node.settings_receive import OrthancCount
 from dicom_node.supervisor import Role, supervise
 from pipeline.errors import BadSettings
 

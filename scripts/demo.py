@@ -28,7 +28,8 @@ from dicom_node.jobs import engine  # noqa: E402
 from dicom_node.jobs.client import JobsClient  # noqa: E402
 from dicom_node.jobs.status import DeliveryState, JobDetail, JobState  # noqa: E402
 from dicom_node.observability import configure  # noqa: E402
-from dicom_node.settings import DicomDestination, Settings, load  # noqa: E402
+from dicom_node.settings import Settings, load  # noqa: E402
+from dicom_node.settings_destinations import DicomDestination  # noqa: E402
 from orthanc.local import PLUGINS, LocalOrthanc, missing_packages  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.errors import CandelaError  # noqa: E402

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.settings import FhirDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import FhirDestination
 from dicom_node.study_folder import find_series
 from dicom_node.wiring import check_destinations, check_models
 from models import registry

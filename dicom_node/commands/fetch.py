@@ -12,7 +12,8 @@ from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.dicom import peer_of
-from dicom_node.settings import DicomRemote, DicomWebRemote, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_remotes import DicomRemote, DicomWebRemote
 from pipeline.errors import BadSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from dicom_node.client_tls import client_context
 from dicom_node.deliver.in_flight import slot
-from dicom_node.settings import FhirDestination
+from dicom_node.settings_destinations import FhirDestination
 from dicom_node.settings_http import Smart
 from fhir.attachments import without_large
 from fhir.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient

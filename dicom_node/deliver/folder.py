@@ -7,7 +7,7 @@ import filecmp
 from pathlib import Path
 
 from dicom_node.durable import remove_leftovers, sync_folder, write_durably
-from dicom_node.settings import FolderDestination
+from dicom_node.settings_destinations import FolderDestination
 from pipeline.errors import OutOfResources, PeerUnavailable
 
 

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination, FolderDestination
 from dicom_node.settings_hl7v2 import Hl7v2Destination
 from dicom_node.settings_privacy import Deidentify
 

@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node import tls
-from dicom_node.settings import DicomRemote
+from dicom_node.settings_remotes import DicomRemote
 from pipeline.errors import PeerUnavailable, Rejected
 
 

@@ -20,7 +20,7 @@ from dicom_node.fetch.sinks import Fetched, Sink, Taker
 from dicom_node.multipart import PartReader, media_type
 from dicom_node.part10 import Spool
 from dicom_node.receive.header import is_uid, read_header
-from dicom_node.settings import DicomWebRemote
+from dicom_node.settings_remotes import DicomWebRemote
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected, Truncated
 
 Query = list[tuple[str, str | int | float | bool | None]]

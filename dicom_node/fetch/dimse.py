@@ -35,7 +35,7 @@ from dicom_node.fetch.query import Finder, finding
 from dicom_node.fetch.sinks import Fetched, NodeSink, Sink, Taker
 from dicom_node.receive.header import read_header
 from dicom_node.receive.keeper import transfer_syntaxes
-from dicom_node.settings import DicomRemote
+from dicom_node.settings_remotes import DicomRemote
 from pipeline.errors import CandelaError, NotDicom, PeerUnavailable, Rejected
 
 GET = (StudyRootQueryRetrieveInformationModelGet, PatientRootQueryRetrieveInformationModelGet)

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from dicom_node.fetch.association import associated, place
 from dicom_node.fetch.found import FoundInstance, FoundSeries, FoundStudy, StudyQuery
-from dicom_node.settings import DicomRemote
+from dicom_node.settings_remotes import DicomRemote
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 
 PENDING = (0xFF00, 0xFF01)

@@ -24,8 +24,9 @@ from dicom_node.durable import sync_folder, write_durably
 from dicom_node.fetch.association import associated
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
-from dicom_node.settings import DicomRemote, Receive
 from dicom_node.settings_access import Tls
+from dicom_node.settings_receive import Receive
+from dicom_node.settings_remotes import DicomRemote
 from dicom_node.tls import own_name
 from pipeline.errors import CandelaError, OutOfResources, PeerUnavailable
 

@@ -27,7 +27,8 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult, StepState
 from dicom_node.layout import located
 from dicom_node.observability import uid
-from dicom_node.settings import Destination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import Destination
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings import Outcome
 

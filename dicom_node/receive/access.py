@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_node.settings import Receive
 from dicom_node.settings_access import PeerAccess
+from dicom_node.settings_receive import Receive
 from dicom_node.tls import ClientCertificate
 
 

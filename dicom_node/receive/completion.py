@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node.jobs.job import StoredInstance
-from dicom_node.settings import Completion
+from dicom_node.settings_receive import Completion
 
 
 @dataclass(frozen=True)

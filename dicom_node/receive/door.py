@@ -19,7 +19,7 @@ from dicom_node.receive.access import LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause,
 from dicom_node.receive.audited import STUDIES_MOST, ReceptionAudit
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.transport import came_by_tls, certificate_of
-from dicom_node.settings import Receive
+from dicom_node.settings_receive import Receive
 
 log = structlog.get_logger("candela.listener")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dicom_node.fetch.query import finding
-from dicom_node.settings import DicomRemote, FindCount
+from dicom_node.settings_receive import FindCount
+from dicom_node.settings_remotes import DicomRemote
 
 TIMEOUT = 10.0
 """Seconds for the connection, the association and each answer."""

@@ -24,7 +24,7 @@ from dicom_node.receive.instance_store import HandedOver, InstanceStore
 from dicom_node.receive.retries import RETRY_FIRST, retry_wait
 from dicom_node.receive.series_index import Arrival, SeriesIndex, SeriesRecord, State
 from dicom_node.receive.study_watch import StudyDecisions, StudyWatch
-from dicom_node.settings import Completion
+from dicom_node.settings_receive import Completion
 from pipeline.errors import CandelaError
 from pipeline.identity import instances_digest
 

@@ -26,7 +26,7 @@ from dicom_node.receive.counters import Counters
 from dicom_node.receive.header import is_uid
 from dicom_node.receive.instance_store import InstanceStore, Sender
 from dicom_node.receive.keeper import Keeper
-from dicom_node.settings import Receive, Stow
+from dicom_node.settings_receive import Receive, Stow
 from dicom_node.web.stow_answer import DICOM_JSON, DICOM_XML, answer_body, wanted_type
 from dicom_node.web.stow_request import CANNOT_UNDERSTAND, TOO_LONG, StoreRequest, TooMuch
 from pipeline.errors import NotDicom, Truncated

@@ -14,7 +14,7 @@ from dicom_node.receive.audited import STUDIES_MOST
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import Sender
 from dicom_node.receive.keeper import Keeper, transfer_syntaxes
-from dicom_node.settings import Stow
+from dicom_node.settings_receive import Stow
 from pipeline.errors import NotDicom, OutOfResources
 
 OUT_OF_RESOURCES = 0xA700

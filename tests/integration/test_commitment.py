@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from dicom_node.commitments import Asking, Failed, Reference, Report, Request
 from dicom_node.deliver.senders import sender_for
 from dicom_node.receive import commitment as scp
-from dicom_node.settings import DicomDestination, Peer
 from dicom_node.settings_access import ReportTo
+from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings_receive import Peer
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.commitment import CommittingPacs, Modality, report_to

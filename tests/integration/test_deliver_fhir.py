@@ -11,7 +11,7 @@ import pytest
 from dicom_node import audit
 from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.status import DeliveryState, JobState
-from dicom_node.settings import FhirDestination
+from dicom_node.settings_destinations import FhirDestination
 from pipeline.errors import PeerUnavailable
 from pipeline.findings import Outcome
 from tests.peers.engine import Node

@@ -17,7 +17,7 @@ from dicom_node import settings as node_settings
 from dicom_node.commands.fetch import source_of
 from dicom_node.fetch.fetch import find_study, prior_studies
 from dicom_node.fetch.found import StudyQuery
-from dicom_node.settings import Peer
+from dicom_node.settings_receive import Peer
 from pipeline import phantom
 from pipeline.errors import BadSettings, EmptyInput, MixedSeries
 from tests.integration.test_receive_senders import data_set_bytes, small_series

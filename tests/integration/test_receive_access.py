@@ -20,8 +20,9 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 
 from dicom_node.audit import files, read, verify
 from dicom_node.reload import Reloader
-from dicom_node.settings import Peer, load
+from dicom_node.settings import load
 from dicom_node.settings_access import Limits, Metrics, Retention
+from dicom_node.settings_receive import Peer
 from pipeline import phantom
 from pipeline.errors import BadSettings
 from tests.peers.dcmtk import require_dcmtk, storescu

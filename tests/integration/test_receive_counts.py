@@ -13,7 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dicom_node.receive.expected_count import FindCounter
-from dicom_node.settings import Completion, FindCount, Peer
+from dicom_node.settings_receive import Completion, FindCount, Peer
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.integration.test_receive_senders import small_series

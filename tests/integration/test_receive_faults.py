@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.settings import Completion
+from dicom_node.settings_receive import Completion
 from tests.integration.test_receive_senders import small_series
 from tests.peers.receiver import Node, Process, association, context_of, running_receiver, send, send_bytes
 

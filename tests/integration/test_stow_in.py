@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from dicom_node import audit
 from dicom_node.receive.access import Cause
-from dicom_node.settings import Completion, Stow, StowClient
+from dicom_node.settings_receive import Completion, Stow, StowClient
 from orthanc.local import CONFIG
 from pipeline import phantom
 from tests.integration.test_receive_faults import small_disk  # noqa: F401  (a fixture)

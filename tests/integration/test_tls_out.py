@@ -10,8 +10,10 @@ from pydicom.dataset import Dataset
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.fetch.query import finding
 from dicom_node.fetch.sinks import NodeSink
-from dicom_node.settings import DicomDestination, DicomRemote, Peer
 from dicom_node.settings_access import DicomPeer
+from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings_receive import Peer
+from dicom_node.settings_remotes import DicomRemote
 from pipeline import phantom
 from pipeline.errors import BadSettings, PeerUnavailable
 from tests.peers.dcmtk import require_dcmtk, running_storescp

@@ -23,8 +23,9 @@ from dicom_node.receive.disk import Disk
 from dicom_node.receive.monitor import ExpectedCount
 from dicom_node.receive.purge import Deliveries
 from dicom_node.receive.service import Receiver
-from dicom_node.settings import Completion, Peer, Receive, Settings, Stow
+from dicom_node.settings import Settings
 from dicom_node.settings_access import Metrics, Retention, Tls
+from dicom_node.settings_receive import Completion, Peer, Receive, Stow
 from pipeline.results.provenance import is_own_result
 from tests.peers import gossip
 from tests.peers.ports import free_port

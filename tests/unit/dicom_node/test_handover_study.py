@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from dicom_node.handover import HandOver
 from dicom_node.jobs.job import SeriesJob, StoredInstance
 from dicom_node.receive.completion import CompleteSeries
-from dicom_node.settings import Defaults, FolderDestination, Settings
+from dicom_node.settings import Defaults, Settings
+from dicom_node.settings_destinations import FolderDestination
 from models import registry
 from pipeline import phantom
 from pipeline.errors import BadModel, PeerUnavailable

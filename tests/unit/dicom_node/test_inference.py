@@ -13,7 +13,8 @@ import pytest
 from dicom_node.inference import SeriesRunner
 from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
 from dicom_node.jobs.workflows import fan_out
-from dicom_node.settings import FhirDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import FhirDestination
 from pipeline import phantom
 from pipeline.errors import Broken
 from pipeline.findings import Outcome

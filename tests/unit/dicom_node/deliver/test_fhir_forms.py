@@ -15,7 +15,8 @@ from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.jobs.workflows import fan_out
-from dicom_node.settings import FhirDestination, FolderDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import FhirDestination, FolderDestination
 from pipeline.errors import Broken
 from pipeline.findings import Outcome
 from pipeline.report_facts import FILENAME, page_filename, to_json

@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node import durable
 from dicom_node.deliver.folder import FolderSender
-from dicom_node.settings import FolderDestination
+from dicom_node.settings_destinations import FolderDestination
 from pipeline.errors import OutOfResources, PeerUnavailable
 
 

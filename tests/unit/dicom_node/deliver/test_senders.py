@@ -8,7 +8,8 @@ import pytest
 
 from dicom_node.deliver.dimse import Verdict, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
-from dicom_node.settings import Destination, DicomDestination, FhirDestination, FolderDestination, Settings
+from dicom_node.settings import Settings
+from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination, FolderDestination
 
 PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
 COMMITTED = PACS.model_copy(update={"commitment": True})

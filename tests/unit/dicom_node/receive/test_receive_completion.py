@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.receive.completion import Evidence, decide, wake_at
-from dicom_node.settings import Completion
+from dicom_node.settings_receive import Completion
 
 POLICY = Completion(quiet_after_release=3.0, quiet_time=60.0, count_timeout=30.0)
 SEEN = Evidence(received=175, last_received=100.0)

@@ -15,7 +15,7 @@ from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import InstanceStore, Sender
 from dicom_node.receive.monitor import CountSource, SeriesMonitor
 from dicom_node.receive.series_index import Arrival, SeriesIndex, State
-from dicom_node.settings import Completion
+from dicom_node.settings_receive import Completion
 from pipeline.errors import OutOfResources, PeerUnavailable
 from tests.unit.dicom_node.receive.test_receive_store import content, header
 

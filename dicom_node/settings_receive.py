@@ -1,0 +1,128 @@
+"""Settings of what comes in: the Storage SCP, STOW-RS, who may send, and when a series counts as complete."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from dicom_node.settings_access import DicomPeer, Limits, PeerAccess, ReportTo
+from dicom_node.settings_base import AETitle, Port, Section
+
+
+class OrthancCount(Section):
+    """Ask the Orthanc that sent a series how many instances it holds (REST)."""
+
+    kind: Literal["orthanc"]
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class FindCount(DicomPeer):
+    """Ask a PACS by C-FIND for NumberOfSeriesRelatedInstances."""
+
+    kind: Literal["c-find"]
+
+
+class Peer(PeerAccess):
+    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty.
+
+    ``commitment`` is where it takes reports of storage commitment that cannot go by the association that asked.
+    """
+
+    ae_title: AETitle
+    commitment: ReportTo | None = None
+    expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
+
+
+class StowClient(Section):
+    """Who may store by STOW-RS: known by its bearer token, and called ``ae_title`` in rules, jobs and files."""
+
+    ae_title: AETitle
+    bearer_token: Annotated[SecretStr, Field(min_length=16)]
+
+
+class Stow(Section):
+    """STOW-RS (PS3.18 10.5), served by the receiver. Without ``clients`` only this machine may store, without a token.
+
+    ``ae_title`` is what such a sender is called. Bytes and parts are those of one request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8104
+    ae_title: AETitle = "STOW-RS"
+    clients: tuple[StowClient, ...] = ()
+    maximum_requests: Annotated[int, Field(ge=1, le=1000)] = 16
+    maximum_parts: Annotated[int, Field(ge=1)] = 20_000
+    maximum_bytes: Annotated[int, Field(ge=1)] = 32 << 30
+    maximum_instance_bytes: Annotated[int, Field(ge=1)] = 4 << 30
+
+    @model_validator(mode="after")
+    def _open_only_with_tokens(self) -> Stow:
+        if not self.clients and not _is_loopback(self.host):
+            raise ValueError(f"host {self.host} can be reached from other machines: name clients with a bearer_token")
+        tokens = [client.bearer_token.get_secret_value() for client in self.clients]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two clients have the same bearer_token")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Receive(Section):
+    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
+
+    ``tls_port`` is a second port, with TLS; ``plain`` False leaves only that one. ``stow`` adds STOW-RS as a further
+    way in.
+    """
+
+    ae_title: AETitle = "CANDELA"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    tls_port: Port | None = None
+    plain: bool = True
+    peers: tuple[Peer, ...] = ()
+    accept_any_peer: bool = False
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    network_timeout: Annotated[float, Field(gt=0)] = 60.0
+    limits: Limits = Limits()
+    stow: Stow | None = None
+
+    @model_validator(mode="after")
+    def _peers_can_come_in(self) -> Receive:
+        titles = [peer.ae_title for peer in self.peers]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two peers have the AE title {twice!r}: give one of them both addresses or certificates")
+        if self.tls_port is None:
+            if not self.plain:
+                raise ValueError("plain = false leaves no port: set tls_port")
+            shut_out = next((peer.ae_title for peer in self.peers if peer.needs_tls), None)
+            if shut_out is not None:
+                raise ValueError(f"peer {shut_out!r} must come by TLS, and there is no tls_port")
+        return self
+
+    def peer(self, ae_title: str) -> Peer | None:
+        return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
+
+
+class Completion(Section):
+    """When a series counts as complete; seconds.
+
+    ``quiet_after_release``: silence after every association that carried the series was released.
+    ``quiet_time``: silence that is enough whatever the associations do.
+    ``count_timeout``: how long an expected count may hold a released series back before silence decides.
+    ``study_quiet``: silence after all series of a study are complete, before rules with ``per_study`` choose one.
+    """
+
+    quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
+    quiet_time: Annotated[float, Field(gt=0)] = 60.0
+    count_timeout: Annotated[float, Field(ge=0)] = 60.0
+    study_quiet: Annotated[float, Field(ge=0)] = 60.0
