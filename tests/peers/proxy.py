@@ -97,8 +97,15 @@ class FaultProxy:
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._pairs.add((near, far))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink, (near, far)), daemon=True).start()
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        """Pass bytes both ways until both have ended, then close: thousands of connections may come in a long run."""
+        back = threading.Thread(target=self._pump, args=(far, near, (near, far)), daemon=True)
+        back.start()
+        self._pump(near, far, (near, far))
+        back.join()
+        self._forget((near, far))
 
     def _pump(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
         with contextlib.suppress(OSError):
