@@ -226,6 +226,24 @@ def test_a_cycle_has_its_own_mixture(data: Path, config: Path, tmp_path: Path) -
     assert batch.head.all()
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_cycle_can_leave_depthwise_convolutions_alone(
+    data: Path, config: Path, tmp_path: Path, *, trained: bool
+) -> None:
+    """In bfloat16 and without them, all else moves; the frozen blocks stay in both."""
+    raw = json.loads(config.read_text())
+    raw["cycles"] = [{**raw["cycles"][0], "depthwise": trained, "bf16": True}]
+    config.write_text(json.dumps(raw))
+    run = Run(read_plan(config), data, tmp_path, 2)
+    before = {name: value.clone() for name, value in run.net.encoder.named_parameters()}
+    run.finish()
+    moved = {name for name, value in run.net.encoder.named_parameters() if not torch.equal(value, before[name])}
+    frozen = {name for name in before if name.startswith(("_conv_stem", "_blocks.0.", "_blocks.1.", "_blocks.2."))}
+    depthwise = {name for name in before if "_depthwise_conv" in name}
+    assert moved == set(before) - frozen - (set() if trained else depthwise)
+    assert all(value.isfinite().all() for value in run.net.state_dict().values())
+
+
 def test_wrong_outlines_are_not_trained_on(data: Path, config: Path, tmp_path: Path) -> None:
     """A picture whose outline is excluded is not among those to train on; held out it stays."""
     raw = json.loads(config.read_text())
