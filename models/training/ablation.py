@@ -81,7 +81,7 @@ VARIANTS = (
 
 def shortened(plan: Plan, *, steps: int = STEPS, matrix: int = MATRIX) -> Plan:
     """``plan`` cut to a short run that sees one healthy series, so that the others can be asked about."""
-    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.batch(plan.steps - 1))
+    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.cycle(plan.steps - 1).batch)
     return replace(plan, cycles=(cycle,), healthy_series=plan.healthy_series[:1], unseen_series={}, save_every=steps)
 
 

@@ -167,10 +167,13 @@ class Run:
         self._save()
 
     def _advance(self) -> float:
+        cycle = self.plan.cycle(self.step)
         self.net.train()
+        self.net.encoder.freeze(self.plan.frozen_blocks, depthwise=not cycle.depthwise)
         batch = self.batch()
         images = normalise(batch.images).to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        bf16 = cycle.bf16 or self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             features = self.net.encode(images)
             pixels = self.net.outline(features)
             answer = self.net.answer(features, pixels)
@@ -187,7 +190,7 @@ class Run:
 
     def batch(self) -> Batch:
         """A fresh, randomly changed batch."""
-        mix, classes = self.plan.batch(self.step), len(self.plan.classes)
+        mix, classes = self.plan.cycle(self.step).batch, len(self.plan.classes)
         matrix = self.plan.matrix(self.step)
         which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
         chosen = [self.tumour.take(which.numpy())]
