@@ -39,6 +39,17 @@ class Instance:
     transfer_syntax: UID
 
 
+@dataclass
+class _Answered:
+    """The instance that the last answer is about; pynetdicom's own calls do not tell. A PACS may leave it out."""
+
+    uid: str | None = None
+
+    def note(self, event: evt.Event) -> None:
+        uid = event.message.command_set.get("AffectedSOPInstanceUID")
+        self.uid = str(uid) if uid else None
+
+
 class Verdict(Enum):
     """What a C-STORE status means for the sender."""
 
@@ -122,7 +133,8 @@ class DimseSender:
         contexts = [build_context(*pair) for pair in _proposals(instances)]
         if before:
             contexts.append(build_context(FIND))
-        with self.association(contexts) as assoc:
+        answered = _Answered()
+        with self.association(contexts, [(evt.EVT_DIMSE_RECV, answered.note)]) as assoc:
             if journal and before:
                 there = _still_there(assoc, before, journal)
             for number, instance in enumerate(instances, start=1):
@@ -132,7 +144,7 @@ class DimseSender:
                     syntax = instance.transfer_syntax.name
                     refused.append(f"SOP class {instance.sop_class.name} ({syntax}) was not accepted")
                     continue
-                status = self._store(assoc, instance, f"instance {number} of {len(instances)}")
+                status = self._store(assoc, instance, answered, f"instance {number} of {len(instances)}")
                 meaning = verdict(status)
                 if meaning is Verdict.LATER:
                     raise PeerBusy(
@@ -163,13 +175,20 @@ class DimseSender:
     def _journal(self, files: tuple[Path, ...]) -> Journal | None:
         return Journal(files[0].parent, self.place) if self._resumes else None
 
-    def _store(self, assoc: Association, instance: Instance, which: str) -> int:
+    def _store(self, assoc: Association, instance: Instance, answered: _Answered, which: str) -> int:
+        answered.uid = None
         # Read whole, so that pynetdicom can re-encode for a PACS that takes implicit VR only.
         answer = assoc.send_c_store(dcmread(instance.path))
         if "Status" not in answer:
             raise PeerUnavailable(
                 f"The PACS broke the association or did not answer within {self.destination.timeout:g} s"
                 f" while {which} was sent.",
+                where=self.place,
+                todo="It is tried again.",
+            )
+        if answered.uid not in {None, instance.sop_instance}:
+            raise PeerUnavailable(
+                f"The PACS answered for another instance than the one sent ({which}): the line may be at fault.",
                 where=self.place,
                 todo="It is tried again.",
             )
