@@ -81,7 +81,7 @@ VARIANTS = (
 
 def shortened(plan: Plan, *, steps: int = STEPS, matrix: int = MATRIX) -> Plan:
     """``plan`` cut to a short run that sees one healthy series, so that the others can be asked about."""
-    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.cycle(plan.steps - 1).batch)
+    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.cycles[-1].batch)
     return replace(plan, cycles=(cycle,), healthy_series=plan.healthy_series[:1], unseen_series={}, save_every=steps)
 
 

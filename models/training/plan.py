@@ -106,19 +106,20 @@ class Plan:
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` of the whole run."""
-        for cycle in self.cycles:
-            if step < cycle.steps:
-                return cycle.rate(step)
-            step -= cycle.steps
-        return 0.0
+        cycle, within = self._place(step)
+        return cycle.rate(within) if within < cycle.steps else 0.0
 
     def cycle(self, step: int) -> Cycle:
         """The cycle that ``step`` of the whole run is in; after the last step, the last cycle."""
-        for cycle in self.cycles:
+        return self._place(step)[0]
+
+    def _place(self, step: int) -> tuple[Cycle, int]:
+        """The cycle of ``step``, and the step within it."""
+        for cycle in self.cycles[:-1]:
             if step < cycle.steps:
-                break
+                return cycle, step
             step -= cycle.steps
-        return cycle
+        return self.cycles[-1], step
 
     def matrix(self, step: int) -> int:
         """The resolution at ``step`` of the whole run."""

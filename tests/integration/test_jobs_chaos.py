@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,10 @@ from dicom_node.jobs.status import JobState
 from pipeline.identity import derived_uid
 from tests.peers.engine import Node
 from tests.peers.pacs import Pacs
-from tests.peers.postgres import PostgresAbsent, shared_server
 
 JOBS = 25
 KILLS = 12
 ROLES = ("infer", "infer", "deliver")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    if request.param == "sqlite":
-        yield None
-        return
-    try:
-        yield shared_server().new_database()
-    except PostgresAbsent as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.slow

@@ -11,26 +11,20 @@ from pathlib import Path
 import pytest
 
 from dicom_node.jobs.liveness import FileLife, LifeLock, LifeLost, PostgresLife, Reaper
-from tests.peers.postgres import PostgresAbsent, shared_server
 
 Hold = Callable[[str], LifeLock]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def hold(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hold]:
+@pytest.fixture
+def hold(database_url: str | None, tmp_path: Path) -> Iterator[Hold]:
     """Takes the life lock of an executor id, as a worker at its start does."""
     held: list[LifeLock] = []
-    if request.param == "sqlite":
-        make: Hold = lambda name: FileLife(tmp_path / "alive", name)  # noqa: E731
-    else:
-        try:
-            url = shared_server().new_database()
-        except PostgresAbsent as reason:
-            pytest.skip(str(reason))
-        make = lambda name: PostgresLife(url, name, 2.0)  # noqa: E731
 
     def take(name: str) -> LifeLock:
-        held.append(make(name))
+        if database_url is None:
+            held.append(FileLife(tmp_path / "alive", name))
+        else:
+            held.append(PostgresLife(database_url, name, 2.0))
         return held[-1]
 
     yield take
