@@ -206,7 +206,7 @@ def _store_as_it_is(assoc: Association, context_id: int, instance: Fetched) -> i
     Raises
     ------
     PeerUnavailable
-        where no answer comes.
+        where no answer comes, or one about another instance.
     """
     request = C_STORE()
     request.MessageID = 1
@@ -225,6 +225,11 @@ def _store_as_it_is(assoc: Association, context_id: int, instance: Fetched) -> i
     if not isinstance(response, C_STORE) or response.Status is None:
         assoc.abort()
         raise PeerUnavailable("The node did not answer C-STORE.", todo="See its log.")
+    if response.AffectedSOPInstanceUID not in {None, request.AffectedSOPInstanceUID}:
+        assoc.abort()
+        raise PeerUnavailable(
+            "The node answered for another instance than the one sent.", todo="The line may be at fault; fetch again."
+        )
     return int(response.Status)
 
 

@@ -28,7 +28,7 @@ from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
-from tests.peers.proxy import FaultProxy
+from tests.peers.proxy import Misspelling
 
 
 def sender(port: int, timeout: float = 3.0) -> DimseSender:
@@ -82,23 +82,10 @@ def test_a_pacs_that_takes_only_implicit_vr_gets_it(files: tuple[Path, ...]) -> 
     assert event.dataset.PatientName == "Prüfung^Ärztin"
 
 
-class Misspelling(FaultProxy):
-    """Changes the last digit of ``uid`` the first time that it passes: in the command of the C-STORE."""
-
-    uid = b""
-
-    def _harmed(self, data: bytes) -> bytes:
-        if self.uid not in data or self.garbled:
-            return data
-        self.garbled = 1
-        return data.replace(self.uid, self.uid[:-1] + (b"1" if self.uid[-1:] != b"1" else b"2"), 1)
-
-
 def test_an_answer_for_another_instance_is_no_success(files: tuple[Path, ...]) -> None:
     """A line that garbles a UID makes the PACS take, and acknowledge, what was not sent: it is sent again."""
     uid = str(dcmread(files[0]).SOPInstanceUID)
-    with Pacs() as pacs, Misspelling(pacs.port) as line:
-        line.uid = uid.encode()
+    with Pacs() as pacs, Misspelling(pacs.port, uid) as line:
         with pytest.raises(PeerUnavailable, match=r"another instance .* \(instance 1 of 3\)"):
             sender(line.port).send(files)
         assert uid not in pacs.stored

@@ -22,9 +22,9 @@ from dicom_node.settings_hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from pipeline.report_facts import FILENAME, to_json
 from tests.peers.engine import Node
-from tests.peers.fault_proxy import Fault, FaultProxy
 from tests.peers.hl7v2 import MllpReceiver, facts, named
 from tests.peers.ports import free_port
+from tests.peers.scripted_proxy import Fault, ScriptedProxy
 
 
 def files(folder: Path, pdf: bytes | None = None, **options: Any) -> tuple[Path, ...]:
@@ -136,7 +136,7 @@ def test_each_answer_is_done_final_or_tried_again(
 )
 def test_a_cut_line_is_tried_again_with_the_same_message(tmp_path: Path, fault: Fault, taken: int) -> None:
     """The receiver may have filed it: the second message has the same control id, by which it knows."""
-    with MllpReceiver() as receiver, FaultProxy(receiver.port, fault) as proxy:
+    with MllpReceiver() as receiver, ScriptedProxy(receiver.port, fault) as proxy:
         with pytest.raises(PeerUnavailable):
             sender(proxy.port, tmp_path, timeout=2).send(files(tmp_path))
         assert sender(proxy.port, tmp_path, timeout=60).send(files(tmp_path)).startswith("AA")

@@ -17,14 +17,18 @@ from dicom_node import settings as node_settings
 from dicom_node.commands.fetch import source_of
 from dicom_node.fetch.fetch import find_study, prior_studies
 from dicom_node.fetch.found import StudyQuery
-from dicom_node.settings_receive import Peer
+from dicom_node.fetch.sinks import Fetched, NodeSink
+from dicom_node.receive.header import read_header
+from dicom_node.settings_receive import Peer, Receive
 from pipeline import phantom
-from pipeline.errors import BadSettings, EmptyInput, MixedSeries
+from pipeline.errors import BadSettings, EmptyInput, MixedSeries, PeerUnavailable
 from tests.integration.test_receive_senders import data_set_bytes, small_series
 from tests.peers.dcmtk import require_dcmtk, running_dcmqrscp, storescu
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.orthanc import OrthancPeer, require_orthanc, running_orthanc
+from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
+from tests.peers.proxy import Misspelling
 from tests.peers.receiver import Node, running_receiver
 from tests.peers.stow import as_file
 
@@ -388,3 +392,20 @@ def test_a_token_goes_with_each_request(tmp_path: Path, candela: Candela) -> Non
         status, _, err = candela("fetch", "1.2.3", "--from", "web", "--out", tmp_path / "out", "--config", config)
     assert (status, "no such" in err) == (3, True), err
     assert http.asked[0].path.startswith("/rs/studies/1.2.3/series?")
+
+
+def test_an_answer_for_another_instance_is_no_success(tmp_path: Path) -> None:
+    """A line that garbles a UID makes a node acknowledge what was not sent: what was fetched counts as not taken."""
+    path = phantom.save(small_series(slices=2), tmp_path / "series")[0]
+    ds, encoded = pydicom.dcmread(path), data_set_bytes(path)
+    syntax = ds.file_meta.TransferSyntaxUID
+    instance = Fetched(read_header(encoded, syntax), syntax, encoded)
+    uid = str(ds.SOPInstanceUID)
+    with Pacs() as pacs, Misspelling(pacs.port, uid) as line:
+        sink = NodeSink(Receive(port=line.port, accept_any_peer=True), "ARCHIVE")
+        with sink.series() as taker, pytest.raises(PeerUnavailable, match="another instance"):
+            taker.take(instance)
+        assert uid not in pacs.stored
+        with sink.series() as taker:
+            assert taker.take(instance) == 0x0000
+    assert pacs.stored[uid] == 1

@@ -24,9 +24,9 @@ from dicom_node.settings_destinations import FhirDestination
 from fhir.client import FhirClient
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine import Node
-from tests.peers.fault_proxy import Fault, FaultProxy
 from tests.peers.fhir_server import FhirServer, start_fhir_server
 from tests.peers.http import Asked, HttpPeer, Reply
+from tests.peers.scripted_proxy import Fault, ScriptedProxy
 from tests.peers.small_bundle import PATIENT_SYSTEM, report_search, small_bundle, written
 
 ACCEPTED = Reply(
@@ -49,7 +49,7 @@ def reports(server: FhirServer, key: str) -> int:
     return server.count("DiagnosticReport", identifier=report_search(key))
 
 
-def through(proxy: FaultProxy, server: FhirServer, **options: Any) -> FhirClient:
+def through(proxy: ScriptedProxy, server: FhirServer, **options: Any) -> FhirClient:
     return FhirClient(server.url.replace(f":{port_of(server)}", f":{proxy.port}"), **options)
 
 
@@ -81,7 +81,7 @@ def test_a_cut_leaves_open_what_was_stored_and_the_second_try_settles_it(
 ) -> None:
     """The server may have stored the report before the line went: either way there is one after the second try."""
     key = f"cut-{fault}"
-    with FaultProxy(port_of(server), fault) as proxy:
+    with ScriptedProxy(port_of(server), fault) as proxy:
         client = through(proxy, server, timeout=2.0)
         with pytest.raises(PeerUnavailable):
             client.send(small_bundle(key))
@@ -96,7 +96,7 @@ def test_a_cut_leaves_open_what_was_stored_and_the_second_try_settles_it(
 
 def test_a_slow_line_still_delivers(server: FhirServer) -> None:
     """The timeout is that of each wait, not of the whole."""
-    with FaultProxy(port_of(server), Fault(pause=0.3)) as proxy:
+    with ScriptedProxy(port_of(server), Fault(pause=0.3)) as proxy:
         assert through(proxy, server, timeout=5.0).send(small_bundle("slow")).created
 
 

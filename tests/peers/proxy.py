@@ -141,6 +141,20 @@ class FaultProxy:
             _reset(one)
 
 
+class Misspelling(FaultProxy):
+    """Changes the last digit of ``uid`` the first time that it passes: in the command of a C-STORE."""
+
+    def __init__(self, target: int, uid: str) -> None:
+        super().__init__(target)
+        self._uid = uid.encode()
+
+    def _harmed(self, data: bytes) -> bytes:
+        if self._uid not in data or self.garbled:
+            return data
+        self.garbled = 1
+        return data.replace(self._uid, self._uid[:-1] + (b"1" if self._uid[-1:] != b"1" else b"2"), 1)
+
+
 def _reset(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -27,7 +27,7 @@ class Fault:
     pause: float = 0.0
 
 
-class FaultProxy:
+class ScriptedProxy:
     """``port`` leads to ``target``; after ``faults`` are used up, every connection passes."""
 
     def __init__(self, target: int, *faults: Fault) -> None:
