@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from models.networks import Features, PretrainedRegionNet, SliceAnswer
 from models.registry import get
 from models.training.figures import answers, slice_figures
-from models.training.plan import Cycle, Plan, Stage, read_plan
+from models.training.plan import Cycle, Mixture, Plan, Stage, read_plan
 from models.training.shortcut import healthy_slices, probe
 from models.training.train import Run
 
-STEPS, MATRIX, PEAK = 500, 96, 0.0015
+EMA = 0.99
+"""Decay of the averaged weights: that of a long run would remember the beginning of a short one."""
+STEPS, MATRIX, PEAK, BATCH = 500, 96, 0.0015, Mixture(tumour=12, no_tumour=3, healthy=4, outlier=1)
 
 
 class WholeImageNet(PretrainedRegionNet):
@@ -63,13 +65,14 @@ def _without(plan: Plan, **kinds: int) -> Plan:
 
 def _bare(plan: Plan) -> Plan:
     bare = _without(plan, healthy=0, outlier=0)
-    return replace(bare, look=0.0, mirror=0.0, paste=0.0, excluded_groups=frozenset(), excluded_outlines=())
+    return replace(bare, look=0.0, mirror=0.0, cover=0.0, paste=0.0, excluded_groups=frozenset(), excluded_outlines=())
 
 
 VARIANTS = (
     Variant("every step", _same),
     Variant("no change of look", lambda plan: replace(plan, look=0.0)),
-    Variant("no lesion mirrored away or pasted in", lambda plan: replace(plan, mirror=0.0, paste=0.0)),
+    Variant("no lesion hidden", lambda plan: replace(plan, mirror=0.0, cover=0.0)),
+    Variant("no lesion pasted in", lambda plan: replace(plan, paste=0.0)),
     Variant("no healthy heads", lambda plan: _without(plan, healthy=0)),
     Variant("no-tumour pictures not cleaned", lambda plan: replace(plan, excluded_groups=frozenset())),
     Variant("wrong outlines left in", lambda plan: replace(plan, excluded_outlines=())),
@@ -81,8 +84,9 @@ VARIANTS = (
 
 def shortened(plan: Plan, *, steps: int = STEPS, matrix: int = MATRIX) -> Plan:
     """``plan`` cut to a short run that sees one healthy series, so that the others can be asked about."""
-    cycle = Cycle(PEAK, (Stage(steps, matrix),), plan.cycles[-1].batch)
-    return replace(plan, cycles=(cycle,), healthy_series=plan.healthy_series[:1], unseen_series={}, save_every=steps)
+    cycle = Cycle(PEAK, (Stage(steps, matrix),), BATCH)
+    shown = plan.healthy_series[:1]
+    return replace(plan, cycles=(cycle,), ema=EMA, healthy_series=shown, unseen_series={}, save_every=steps)
 
 
 def ablation(
@@ -105,7 +109,7 @@ def ablation(
 
 def _row(run: Run, plan: Plan, data: Path, trained_on: tuple[str, ...]) -> dict[str, Any]:
     network, none = run.average.module.eval(), len(plan.classes) - 1
-    held = run.validation
+    held = run.batches.validation
     clean = slice_figures(answers(network, held, bf16=False), held)
     healthy = healthy_slices(network, plan, data, 1.0)
     return {

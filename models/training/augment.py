@@ -1,8 +1,8 @@
 """Random change of training batches on the fly: appearance, shape, and what is healthy and what is not.
 
 The tumour slices come from one hospital and the others from elsewhere: without these changes a network learns the
-source. Tumour slices become negatives (the healthy half mirrored over the lesion), healthy ones positives (a lesion
-pasted in), and what is no head at all is drawn.
+source. Tumour slices become negatives (the healthy half, or a look-alike's tissue, over the lesion), healthy ones
+positives (a lesion pasted in), and what is no head at all is drawn.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+ALIKE = 0.8
+"""Correlation from which one head's tissue may stand in for that of another."""
 
 
 @dataclass
@@ -27,6 +30,14 @@ class Batch:
     allowed: Tensor
     head: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on ``device``."""
+        return Batch(*(part.to(device, non_blocking=True) for part in vars(self).values()))
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU reads while others work; `torch.utils.data.DataLoader` calls this."""
+        return Batch(*(part.pin_memory() for part in vars(self).values()))
+
 
 def mirror_over_lesion(batch: Batch, symmetric: Tensor, share: float, rng: torch.Generator) -> None:
     """Make negatives of tumour slices: where the picture is symmetric, the other half is blended over the lesion."""
@@ -36,12 +47,31 @@ def mirror_over_lesion(batch: Batch, symmetric: Tensor, share: float, rng: torch
             continue
         cover = _softened(mask, grow=11)
         twin = image.flip(-1)
-        if (cover * functional.max_pool2d(mask.flip(-1), 7, 1, 3)).any():
+        if (cover * _grown(mask.flip(-1), 7)).any():
             continue  # the lesion reaches over the middle: its mirror image is no healthy tissue
-        batch.images[k : k + 1] = image * (1 - cover) + twin * cover
-        batch.masks[k] = 0
-        batch.allowed[k] = 0
-        batch.allowed[k, -1] = 1
+        _hide(batch, k, cover, twin)
+
+
+def cover_lesions(batch: Batch, donors: Tensor, donor_masks: Tensor, share: float, rng: torch.Generator) -> None:
+    """Make negatives of tumour slices in any plane: a look-alike's tissue is blended over the lesion.
+
+    It comes from the same place of the donor that is most alike and has no lesion near; brightness is matched around
+    the lesion. Where no donor is alike, the slice stays as it is.
+    """
+    has = batch.masks.flatten(1).any(1)
+    chosen = torch.nonzero(has & (torch.rand(len(has), generator=rng) < share)).flatten()
+    likeness = _likeness(batch.images[chosen], donors)
+    for k, alike in zip(chosen.tolist(), likeness, strict=True):
+        mask, image = batch.masks[k : k + 1], batch.images[k : k + 1]
+        free = (donor_masks * _grown(mask, 15)).flatten(1).sum(1) == 0
+        d = int(torch.where(free, alike, -1.0).argmax())
+        if not free[d] or float(alike[d]) < ALIKE:
+            continue
+        cover = _softened(mask, grow=11)
+        rim = (_grown(mask, 15) - _grown(mask, 7)).bool()
+        if rim.any():
+            scale = image[rim].mean() / donors[d : d + 1][rim].mean().clamp(min=1e-3)
+            _hide(batch, k, cover, (donors[d] * scale).clamp(0, 1.3))
 
 
 def paste_lesions(batch: Batch, donors: Tensor, donor_masks: Tensor, share: float, rng: torch.Generator) -> None:
@@ -59,7 +89,7 @@ def paste_lesions(batch: Batch, donors: Tensor, donor_masks: Tensor, share: floa
         if not mask.any() or float((inside * mask).sum() / mask.sum()) < 0.9:
             continue
         cover = _softened(mask, grow=5)
-        rim = (functional.max_pool2d(mask, 13, 1, 6) - mask).bool()
+        rim = (_grown(mask, 13) - mask).bool()
         if not rim.any():
             continue
         scale = image[rim].mean() / lesion[rim].mean().clamp(min=1e-3)
@@ -89,32 +119,34 @@ def outliers(heads: Tensor, rng: torch.Generator) -> Tensor:
     return torch.stack(made) if made else heads[:0]
 
 
-def change_shape(batch: Batch, rng: torch.Generator) -> None:
-    """Turn, scale, shift, mirror and bend images and masks together."""
+def change_shape(batch: Batch, rng: torch.Generator, strength: float = 1.0) -> None:
+    """Turn, scale, shift, mirror and bend images and masks together; all but the mirroring goes with ``strength``."""
     n, size = len(batch.images), batch.images.shape[-1]
-    angle = _spread(n, 0.4, rng)
-    scale, aspect = torch.exp(_spread(n, 0.28, rng)), torch.exp(_spread(n, 0.08, rng))
+    angle = _spread(n, 0.4 * strength, rng)
+    scale, aspect = torch.exp(_spread(n, 0.28 * strength, rng)), torch.exp(_spread(n, 0.08 * strength, rng))
     mirror = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = torch.cos(angle) * scale * mirror * aspect
     theta[:, 0, 1] = -torch.sin(angle) * scale
     theta[:, 1, 0] = torch.sin(angle) * scale * mirror
     theta[:, 1, 1] = torch.cos(angle) * scale / aspect
-    theta[:, :, 2] = (torch.rand(n, 2, generator=rng) - 0.5) * 0.24
+    theta[:, :, 2] = (torch.rand(n, 2, generator=rng) - 0.5) * 0.24 * strength
     grid = functional.affine_grid(theta, list(batch.images.shape), align_corners=False)
-    bend = functional.interpolate(torch.randn(n, 2, 6, 6, generator=rng) * 0.018, size=(size, size), mode="bicubic")
+    bend = _smooth(torch.randn(n, 2, 6, 6, generator=rng) * 0.018 * strength, size)
     grid = grid + bend.permute(0, 2, 3, 1)
-    batch.images = functional.grid_sample(batch.images, grid, align_corners=False)
-    batch.masks = (functional.grid_sample(batch.masks, grid, align_corners=False) > 0.5).float()
+    both = functional.grid_sample(torch.cat([batch.images, batch.masks], dim=1), grid, align_corners=False)
+    batch.images, batch.masks = both[:, :1].contiguous(), (both[:, 1:] > 0.5).float()
 
 
-def change_look(batch: Batch, rng: torch.Generator) -> None:
-    """Gamma, coil bias, resolution, noise, window and border: what differs from scanner to scanner."""
-    images = batch.images
+def change_look(batch: Batch, rng: torch.Generator, share: float = 1.0) -> None:
+    """Gamma, coil bias, resolution, noise, window and border of a ``share`` of pictures: what differs by scanner."""
+    chosen = torch.nonzero(torch.rand(len(batch.images), generator=rng) < share).flatten()
+    images = batch.images[chosen]
     n, size = len(images), images.shape[-1]
+    if not n:
+        return
     images = images.clamp(0, 1.3) ** torch.exp(_spread(n, 0.6, rng)).view(-1, 1, 1, 1)
-    bias = functional.interpolate(torch.randn(n, 1, 4, 4, generator=rng) * 0.2, size=(size, size), mode="bicubic")
-    images = images * torch.exp(bias)
+    images = images * torch.exp(_smooth(torch.randn(n, 1, 4, 4, generator=rng) * 0.2, size))
     if float(torch.rand(1, generator=rng)) < 0.6:
         factor = float(torch.rand(1, generator=rng)) * 1.6 + 1.2
         small = functional.interpolate(images, scale_factor=1 / factor, mode="bilinear", antialias=True)
@@ -131,18 +163,48 @@ def change_look(batch: Batch, rng: torch.Generator) -> None:
         kept = torch.zeros(1, size, size)
         kept[:, edge[0] : size - edge[1], edge[2] : size - edge[3]] = 1
         images[k] *= kept
-        batch.masks[k] *= kept  # what is cut off cannot be outlined
+        batch.masks[chosen[k]] *= kept  # what is cut off cannot be outlined
     ceiling = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=rng)
-    batch.images = torch.minimum(images, ceiling * images.flatten(1).amax(1).view(-1, 1, 1, 1))
+    batch.images[chosen] = torch.minimum(images, ceiling * images.flatten(1).amax(1).view(-1, 1, 1, 1))
+
+
+def _hide(batch: Batch, k: int, cover: Tensor, tissue: Tensor) -> None:
+    """Blend ``tissue`` over the lesion of picture ``k``, which is one without a tumour then."""
+    batch.images[k : k + 1] = batch.images[k : k + 1] * (1 - cover) + tissue * cover
+    batch.masks[k] = 0
+    batch.allowed[k] = 0
+    batch.allowed[k, -1] = 1
 
 
 def _spread(n: int, width: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(n, generator=rng) * 2 - 1) * width
 
 
+def _likeness(images: Tensor, others: Tensor) -> Tensor:
+    """Correlation of each of ``images`` (N, 1, M, M) with each of ``others`` (K, 1, M, M), both made small: (N, K)."""
+    small = [functional.adaptive_avg_pool2d(part, 32).flatten(1) for part in (images, others)]
+    first, second = (functional.normalize(part - part.mean(1, keepdim=True), dim=1) for part in small)
+    return first @ second.T
+
+
+def _smooth(knots: Tensor, size: int) -> Tensor:
+    """``knots`` (N, C, k, k) as a bicubic surface, (N, C, size, size).
+
+    A matrix for each axis does what `torch.nn.functional.interpolate` does, many times as fast on a CPU.
+    """
+    k = knots.shape[-1]
+    along = functional.interpolate(torch.eye(k).view(1, k, k, 1), size=(size, 1), mode="bicubic")[0, :, :, 0]
+    return along.T @ knots @ along
+
+
+def _grown(mask: Tensor, width: int) -> Tensor:
+    """``mask`` widened by a square of ``width`` pixels, an odd number: rows, then columns."""
+    rows = functional.max_pool2d(mask, (width, 1), 1, (width // 2, 0))
+    return functional.max_pool2d(rows, (1, width), 1, (0, width // 2))
+
+
 def _softened(mask: Tensor, *, grow: int) -> Tensor:
-    grown = functional.max_pool2d(mask, grow, 1, grow // 2)
-    return functional.avg_pool2d(grown, 7, 1, 3)
+    return functional.avg_pool2d(_grown(mask, grow), 7, 1, 3)
 
 
 def _jigsaw(head: Tensor, rng: torch.Generator) -> Tensor:

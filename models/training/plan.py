@@ -33,10 +33,15 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Stage:
-    """``steps`` at one resolution: the same field of view on ``matrix`` by ``matrix`` pixels."""
+    """``steps`` at one resolution: the same field of view on ``matrix`` by ``matrix`` pixels.
+
+    ``strength`` is that of the random changes: it multiplies how far shapes are changed and the share of pictures whose
+    look is.
+    """
 
     steps: int
     matrix: int
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,9 @@ class Plan:
     """Everything that decides what a training run makes.
 
     One network is trained for each of ``members``, the fold that it does not see; it sees the other ``folds``.
-    ``mirror``, ``paste`` and ``look`` are the shares of pictures whose lesion is mirrored away, of healthy ones that
-    get one pasted in, and of batches whose look is changed (see `models.training.augment`). ``encoder_rate`` times the
+    ``mirror`` and ``cover`` are the shares of tumour slices whose lesion is hidden under the other half of the head and
+    under a look-alike's tissue, where that can be done, ``paste`` that of slices without one that get one pasted in,
+    ``look`` that of pictures whose look is changed (see `models.training.augment`). ``encoder_rate`` times the
     size of an encoder's tensor (root mean square) is its share of the learning rate; ``frozen_blocks`` of the encoder's
     blocks are not trained. ``unseen_series`` names, by member, the healthy series that it does not see either;
     ``echo_planar_series`` are shown to every member as what is out of scope. Pictures in ``excluded_outlines`` are not
@@ -96,6 +102,7 @@ class Plan:
     weight_decay: float
     ema: float
     mirror: float
+    cover: float
     paste: float
     look: float
     save_every: int
@@ -121,13 +128,13 @@ class Plan:
             step -= cycle.steps
         return self.cycles[-1], step
 
-    def matrix(self, step: int) -> int:
-        """The resolution at ``step`` of the whole run."""
-        for stage in (stage for cycle in self.cycles for stage in cycle.stages):
+    def stage(self, step: int) -> Stage:
+        """The stage that ``step`` of the whole run is in; after the last step, the last stage."""
+        for stage in (stages := [stage for cycle in self.cycles for stage in cycle.stages]):
             if step < stage.steps:
-                return stage.matrix
+                return stage
             step -= stage.steps
-        return self.recipe.matrix
+        return stages[-1]
 
 
 def read_plan(path: Path) -> Plan:
@@ -159,6 +166,7 @@ def read_plan(path: Path) -> Plan:
             weight_decay=raw["weight_decay"],
             ema=raw["ema"],
             mirror=raw["mirror"],
+            cover=raw["cover"],
             paste=raw["paste"],
             look=raw["look"],
             save_every=raw["save_every"],

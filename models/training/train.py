@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import time
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,8 +26,8 @@ from tqdm import tqdm
 from models.networks import PretrainedRegionNet, SliceAnswer, together
 from models.registry import get
 from models.runtime import channels_last
-from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
-from models.training.data import Pictures, echo_planar, healthy, joined, tumour_names, tumours, without_tumour
+from models.training.augment import Batch
+from models.training.batches import Batches
 from models.training.figures import answers, slice_figures
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
@@ -37,8 +36,6 @@ from pipeline.preprocess import normalise
 WEIGHTS = "model.safetensors"
 SETTLING = 24
 """Batches over which the averaged weights' batch statistics are taken."""
-ECHO_PLANAR = 0.3
-"""Share of batches in which one picture that is out of scope is an echo-planar frame; the others are drawn."""
 COLUMNS = ("step", "seconds", "loss", "accuracy4", "accuracy3", "no_tumour", "dice_mean", "dice_median")
 
 
@@ -111,11 +108,7 @@ class Run:
         self.plan, self.out, self.fold = plan, out, fold
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(plan.seed + fold)
-        self.rng = torch.Generator().manual_seed(plan.seed + fold)
-        self.tumour, self.none, self.healthy, self.validation = pictures(plan, data, fold)
-        self.tumour_weights = _even(self.tumour.labels, 0.5)
-        self.echo_planar = echo_planar(data, list(plan.echo_planar_series), plan.classes, plan.recipe)
-        self.healthy_weights = _even(self.healthy.folds, 1.0)
+        self.batches = Batches(plan, data, fold)
         net = network(**vars(plan.network))
         net.encoder.load_imagenet(imagenet_weights())
         net.encoder.freeze(plan.frozen_blocks)
@@ -124,7 +117,7 @@ class Run:
         averaging: Any = get_ema_multi_avg_fn(plan.ema)  # type: ignore[no-untyped-call]  # torch has no types here
         self.average = AveragedModel(self.net, multi_avg_fn=averaging)
         self.optimiser = torch.optim.AdamW(
-            _groups(net, plan.encoder_rate), plan.rate(0), weight_decay=plan.weight_decay
+            _groups(net, plan.encoder_rate), plan.rate(0), weight_decay=plan.weight_decay, fused=True
         )
         self.step = 0
 
@@ -147,31 +140,33 @@ class Run:
             raise Refused("A run with another recipe was begun here.", where=str(path), todo="Give another folder.")
         for part in ("net", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
-        self.rng.set_state(state["rng"].cpu())
         self.step = state["step"]
 
     def finish(self) -> None:
         """Take the remaining steps; evaluate and save every ``save_every`` of them."""
         start, losses = time.monotonic(), []
         progress = tqdm(total=self.plan.steps, initial=self.step, desc=f"fold {self.fold}", unit="step", mininterval=10)
-        while self.step < self.plan.steps:
-            losses.append(self._advance())
+        for batch in self.batches.ahead(self.step, workers=workers_for(self.device)):
+            losses.append(self.advance(batch))
             progress.update()
             if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
                 self._settle()
                 self._save_checkpoint()
-                figures = slice_figures(answers(self.average.module, self.validation, bf16=False), self.validation)
-                self._log([self.step, round(time.monotonic() - start), np.mean(losses), *astuple(figures)])
+                held = self.batches.validation
+                figures = slice_figures(answers(self.average.module, held, bf16=False), held)
+                loss = float(torch.stack(losses).mean())
+                self._log([self.step, round(time.monotonic() - start), loss, *astuple(figures)])
                 losses.clear()
         progress.close()
         self._save()
 
-    def _advance(self) -> float:
+    def advance(self, batch: Batch) -> Tensor:
+        """Take one step with ``batch``; returns its loss, a scalar on the run's device."""
         cycle = self.plan.cycle(self.step)
         self.net.train()
         self.net.encoder.freeze(self.plan.frozen_blocks, depthwise=not cycle.depthwise)
-        batch = self.batch()
-        images = normalise(batch.images).to(self.device).contiguous(memory_format=torch.channels_last)
+        batch = batch.to(self.device)
+        images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
         bf16 = cycle.bf16 or self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             features = self.net.encode(images)
@@ -186,39 +181,7 @@ class Run:
         self.optimiser.step()
         self.average.update_parameters(self.net)
         self.step += 1
-        return float(loss.detach())
-
-    def batch(self) -> Batch:
-        """A fresh, randomly changed batch."""
-        mix, classes = self.plan.cycle(self.step).batch, len(self.plan.classes)
-        matrix = self.plan.matrix(self.step)
-        which = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
-        chosen = [self.tumour.take(which.numpy())]
-        chosen.append(self.none.take(torch.randint(len(self.none), (mix.no_tumour,), generator=self.rng).numpy()))
-        heads = torch.multinomial(self.healthy_weights, max(mix.healthy, 1), replacement=True, generator=self.rng)
-        chosen.append(self.healthy.take(heads[: mix.healthy].numpy()))
-        images, masks = _tensors(chosen, matrix)
-        labels = torch.from_numpy(np.concatenate([part.labels for part in chosen]))
-        batch = Batch(images, masks, functional.one_hot(labels, classes).float(), torch.ones(len(images)))
-        symmetric = torch.zeros(len(images), dtype=torch.bool)
-        symmetric[: mix.tumour] = torch.from_numpy(chosen[0].symmetric)
-        donors = torch.multinomial(self.tumour_weights, mix.tumour, replacement=True, generator=self.rng)
-        paste_lesions(batch, *_tensors([self.tumour.take(donors.numpy())], matrix), self.plan.paste, self.rng)
-        mirror_over_lesion(batch, symmetric, self.plan.mirror, self.rng)
-        odd = outliers(images[torch.randint(len(images), (mix.outlier,), generator=self.rng)], self.rng)
-        if mix.outlier and len(self.echo_planar) and float(torch.rand(1, generator=self.rng)) < ECHO_PLANAR:
-            frame = torch.randint(len(self.echo_planar), (1,), generator=self.rng).numpy()
-            odd[:1] = _tensors([self.echo_planar.take(frame)], matrix)[0]
-        batch.images = torch.cat([batch.images, odd])
-        batch.masks = torch.cat([batch.masks, torch.zeros_like(odd)])
-        nothing = torch.zeros(mix.outlier, classes)
-        nothing[:, -1] = 1
-        batch.allowed = torch.cat([batch.allowed, nothing])
-        batch.head = torch.cat([batch.head, torch.zeros(mix.outlier)])
-        change_shape(batch, self.rng)
-        if float(torch.rand(1, generator=self.rng)) < self.plan.look:
-            change_look(batch, self.rng)
-        return batch
+        return loss.detach()
 
     def _settle(self) -> None:
         """Take the averaged weights' own batch statistics: those of the weights that they average do not fit."""
@@ -227,12 +190,10 @@ class Run:
             part.reset_running_stats()
             part.momentum = None  # a plain mean over all batches
         self.average.train()
-        state = self.rng.get_state()
         with torch.no_grad():
-            for _ in range(SETTLING):
-                images = normalise(self.batch().images)
+            for step in range(self.step, self.step + SETTLING):
+                images = normalise(self.batches[step].images)
                 self.average(images.to(self.device).contiguous(memory_format=torch.channels_last))
-        self.rng.set_state(state)
         self.average.eval()
 
     def _save(self) -> None:
@@ -242,7 +203,7 @@ class Run:
     def _save_checkpoint(self) -> None:
         state = {part: getattr(self, part).state_dict() for part in ("net", "average", "optimiser")}
         part_path = self.checkpoint.with_suffix(".part")
-        torch.save({**state, "rng": self.rng.get_state(), "step": self.step, "recipe": self.recipe}, part_path)
+        torch.save({**state, "step": self.step, "recipe": self.recipe}, part_path)
         part_path.replace(self.checkpoint)
 
     def _averaged(self) -> list[tuple[str, Tensor]]:
@@ -258,13 +219,17 @@ class Run:
             writer.writerow([round(float(value), 4) for value in values])
 
 
+def workers_for(device: torch.device) -> int:
+    """How many processes make batches ahead: none beside a CPU that trains, for a GPU all cores but one."""
+    return 0 if device.type == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
+
+
 def objective(answer: SliceAnswer, pixels: Tensor, batch: Batch) -> Tensor:
     """Class, outline and head loss of a batch; the class of a picture, and of its pixels, may be any allowed one.
 
     ``pixels`` (N, classes, M, M) are the logits of the classes by pixel, the last being "no tumour here".
     """
-    allowed = batch.allowed.to(pixels.device)
-    masks, head = batch.masks.to(pixels.device), batch.head.to(pixels.device)
+    allowed, masks, head = batch.allowed, batch.masks, batch.head
     logp = functional.log_softmax(answer.classes.float(), dim=1)
     right = torch.logsumexp(logp.masked_fill(allowed == 0, -torch.inf), dim=1)
     classes = -right.mean() - 0.03 * logp.mean()
@@ -283,29 +248,6 @@ def objective(answer: SliceAnswer, pixels: Tensor, batch: Batch) -> Tensor:
     return classes + overlap + by_pixel + 0.3 * heads
 
 
-def pictures(plan: Plan, data: Path, fold: int) -> tuple[Pictures, Pictures, Pictures, Pictures]:
-    """Tumour, no-tumour and healthy pictures to train on, and those of the ``fold`` that is held out.
-
-    The healthy series that the recipe keeps from the network of this fold are left out as well, and of the pictures to
-    train on those whose outline is wrong.
-    """
-    with_tumour = tumours(data, plan.classes, plan.recipe, plan.picture_field_mm)
-    none = without_tumour(data, plan.classes, plan.recipe, plan.picture_field_mm, excluded=plan.excluded_groups)
-    series = [name for name in plan.healthy_series if name not in plan.unseen_series.get(fold, ())]
-    heads = healthy(data, series, plan.classes, plan.recipe)
-    seen = [other for other in plan.folds if other != fold]
-    outlined = ~np.isin(tumour_names(data), plan.excluded_outlines)
-    train_tumour = with_tumour.take(np.isin(with_tumour.folds, seen) & outlined)
-    train_none = none.take(np.isin(none.folds, seen))
-    held = (part.take(part.folds == fold) for part in (with_tumour, none))
-    return train_tumour, train_none, heads, joined(*held)
-
-
-def _even(kinds: npt.NDArray[np.int64], power: float) -> Tensor:
-    """Weights by which rare ``kinds`` are drawn more often: the number of their kind to the minus ``power``."""
-    return torch.from_numpy(np.bincount(kinds)[kinds] ** -power)
-
-
 def _groups(net: PretrainedRegionNet, encoder_rate: float) -> list[dict[str, Any]]:
     """Groups of weights for the optimiser, ``share`` being their part of the learning rate.
 
@@ -322,16 +264,6 @@ def _groups(net: PretrainedRegionNet, encoder_rate: float) -> list[dict[str, Any
     biases = [part for part in encoder if part.dim() == 1]
     others = [part for part in net.parameters() if id(part) not in known]
     return [*groups, {"params": biases, "share": encoder_rate / 10}, {"params": others, "share": 1.0}]
-
-
-def _tensors(parts: list[Pictures], matrix: int) -> tuple[Tensor, Tensor]:
-    """Images 0..1 and masks, (N, 1, matrix, matrix)."""
-    images = torch.from_numpy(np.concatenate([part.images for part in parts]))[:, None].float() / 255
-    masks = torch.from_numpy(np.concatenate([part.masks for part in parts]))[:, None].float()
-    if images.shape[-1] != matrix:
-        images = functional.interpolate(images, size=(matrix, matrix), mode="bilinear", antialias=True)
-        masks = (functional.interpolate(masks, size=(matrix, matrix), mode="area") >= 0.5).float()
-    return images, masks
 
 
 def main() -> None:

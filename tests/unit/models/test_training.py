@@ -16,9 +16,18 @@ from torch.nn import functional
 from models.encoder import GREY_SCALE, Encoder
 from models.networks import Committee, PretrainedRegionNet, SliceAnswer, together
 from models.registry import SHIPPED
-from models.training.augment import Batch, change_look, change_shape, mirror_over_lesion, outliers, paste_lesions
+from models.training.augment import (
+    Batch,
+    change_look,
+    change_shape,
+    cover_lesions,
+    mirror_over_lesion,
+    outliers,
+    paste_lesions,
+)
+from models.training.batches import Batches
 from models.training.plan import Cycle, Mixture, Stage, read_plan
-from models.training.train import Run, imagenet_weights, member_path, objective, train
+from models.training.train import Run, imagenet_weights, member_path, objective, train, workers_for
 from pipeline.errors import BadModel, EmptyInput, Refused
 from tests.unit.models.measured import WIDTHS
 
@@ -148,7 +157,7 @@ def test_training_starts_from_imagenet(data: Path, config: Path, tmp_path: Path)
     run = Run(read_plan(config), data, tmp_path / "run", 2)
     own = run.net.encoder.state_dict()
     frozen, trained = own["_conv_stem.weight"].clone(), own["_blocks.9._expand_conv.weight"].clone()
-    run._advance()
+    run.advance(run.batches[0])
     assert torch.equal(run.net.encoder.state_dict()["_conv_stem.weight"], frozen)
     assert not torch.equal(run.net.encoder.state_dict()["_blocks.9._expand_conv.weight"], trained)
 
@@ -197,19 +206,35 @@ def test_a_committee_averages_its_members() -> None:
 
 
 def test_a_run_is_seeded(data: Path, config: Path, tmp_path: Path) -> None:
-    """Two runs draw the same first batch."""
-    first, second = (Run(read_plan(config), data, tmp_path / "run", 2).batch() for _ in range(2))
-    assert torch.equal(first.images, second.images)
-    assert torch.equal(first.masks, second.masks)
+    """Two runs draw the same batch at a step; another step or fold draws another."""
+    first, second = (Batches(read_plan(config), data, 2) for _ in range(2))
+    for one, other in zip(vars(first[3]).values(), vars(second[3]).values(), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(first[2].images, first[3].images)
+    assert not torch.equal(Batches(read_plan(config), data, 1)[3].images[-1:], first[3].images[-1:])
+
+
+def test_batches_made_ahead_are_those_of_their_steps(data: Path, config: Path) -> None:
+    """Other processes make the same batches in the same order, from the step on that a run goes on at."""
+    batches = Batches(read_plan(config), data, 2)
+    ahead = list(batches.ahead(1, workers=2))
+    assert len(ahead) == 3
+    for step, batch in enumerate(ahead, start=1):
+        assert torch.equal(batch.images, batches[step].images)
+        assert torch.equal(batch.masks, batches[step].masks)
+
+
+def test_a_cpu_makes_its_own_batches() -> None:
+    """Beside a CPU that trains no other process takes its cores; for a GPU others make what it waits for."""
+    assert workers_for(torch.device("cpu")) == 0
+    assert workers_for(torch.device("cuda")) >= 1
 
 
 def test_a_batch_has_the_resolution_of_its_stage(data: Path, config: Path, tmp_path: Path) -> None:
     """The same field of view on as many pixels as the stage says, mask and image alike."""
-    run = Run(read_plan(config), data, tmp_path / "run", 2)
-    assert run.batch().images.shape[-2:] == (32, 32)
-    run.step = 2
-    batch = run.batch()
-    assert batch.images.shape == batch.masks.shape == (6, 1, 64, 64)
+    batches = Batches(read_plan(config), data, 2)
+    assert batches[0].images.shape[-2:] == (32, 32)
+    assert batches[2].images.shape == batches[2].masks.shape == (6, 1, 64, 64)
 
 
 def test_a_cycle_has_its_own_mixture(data: Path, config: Path, tmp_path: Path) -> None:
@@ -218,12 +243,10 @@ def test_a_cycle_has_its_own_mixture(data: Path, config: Path, tmp_path: Path) -
     more = {"tumour": 2, "no_tumour": 2, "healthy": 3, "outlier": 0}
     raw["cycles"].append({"peak": 0.0005, "stages": [{"steps": 2, "matrix": 32}], "batch": more})
     config.write_text(json.dumps(raw))
-    run = Run(read_plan(config), data, tmp_path / "run", 2)
-    assert len(run.batch().images) == sum(MIXTURE.values())
-    run.step = 4
-    batch = run.batch()
-    assert len(batch.images) == 7
-    assert batch.head.all()
+    batches = Batches(read_plan(config), data, 2)
+    assert len(batches[0].images) == sum(MIXTURE.values())
+    assert len(batches[4].images) == 7
+    assert batches[4].head.all()
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -248,17 +271,17 @@ def test_wrong_outlines_are_not_trained_on(data: Path, config: Path, tmp_path: P
     """A picture whose outline is excluded is not among those to train on; held out it stays."""
     raw = json.loads(config.read_text())
     config.write_text(json.dumps(raw | {"excluded_outlines": ["0", "1"]}))
-    run = Run(read_plan(config), data, tmp_path / "run", 2)
-    assert len(run.tumour) == 2
-    assert int((run.validation.labels != 3).sum()) == 3
+    batches = Batches(read_plan(config), data, 2)
+    assert len(batches.tumour) == 2
+    assert int((batches.validation.labels != 3).sum()) == 3
 
 
 def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path, tmp_path: Path) -> None:
     """Training pictures are of the other folds only; groups that were excluded by looking are nowhere."""
-    run = Run(read_plan(config), data, tmp_path / "run", 2)
-    assert set(run.tumour.folds) == {1}
-    assert set(run.validation.folds) == {2}
-    assert len(run.none) + int((run.validation.labels == 3).sum()) == 2
+    batches = Batches(read_plan(config), data, 2)
+    assert set(batches.tumour.folds) == {1}
+    assert set(batches.validation.folds) == {2}
+    assert len(batches.none) + int((batches.validation.labels == 3).sum()) == 2
 
 
 def test_no_data_is_told(tmp_path: Path, config: Path) -> None:
@@ -296,6 +319,32 @@ def test_mirroring_takes_the_lesion_away() -> None:
     assert made.images.amax() < before - 0.3
 
 
+def test_a_look_alikes_tissue_takes_the_lesion_away() -> None:
+    """Of the donors alike, one without a lesion at the place gives its tissue; the slice is a negative then."""
+    made, free = batch(2), batch(1)
+    before = made.images.clone()
+    free.images, free.masks = free.images.flip(-1) * 1.2, free.masks.flip(-1)  # its lesion lies on the other side
+    same, nothing = batch(1), Batch(torch.rand(1, 1, 64, 64), torch.zeros(1, 1, 64, 64), free.allowed, free.head)
+    donors = torch.cat([same.images, nothing.images, free.images])
+    masks = torch.cat([same.masks, nothing.masks, free.masks])
+    cover_lesions(made, donors, masks, 1.0, torch.Generator().manual_seed(0))
+    assert made.masks.sum() == 0
+    assert (made.allowed == torch.tensor([0.0, 0, 0, 1])).all()
+    assert (made.images - 0.5)[before > 0.7].abs().max() < 0.02  # brightness is that around the lesion
+    assert torch.equal(made.images[..., :32], before[..., :32])
+
+
+def test_a_lesion_stays_where_no_donor_is_alike() -> None:
+    """Neither a donor with its own lesion there nor one that looks otherwise covers anything."""
+    made, same = batch(2), batch(1)
+    before = made.images.clone()
+    donors = torch.cat([same.images, torch.rand(1, 1, 64, 64)])
+    cover_lesions(made, donors, torch.cat([same.masks, 0 * same.masks]), 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(made.images, before)
+    assert made.masks.flatten(1).any(1).all()
+    assert (made.allowed[:, 0] == 1).all()
+
+
 def test_pasting_makes_a_tumour_of_unknown_kind() -> None:
     """A lesion pasted into a healthy head brings its mask, and any class but "none" is allowed."""
     donor = batch()
@@ -314,6 +363,20 @@ def test_shape_changes_move_image_and_mask_together() -> None:
     for image, mask in zip(made.images, made.masks, strict=True):
         assert image[mask > 0].mean() > 0.75
         assert image[mask == 0].max() < 0.95
+
+
+def test_weaker_changes_leave_more_as_it_is() -> None:
+    """Without strength shapes are mirrored at most and no look is changed; with half of it half the looks are."""
+    made, still = batch(40), batch(40)
+    change_shape(made, torch.Generator().manual_seed(0), 0.0)
+    for image, mask in zip(made.images, made.masks, strict=True):
+        flips = [(still.images[0].flip(-1), still.masks[0].flip(-1)), (still.images[0], still.masks[0])]
+        assert any(torch.allclose(image, a, atol=1e-3) and (mask != b).sum() == 0 for a, b in flips)
+    change_look(still, torch.Generator().manual_seed(0), 0.0)
+    assert torch.equal(still.images, batch(40).images)
+    change_look(still, torch.Generator().manual_seed(0), 0.5)
+    changed = (still.images != batch(40).images).flatten(1).any(1)
+    assert 10 < int(changed.sum()) < 30
 
 
 def test_looks_change_and_cut_borders_have_no_mask() -> None:
@@ -370,13 +433,13 @@ def test_series_are_kept_from_the_networks_that_are_asked_about_them(data: Path,
     raw = json.loads(config.read_text())
     raw["unseen_series"] = {"2": ["head"]}
     config.write_text(json.dumps(raw))
-    with_it, without = (Run(read_plan(config), data, tmp_path / "run", fold) for fold in (1, 2))
+    with_it, without = (Batches(read_plan(config), data, fold) for fold in (1, 2))
     assert set(with_it.healthy.folds) == {0, 1}
     assert set(without.healthy.folds) == {0}
 
 
 def test_echo_planar_frames_are_shown_as_out_of_scope(data: Path, config: Path, tmp_path: Path) -> None:
     """The tiles of a mosaic are pictures of their own, and other files in the folder are passed over."""
-    run = Run(read_plan(config), data, tmp_path / "run", 2)
-    assert len(run.echo_planar) == 3
-    assert all(picture.std() > 10 for picture in run.echo_planar.images)
+    batches = Batches(read_plan(config), data, 2)
+    assert len(batches.echo_planar) == 3
+    assert all(picture.std() > 10 for picture in batches.echo_planar.images)
