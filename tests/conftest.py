@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node import observability
 from pipeline import phantom
 from tests.peers import gossip
-from tests.peers.postgres import PostgresAbsent, shared_server
+from tests.peers.postgres import PostgresAbsent, PostgresServer, shared_server
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -83,7 +83,14 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
     """A new database of each kind for the engine: None is SQLite in the node's folder; skipped without PostgreSQL."""
     if request.param == "sqlite":
         return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def postgres() -> PostgresServer:
+    """The PostgreSQL server of this test run; skipped where there is none."""
     try:
-        return shared_server().new_database()
+        return shared_server()
     except PostgresAbsent as reason:
         pytest.skip(str(reason))

@@ -292,7 +292,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
                 (-0.15, 0.15), ends, COLOURS, ("as it is", "changed"), strict=False
             ):
                 right.plot(k + offset, value, "o", color=colour, label=label if k == 0 else None)
-                right.text(k + offset, value + 0.04, f"{value:.0%}", ha="center", fontsize=8, color=GREY)
+                side = "right" if offset < 0 else "left"
+                right.text(k + 1.4 * offset, value, f"{value:.0%}", ha=side, va="center", fontsize=8, color=GREY)
         right.set_xticks(range(3), list(changes.values()))
         right.set(xlim=(-0.5, 2.5), ylim=(-0.03, 1.12), ylabel="share called a tumour")
         right.set_title("What the network calls a tumour (held-out fold)")

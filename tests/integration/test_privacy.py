@@ -17,7 +17,7 @@ from pipeline import phantom
 from tests.chaos.installation import Installation
 from tests.peers import gossip
 from tests.peers.http import Asked, HttpPeer, Reply
-from tests.peers.postgres import PostgresAbsent, shared_server
+from tests.peers.postgres import PostgresServer
 from tests.peers.receiver import send
 from tests.unit.pipeline.test_deidentify import KEY, SECRETS, marked
 
@@ -91,13 +91,9 @@ def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_
     assert any(SECRETS["PatientID"].encode() in path.read_bytes() for path in house.archive.rglob("*.dcm"))
 
 
-def test_a_name_in_a_row_of_postgresql_is_found() -> None:
+def test_a_name_in_a_row_of_postgresql_is_found(postgres: PostgresServer) -> None:
     """Of every table of every database that the tests made; one that none of them has is not."""
-    try:
-        server = shared_server()
-    except PostgresAbsent as reason:
-        pytest.skip(str(reason))
-    with psycopg.connect(server.new_database(), autocommit=True) as connection:
+    with psycopg.connect(postgres.new_database(), autocommit=True) as connection:
         connection.execute("create table told (words text)")
         connection.execute('insert into told values (\'{"patient": "Żółć^Heard"}\')')
-        assert len(gossip.told_by(server.contents, {"Żółć^Heard", "Żółć^Unheard"})) == 1
+        assert len(gossip.told_by(postgres.contents, {"Żółć^Heard", "Żółć^Unheard"})) == 1

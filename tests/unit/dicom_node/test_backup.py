@@ -16,19 +16,23 @@ from dicom_node.receive.instance_store import HAND_OVER_FILE
 from dicom_node.settings import Jobs, Settings
 from pipeline.errors import BadSettings
 from pipeline.identity import derived_uid, job_id
-from tests.peers.postgres import PostgresAbsent, shared_server
+from tests.peers.postgres import shared_server
 
 BACKENDS = ["sqlite", "postgresql"]
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Kind of the databases; skipped without PostgreSQL."""
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres")
+    return str(request.param)
+
+
 def settings_of(folder: Path, backend: str) -> Settings:
     """Settings whose database is new and empty."""
-    if backend == "sqlite":
-        return Settings(data_dir=folder / "data")
-    try:
-        return Settings(data_dir=folder / "data", jobs=Jobs(database_url=shared_server().new_database()))
-    except PostgresAbsent as absent:
-        pytest.skip(str(absent))
+    database = None if backend == "sqlite" else shared_server().new_database()
+    return Settings(data_dir=folder / "data", jobs=Jobs(database_url=database))
 
 
 def hand_over(settings: Settings, name: str) -> SeriesJob:
@@ -61,7 +65,6 @@ def jobs_of(settings: Settings) -> set[str]:
         return {detail.job.job_id for detail in client.list()}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> None:
     """Into another folder and another database; the index is left to be rebuilt, half-written files stay behind."""
     old = node(tmp_path / "old", backend)
@@ -81,7 +84,6 @@ def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> Non
     assert jobs_of(new) == {job.job_id}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("moment", ["before the database", "after the database"])
 def test_no_mark_is_restored_without_its_job(
     tmp_path: Path, backend: str, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -110,7 +112,6 @@ def test_no_mark_is_restored_without_its_job(
     assert (len(jobs_of(new)) == 2) == (moment == "before the database")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_is_restored_over_something(tmp_path: Path, backend: str) -> None:
     """Neither into a data_dir with files nor into a database with tables."""
     old = node(tmp_path / "old", backend)
