@@ -25,7 +25,7 @@ from models.training.augment import (
     paste_lesions,
 )
 from models.training.data import Pictures, echo_planar, healthy, joined, tumour_names, tumours, without_tumour
-from models.training.plan import Plan
+from models.training.plan import Mixture, Plan
 
 ECHO_PLANAR = 0.3
 """Share of batches in which one picture that is out of scope is an echo-planar frame; the others are drawn."""
@@ -55,12 +55,12 @@ class Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         rng = torch.Generator().manual_seed((self.plan.seed + self.fold) * SEEDS_OF_A_FOLD + step)
         plan, mix, stage = self.plan, self.plan.cycle(step).batch, self.plan.stage(step)
-        batch, symmetric = self._drawn(step, rng)
+        batch, symmetric = self._drawn(mix, stage.matrix, rng)
         donors = _tensors([self.tumour.take(self._tumours(DONORS * mix.tumour, rng))], stage.matrix)
         mirror_over_lesion(batch, symmetric, plan.mirror, rng)
         cover_lesions(batch, *donors, plan.cover, rng)
         paste_lesions(batch, *donors, plan.paste, rng)
-        self._add_outliers(batch, mix.outlier, stage.matrix, rng)
+        self._add_outliers(batch, mix.outlier, rng)
         change_shape(batch, rng, stage.strength)
         change_look(batch, rng, plan.look * stage.strength)
         return batch
@@ -79,27 +79,26 @@ class Batches(Dataset[Batch]):
     def _tumours(self, count: int, rng: torch.Generator) -> npt.NDArray[np.int64]:
         return torch.multinomial(self._tumour_weights, count, replacement=True, generator=rng).numpy()
 
-    def _drawn(self, step: int, rng: torch.Generator) -> tuple[Batch, Tensor]:
+    def _drawn(self, mix: Mixture, matrix: int, rng: torch.Generator) -> tuple[Batch, Tensor]:
         """Heads with and without tumours as they are, and which of them are symmetric tumour slices, (N,)."""
-        mix, classes = self.plan.cycle(step).batch, len(self.plan.classes)
         chosen = [self.tumour.take(self._tumours(mix.tumour, rng))]
         chosen.append(self.none.take(torch.randint(len(self.none), (mix.no_tumour,), generator=rng).numpy()))
         heads = torch.multinomial(self._healthy_weights, max(mix.healthy, 1), replacement=True, generator=rng)
         chosen.append(self.healthy.take(heads[: mix.healthy].numpy()))
-        images, masks = _tensors(chosen, self.plan.stage(step).matrix)
+        images, masks = _tensors(chosen, matrix)
         labels = torch.from_numpy(np.concatenate([part.labels for part in chosen]))
         symmetric = torch.zeros(len(images), dtype=torch.bool)
         symmetric[: mix.tumour] = torch.from_numpy(chosen[0].symmetric)
-        allowed = functional.one_hot(labels, classes).float()
+        allowed = functional.one_hot(labels, len(self.plan.classes)).float()
         return Batch(images, masks, allowed, torch.ones(len(images))), symmetric
 
-    def _add_outliers(self, batch: Batch, count: int, matrix: int, rng: torch.Generator) -> None:
+    def _add_outliers(self, batch: Batch, count: int, rng: torch.Generator) -> None:
         """Put ``count`` pictures behind the others that show no head, or one that no such model should read."""
         chosen = torch.randint(len(batch.images), (count,), generator=rng)
         odd = outliers(batch.images[chosen], rng)
         if count and len(self.echo_planar) and float(torch.rand(1, generator=rng)) < ECHO_PLANAR:
             frame = torch.randint(len(self.echo_planar), (1,), generator=rng).numpy()
-            odd[:1] = _tensors([self.echo_planar.take(frame)], matrix)[0]
+            odd[:1] = _tensors([self.echo_planar.take(frame)], odd.shape[-1])[0]
         nothing = torch.zeros(count, batch.allowed.shape[1])
         nothing[:, -1] = 1
         batch.images = torch.cat([batch.images, odd])

@@ -63,6 +63,14 @@ class Cycle:
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
+    def stage(self, step: int) -> Stage:
+        """The stage that ``step`` of this cycle is in; after its last step, the last one."""
+        for stage in self.stages[:-1]:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
     def rate(self, step: int) -> float:
         """The learning rate at ``step`` of this cycle."""
         rise = self.steps / 20
@@ -130,11 +138,8 @@ class Plan:
 
     def stage(self, step: int) -> Stage:
         """The stage that ``step`` of the whole run is in; after the last step, the last stage."""
-        for stage in (stages := [stage for cycle in self.cycles for stage in cycle.stages]):
-            if step < stage.steps:
-                return stage
-            step -= stage.steps
-        return stages[-1]
+        cycle, within = self._place(step)
+        return cycle.stage(within)
 
 
 def read_plan(path: Path) -> Plan:

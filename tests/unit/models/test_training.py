@@ -205,7 +205,7 @@ def test_a_committee_averages_its_members() -> None:
     torch.testing.assert_close(torch.sigmoid(both(images).head), heads)
 
 
-def test_a_run_is_seeded(data: Path, config: Path, tmp_path: Path) -> None:
+def test_a_run_is_seeded(data: Path, config: Path) -> None:
     """Two runs draw the same batch at a step; another step or fold draws another."""
     first, second = (Batches(read_plan(config), data, 2) for _ in range(2))
     for one, other in zip(vars(first[3]).values(), vars(second[3]).values(), strict=True):
@@ -230,14 +230,14 @@ def test_a_cpu_makes_its_own_batches() -> None:
     assert workers_for(torch.device("cuda")) >= 1
 
 
-def test_a_batch_has_the_resolution_of_its_stage(data: Path, config: Path, tmp_path: Path) -> None:
+def test_a_batch_has_the_resolution_of_its_stage(data: Path, config: Path) -> None:
     """The same field of view on as many pixels as the stage says, mask and image alike."""
     batches = Batches(read_plan(config), data, 2)
     assert batches[0].images.shape[-2:] == (32, 32)
     assert batches[2].images.shape == batches[2].masks.shape == (6, 1, 64, 64)
 
 
-def test_a_cycle_has_its_own_mixture(data: Path, config: Path, tmp_path: Path) -> None:
+def test_a_cycle_has_its_own_mixture(data: Path, config: Path) -> None:
     """The batches of the second cycle are made of what the second cycle says."""
     raw = json.loads(config.read_text())
     more = {"tumour": 2, "no_tumour": 2, "healthy": 3, "outlier": 0}
@@ -267,7 +267,7 @@ def test_a_cycle_can_leave_depthwise_convolutions_alone(
     assert all(value.isfinite().all() for value in run.net.state_dict().values())
 
 
-def test_wrong_outlines_are_not_trained_on(data: Path, config: Path, tmp_path: Path) -> None:
+def test_wrong_outlines_are_not_trained_on(data: Path, config: Path) -> None:
     """A picture whose outline is excluded is not among those to train on; held out it stays."""
     raw = json.loads(config.read_text())
     config.write_text(json.dumps(raw | {"excluded_outlines": ["0", "1"]}))
@@ -276,7 +276,7 @@ def test_wrong_outlines_are_not_trained_on(data: Path, config: Path, tmp_path: P
     assert int((batches.validation.labels != 3).sum()) == 3
 
 
-def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path, tmp_path: Path) -> None:
+def test_folds_are_kept_apart_and_groups_left_out(data: Path, config: Path) -> None:
     """Training pictures are of the other folds only; groups that were excluded by looking are nowhere."""
     batches = Batches(read_plan(config), data, 2)
     assert set(batches.tumour.folds) == {1}
@@ -428,7 +428,7 @@ def test_pixels_of_a_known_kind_must_be_told_it() -> None:
     assert torch.isfinite(objective(answer, right, made))
 
 
-def test_series_are_kept_from_the_networks_that_are_asked_about_them(data: Path, config: Path, tmp_path: Path) -> None:
+def test_series_are_kept_from_the_networks_that_are_asked_about_them(data: Path, config: Path) -> None:
     """A series that a member does not see is not among its healthy pictures; the computed heads always are."""
     raw = json.loads(config.read_text())
     raw["unseen_series"] = {"2": ["head"]}
@@ -438,7 +438,7 @@ def test_series_are_kept_from_the_networks_that_are_asked_about_them(data: Path,
     assert set(without.healthy.folds) == {0}
 
 
-def test_echo_planar_frames_are_shown_as_out_of_scope(data: Path, config: Path, tmp_path: Path) -> None:
+def test_echo_planar_frames_are_shown_as_out_of_scope(data: Path, config: Path) -> None:
     """The tiles of a mosaic are pictures of their own, and other files in the folder are passed over."""
     batches = Batches(read_plan(config), data, 2)
     assert len(batches.echo_planar) == 3
