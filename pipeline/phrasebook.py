@@ -9,13 +9,17 @@
 
 Placeholders: {name} what a class is called, {share} its probability, {count} how many regions, {axes} and {volume} how
 large the region is, {reason} a row of `REFUSALS`, {code} the code of a refusal.
+
+The rows of `CAVEATS` are in `pipeline/caveat_rows.py`, those of `REFUSALS` in `pipeline/refusal_rows.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-Row = tuple[str, str, str, str]
+from pipeline.caveat_rows import CAVEATS as CAVEATS  # noqa: PLC0414 - the book is read as one
+from pipeline.caveat_rows import Row as Row  # noqa: PLC0414 - the book is read as one
+from pipeline.refusal_rows import REFUSALS as REFUSALS  # noqa: PLC0414 - the book is read as one
 
 HEADLINES: Final[dict[str, Row]] = {
     "finding": ("{name} suggested", "Hinweis auf: {name}", "Se sugiere: {name}", "Suggestion : {name}"),
@@ -113,158 +117,6 @@ TERMS: Final[dict[str, Row]] = {
     "126952004": ("Brain tumor", "Hirntumor", "Tumor cerebral", "Tumeur cérébrale"),
     "108369006": ("Neoplasm", "Neubildung", "Neoplasia", "Néoplasie"),
     "no-tumor": ("No tumor", "Kein Tumor", "Ausencia de tumor", "Absence de tumeur"),
-}
-
-CAVEATS: Final[tuple[Row, ...]] = (
-    # The English is what `pipeline` and `models` write; braces stand for what they fill in.
-    (
-        "Replaces an earlier result: further images of the series came after it.",
-        "Ersetzt ein früheres Ergebnis: Danach sind weitere Bilder der Serie eingetroffen.",
-        "Sustituye a un resultado anterior: después llegaron más imágenes de la serie.",
-        "Remplace un résultat antérieur : d'autres images de la série sont arrivées ensuite.",
-    ),
-    (
-        "The body part is not stated in the images.",
-        "Die Bilder geben die Körperregion nicht an.",
-        "Las imágenes no indican la región anatómica.",
-        "Les images n'indiquent pas la région anatomique.",
-    ),
-    (
-        "No contrast agent is recorded: the model was validated on images with contrast only.",
-        "Es ist kein Kontrastmittel vermerkt: Das Modell wurde nur an Bildern mit Kontrastmittel validiert.",
-        "No consta medio de contraste: el modelo se validó solo con imágenes con contraste.",
-        "Aucun produit de contraste n'est indiqué : le modèle a été validé sur des images avec contraste uniquement.",
-    ),
-    (
-        "{some} of {all} planes hold values that are not numbers; they count as zero.",
-        "{some} von {all} Schichten enthalten Werte, die keine Zahlen sind; sie zählen als null.",
-        "{some} de {all} planos contienen valores que no son números; cuentan como cero.",
-        "{some} plans sur {all} contiennent des valeurs qui ne sont pas des nombres ; elles comptent pour zéro.",
-    ),
-    (
-        "The answer is uncertain: it says neither that there is a lesion nor that there is none.",
-        "Die Antwort ist unsicher: Sie sagt weder, dass eine Läsion vorliegt, noch, dass keine vorliegt.",
-        "La respuesta es incierta: no dice ni que haya una lesión ni que no la haya.",
-        "La réponse est incertaine : elle ne dit ni qu'il y a une lésion, ni qu'il n'y en a pas.",
-    ),
-    (
-        "The kind of the lesion is uncertain.",
-        "Die Art der Läsion ist unsicher.",
-        "El tipo de la lesión es incierto.",
-        "Le type de la lésion est incertain.",
-    ),
-    (
-        "The probabilities are means over outlined pixels, not calibrated for a series.",
-        "Die Wahrscheinlichkeiten sind Mittel über die umrandeten Bildpunkte und nicht für eine Serie kalibriert.",
-        "Las probabilidades son medias sobre los píxeles delimitados y no están calibradas para una serie.",
-        "Les probabilités sont des moyennes sur les pixels délimités, non calibrées pour une série.",
-    ),
-    (
-        "The model does not tell whether the images show a head; only their width was checked.",
-        "Das Modell prüft nicht, ob die Bilder einen Kopf zeigen; geprüft wurde nur ihre Breite.",
-        "El modelo no distingue si las imágenes muestran una cabeza; solo se comprobó su anchura.",
-        "Le modèle ne dit pas si les images montrent une tête ; seule leur largeur a été contrôlée.",
-    ),
-    (
-        "The image orientation is not quite perpendicular ({off}); the nearest that is was taken.",
-        "Die Bildorientierung ist nicht ganz rechtwinklig ({off}); die nächstliegende rechtwinklige wurde genommen.",
-        "La orientación de la imagen no es del todo perpendicular ({off}); se tomó la más cercana que lo es.",
-        "L'orientation des images n'est pas tout à fait perpendiculaire ({off}) ; la plus proche a été prise.",
-    ),
-    (
-        "The images name no frame of reference: viewers may not link the results to other series.",
-        "Die Bilder nennen kein Bezugssystem: Viewer verknüpfen die Ergebnisse eventuell nicht mit anderen Serien.",
-        "Las imágenes no indican un marco de referencia: los visores quizá no enlacen los resultados con otras series.",
-        "Les images n'indiquent aucun cadre de référence : le lien des résultats avec d'autres séries peut manquer.",
-    ),
-    (
-        "The slices are stacked {tilt} degrees off their normal (tilted gantry); each is kept in its true place.",
-        "Die Schichten sind um {tilt} Grad gegen ihre Normale versetzt (gekippte Gantry); jede bleibt am wahren Ort.",
-        "Los cortes están apilados a {tilt} grados de su normal (gantry inclinado); cada uno conserva su lugar real.",
-        "Les coupes sont empilées à {tilt} degrés de leur normale (statif incliné) ; chacune reste à sa vraie place.",
-    ),
-    (
-        "1 copy of a slice was left out (same place and pixels, another SOP Instance UID).",
-        "1 Kopie einer Schicht wurde weggelassen (gleicher Ort, gleiche Bildpunkte, andere SOP Instance UID).",
-        "Se omitió 1 copia de un corte (mismo lugar y píxeles, otro SOP Instance UID).",
-        "1 copie d'une coupe a été omise (même place, mêmes pixels, autre SOP Instance UID).",
-    ),
-    (
-        "{count} copies of slices were left out (same place and pixels, another SOP Instance UID).",
-        "{count} Kopien von Schichten wurden weggelassen (gleicher Ort, gleiche Bildpunkte, andere SOP Instance UID).",
-        "Se omitieron {count} copias de cortes (mismo lugar y píxeles, otro SOP Instance UID).",
-        "{count} copies de coupes ont été omises (même place, mêmes pixels, autre SOP Instance UID).",
-    ),
-    (
-        "Of {count} stacks in the series one was read, {read}; not {others}.",
-        "Von {count} Stapeln der Serie wurde einer ausgewertet, {read}; nicht {others}.",
-        "De {count} pilas de la serie se analizó una, {read}; no {others}.",
-        "Sur {count} piles de la série, une a été analysée, {read} ; pas {others}.",
-    ),
-)
-
-REFUSALS: Final[dict[str, Row]] = {
-    # By the code of the error; "REFUSED" stands for every code without a row of its own.
-    "REFUSED": (
-        "it is not what the model reads",
-        "Sie ist nicht das, was das Modell auswertet",
-        "no es lo que el modelo analiza",
-        "elle n'est pas ce que le modèle analyse",
-    ),
-    "UNSUPPORTED_MODALITY": (
-        "the model reads another modality",
-        "Das Modell wertet eine andere Modalität aus",
-        "el modelo analiza otra modalidad",
-        "le modèle analyse une autre modalité",
-    ),
-    "UNSUPPORTED_PROTOCOL": (
-        "the model reads another body part, weighting or sequence",
-        "Das Modell wertet eine andere Körperregion, Gewichtung oder Sequenz aus",
-        "el modelo analiza otra región, ponderación o secuencia",
-        "le modèle analyse une autre région, pondération ou séquence",
-    ),
-    "OUT_OF_SCOPE": (
-        "the images do not show what the model was validated on",
-        "Die Bilder zeigen nicht das, woran das Modell validiert wurde",
-        "las imágenes no muestran aquello con lo que se validó el modelo",
-        "les images ne montrent pas ce sur quoi le modèle a été validé",
-    ),
-    "MISSING_SLICES": (
-        "slices are missing",
-        "Es fehlen Schichten",
-        "faltan cortes",
-        "il manque des coupes",
-    ),
-    "DUPLICATE_SLICES": (
-        "two slices lie at one place",
-        "Zwei Schichten liegen am selben Ort",
-        "dos cortes están en el mismo lugar",
-        "deux coupes sont à la même place",
-    ),
-    "BAD_GEOMETRY": (
-        "its slices make no regular volume",
-        "Ihre Schichten bilden kein regelmäßiges Volumen",
-        "sus cortes no forman un volumen regular",
-        "ses coupes ne forment pas un volume régulier",
-    ),
-    "MIXED_GEOMETRY": (
-        "its slices belong to several stacks",
-        "Ihre Schichten gehören zu mehreren Stapeln",
-        "sus cortes pertenecen a varias pilas",
-        "ses coupes appartiennent à plusieurs piles",
-    ),
-    "BAD_PIXELS": (
-        "its images cannot be decoded",
-        "Ihre Bilder sind nicht lesbar",
-        "sus imágenes no se pueden decodificar",
-        "ses images ne peuvent pas être décodées",
-    ),
-    "TRUNCATED": (
-        "an image is incomplete",
-        "Ein Bild ist unvollständig",
-        "una imagen está incompleta",
-        "une image est incomplète",
-    ),
 }
 
 LABELS: Final[dict[str, Row]] = {
