@@ -28,7 +28,7 @@ from models.runtime import load_model
 from pipeline.answer import Refusal
 from pipeline.errors import BadSettings, Broken, OwnResult, Refused
 from pipeline.findings import Outcome
-from pipeline.identity import RunIdentity, instances_digest
+from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series, read_parts
 from pipeline.ports import Progress, ResultObject, SeriesModel
 from pipeline.process import process, refusal_summary
@@ -199,7 +199,7 @@ def _run(
     progress: Progress,
     profiles: Mapping[str, Profile],
     *,
-    predecessors: tuple[str, ...] = (),
+    predecessors: tuple[Predecessor, ...] = (),
     revision: int = 1,
     nifti: bool = False,
 ) -> dict[str, Any]:

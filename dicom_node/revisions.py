@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,31 @@ from dicom_node.durable import write_durably
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.output import SUMMARY
 from pipeline.findings import Outcome
+from pipeline.identity import UNNUMBERED, Predecessor
 
 LINEAGE = "lineage.json"
-"""In each job's folder: the job's revision, and the digests of the earlier states, oldest first."""
+"""In each job's folder: the job's revision, and the earlier runs whose results it replaces, oldest first."""
 
 
-def predecessors(job: SeriesJob, folder: Path) -> tuple[str, ...]:
-    """Digests (`pipeline.identity.instances_digest`) of the earlier states that ``job``'s result replaces, in order.
+def predecessors(job: SeriesJob, folder: Path) -> tuple[Predecessor, ...]:
+    """The earlier runs whose results ``job``'s replace, oldest first.
 
     Found once, among the folders beside the job's own ``folder``, and noted in it: a second try of the job replaces
     the same.
     """
     note = folder / LINEAGE
     if not note.is_file():
-        content = {"revision": job.revision, "predecessors": _earlier(job, folder)}
+        content = {"revision": job.revision, "predecessors": [asdict(item) for item in _earlier(job, folder)]}
         write_durably(note, json.dumps(content).encode())
-    return tuple(json.loads(note.read_text())["predecessors"])
+    return tuple(_read_predecessors(json.loads(note.read_text())["predecessors"]))
 
 
-def _earlier(job: SeriesJob, folder: Path) -> list[str]:
+def _read_predecessors(noted: Iterable[Any]) -> list[Predecessor]:
+    """The runs that a lineage.json names; release 0.1.0 wrote their digests alone."""
+    return [Predecessor(item, UNNUMBERED) if isinstance(item, str) else Predecessor(**item) for item in noted]
+
+
+def _earlier(job: SeriesJob, folder: Path) -> list[Predecessor]:
     """The chain that the latest earlier revision ends; empty for a first one."""
     if job.revision == 1:
         return []
@@ -39,12 +47,13 @@ def _earlier(job: SeriesJob, folder: Path) -> list[str]:
     return max(found, key=lambda item: item[0], default=(0, []))[1]
 
 
-def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[str]] | None:
-    """Revision, and digests up to and with its own, of what was read in ``folder``; None where nothing was."""
+def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[Predecessor]] | None:
+    """Revision, and the runs up to and with its own, of what was read in ``folder``; None where nothing was."""
     lineage, summary = _read(folder / LINEAGE), _read(folder / SUMMARY)
     if not lineage or not summary or summary["outcome"] == Outcome.REFUSED or lineage["revision"] >= job.revision:
         return None
-    return int(lineage["revision"]), [*lineage["predecessors"], summary["instances_digest"]]
+    read = Predecessor(summary["instances_digest"], summary.get("results_revision", UNNUMBERED))
+    return int(lineage["revision"]), [*_read_predecessors(lineage["predecessors"]), read]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

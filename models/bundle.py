@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from models.agreement import Outputs, check_agreement, outputs
@@ -17,22 +16,13 @@ from models.metadata import TODO, CodeBlock, Metadata, TermBlock, read_metadata
 from pipeline.codes import ClassTerm, Code, class_term
 from pipeline.errors import BadModel
 from pipeline.findings import ModelIdentity
+from pipeline.identity import ANSWER_REVISION
 from pipeline.preprocess_recipe import Recipe
 from pipeline.protocol import ProtocolContract
 
 METADATA = Path("configs/metadata.json")
 INFERENCE = Path("configs/inference.json")
 CARD = Path("docs/README.md")
-ROOT = Path(__file__).parents[1]
-NO_PART_OF_AN_ANSWER = {
-    "pipeline": {"errors", "nifti", "phantom", "ports", "routing", "selection"},
-    "models": {"registry"},
-}
-"""Modules that no answer depends on. The text of every other module of `pipeline` and `models` is part of each model's
-digest: a module that is forgotten here changes a digest needlessly, which does less harm than the opposite.
-"""
-LIBRARIES = ("monai", "numpy", "scipy", "torch")
-"""Their versions are part of each digest: the network's layers and the arithmetic are theirs."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,8 @@ class Contract:
 class Bundle:
     """A bundle that was read and verified: complete, and its weights are those of the contract.
 
-    ``notes`` are what an administrator should know and what does not stop it.
+    ``digest`` is a SHA-256 (hex) over metadata, inference configuration, weights and
+    `pipeline.identity.ANSWER_REVISION`. ``notes`` are what an administrator should know and what does not stop it.
     """
 
     folder: Path
@@ -148,7 +139,7 @@ def read_bundle(folder: Path) -> Bundle:
     whole = hashlib.sha256()
     for part in (METADATA, INFERENCE, contract.weights):
         whole.update(f"{part.as_posix()} {sha256(folder / part)}\n".encode())
-    whole.update(code_digest().encode())
+    whole.update(f"answer revision {ANSWER_REVISION}\n".encode())
     return Bundle(folder, contract, whole.hexdigest(), notes)
 
 
@@ -181,31 +172,6 @@ def sha256(path: Path) -> str:
 def _sha256(path: Path, _size: int, _changed: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@functools.cache
-def code_digest() -> str:
-    """SHA-256 over the source files and the library versions that an answer depends on."""
-    parts = [f"{name} {_version_of(name)}" for name in LIBRARIES]
-    parts += [f"{path.relative_to(ROOT).as_posix()} {sha256(path)}" for path in what_decides()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def what_decides() -> list[Path]:
-    """The source files that an answer depends on besides the bundle."""
-    return sorted(
-        path
-        for package, apart in NO_PART_OF_AN_ANSWER.items()
-        for path in (ROOT / package).glob("*.py")
-        if path.stem not in apart
-    )
-
-
-def _version_of(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:  # a receiver asks for digests too, and may be installed without it
-        return "absent"
 
 
 def _contract(metadata: Metadata) -> Contract:

@@ -11,6 +11,24 @@ NAMESPACE = uuid.UUID("6b1c5a0e-3f5d-5a0e-9a53-2f6f1d5f0c11")
 """Namespace of every UID that Candela derives. Changing it would double every result: never change it."""
 
 
+ANSWER_REVISION = 1
+"""Revision of the code between the stored pixels and the answer. It is part of every model's digest.
+
+Raise it in the commit that changes what a model answers for the same series and bundle: decoding, geometry,
+preprocessing, inference, aggregation, measuring. ``tests/golden`` fails where such a change comes without it.
+"""
+
+RESULTS_REVISION = 1
+"""Revision of the code between the answer and the bytes of result objects. It is part of every result's UID.
+
+Raise it in the commit that changes the content of any result for the same answer: drawing, wording, codes, a library
+that writes or draws. ``tests/golden`` fails where such a change comes without it.
+"""
+
+UNNUMBERED = 0
+"""The results revision of runs that Candela 0.1.0 stored: their UIDs do not depend on one."""
+
+
 def derived_uid(*parts: str, root: str | None = None) -> str:
     """A DICOM UID that depends on ``parts`` alone.
 
@@ -46,26 +64,43 @@ def job_id(series_instance_uid: str, sop_instance_uids: Iterable[str], model_dig
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """An earlier run over the same series whose results a later run's replace.
+
+    ``instances`` is the `instances_digest` that it read, ``results_revision`` the `RESULTS_REVISION` that built its
+    results: both are needed to derive the UID of its report.
+    """
+
+    instances: str
+    results_revision: int = RESULTS_REVISION
+
+
+@dataclass(frozen=True)
 class RunIdentity:
     """One model's run over one revision of a series: what every UID of its results is derived from.
 
     ``instances`` is the `instances_digest` of the revision; ``root`` the organisation's UID root, or None.
-    ``predecessors`` are the digests of earlier revisions whose results this run's replace, oldest first: what a result
-    holds depends on them, so its UIDs do.
+    ``predecessors`` are the earlier runs whose results this run's replace, oldest first: what a result holds depends
+    on them, so its UIDs do. ``results_revision`` is the `RESULTS_REVISION` of the code that built the
+    results: another release that builds them otherwise gives them other UIDs.
     """
 
     series_instance_uid: str
     instances: str
     model_digest: str
     root: str | None = None
-    predecessors: tuple[str, ...] = ()
+    predecessors: tuple[Predecessor, ...] = ()
+    results_revision: int = RESULTS_REVISION
 
     @property
     def previous(self) -> RunIdentity | None:
         """The run whose results this one's replace."""
         if not self.predecessors:
             return None
-        return replace(self, instances=self.predecessors[-1], predecessors=self.predecessors[:-1])
+        *earlier, last = self.predecessors
+        return replace(
+            self, instances=last.instances, predecessors=tuple(earlier), results_revision=last.results_revision
+        )
 
     def lineage_uid(self, *what: str) -> str:
         """UID of one thing that the runs over all revisions of the series share, e.g. a result series."""
@@ -77,12 +112,18 @@ class RunIdentity:
         ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
         observation UID of its volume, the same in SR and FHIR.
         """
-        after = ("after", *self.predecessors) if self.predecessors else ()
+        replaced = [part for item in self.predecessors for part in (item.instances, *_numbered(item.results_revision))]
+        after = ("after", *replaced) if replaced else ()
+        built = _numbered(self.results_revision)
         return derived_uid(
-            "run", self.series_instance_uid, self.instances, self.model_digest, *after, *what, root=self.root
+            "run", self.series_instance_uid, self.instances, self.model_digest, *after, *built, *what, root=self.root
         )
 
     @property
     def device_uid(self) -> str:
         """UID of the algorithm as a device: changes when the model changes, and only then."""
         return derived_uid("device", self.model_digest, root=self.root)
+
+
+def _numbered(results_revision: int) -> tuple[str, ...]:
+    return () if results_revision == UNNUMBERED else ("results", str(results_revision))

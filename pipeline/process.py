@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pipeline.errors import OwnResult, Refused
 from pipeline.findings import Findings, Outcome
 from pipeline.geometry import build_volume
-from pipeline.identity import RunIdentity, instances_digest
+from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series
 from pipeline.measure import to_findings
 from pipeline.planes import planes_of
@@ -77,15 +77,15 @@ def process(
     recorded: datetime,
     revision: int = 1,
     uid_root: str | None = None,
-    predecessors: tuple[str, ...] = (),
+    predecessors: tuple[Predecessor, ...] = (),
     profiles: Mapping[str, Profile] = USUAL,
     languages: Iterable[Language] = (),
     progress: Progress = lambda _stage: None,
 ) -> Processed:
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
 
-    The FHIR report lists the objects of the first profile. ``predecessors`` are the digests of the earlier states of
-    the series whose results these replace (`RunIdentity`).
+    The FHIR report lists the objects of the first profile. ``predecessors`` are the earlier runs over the series whose
+    results these replace (`RunIdentity`).
 
     ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
     number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
@@ -173,7 +173,8 @@ def summary(processed: Processed) -> dict[str, Any]:
     return {
         "series_instance_uid": processed.series_instance_uid,
         "instances_digest": processed.run.instances,
-        "predecessors": list(processed.run.predecessors),
+        "predecessors": [item.instances for item in processed.run.predecessors],
+        "results_revision": processed.run.results_revision,
         "outcome": str(findings.outcome),
         "predicted_class": findings.predicted_class,
         "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},

@@ -6,16 +6,17 @@ language; what they say is settled when the series is read, so that every resend
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.answer import Answer, Refusal
 from pipeline.errors import Broken
 from pipeline.findings import Findings, ModelIdentity, Outcome
-from pipeline.identity import RunIdentity, derived_uid
+from pipeline.identity import UNNUMBERED, RunIdentity, derived_uid
 from pipeline.intake import Series
 from pipeline.key_picture import Picture, key_picture
 from pipeline.ports import ResultObject
@@ -140,7 +141,7 @@ def to_json(content: ReportFacts) -> bytes:
 
 
 def from_json(data: bytes, *, where: str = "") -> ReportFacts:
-    """The facts that `to_json` wrote.
+    """The facts that `to_json` wrote, in this release or an earlier one.
 
     Raises
     ------
@@ -148,13 +149,26 @@ def from_json(data: bytes, *, where: str = "") -> ReportFacts:
         where ``data`` is something else; ``where`` names the file in the error.
     """
     try:
-        return _adapter().validate_json(data)
-    except ValidationError as error:
+        return _adapter().validate_json(json.dumps(_up_to_date(json.loads(data))))
+    except ValueError as error:  # pydantic's ValidationError is one, and so is what json raises
+        count = error.error_count() if isinstance(error, ValidationError) else 1
         raise Broken(
-            f"The stored findings cannot be read ({error.error_count()} errors).",
+            f"The stored findings cannot be read ({count} errors).",
             where=where,
             todo="Read the series again: `candela jobs retry`.",
         ) from None
+
+
+def _up_to_date(content: Any) -> Any:
+    """``content`` as this release writes it. Release 0.1.0 built results under no revision, and its UIDs stay so."""
+    run = content.get("run") if isinstance(content, dict) else None
+    if isinstance(run, dict):
+        run.setdefault("results_revision", UNNUMBERED)
+        run["predecessors"] = [
+            {"instances": item, "results_revision": UNNUMBERED} if isinstance(item, str) else item
+            for item in run.get("predecessors", ())
+        ]
+    return content
 
 
 def _adapter() -> TypeAdapter[ReportFacts]:

@@ -12,7 +12,7 @@ import pytest
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.output import SUMMARY
 from dicom_node.revisions import LINEAGE, predecessors
-from pipeline.identity import job_id
+from pipeline.identity import UNNUMBERED, Predecessor, job_id
 
 SERIES = "1.2.3"
 MODEL = "0123456789ab" + "0" * 52
@@ -40,14 +40,14 @@ def job_of(results: Path, revision: int, *, model: str = MODEL, series: str = SE
     )
 
 
-def read(job: SeriesJob, outcome: str = "finding") -> tuple[str, ...]:
-    """What a worker does with ``job``: asks for predecessors, reads, writes the summary."""
+def read(job: SeriesJob, outcome: str = "finding", results_revision: int = 1) -> tuple[str, ...]:
+    """What a worker does with ``job``: asks for predecessors, reads, writes the summary. The predecessors' digests."""
     found = predecessors(job, Path(job.manifest).parent)
     content: dict[str, Any] = {"outcome": outcome, "objects": []}
     if outcome != "refused":
-        content["instances_digest"] = f"digest of {job.revision}"
+        content |= {"instances_digest": f"digest of {job.revision}", "results_revision": results_revision}
     (Path(job.manifest).parent / SUMMARY).write_text(json.dumps(content))
-    return found
+    return tuple(item.instances for item in found)
 
 
 def test_a_first_revision_replaces_nothing(tmp_path: Path) -> None:
@@ -60,6 +60,30 @@ def test_each_revision_replaces_the_one_before_and_all_that_it_replaced(tmp_path
         ("digest of 1",),
         ("digest of 1", "digest of 2"),
     ]
+
+
+def test_each_predecessor_keeps_the_results_revision_that_built_it(tmp_path: Path) -> None:
+    """A release that builds results otherwise came between: the earlier report has the UID that its builder gave it."""
+    read(job_of(tmp_path, 1), results_revision=1)
+    read(job_of(tmp_path, 2), results_revision=2)
+    late = job_of(tmp_path, 3)
+    assert predecessors(late, Path(late.manifest).parent) == (
+        Predecessor("digest of 1", 1),
+        Predecessor("digest of 2", 2),
+    )
+
+
+def test_what_0_1_0_wrote_is_read(tmp_path: Path) -> None:
+    """It noted digests alone, and gave its results no revision."""
+    first, second, third = (job_of(tmp_path, revision) for revision in (1, 2, 3))
+    read(first)
+    folder = Path(second.manifest).parent
+    (folder / LINEAGE).write_text(json.dumps({"revision": 2, "predecessors": ["digest of 1"]}))
+    (folder / SUMMARY).write_text(json.dumps({"outcome": "finding", "objects": [], "instances_digest": "digest of 2"}))
+    assert predecessors(third, Path(third.manifest).parent) == (
+        Predecessor("digest of 1", UNNUMBERED),
+        Predecessor("digest of 2", UNNUMBERED),
+    )
 
 
 def test_a_refused_revision_had_no_result_to_replace(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +12,7 @@ from pipeline import phantom
 from pipeline.answer import Refusal
 from pipeline.errors import Broken
 from pipeline.findings import Outcome
-from pipeline.identity import RunIdentity
+from pipeline.identity import UNNUMBERED, Predecessor, RunIdentity, derived_uid
 from pipeline.intake import Series
 from pipeline.report_facts import facts_of_refusal, from_json, to_json
 from tests.conformance.synthetic import MODEL
@@ -58,6 +60,21 @@ def test_anything_else_is_broken(data: bytes) -> None:
     with pytest.raises(Broken, match=r"here\.json") as caught:
         from_json(data, where="here.json")
     assert "PHANTOM" not in str(caught.value)
+
+
+def test_facts_that_0_1_0_stored_keep_their_uids() -> None:
+    """They name no results revision and digests alone: reports built from them today refer to the objects of then."""
+    current = plain_facts(Outcome.FINDING)
+    content = json.loads(to_json(current))
+    del content["run"]["results_revision"]
+    content["run"]["predecessors"] = ["c" * 64]
+    read = from_json(json.dumps(content).encode())
+    assert read.run == replace(
+        current.run, predecessors=(Predecessor("c" * 64, UNNUMBERED),), results_revision=UNNUMBERED
+    )
+    assert read.run.uid("observation") == derived_uid(
+        "run", read.run.series_instance_uid, read.run.instances, MODEL.digest, "after", "c" * 64, "observation"
+    )
 
 
 def test_lasting_uids_outlive_revisions_and_model_versions() -> None:

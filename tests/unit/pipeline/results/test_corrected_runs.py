@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings import ClassProbability, Outcome, Prediction
-from pipeline.identity import RunIdentity, instances_digest
+from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series
 from pipeline.process import REPLACES, process, summary
 from pipeline.results.provenance import ResultContext
@@ -28,7 +28,7 @@ def revisions() -> tuple[ResultContext, ResultContext]:
     """A series that came without its last slice, and then with it."""
     first = context_of(WHOLE[:-1], MASK[:-1])
     second = context_of(WHOLE, MASK)
-    return first, replace(second, run=replace(second.run, predecessors=(first.run.instances,)))
+    return first, replace(second, run=replace(second.run, predecessors=(Predecessor(first.run.instances),)))
 
 
 def by_file(context: ResultContext) -> dict[str, Dataset]:
@@ -65,7 +65,9 @@ def test_results_of_both_lie_in_the_same_series_side_by_side() -> None:
 def test_a_third_names_the_second() -> None:
     """The chain is a function of the run's identity alone."""
     first, second = revisions()
-    third = replace(second.run, instances="c" * 64, predecessors=(*second.run.predecessors, second.run.instances))
+    third = replace(
+        second.run, instances="c" * 64, predecessors=(*second.run.predecessors, Predecessor(second.run.instances))
+    )
     assert third.previous == second.run
     assert second.run.previous == first.run
     assert first.run.previous is None
@@ -74,7 +76,7 @@ def test_a_third_names_the_second() -> None:
 def test_what_replaces_something_is_another_object_than_what_replaces_nothing() -> None:
     """A node that got all slices at once says nothing of a predecessor: one UID never stands for both."""
     alone = RunIdentity("1.2.3", instances_digest(["1"]), MODEL.digest)
-    after = replace(alone, predecessors=("d" * 64,))
+    after = replace(alone, predecessors=(Predecessor("d" * 64),))
     assert alone.uid("instance", "report", "1") != after.uid("instance", "report", "1")
     assert alone.lineage_uid("series", "report") == after.lineage_uid("series", "report")
     assert alone.device_uid == after.device_uid
@@ -111,7 +113,7 @@ def run() -> Callable[..., Any]:
 
 def test_every_result_says_that_it_replaces_an_earlier_one(run: Callable[..., Any]) -> None:
     """In words, first among the caveats, which report, overlay and FHIR repeat; and in the summary as digests."""
-    plain, corrected = run(), run(predecessors=("d" * 64,))
+    plain, corrected = run(), run(predecessors=(Predecessor("d" * 64),))
     assert REPLACES not in plain.findings.caveats
     assert corrected.findings.caveats[0] == REPLACES
     assert summary(plain)["predecessors"] == []
