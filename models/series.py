@@ -55,17 +55,18 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
     tumour = 1.0 - answers.probabilities[:, -1].astype(np.float64)
     evidence = _borne_out(tumour)
     regions, count = label(answers.mask >= limits.mask, structure=CONNECTIVITY)
+    areas = _areas(regions, count)
     pixel_mm3 = contract.recipe.pixel_mm**2 * slab_mm
     scores = [0.0]
     for number in range(1, count + 1):
-        area = (regions == number).sum(axis=(1, 2))
+        area = areas[number]
         lone = len(tumour) > 1 and np.count_nonzero(area) < 2
         counts = not lone and area.sum() * pixel_mm3 >= limits.lesion_mm3
         scores.append(float(np.average(tumour, weights=area)) if counts else 0.0)
     best = int(np.argmax(scores))
     probability = scores[best] if scores[best] > 0 else float(evidence.max())
     kinds = answers.probabilities[:, :-1].astype(np.float64)
-    weights = (regions == best).sum(axis=(1, 2)) * tumour if scores[best] > 0 else evidence
+    weights = areas[best] * tumour if scores[best] > 0 else evidence
     mix = np.average(kinds, axis=0, weights=np.maximum(weights, 1e-9))
     probabilities = np.append(probability * mix / max(mix.sum(), 1e-9), 1.0 - probability)
     probabilities /= probabilities.sum()
@@ -82,9 +83,16 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
         predicted=int(np.argmax(probabilities[:-1])) if is_tumour else len(contract.classes) - 1,
         probabilities=probabilities,
         region=region,
-        slab=int(np.argmax((regions == best).sum(axis=(1, 2)))) if supported else int(np.argmax(evidence)),
+        slab=int(np.argmax(areas[best])) if supported else int(np.argmax(evidence)),
         evidence=evidence,
     )
+
+
+def _areas(regions: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
+    """Pixels of each region in each slab, (``count`` + 1, slabs), in one pass; row 0 is what lies in no region."""
+    slabs = np.arange(len(regions))[:, None, None]
+    found = np.bincount((regions.astype(np.int64) + slabs * (count + 1)).ravel(), minlength=len(regions) * (count + 1))
+    return found.reshape(len(regions), count + 1).T
 
 
 def _borne_out(tumour: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -13,6 +13,8 @@ from pipeline.identity import RunIdentity
 from pipeline.volume import Volume
 
 Points = npt.NDArray[np.float64]
+Box = tuple[slice, slice, slice]
+"""The smallest part of the volume that holds a region: slices, rows, columns."""
 CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
 """Voxels that touch by a corner belong together: with thick slices an oblique lesion touches no other way."""
 CHORDS = 201
@@ -48,34 +50,50 @@ def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity
     # Sorting by place as well makes the order, and so the names, a function of the mask alone.
     order = sorted(range(count), key=lambda index: (-int(sizes[index]), *(part.start for part in boxes[index])))
     return tuple(
-        _measure(labels == index + 1, volume, name, tracking_id=f"Lesion {number}", uid=run.uid("lesion", f"{number}"))
+        _measure(
+            labels[boxes[index]] == index + 1,
+            boxes[index],
+            volume,
+            name,
+            tracking_id=f"Lesion {number}",
+            uid=run.uid("lesion", f"{number}"),
+        )
         for number, index in enumerate(order, start=1)
     )
 
 
-def _measure(mask: BoolArray, volume: Volume, name: str, *, tracking_id: str, uid: str) -> Lesion:
-    areas = mask.sum(axis=(1, 2))
+def _measure(region: BoolArray, box: Box, volume: Volume, name: str, *, tracking_id: str, uid: str) -> Lesion:
+    """The ``region`` that fills ``box`` of the volume; only the box is read, however large the volume is."""
+    areas = region.sum(axis=(1, 2))
+    top, left = box[1].start, box[2].start
     long_axis, short_axis = max(
-        (_diameters(mask[k], int(k), volume.spacing[1:]) for k in np.flatnonzero(areas)),
+        (_diameters(region[k], (top, left), int(k) + box[0].start, volume.spacing[1:]) for k in np.flatnonzero(areas)),
         key=lambda pair: (pair[0].length_mm, pair[1].length_mm, -pair[0].slice_index),
     )
+    mask = np.zeros(volume.shape, dtype=bool)  # the operating system gives memory for the pages of the box alone
+    mask[box] = region
     return Lesion(
         tracking_id=tracking_id,
         tracking_uid=uid,
         label=name,
         mask=mask,
-        volume_mm3=float(mask.sum()) * volume.voxel_mm3,
+        volume_mm3=float(region.sum()) * volume.voxel_mm3,
         long_axis=long_axis,
         short_axis=short_axis,
-        mean_intensity=float(volume.array[mask].mean()),
-        key_slice=int(np.argmax(areas)),
+        mean_intensity=float(volume.array[box][region].mean()),
+        key_slice=int(np.argmax(areas)) + box[0].start,
     )
 
 
-def _diameters(plane: BoolArray, slice_index: int, spacing: tuple[float, float]) -> tuple[Diameter, Diameter]:
-    """Long and short axis of the region in one plane; ``spacing`` is mm per (row, column)."""
+def _diameters(
+    plane: BoolArray, corner: tuple[int, int], slice_index: int, spacing: tuple[float, float]
+) -> tuple[Diameter, Diameter]:
+    """Long and short axis of the region in one plane.
+
+    ``plane`` starts at pixel ``corner``, (row, column), of the source plane; ``spacing`` is mm per (row, column).
+    """
     scale = np.array(spacing)
-    hull = _hull(_outline(plane) * scale)
+    hull = _hull((_outline(plane) + corner) * scale)
     distances = np.linalg.norm(hull[:, None] - hull[None], axis=-1)
     first, last = (int(value) for value in np.unravel_index(int(np.argmax(distances)), distances.shape))
     start, end = hull[first], hull[last]
@@ -116,14 +134,16 @@ def _widest_across(hull: Points, start: Points, end: Points) -> tuple[Points, Po
     across = np.array([-along[1], along[0]])
     closed = np.vstack([hull, hull[:1]])
     u, v = (closed - start) @ along, (closed - start) @ across
-    best = (0.0, start, start)
-    for at in np.linspace(0, length, CHORDS):
-        crossing = (np.minimum(u[:-1], u[1:]) <= at) & (np.maximum(u[:-1], u[1:]) >= at) & (u[:-1] != u[1:])
-        if not crossing.any():
-            continue
-        share = (at - u[:-1][crossing]) / (u[1:] - u[:-1])[crossing]
-        heights = v[:-1][crossing] + share * (v[1:] - v[:-1])[crossing]
-        width = float(heights.max() - heights.min())
-        if width > best[0]:
-            best = (width, start + at * along + heights.min() * across, start + at * along + heights.max() * across)
-    return best[1], best[2]
+    at = np.linspace(0, length, CHORDS)[:, None]
+    crossing = (np.minimum(u[:-1], u[1:]) <= at) & (np.maximum(u[:-1], u[1:]) >= at) & (u[:-1] != u[1:])
+    run = np.where(u[:-1] != u[1:], u[1:] - u[:-1], 1.0)
+    heights = v[:-1] + (at - u[:-1]) / run * (v[1:] - v[:-1])
+    low, high = (
+        np.where(crossing, heights, np.inf).min(axis=1),
+        np.where(crossing, heights, -np.inf).max(axis=1),
+    )
+    best = int(np.argmax(high - low))
+    if not high[best] > low[best]:
+        return start, start
+    foot = start + at[best] * along
+    return foot + low[best] * across, foot + high[best] * across

@@ -10,6 +10,7 @@ import pytest
 from models import registry
 from models.series import SeriesAnswer, SlabAnswers, aggregate
 from pipeline.findings import Outcome
+from tests.unit.watched import watched_labels
 
 CONTRACT = registry.get("brain_mri_tumor").bundle.contract
 GLIOMA, MENINGIOMA, PITUITARY, NONE = range(4)
@@ -96,3 +97,19 @@ def test_the_kind_is_that_of_the_region() -> None:
     mixed = slabs([0.02, 0.95, 0.95, 0.95, 0.02, 0.45, 0.45, 0.45], kind=PITUITARY)
     mixed.probabilities[5:, PITUITARY], mixed.probabilities[5:, GLIOMA] = 0.0, 0.45
     assert aggregate(mixed, CONTRACT, 6.0).predicted == PITUITARY
+
+
+def test_many_regions_cost_no_scan_of_the_volume_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 400 regions the slabs are read a few times in all, not once for each, and the largest region decides."""
+    mask = np.zeros((6, 160, 160), dtype=np.float32)
+    mask[0:2, 1::8, 1::8] = 0.9
+    mask[3:5, 60:80, 71:91] = 0.9
+    probabilities = np.tile(np.array([[0.01, 0.01, 0.01, 0.97]], dtype=np.float32), (6, 1))
+    probabilities[3:5] = [0.01, 0.97, 0.01, 0.01]
+    seen = watched_labels(monkeypatch, "models.series")
+    found = aggregate(SlabAnswers(probabilities, mask, np.ones(6, dtype=np.float32)), CONTRACT, 6.0)
+    assert seen.elements < 10 * mask.size
+    assert found.outcome is Outcome.FINDING
+    assert found.predicted == MENINGIOMA
+    assert found.slab in {3, 4}
+    assert np.flatnonzero(found.region.any(axis=(1, 2))).tolist() == [3, 4]

@@ -10,6 +10,7 @@ from pipeline.geometry import build_volume
 from pipeline.identity import RunIdentity
 from pipeline.measure import measure_lesions
 from pipeline.volume import Volume
+from tests.unit.watched import watched_labels
 
 RUN = RunIdentity("1.2.3", "instances", "model")
 
@@ -71,3 +72,23 @@ def test_regions_are_named_largest_first_with_stable_tracking_uids() -> None:
 
 def test_an_empty_mask_has_no_regions() -> None:
     assert measure_lesions(np.zeros((3, 4, 4), bool), volume_of((3, 4, 4), (1, 1, 1)), "x", RUN) == ()
+
+
+def test_many_regions_cost_no_scan_of_the_volume_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 regions are measured right by reading their own boxes: all together fewer voxels than the volume has."""
+    mask = np.zeros((6, 80, 80), bool)
+    mask[1:3, 1::4, 1::4] = mask[1, 2::4, 1::4] = True
+    shape = (6, 80, 80)
+    volume = Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.diag([2, 1, 1, 1.0]), ())
+    seen = watched_labels(monkeypatch, "pipeline.measure")
+    lesions = measure_lesions(mask, volume, "x", RUN)
+    assert len(lesions) == 400
+    assert seen.elements < mask.size
+    assert {lesion.volume_mm3 for lesion in lesions} == {6.0}
+    assert np.array_equal(np.sum([lesion.mask for lesion in lesions], axis=0), mask)
+    for lesion in lesions[::57]:
+        assert lesion.mean_intensity == pytest.approx(volume.array[lesion.mask].mean())
+        assert lesion.key_slice == 1
+        assert lesion.long_axis.slice_index == 1
+        row, column = np.argwhere(lesion.mask[1]).mean(axis=0)
+        assert np.mean([lesion.long_axis.start, lesion.long_axis.end], axis=0) == pytest.approx((row, column), abs=0.3)
