@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node import observability
 from pipeline import phantom
 from tests.peers import gossip
+from tests.peers.fhir_server import FhirServer, start_fhir_server
 from tests.peers.postgres import PostgresAbsent, PostgresServer, shared_server
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +86,13 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
         return None
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def fhir_server() -> Iterator[FhirServer]:
+    """A FHIR R4 server that every test of this process shares: each takes identifiers of its own."""
+    with start_fhir_server() as running:
+        yield running
 
 
 @pytest.fixture

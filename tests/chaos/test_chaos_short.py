@@ -21,11 +21,11 @@ SHORT = {"slices": 4, "matrix": 64, "senders": 2, "between": (0.2, 2.0), "at_wor
     ("backend", "group", "faults", "series"),
     [
         ("sqlite", "kills", 10, 6),
-        ("postgresql", "kills", 12, 6),
         ("sqlite", "network", 8, 6),
-        ("sqlite", "disk", 3, 4),
-        ("sqlite", "nodes", 2, 4),
-        ("sqlite", "clock", 4, 4),
+        pytest.param("postgresql", "kills", 12, 6, marks=pytest.mark.nightly),
+        pytest.param("sqlite", "disk", 3, 4, marks=pytest.mark.nightly),
+        pytest.param("sqlite", "nodes", 2, 4, marks=pytest.mark.nightly),
+        pytest.param("sqlite", "clock", 4, 4, marks=pytest.mark.nightly),
     ],
 )
 def test_nothing_acknowledged_is_lost_and_no_result_is_missing_or_doubled(

@@ -50,22 +50,22 @@ def long_series(slices: int, matrix: int) -> tuple[Dataset, ...]:
     return phantom.series_from_arrays(noise, plane="axial", pixel_spacing=2.0, slice_spacing=1.0, header=header)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("slices", [200, pytest.param(4000, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("touched", ["few", "all"])
-def test_four_thousand_slices(touched: str, tmp_path: Path) -> None:
-    """A lesion in few of them, and one through all: every object is valid, and the outline is where it was."""
-    datasets = long_series(4000, 16)
-    mask = np.zeros((4000, 16, 16), bool)
-    mask[2000 : 2010 if touched == "few" else 4000, 4:9, 5:9] = True
-    mask[: 2000 if touched == "all" else 0, 4:9, 5:9] = True
+def test_long_series(touched: str, slices: int, tmp_path: Path) -> None:
+    """A lesion in few slices, and one through all: every object is valid, and the outline is where it was."""
+    datasets = long_series(slices, 16)
+    mask = np.zeros((slices, 16, 16), bool)
+    mask[slices // 2 : slices // 2 + 10 if touched == "few" else slices, 4:9, 5:9] = True
+    mask[: slices // 2 if touched == "all" else 0, 4:9, 5:9] = True
     context = context_of(datasets, mask)
     assert faults(context, tmp_path) == []
     built = hd.seg.segread(tmp_path / "segmentation.dcm")  # building it again would take minutes
     assert np.array_equal(mask_in_source_grid(built, context, 1), mask)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_images_of_four_thousand_pixels_square(tmp_path: Path) -> None:
     """A ragged outline of tens of thousands of corners included."""
     small = phantom.head_phantom(slices=3, matrix=64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from fhir.audit_event import audit_event
 from fhir.client import FhirClient
 from fhir.resources.R4B.auditevent import AuditEvent
 from pipeline.errors import BadSettings, PeerUnavailable
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 
 SENT = AuditRecord(
     Activity.EXPORT,
@@ -46,9 +45,8 @@ RECEIVED = AuditRecord(
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

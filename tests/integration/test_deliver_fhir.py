@@ -16,7 +16,7 @@ from pipeline.errors import PeerUnavailable
 from pipeline.findings import Outcome
 from tests.peers.engine import Node
 from tests.peers.fhir_bundles import bundle_of
-from tests.peers.fhir_server import start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
@@ -119,14 +119,15 @@ def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
         sender.send((tmp_path / "bundle.json",))
 
 
-def test_a_patient_whose_issuer_names_no_system_is_found_by_the_configured_one(tmp_path: Path) -> None:
+def test_a_patient_whose_issuer_names_no_system_is_found_by_the_configured_one(
+    fhir_server: FhirServer, tmp_path: Path
+) -> None:
     """Nearly no scanner writes an issuer: the administrator says once whose numbers they are."""
-    with start_fhir_server() as server:
-        patient = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:1.2.3", "value": "PHANTOM-system"}]}
-        created = server.post(patient)
-        path = tmp_path / "fhir-bundle.json"
-        path.write_text(json.dumps(bundle_of(Outcome.FINDING, "system", IssuerOfPatientID=None)))
-        destination = FhirDestination(kind="fhir", url=server.url, patient_system="urn:oid:1.2.3")
-        FhirSender(destination, tmp_path).send((path,))
-        (entry,) = server.get("DiagnosticReport")["entry"]
-        assert entry["resource"]["subject"]["reference"] == f"Patient/{created['id']}"
+    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:1.2.3", "value": "PHANTOM-system"}]}
+    created = fhir_server.post(patient)
+    path = tmp_path / "fhir-bundle.json"
+    path.write_text(json.dumps(bundle_of(Outcome.FINDING, "system", IssuerOfPatientID=None)))
+    destination = FhirDestination(kind="fhir", url=fhir_server.url, patient_system="urn:oid:1.2.3")
+    FhirSender(destination, tmp_path).send((path,))
+    (entry,) = fhir_server.get("DiagnosticReport", subject=f"Patient/{created['id']}")["entry"]
+    assert entry["resource"]["subject"]["reference"] == f"Patient/{created['id']}"

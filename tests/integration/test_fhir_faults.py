@@ -6,7 +6,6 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from dicom_node.settings_destinations import FhirDestination
 from fhir.client import FhirClient
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine import Node
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.scripted_proxy import Fault, ScriptedProxy
 from tests.peers.small_bundle import PATIENT_SYSTEM, report_search, small_bundle, written
@@ -40,9 +39,8 @@ ACCEPTED = Reply(
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 def reports(server: FhirServer, key: str) -> int:
@@ -217,7 +215,7 @@ def test_characters_that_break_formats_arrive_whole(server: FhirServer) -> None:
     assert entry["resource"]["subject"]["display"] == name
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_pdf_of_60_mb(server: FhirServer, tmp_path: Path) -> None:
     """It arrives byte for byte where the server takes it; where not, that is told, and the report can go without it."""
     path = written(tmp_path, "large", pdf_bytes=60 << 20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from pipeline.findings import Outcome
 from pipeline.identity import derived_uid
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
 from tests.peers.fhir_relay import in_pages, meeting, relay
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, Reply
 
 Json = dict[str, Any]
@@ -23,9 +22,8 @@ KINDS = ("ImagingStudy", "BodyStructure", "Observation", "Media", "DiagnosticRep
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 def bundle(key: str, revision: int = 1, outcome: Outcome = Outcome.FINDING) -> Json:

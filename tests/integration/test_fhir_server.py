@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from fhir.subjects import logical_references
 from pipeline.errors import PeerUnavailable, Rejected
 from pipeline.findings import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, facts_of, references, refusal_of, resources
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
@@ -24,9 +23,8 @@ KINDS = ("ImagingStudy", "Device", "BodyStructure", "Observation", "Media", "Dia
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 def counts(server: FhirServer) -> dict[str, int]:

@@ -21,7 +21,7 @@ from dicom_node.deliver.fhir import FhirSender, signing_key
 from dicom_node.settings_destinations import FhirDestination
 from fhir.auth import SigningKey, SmartBackend, SmartClient
 from pipeline.errors import BadSettings, PeerBusy, PeerUnavailable, Rejected
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.ports import free_port
 from tests.peers.small_bundle import written
 from tests.peers.smart import SmartPeer
@@ -39,9 +39,8 @@ EC_KEY = pem(ec.generate_private_key(ec.SECP384R1()))
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 from tests.upgrade.make_store import SERIES, series
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 ARCHIVES = sorted((ROOT / "tests" / "upgrade").glob("store-*.tar.xz"))
 
 

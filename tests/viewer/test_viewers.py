@@ -40,9 +40,17 @@ def test_what_is_compared_would_show_every_mirroring(name: Name) -> None:
 # --- OHIF ---------------------------------------------------------------------------------------------------------
 
 
+NIGHTLY = pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
     ("name", "profile"),
-    [(name, "orthanc-ohif") for name in PLANES] + [("coronal", "generic-pacs"), ("sagittal", "generic-pacs")],
+    [
+        ("axial", "orthanc-ohif"),
+        ("sagittal", "generic-pacs"),
+        *(pytest.param(name, "orthanc-ohif", marks=NIGHTLY) for name in PLANES if name != "axial"),
+        pytest.param("coronal", "generic-pacs", marks=NIGHTLY),
+    ],
 )
 def test_ohif_lays_the_segmentation_on_the_lesion(name: Name, profile: str, ohif: OhifPage) -> None:
     """First, middle and last slice of the lesion, and those beside it, which stay grey; empty frames kept or not."""
@@ -119,6 +127,7 @@ def test_ohif_shows_the_report_as_text_and_no_blank_page(ohif: OhifPage) -> None
     assert ohif.errors == []
 
 
+@pytest.mark.nightly
 def test_ohif_has_no_place_for_key_objects_and_presentation_states(ohif: OhifPage) -> None:
     """It lists them with a warning; docs/viewers.md says so. Of the PDF it makes a page."""
     made = acquire("axial")
@@ -147,6 +156,7 @@ def is_page(picture: Picture, page: Dataset) -> bool:
     return min(*colour_likeness(picture, placed, page.pixel_array), grey) > 0.85
 
 
+@pytest.mark.nightly
 def test_ohif_lays_the_parametric_map_on_the_lesion_if_its_frames_ascend(ohif: OhifPage) -> None:
     """OHIF goes by the order of frames alone: ascending and one for each plane is right, descending is mirrored."""
     made = acquire("axial")
