@@ -16,8 +16,12 @@ import httpx
 
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 
-LATER = {408, 409, 412, 423, 425, 429, 503}
-"""Timeout, conflict, precondition, locked, too early, too many requests, unavailable: the same may succeed later."""
+LATER = {408, 409, 423, 425, 429, 503}
+"""Timeout, conflict, locked, too early, too many requests, unavailable: the same may succeed later."""
+NEVER = {501, 505, 506, 508, 510}
+"""Server errors that say what the server cannot do at all: no wait changes that (RFC 9110 15.6, RFC 5842, RFC 2774)."""
+PRECONDITION_FAILED = 412
+"""Of a transaction: see `fhir.ambiguous`. Of anything else of ours, which has no condition: final."""
 WORDS_MOST = 600
 ISSUES_MOST = 20
 
@@ -70,6 +74,25 @@ def receipt(response: httpx.Response, place: str, secrets: Iterable[str]) -> Rec
     return Receipt(tuple(created), tuple(existing))
 
 
+def status_of(response: httpx.Response) -> int:
+    """The status of a transaction: that of the first entry that failed, where the server answered 200 all the same."""
+    try:
+        body = response.json()
+        entries = body.get("entry") or [] if response.is_success else []
+        statuses = [_status((entry.get("response") or {}).get("status")) for entry in entries]
+    except (ValueError, AttributeError):
+        statuses = []
+    return next((status for status in statuses if not 200 <= status < 300), response.status_code)
+
+
+def version_of(response: httpx.Response) -> str:
+    """``meta.versionId`` of the resource that was read; empty where the answer shows none."""
+    try:
+        return str(response.json()["meta"]["versionId"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 def sorted_out(got: Receipt, bundle: dict[str, Any]) -> Receipt:
     """``got``, with what ``bundle`` updates told apart from what was there already."""
     puts = {entry["request"]["url"] for entry in bundle.get("entry") or () if entry["request"]["method"] == "PUT"}
@@ -97,11 +120,16 @@ def failure(
     said = outcome or _json(response)
     what = f"The FHIR server answered {status}: {_words(said, secrets)}"
     details = issues(said, secrets)
-    if status in LATER or status >= 500:
+    if is_passing(status):
         kind = PeerBusy if status in LATER else PeerUnavailable
         wait = retry_after(response.headers)
         return kind(what, where=place, todo="It is tried again.", details=details, retry_after=wait)
     return Rejected(what, where=place, todo=_advice(status), details=details)
+
+
+def is_passing(status: int) -> bool:
+    """Whether the same request may succeed later."""
+    return status in LATER or (status >= 500 and status not in NEVER)
 
 
 def _advice(status: int) -> str:
@@ -109,6 +137,8 @@ def _advice(status: int) -> str:
         return "Check the bearer token and what it permits."
     if status == 404 or 300 <= status < 400:
         return "Check that the URL is the FHIR server's base."
+    if status == PRECONDITION_FAILED:
+        return "Find what the server has more than once under one identifier, merge it, then retry the delivery."
     if status == 413:
         return "Let the server take larger requests."
     return "Mend what the server names, then retry the delivery."

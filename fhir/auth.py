@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from fhir.answers import LATER, retry_after
+from fhir.answers import LATER, is_passing, retry_after
 from fhir.urls import is_private, public_url
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 
@@ -260,7 +260,7 @@ def _refusal(answer: httpx.Response, body: dict[str, Any], place: str) -> Candel
     words = " ".join(str(body.get(name) or "") for name in ("error", "error_description")).strip()[:WORDS_MOST]
     said = f"Asked for a token, the server answered {status}: {words or 'no reason given'}."
     where = public_url(place)
-    if status in LATER or status >= 500:
+    if is_passing(status):
         kind = PeerBusy if status in LATER else PeerUnavailable
         return kind(said, where=where, todo="It is tried again.", retry_after=retry_after(answer.headers))
     return Rejected(

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 
+from fhir.ambiguous import duplicates, named_by_identifier, note, versions
 from fhir.amend import Settled, State, revision_of, settle
-from fhir.answers import Receipt, failure, receipt, sorted_out
+from fhir.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
 from fhir.auth import Authorization
-from fhir.stored import kind_of, name_of
+from fhir.stored import Search, kind_of, name_of
 from fhir.study_merge import StudyState, with_study
 from fhir.subjects import identifying_texts, is_meant, literal, logical_references, searched
 from fhir.transport import Connection, check_url, connect
@@ -24,6 +25,7 @@ from pipeline.errors import PeerBusy, Rejected
 
 NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 """Answers to a search that mean that this server does not let us search; the logical reference stays."""
+GONE = 410
 PAGE = 200
 PAGES_MOST = 50
 """A report with more resources than fit these pages is none that we made."""
@@ -60,8 +62,8 @@ class FhirClient:
         Raises
         ------
         Retryable
-            PeerUnavailable: no answer, or 5xx. PeerBusy: 408, 409, 412, 423, 425, 429, 503, with ``retry_after`` where
-            the server gave one.
+            PeerUnavailable: no answer, or 5xx. PeerBusy: 408, 409, 423, 425, 429, 503, with ``retry_after`` where the
+            server gave one; 412 where a version that we name is no longer the current one.
         Rejected
             any other answer that is no success, with the diagnostics of its OperationOutcome.
         """
@@ -72,14 +74,56 @@ class FhirClient:
             notes += (settled.note,) if settled.note else ()
             if settled.bundle is None:
                 return Receipt((), (), notes=notes)
-            posted, study = with_study(settled.bundle, search, base)
-            response = server.post("", json=posted)
+            merged = with_study(settled.bundle, search, base)
+            notes += (merged.note,) if merged.note else ()
+            response, posted, more = self._post(server, merged.bundle, search)
             secrets = identifying_texts(bundle) | server.secrets
             if not response.is_success:
                 raise failure(response.status_code, response, self._place, secrets)
             got = sorted_out(receipt(response, self._place, secrets), posted)
-            self._check_race(settled, study, got)
-            return replace(got, notes=notes)
+            self._check_race(settled, merged.state, got)
+            return replace(got, notes=(*notes, *more))
+
+    def _post(
+        self, server: Connection, bundle: dict[str, Any], search: Search
+    ) -> tuple[httpx.Response, dict[str, Any], tuple[str, ...]]:
+        """The answer to ``bundle``, what was posted in the end, and what a human should know of it.
+
+        Answered 412: what the server has more than once is named by identifier, and the rest is posted once more.
+
+        Raises
+        ------
+        PeerBusy
+            where the 412 is about a version that the Bundle names: somebody changed the resource in between.
+        """
+        response = server.post("", json=bundle)
+        if status_of(response) != PRECONDITION_FAILED:
+            return response, bundle, ()
+        several = duplicates(bundle, search)
+        if not several.proven:
+            self._check_versions(server, bundle)
+        if not several.entries:
+            return response, bundle, ()
+        lighter = named_by_identifier(bundle, several.entries)
+        response = server.post("", json=lighter)
+        if status_of(response) == PRECONDITION_FAILED:
+            self._check_versions(server, lighter)
+        return response, lighter, (note(several.entries),)
+
+    def _check_versions(self, server: Connection, bundle: dict[str, Any]) -> None:
+        """Raise PeerBusy unless every version that ``bundle`` names is still the current one.
+
+        Read, not searched for: what a search finds may be older than what the server holds.
+        """
+        base = self.url.rstrip("/")
+        for place, version in versions(bundle).items():
+            answer = server.get(f"{base}/{place}")
+            if not answer.is_success or version_of(answer) != version:
+                raise PeerBusy(
+                    "The server has another version by now of what the report updates.",
+                    where=self._place,
+                    todo="It is tried again, and then settled with that version.",
+                )
 
     def _check_race(self, settled: Settled, study: StudyState, got: Receipt) -> None:
         """Raise PeerBusy where another worker's revision of the report, or its ImagingStudy, was stored between our
@@ -181,7 +225,14 @@ class FhirClient:
             raise Rejected(
                 "The server's next page lies on another server.", where=self._place, todo="Mend its base URL."
             )
-        return self._read(server, kind, server.get(url), bundle)
+        response = server.get(url)
+        if response.status_code == GONE:
+            raise PeerBusy(
+                f"The server keeps the pages of its search for a {kind} no longer.",
+                where=self._place,
+                todo="It is tried again, with another search.",
+            )
+        return self._read(server, kind, response, bundle)
 
     def _read(self, server: Connection, kind: str, response: httpx.Response, bundle: dict[str, Any]) -> dict[str, Any]:
         if not response.is_success:

@@ -9,11 +9,13 @@ which lacks our tag, is left as it is: what it lists is for whoever keeps it.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from enum import Enum, auto
 
+from fhir.ambiguous import named_by_identifier, note
 from fhir.context import STUDY_TAG
 from fhir.release import Json
-from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, unversioned, update
+from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 
 
 class StudyState(Enum):
@@ -24,33 +26,57 @@ class StudyState(Enum):
     UNSEARCHED = auto()
 
 
-def with_study(bundle: Json, search: Search, base: str) -> tuple[Json, StudyState]:
+@dataclass(frozen=True)
+class Merged:
+    """``bundle`` is what to post; ``note`` is what a human should know of it, where there is something."""
+
+    bundle: Json
+    state: StudyState
+    note: str = ""
+
+
+def with_study(bundle: Json, search: Search, base: str) -> Merged:
     """``bundle`` whose ImagingStudy updates the one that is stored, where that is ours and lacks something of it.
 
+    Where the server has more than one, or one that was entered in error, the report names the study by identifier.
     ``base`` is the server's URL. An update names the version that was read. The Bundle is not changed.
     """
     entry = next((item for item in bundle.get("entry", ()) if kind_of(item) == "ImagingStudy"), None)
     tag = tag_of(entry["resource"], STUDY_TAG) if entry else ""
     if entry is None or not tag:  # an older version of Candela wrote it
-        return bundle, StudyState.UNSEARCHED
+        return Merged(bundle, StudyState.UNSEARCHED)
     study = entry["resource"]
     identifier = study["identifier"][0]
-    found = search("ImagingStudy", {"identifier": f"{identifier['system']}|{identifier['value']}"})
+    found = search("ImagingStudy", {"identifier": token(identifier)})
     if found is None:
-        return bundle, StudyState.UNSEARCHED
+        return Merged(bundle, StudyState.UNSEARCHED)
     known = [item for item in found if has_identifier(item, identifier)]
     if not known:
-        return bundle, StudyState.UNKNOWN
-    ours = [item for item in known if tag_of(item, STUDY_TAG) == tag]
-    if len(known) > 1 or not ours:
-        return bundle, StudyState.THERE
-    merged = merge(ours[0], study)
-    if merged == ours[0]:
-        return bundle, StudyState.THERE
+        return Merged(bundle, StudyState.UNKNOWN)
+    if unclear := _unclear(known, entry):
+        return Merged(named_by_identifier(bundle, [entry]), StudyState.THERE, unclear)
+    ours = tag_of(known[0], STUDY_TAG) == tag
+    return Merged(_updating(known[0], bundle, entry, base) if ours else bundle, StudyState.THERE)
+
+
+def _unclear(known: list[Json], entry: Json) -> str:
+    """Why the report may refer to none of the server's studies ``known``; empty where it may refer to the only one."""
+    if len(known) > 1:
+        return note([entry])
+    if known[0].get("status") == "entered-in-error":
+        return "the server's ImagingStudy was entered in error: the report names it by identifier alone"
+    return ""
+
+
+def _updating(stored: Json, bundle: Json, entry: Json, base: str) -> Json:
+    """``bundle`` that adds to ``stored`` what it lacks of the ImagingStudy of ``entry``."""
+    merged = merge(stored, entry["resource"])
+    if merged == stored:
+        return bundle
     made = copy.deepcopy({**bundle, "entry": [item for item in bundle["entry"] if item is not entry]})
-    made["entry"].insert(0, update({**merged, "meta": unversioned(merged["meta"])}, ours[0], base))
-    rename(made, {entry["fullUrl"]: name_of(ours[0])})
-    return made, StudyState.THERE
+    made["entry"].insert(0, update({**merged, "meta": unversioned(merged["meta"])}, stored, base))
+    rename(made, {entry["fullUrl"]: name_of(stored)})
+    return made
 
 
 def merge(stored: Json, study: Json) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,33 +41,30 @@ class Connection:
             PeerUnavailable where no whole answer came. Whether the server did what was asked is then not known.
         """
         headers = {"Content-Type": FHIR_JSON, "Prefer": "return=minimal"} if "json" in content else {}
-        if self.authorization is None:
-            return self._post(path, headers, content)
-        answer, used = self._authorised(self.authorization, path, headers, content)
-        if answer.status_code == 401 and self.authorization.renew(used):
-            answer, _ = self._authorised(self.authorization, path, headers, content)
-        return answer
+        return self._authorised("POST", self.url.rstrip("/") + path, headers, content)
 
     def get(self, url: str) -> httpx.Response:
-        """The answer to a GET of ``url``, the next page of a search. Raises as `post`."""
-        headers = {"Authorization": self.authorization.header(self.http)} if self.authorization else {}
-        if headers:
-            self.secrets.add(headers["Authorization"].rpartition(" ")[2])
-        return self._sent(lambda: self.http.get(url, headers=headers))
+        """The answer to a GET of ``url``, the next page of a search. A 401 is handled, and errors raised, as `post`."""
+        return self._authorised("GET", url, {}, {})
 
-    def _authorised(
-        self, authorization: Authorization, path: str, headers: dict[str, str], content: dict[str, Any]
-    ) -> tuple[httpx.Response, str]:
+    def _authorised(self, method: str, url: str, headers: dict[str, str], content: dict[str, Any]) -> httpx.Response:
+        if self.authorization is None:
+            return self._sent(method, url, headers, content)
+        used = self._header(self.authorization)
+        answer = self._sent(method, url, {**headers, "Authorization": used}, content)
+        if answer.status_code == 401 and self.authorization.renew(used):
+            renewed = self._header(self.authorization)
+            answer = self._sent(method, url, {**headers, "Authorization": renewed}, content)
+        return answer
+
+    def _header(self, authorization: Authorization) -> str:
         header = authorization.header(self.http)
         self.secrets.add(header.rpartition(" ")[2])
-        return self._post(path, {**headers, "Authorization": header}, content), header
+        return header
 
-    def _post(self, path: str, headers: dict[str, str], content: dict[str, Any]) -> httpx.Response:
-        return self._sent(lambda: self.http.post(self.url.rstrip("/") + path, headers=headers, **content))
-
-    def _sent(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _sent(self, method: str, url: str, headers: dict[str, str], content: dict[str, Any]) -> httpx.Response:
         try:
-            return send()
+            return self.http.request(method, url, headers=headers, **content)
         except httpx.TimeoutException as error:
             raise self._unavailable(f"did not answer within {self.timeout:g} s ({type(error).__name__})") from None
         except httpx.TransportError as error:

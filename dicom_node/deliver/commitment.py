@@ -19,7 +19,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 
 from dicom_node.commitments import SOP_CLASS, SOP_INSTANCE, Asking, Reference, Report, Request
 from dicom_node.deliver.dimse import DimseSender, instance_of
-from pipeline.errors import NotDicom, PeerBusy, PeerUnavailable, Rejected
+from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected
 
 SUCCESS, INVALID_ARGUMENT, NO_SUCH_EVENT = 0x0000, 0x0115, 0x0113
 LATER = {0x0110: "processing failure", 0x0213: "resource limitation"}
@@ -36,6 +36,8 @@ REASONS = {
     0x0213: "resource limitation",
 }
 """Failure Reason (PS3.3 C.14.1.1)."""
+REFUSED = {0x0119, 0x0122}
+"""Reasons that sending the same instance again does not change."""
 
 
 class CommittedSender:
@@ -58,7 +60,7 @@ class CommittedSender:
         PeerBusy
             as `DimseSender.send`; where the PACS says that it does not have all of it: it is sent again.
         Rejected
-            as `DimseSender.send`; where the PACS offers no storage commitment.
+            as `DimseSender.send`; where the PACS offers no storage commitment, or never keeps such objects.
         """
         instances = [instance_of(path) for path in files]
         references = tuple(Reference(str(item.sop_class), str(item.sop_instance)) for item in instances)
@@ -147,12 +149,12 @@ class CommittedSender:
                 todo="Mend that there, or set commitment = false for this destination; then `candela jobs retry`.",
             )
 
-    def _not_committed(self, report: Report, references: tuple[Reference, ...]) -> PeerBusy:
+    def _not_committed(self, report: Report, references: tuple[Reference, ...]) -> CandelaError:
         reasons = Counter(item.reason for item in report.failed)
         told = ", ".join(f"{count} × 0x{reason:04X} {REASONS.get(reason, '')}" for reason, count in reasons.items())
         there = len({item.sop_instance_uid for item in report.committed})
-        return PeerBusy(
-            f"The PACS is committed to {there} of {len(references)} instances ({told.strip() or 'no reason given'}).",
-            where=self._sender.place,
-            todo="The others are sent again.",
-        )
+        what = f"The PACS is committed to {there} of {len(references)} instances ({told.strip() or 'no reason given'})."
+        if REFUSED & set(reasons):
+            todo = "Make the PACS keep such objects, or set commitment = false here; then `candela jobs retry`."
+            return Rejected(what, where=self._sender.place, todo=todo)
+        return PeerBusy(what, where=self._sender.place, todo="The others are sent again.")

@@ -170,6 +170,15 @@ def test_what_the_pacs_has_not_is_sent_again(tmp_path: Path, files: tuple[Path, 
         assert len(pacs.stored) == 4
 
 
+@pytest.mark.parametrize("reason", [0x0119, 0x0122])
+def test_what_the_pacs_will_never_keep_is_a_dead_letter(tmp_path: Path, files: tuple[Path, ...], reason: int) -> None:
+    """SOP class not supported, class and instance in conflict: sending again changes nothing."""
+    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(node_port=node.port).running() as pacs:
+        pacs.lost, pacs.reason = {str(dcmread(files[1]).SOPInstanceUID)}, reason
+        with pytest.raises(Rejected, match=f"1 × 0x{reason:04X}"):
+            deliver(node, destination(pacs.port), files)
+
+
 def test_a_report_that_comes_late_counts_without_sending_again(tmp_path: Path, files: tuple[Path, ...]) -> None:
     """The attempt has given up and the node was restarted meanwhile; the next attempt finds the answer."""
     with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:

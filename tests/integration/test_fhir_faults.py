@@ -112,7 +112,7 @@ def test_a_slow_line_still_delivers(server: FhirServer) -> None:
         (302, Rejected, None),
         (408, PeerBusy, None),
         (409, PeerBusy, None),
-        (412, PeerBusy, None),
+        (412, Rejected, None),
         (423, PeerBusy, None),
         (425, PeerBusy, None),
         (429, PeerBusy, "17"),
@@ -120,6 +120,9 @@ def test_a_slow_line_still_delivers(server: FhirServer) -> None:
         (500, PeerUnavailable, None),
         (502, PeerUnavailable, "17"),
         (504, PeerUnavailable, None),
+        (501, Rejected, None),
+        (505, Rejected, None),
+        (507, PeerUnavailable, None),
     ],
 )
 def test_each_status_is_final_or_tried_again(status: int, kind: type[CandelaError], after: str | None) -> None:
@@ -127,12 +130,16 @@ def test_each_status_is_final_or_tried_again(status: int, kind: type[CandelaErro
     reply = Reply(
         status, outcome(error("reason here", expression=["Bundle.entry[1]"])), {"Retry-After": after} if after else {}
     )
-    with HttpPeer(lambda _: reply) as peer, pytest.raises(kind) as caught:
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(404) if asked.path.endswith("_search") else reply
+
+    with HttpPeer(answer) as peer, pytest.raises(kind) as caught:
         FhirClient(peer.url).send(small_bundle("status"))
     assert type(caught.value) is kind
     assert caught.value.details == ("error/invalid: reason here (at Bundle.entry[1])",)
     assert getattr(caught.value, "retry_after", None) == (float(after) if after else None)
-    assert len(peer.asked) == 1
+    assert sum(not asked.path.endswith("_search") for asked in peer.asked) == 1
 
 
 def test_retry_after_may_be_a_date() -> None:

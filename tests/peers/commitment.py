@@ -110,6 +110,7 @@ class CommittingPacs:
 
         self.port = free_port()
         self.how, self.node_port, self.delay = how, node_port, delay
+        self.reason = 0x0112
         self.lost: set[str] = set()
         self.forgetful = False
         self.forgotten: set[str] = set()
@@ -150,7 +151,7 @@ class CommittingPacs:
             missing.add(last)
         lost = [item for item in request.references if item.sop_instance_uid in missing]
         kept = tuple(item for item in request.references if item not in lost)
-        failed = tuple(Failed(item.sop_class_uid, item.sop_instance_uid, 0x0112) for item in lost)
+        failed = tuple(Failed(item.sop_class_uid, item.sop_instance_uid, self.reason) for item in lost)
         report = Report(request.transaction_uid, kept, failed)
         if self.how == "same" and assoc is not None:
             assoc.send_n_event_report(report.dataset(), report.event_type, SOP_CLASS, SOP_INSTANCE)  # type: ignore[attr-defined]

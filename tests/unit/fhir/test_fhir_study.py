@@ -10,9 +10,9 @@ import pytest
 
 from fhir import report
 from fhir.release import Release
-from fhir.study_merge import StudyState, merge, with_study
+from fhir.study_merge import Merged, StudyState, merge, with_study
 from pipeline.findings import Outcome
-from tests.peers.fhir_bundles import facts_of, resources
+from tests.peers.fhir_bundles import facts_of, references, resources
 
 Json = dict[str, Any]
 BASE = "http://ehr.example/fhir"
@@ -29,7 +29,7 @@ def study(made: Json, **more: Any) -> Json:
     return {**kept, "id": "7", **more}
 
 
-def posted(made: Json, *stored: Json) -> tuple[Json, StudyState]:
+def posted(made: Json, *stored: Json) -> Merged:
     """What goes to a server that answers every search for studies with ``stored``."""
 
     def search(_kind: str, _query: Mapping[str, str]) -> list[Json]:
@@ -47,8 +47,9 @@ def test_a_run_adds_what_is_lacking_and_takes_nothing_away(release: Release) -> 
     """An update of the version that was read; what leads to the entry leads to the stored study."""
     first, second = bundle(1, release), bundle(2, release)
     before = copy.deepcopy(second)
-    made, state = posted(second, study(first, description="the hospital's"))
-    assert state is StudyState.THERE
+    merged = posted(second, study(first, description="the hospital's"))
+    made = merged.bundle
+    assert merged.state is StudyState.THERE
     (update,) = [entry for entry in made["entry"] if entry["resource"]["resourceType"] == "ImagingStudy"]
     assert update["request"] == {"method": "PUT", "url": "ImagingStudy/7", "ifMatch": 'W/"3"'}
     assert "versionId" not in update["resource"]["meta"]
@@ -74,33 +75,48 @@ def test_the_order_in_which_runs_come_does_not_matter() -> None:
 def test_a_resend_is_a_create_that_finds_what_is_there() -> None:
     """Nothing to add, nothing to update."""
     made = bundle()
-    assert posted(made, study(made)) == (made, StudyState.THERE)
+    assert posted(made, study(made)) == Merged(made, StudyState.THERE)
 
 
-@pytest.mark.parametrize("case", ["of the hospital", "of another tag", "two of one study"])
+@pytest.mark.parametrize("case", ["of the hospital", "of another tag"])
 def test_what_is_not_surely_ours_is_left_alone(case: str) -> None:
-    """The hospital's own study, and studies among which we cannot tell."""
+    """The hospital's own study."""
     first, second = bundle(1), bundle(2)
     kept = study(first)
     others = {
         "of the hospital": [{**kept, "meta": {"versionId": "1"}}],
         "of another tag": [{**kept, "meta": {"tag": [{"system": "urn:candela:study", "code": "urn:oid:1.2"}]}}],
-        "two of one study": [kept, {**kept, "id": "8"}],
     }
-    assert posted(second, *others[case]) == (second, StudyState.THERE)
+    assert posted(second, *others[case]) == Merged(second, StudyState.THERE)
+
+
+@pytest.mark.parametrize("release", list(Release))
+def test_two_studies_are_named_by_identifier(release: Release) -> None:
+    """Nothing of the Bundle refers to an entry that is not in it, or to one of two."""
+    made = bundle(1, release)
+    kept = study(made)
+    merged = posted(made, kept, {**kept, "id": "8"})
+    assert "more than one ImagingStudy" in merged.note
+    assert not resources(merged.bundle, "ImagingStudy")
+    entries = {entry["fullUrl"] for entry in merged.bundle["entry"]}
+    named = [item for item in references(merged.bundle) if item["type"] == "ImagingStudy"]
+    assert named
+    assert all(item["identifier"] == kept["identifier"][0] and "reference" not in item for item in named)
+    assert all(item.get("reference", "urn:").partition(":")[0] != "urn" or item["reference"] in entries
+               for item in references(merged.bundle) if "reference" in item)  # fmt: skip
 
 
 def test_studies_that_a_lenient_server_adds_to_its_answer_are_others() -> None:
     """Known is what shows the identifier."""
     made = bundle()
     other = study(made, identifier=[{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}])
-    assert posted(made, other) == (made, StudyState.UNKNOWN)
+    assert posted(made, other) == Merged(made, StudyState.UNKNOWN)
 
 
 def test_without_a_search_or_a_tag_it_stays_a_create() -> None:
     """A server that lets nobody search, and a Bundle that an older version wrote."""
     made = bundle()
-    assert with_study(made, lambda _kind, _query: None, BASE) == (made, StudyState.UNSEARCHED)
+    assert with_study(made, lambda _kind, _query: None, BASE) == Merged(made, StudyState.UNSEARCHED)
     old = copy.deepcopy(made)
     del resources(old, "ImagingStudy")[0]["meta"]
-    assert posted(old, study(made)) == (old, StudyState.UNSEARCHED)
+    assert posted(old, study(made)) == Merged(old, StudyState.UNSEARCHED)

@@ -1,0 +1,89 @@
+"""Resources that a server has more than once: named by identifier, since no reference may lead to the wrong one.
+
+A server answers 412 to a transaction for two different reasons, and the request tells which of them can hold:
+
+- A conditional create (``ifNoneExist``) matches more than one resource (R4 http, conditional create). No wait
+  changes that.
+- An update names a version (``ifMatch``) that is not the current one (R4 http, resource contention). The next
+  try reads the new version.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fhir.release import Json
+from fhir.stored import Search, has_identifier, kind_of, objects, tag_of
+
+STUDY = "ImagingStudy"
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Entries of a transaction that the server cannot create since it has several of them.
+
+    ``proven`` were found by a search; ``suspected`` is the ImagingStudy where the server lets nobody search for one:
+    it alone is also the hospital's own.
+    """
+
+    proven: tuple[Json, ...] = ()
+    suspected: tuple[Json, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Json, ...]:
+        return self.proven or self.suspected
+
+
+def duplicates(bundle: Json, search: Search) -> Duplicates:
+    """The conditional creates of ``bundle`` that match more than one resource now."""
+    proven, suspected = [], []
+    for entry in bundle.get("entry", ()):
+        found = _matches(entry, search) if entry["request"].get("ifNoneExist") else []
+        if found is None and kind_of(entry) == STUDY:
+            suspected.append(entry)
+        elif found is not None and len(found) > 1:
+            proven.append(entry)
+    return Duplicates(tuple(proven), tuple(suspected))
+
+
+def _matches(entry: Json, search: Search) -> list[Json] | None:
+    """What the server has under the condition of ``entry``; None where it lets nobody search."""
+    kind = kind_of(entry)
+    name, _, value = entry["request"]["ifNoneExist"].partition("=")
+    system, _, code = value.partition("|")
+    found = search(kind, {name: value})
+    if found is None:
+        return None
+    if name == "_tag":
+        return [item for item in found if tag_of(item, system) == code]
+    return [item for item in found if has_identifier(item, {"system": system, "value": code})]
+
+
+def versions(bundle: Json) -> dict[str, str]:
+    """The version that each update of ``bundle`` names, by ``Type/id``."""
+    requests = [entry["request"] for entry in bundle.get("entry", ())]
+    return {item["url"]: item["ifMatch"].removeprefix('W/"').rstrip('"') for item in requests if "ifMatch" in item}
+
+
+def named_by_identifier(bundle: Json, entries: Iterable[Json]) -> Json:
+    """``bundle`` without ``entries``; what refers to them names them by their first identifier (a logical reference).
+
+    The Bundle is not changed.
+    """
+    left_out = {entry["fullUrl"]: entry["resource"] for entry in entries}
+    made = copy.deepcopy({**bundle, "entry": [item for item in bundle["entry"] if item["fullUrl"] not in left_out]})
+    for item in objects(made):
+        resource = left_out.get(str(item.get("reference")))
+        if resource is not None:
+            del item["reference"]
+            item["type"] = resource["resourceType"]
+            item["identifier"] = resource["identifier"][0]
+    return made
+
+
+def note(entries: Iterable[Json]) -> str:
+    """What the job says of ``entries`` that were named by identifier."""
+    kinds = ", ".join(dict.fromkeys(kind_of(entry) for entry in entries))
+    return f"the server has more than one {kinds} under one identifier: the report names it by identifier alone"
