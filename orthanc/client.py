@@ -1,15 +1,17 @@
-"""What Candela asks of an Orthanc by its REST API."""
+"""What Candela asks of an Orthanc by its REST API: pyorthanc, with Candela's errors and types around it."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx
+from pyorthanc import Orthanc
 
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 
@@ -44,12 +46,14 @@ class OrthancClient:
 
     def __init__(self, url: str, username: str = "", password: str = "", *, timeout: float = 5.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.url,
-            auth=(username, password) if username else None,
+        self._orthanc = Orthanc(
+            self.url,
+            return_raw_response=True,  # an answer keeps its status, which decides between the errors below
             timeout=timeout,
-            trust_env=False,  # an archive stands in the house: a proxy of the environment is for the outside
+            trust_env=False,  # Orthanc runs on the hospital's network: a proxy of the environment is for the internet
         )
+        if username:
+            self._orthanc.setup_credentials(username, password)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +64,7 @@ class OrthancClient:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._orthanc.close()
 
     def instances_of_series(self, series_instance_uid: str) -> int | None:
         """How many instances Orthanc holds of the series; None where it does not know it or gives no answer.
@@ -98,21 +102,20 @@ class OrthancClient:
 
     def download(self, instance: str) -> bytes:
         """The DICOM file of an instance (Orthanc's identifier)."""
-        return self._call("GET", f"/instances/{instance}/file").content
+        return self._call(self._orthanc.get_instances_id_file, instance).content
 
     def preview_png(self, instance: str, frame: int = 0) -> bytes:
         """A PNG of one frame (from 0) of an instance, as Orthanc renders it for its own pages."""
-        path = f"/instances/{instance}/frames/{frame}/preview"
-        return self._call("GET", path, headers={"Accept": "image/png"}).content
+        preview = self._orthanc.get_instances_id_frames_frame_preview
+        return self._call(preview, frame, instance, headers={"Accept": "image/png"}).content
 
     def modalities(self) -> tuple[str, ...]:
         """Names of the DICOM peers that Orthanc knows (its DicomModalities)."""
-        return tuple(self._call("GET", "/modalities").json())
+        return tuple(self._call(self._orthanc.get_modalities).json())
 
     def upload(self, path: Path) -> str:
         """Store a DICOM file; Orthanc's identifier of the instance, also where it had it already."""
-        answer = self._call("POST", "/instances", content=path.read_bytes(), headers={"Expect": ""})
-        return str(answer.json()["ID"])
+        return str(self._call(self._orthanc.post_instances, path.read_bytes()).json()["ID"])
 
     def trigger_store(self, series_instance_uid: str, modality: str) -> str:
         """Have Orthanc send the series to one of its `modalities` by C-STORE, in the background; its job's identifier.
@@ -126,14 +129,14 @@ class OrthancClient:
         if series is None:
             raise Rejected("Orthanc does not have this series.", where=self.url, todo="Send it to Orthanc first.")
         order = {"Resources": [series.orthanc_id], "Synchronous": False}
-        return str(self._call("POST", f"/modalities/{modality}/store", json=order).json()["ID"])
+        return str(self._call(self._orthanc.post_modalities_id_store, modality, json=order).json()["ID"])
 
     def _find(self, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
         """Series whose identifiers are exactly those in ``query``."""
         if not all(UID.fullmatch(value) for value in query.values()):  # wildcards and lists would match others' series
             return ()
         body = {"Level": "Series", "Query": query, "Expand": True, "CaseSensitive": True}
-        answer = self._call("POST", "/tools/find", json=body)
+        answer = self._call(self._orthanc.post_tools_find, body)
         try:
             return tuple(_series(item) for item in answer.json())
         except (ValueError, KeyError, TypeError) as error:
@@ -141,9 +144,10 @@ class OrthancClient:
                 "What answers there is not Orthanc.", where=self.url, todo="Check the URL: http://host:8042."
             ) from error
 
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _call(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> httpx.Response:
+        """The answer to one of pyorthanc's requests, where it is a success. Raises as the class says."""
         try:
-            answer = self._http.request(method, path, **arguments)
+            answer = cast("httpx.Response", ask(*arguments, **named))
         except httpx.TransportError as error:
             raise PeerUnavailable(
                 f"Orthanc cannot be reached ({type(error).__name__}).",
@@ -152,7 +156,8 @@ class OrthancClient:
             ) from error
         if answer.is_success:
             return answer
-        what = f"Orthanc answered {answer.status_code} to {method} {path.split('/')[1]}."
+        asked = answer.request.url.path.split("/")[1]
+        what = f"Orthanc answered {answer.status_code} to {answer.request.method} {asked}."
         if answer.status_code in {429, 503}:
             raise PeerBusy(what, where=self.url)
         if answer.is_server_error:
