@@ -313,6 +313,10 @@ class InstanceStore:
         except (ValueError, TypeError, KeyError):
             return math.inf  # damaged: as if it were for ever
 
+    def has(self, series_instance_uid: str) -> bool:
+        """Whether an instance of the series is kept."""
+        return any((self.folder / series_instance_uid).glob("*.dcm"))
+
     def purge(
         self,
         series_instance_uid: str,
@@ -325,8 +329,13 @@ class InstanceStore:
 
         It is left alone where it does not hold exactly the files ``paths``, since then an instance has come that
         nobody has looked at, or where we committed ourselves to it at ``committed_before`` (seconds since the epoch)
-        or later. Whatever happens, it is there whole or not at all. ``told`` is called before another instance of the
-        series can be placed.
+        or later. Whatever happens, it is there whole or not at all. ``told`` is called once it is gone for good and
+        before another instance of the series can be placed.
+
+        Raises
+        ------
+        OSError
+            where the disk fails; the series is there whole, or gone and ``told`` called.
         """
         folder = self._series_folder(series_instance_uid)
         with contextlib.ExitStack() as stack:
@@ -339,8 +348,10 @@ class InstanceStore:
             self._purging.mkdir(exist_ok=True)
             grave = self._purging / f"{os.getpid()}-{next(self._numbers)}"
             os.rename(folder, grave)  # noqa: PTH104
-            told()
-        sync_folder(self.folder)
+            try:
+                sync_folder(self.folder)
+            finally:
+                told()
         size = sum(entry.stat().st_size for entry in os.scandir(grave))
         shutil.rmtree(grave, ignore_errors=True)
         return size

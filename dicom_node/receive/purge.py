@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from dicom_node.receive.counters import Counters
 from dicom_node.receive.disk import Disk
 from dicom_node.receive.instance_store import InstanceStore
 from dicom_node.receive.monitor import SeriesMonitor
+from dicom_node.receive.results_aside import ResultsAside
 from dicom_node.receive.series_index import SeriesIndex, SeriesRecord, State
 from dicom_node.settings_access import Retention
 from pipeline.errors import CandelaError
@@ -43,7 +43,7 @@ class Deliveries(Protocol):
 
 
 class Purger:
-    """Looks every ``check_every`` seconds between `start` and `stop`."""
+    """Looks every ``check_every`` seconds between `start` and `stop`. ``results`` holds what `Deliveries` names."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Purger:
         index: SeriesIndex,
         monitor: SeriesMonitor,
         deliveries: Deliveries,
+        results: ResultsAside,
         counters: Counters,
         *,
         clock: Callable[[], float] = time.time,
@@ -61,6 +62,7 @@ class Purger:
         self._retention, self._disk = retention, disk
         self._store, self._index, self._monitor = store, index, monitor
         self._deliveries = deliveries
+        self._results = results
         self._counters = counters
         self._clock, self._monotonic = clock, monotonic
         self._ask_at: dict[str, float] = {}
@@ -113,12 +115,13 @@ class Purger:
                 yield series
 
     def _purge(self, series: SeriesRecord) -> bool:
+        """Remove ``series`` where it may go; whether it went.
+
+        Its results go aside first and are deleted last: whatever happens in between, a series that the store still has
+        has its manifests too (`dicom_node.receive.results_aside`).
+        """
         name = series.series_instance_uid
-        try:
-            results = () if series.state is State.OWN else self._deliveries(series)
-        except CandelaError as error:
-            log.warning("purge_waits", code=error.code)
-            results = None
+        results = self._delivered(series)
         if results is None:
             self._ask_at[name] = self._monotonic() + ASK_AGAIN
             return False
@@ -127,21 +130,36 @@ class Purger:
             return False
         if not self._may_go(name):
             return False
-        # The results go first: after a crash in between the series is still there, and found again.
-        for folder in results:
-            shutil.rmtree(folder, ignore_errors=True)
-        size = self._store.purge(
-            name,
-            paths,
-            committed_before=self._committed_before(),
-            told=lambda: self._monitor.purged(name, paths),
-        )
+        size = None
+        try:
+            self._results.move(name, results)
+            # Asked again: an operator may have retried a job since, which then finds its manifest or fails for good.
+            if self._delivered(series) is not None:
+                size = self._store.purge(
+                    name, paths, committed_before=self._committed_before(), told=lambda: self._gone(name, paths)
+                )
+        finally:
+            if size is None:
+                self._results.put_back(name)
         if size is None:
             return False
+        self._results.delete()
         self._counters.add("series_purged")
         self._counters.add("bytes_purged", size)
         log.info("series_purged", series=uid(name), bytes=size)
         return True
+
+    def _delivered(self, series: SeriesRecord) -> tuple[Path, ...] | None:
+        try:
+            return () if series.state is State.OWN else self._deliveries(series)
+        except CandelaError as error:
+            log.warning("purge_waits", code=error.code)
+            return None
+
+    def _gone(self, name: str, paths: tuple[str, ...]) -> None:
+        """The store has let go of the series, and no instance of it can be placed before this returns."""
+        self._monitor.purged(name, paths)
+        self._results.commit(name)
 
     def _may_go(self, name: str) -> bool:
         """Whether no commitment holds the series; one that is given in this moment is seen by the store."""

@@ -22,6 +22,7 @@ from dicom_node.receive.keeper import Keeper
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
 from dicom_node.receive.purge import Deliveries, Purger
+from dicom_node.receive.results_aside import ResultsAside
 from dicom_node.receive.series_index import SeriesIndex
 from dicom_node.receive.study_watch import StudyDecisions
 from dicom_node.settings import Settings
@@ -64,6 +65,7 @@ class Receiver:
     ) -> None:
         self._settings = settings
         self._deliveries = deliveries
+        self._results = ResultsAside(settings.results_dir)
         self._submit = submit
         self._studies = studies
         self._counts = {ae: CountSource(_source(settings, ae), ask) for ae, ask in expected_counts.items()}
@@ -95,6 +97,7 @@ class Receiver:
         store = InstanceStore(self._settings.store_dir, self._clock)
         try:
             layout.claim(self._settings.data_dir)
+            self._results.sweep(store.has)
             index = SeriesIndex(self._settings.data_dir / "index.sqlite")
         except BadSettings:
             store.close()
@@ -156,6 +159,7 @@ class Receiver:
                 index,
                 monitor,
                 self._deliveries,
+                self._results,
                 counters,
                 clock=self._clock,
                 monotonic=self._monotonic,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,17 +16,16 @@ from pipeline.errors import PeerBusy, Rejected
 from pipeline.findings import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
 from tests.peers.fhir_relay import in_pages, is_transaction, relay
-from tests.peers.fhir_server import FhirServer, start_fhir_server
+from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, Reply
 
 Json = dict[str, Any]
 DUPLICATE = {"severity": "error", "code": "multiple-matches", "diagnostics": "Several resources match"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FhirServer]:
-    with start_fhir_server() as running:
-        yield running
+@pytest.fixture
+def server(fhir_server: FhirServer) -> FhirServer:
+    return fhir_server
 
 
 class Counted:

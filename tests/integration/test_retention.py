@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from dicom_node.commitments import Reference
 from dicom_node.receive.disk import Disk
 from dicom_node.receive.purge import Purger
+from dicom_node.receive.results_aside import ResultsAside
 from dicom_node.receive.series_index import SeriesRecord
 from dicom_node.settings_access import Retention
 from pipeline import phantom
@@ -62,6 +63,7 @@ def purger(node: Node, retention: Retention, jobs: Jobs, *, disk: Disk | None = 
         receiver.index,
         receiver._monitor,
         jobs,
+        ResultsAside(node.settings.results_dir),
         receiver.counters,
         clock=lambda: time.time() + days_on * 86400,
     )
@@ -91,8 +93,8 @@ def known(node: Node) -> list[str]:
 
 def test_a_delivered_series_goes_when_it_is_old_enough(tmp_path: Path, series: tuple[Dataset, ...]) -> None:
     """Files, results and index entries; not a day earlier."""
-    results = tmp_path / "results"
-    results.mkdir()
+    results = tmp_path / "data" / "results" / "job"
+    results.mkdir(parents=True)
     (results / "report.dcm").write_bytes(b"x")
     jobs = Jobs((results,))
     with running_receiver(tmp_path) as node:

@@ -1,9 +1,6 @@
-"""What the engine says of a series that is to be purged: real jobs, real deliveries, on SQLite."""
+"""What the engine says of a series that is to be purged: real jobs, real deliveries, on both databases."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +9,12 @@ from dicom_node.jobs.status import JobState
 from dicom_node.receive.series_index import SeriesRecord, State
 from dicom_node.retention import DeliveredSeries
 from pipeline.identity import derived_uid, instances_digest
-from tests.peers.engine import Node
+from tests.peers.engine import MakeNode, Node
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    made.close()
+def node(make_node: MakeNode) -> Node:
+    return make_node()
 
 
 def record(job: SeriesJob, name: str) -> SeriesRecord:
@@ -54,6 +49,10 @@ def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> Non
     assert asked(record(dead, "dead")) is None
     assert asked(record(nowhere, "nowhere")) is None
     node.client.cancel(dead.job_id)
+    node.client.discard(dead.job_id)
+    assert asked(record(dead, "dead")) is not None
+    node.client.retry(dead.job_id)
+    assert asked(record(dead, "dead")) is None  # on its way again: its manifest must stay
     assert asked(record(node.job("never seen"), "never seen")) is None
     assert asked(record(done, "a later revision")) is None
     undecided.add(done.study_instance_uid)
