@@ -48,7 +48,6 @@ def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> Non
     assert asked(record(refused, "refused")) is not None
     assert asked(record(dead, "dead")) is None
     assert asked(record(nowhere, "nowhere")) is None
-    node.client.cancel(dead.job_id)
     node.client.discard(dead.job_id)
     assert asked(record(dead, "dead")) is not None
     node.client.retry(dead.job_id)
