@@ -57,6 +57,12 @@ def process(
     refusal_page: Annotated[
         bool, typer.Option("--refusal-page", help="Write a refusal also as a DICOM image with the reason.")
     ] = False,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the images do not name one patient: the SOP Instance UID of an image that names the right one."
+        ),
+    ] = None,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
@@ -78,6 +84,7 @@ def process(
             profile=profile,
             refusal_page=refusal_page,
             pick=Pick(series, best),
+            identity_from=identity,
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     if summary["outcome"] == "refused":

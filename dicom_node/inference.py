@@ -55,6 +55,7 @@ def process_path(
     refusal_page: bool = False,
     pick: Pick | None = None,
     profile: str = DEFAULT_PRESET,
+    identity_from: str | None = None,
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
@@ -62,7 +63,7 @@ def process_path(
 
     ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
     map as NIfTI. ``refusal_page``: a refusal also as a page with the reason. ``pick`` says which of several series at
-    ``path`` is meant.
+    ``path`` is meant; ``identity_from`` is the instance whose patient is vouched for, where its images name several.
     """
     _refuse_foreign_folder(out)
     profiles = {profile: settings.profile(profile)}
@@ -72,9 +73,23 @@ def process_path(
         series, name = pick_series(path, settings, model, pick or Pick())
         progress("loading the model")
         loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
-        return _run(series, loaded, out, settings, datetime.now(tz=UTC), progress, profiles, nifti=nifti)
+        return _run(
+            series,
+            loaded,
+            out,
+            settings,
+            datetime.now(tz=UTC),
+            progress,
+            profiles,
+            identity_from=identity_from,
+            nifti=nifti,
+        )
     except Refused as refusal:
-        page = _refusal_page(series, loaded, refusal, settings) if refusal_page and series and loaded else ()
+        page = (
+            _refusal_page(series, loaded, refusal, settings, identity_from)
+            if refusal_page and series and loaded
+            else ()
+        )
         series_uid = str(series.header.SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 
@@ -126,7 +141,8 @@ class SeriesRunner:
                 self._clock(),
                 _silent,
                 profiles,
-                predecessors=predecessors(job, out),
+                predecessors=() if job.identity_from else predecessors(job, out),
+                identity_from=job.identity_from,
                 revision=job.revision,
             )
         except Refused as refusal:
@@ -141,7 +157,7 @@ class SeriesRunner:
         kinds = {self._settings.destinations[name].kind for name in wanted}
         page: tuple[ResultObject, ...] = ()
         if series is not None and kinds - {"fhir"}:
-            page = _refusal_page(series, self._model(str(job.model)), refusal, self._settings)
+            page = _refusal_page(series, self._model(str(job.model)), refusal, self._settings, job.identity_from)
         result = _refused(refusal.code, str(refusal), out, job, page)
         told = self._told(refusal, series, job) if series is not None and "fhir" in kinds else None
         if told is None:
@@ -152,11 +168,15 @@ class SeriesRunner:
         return replace(result, results=(*result.results, *told_by))
 
     def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
-        """None where the header does not even say of which study it is."""
+        """None where the header does not even say of which study it is, or the images name two patients or studies."""
         assert job.model is not None, "a rule gave the series to a model"
         model = self._model(job.model).identity
         run = RunIdentity(
-            job.series_instance_uid, instances_digest(series.sop_instance_uids), model.digest, self._settings.uid_root
+            job.series_instance_uid,
+            instances_digest(series.sop_instance_uids),
+            model.digest,
+            self._settings.uid_root,
+            identity_from=job.identity_from,
         )
         try:
             return facts_of_refusal(
@@ -200,6 +220,7 @@ def _run(
     profiles: Mapping[str, Profile],
     *,
     predecessors: tuple[Predecessor, ...] = (),
+    identity_from: str | None = None,
     revision: int = 1,
     nifti: bool = False,
 ) -> dict[str, Any]:
@@ -212,6 +233,7 @@ def _run(
         revision=revision,
         uid_root=settings.uid_root,
         predecessors=predecessors,
+        identity_from=identity_from,
         profiles=profiles,
         languages=settings.report_languages,
         progress=progress,
@@ -244,13 +266,15 @@ def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[Resu
     return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), results, refusal_code=code, refusal=reason)
 
 
-def _refusal_page(series: Series, model: SeriesModel, refusal: Refused, settings: Settings) -> tuple[ResultObject, ...]:
+def _refusal_page(
+    series: Series, model: SeriesModel, refusal: Refused, settings: Settings, identity_from: str | None = None
+) -> tuple[ResultObject, ...]:
     """The page that says why ``series`` was not read; none for our own results, which nobody waits for, and none where
-    no header says which study it belongs to.
+    no header says which study it belongs to, or the images name two patients or studies.
     """
     if isinstance(refusal, OwnResult) or not series.header.get("StudyInstanceUID"):
         return ()
-    return build_refusal(series.datasets, refusal, model.identity, settings.uid_root)
+    return build_refusal(series.datasets, refusal, model.identity, settings.uid_root, identity_from)
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -18,6 +18,30 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "Remplace un résultat antérieur : d'autres images de la série sont arrivées ensuite.",
     ),
     (
+        "The images of the series differ in {attributes}: the results leave it out.",
+        "Die Bilder der Serie unterscheiden sich in {attributes}: Die Ergebnisse lassen es weg.",
+        "Las imágenes de la serie difieren en {attributes}: los resultados lo omiten.",
+        "Les images de la série diffèrent par {attributes} : les résultats l'omettent.",
+    ),
+    (
+        "Part of the images lack {attributes}: the results take it from the others.",
+        "Einem Teil der Bilder fehlt {attributes}: Die Ergebnisse übernehmen es von den anderen.",
+        "A parte de las imágenes les falta {attributes}: los resultados lo toman de las otras.",
+        "Il manque {attributes} à une partie des images : les résultats le reprennent des autres.",
+    ),
+    (
+        "The images write the patient's name in more than one way: the results write it in one of them.",
+        "Die Bilder schreiben den Namen der Person verschieden: Die Ergebnisse verwenden eine der Schreibweisen.",
+        "Las imágenes escriben el nombre del paciente de varias formas: los resultados usan una de ellas.",
+        "Les images écrivent le nom du patient de plusieurs façons : les résultats en utilisent une.",
+    ),
+    (
+        "The images of the series do not name the same patient: an operator chose whose series it is.",
+        "Die Bilder der Serie nennen nicht dieselbe Person: Ein Betreiber hat entschieden, wessen Serie es ist.",
+        "Las imágenes de la serie no nombran al mismo paciente: un operador eligió de quién es la serie.",
+        "Les images de la série ne désignent pas le même patient : un opérateur a choisi à qui elle appartient.",
+    ),
+    (
         "The body part is not stated in the images.",
         "Die Bilder geben die Körperregion nicht an.",
         "Las imágenes no indican la región anatómica.",

@@ -8,6 +8,8 @@
     │   ├── Truncated           a file ends before its data set does
     │   ├── EmptyInput          nothing to read: an empty folder, archive or series
     │   ├── MixedSeries         more than one series where one is needed
+    │   ├── MixedPatients       the images of a series, or the series of a study, name two patients
+    │   ├── MixedStudies        the images of a series name two studies
     │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
     │   ├── NotVolume           images that are no slices of a volume: radiographs, ultrasound, video
     │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
@@ -86,6 +88,14 @@ class EmptyInput(Refused):
 
 class MixedSeries(Refused):
     code = "MIXED_SERIES"
+
+
+class MixedPatients(Refused):
+    code = "MIXED_PATIENTS"
+
+
+class MixedStudies(Refused):
+    code = "MIXED_STUDIES"
 
 
 class NotImage(Refused):

@@ -58,8 +58,15 @@ def instances_digest(sop_instance_uids: Iterable[str]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def job_id(series_instance_uid: str, sop_instance_uids: Iterable[str], model_digest: str) -> str:
-    """Workflow id of one model's run over one revision of a series: a resend has the same, a late slice another."""
+def job_id(
+    series_instance_uid: str, sop_instance_uids: Iterable[str], model_digest: str, identity_from: str | None = None
+) -> str:
+    """Workflow id of one model's run over one revision of a series: a resend has the same, a late slice another.
+
+    ``identity_from`` as in `RunIdentity`: another choice is another job.
+    """
+    if identity_from is not None:
+        sop_instance_uids = (*sop_instance_uids, f"identity from {identity_from}")
     return f"{series_instance_uid}:{instances_digest(sop_instance_uids)[:16]}:{model_digest[:12]}"
 
 
@@ -83,6 +90,8 @@ class RunIdentity:
     ``predecessors`` are the earlier runs whose results this run's replace, oldest first: what a result holds depends
     on them, so its UIDs do. ``results_revision`` is the `RESULTS_REVISION` of the code that built the
     results: another release that builds them otherwise gives them other UIDs.
+    ``identity_from`` is the SOP Instance UID of the instance whose patient an operator has chosen
+    (`pipeline.subject`): such a run's results share no UID and no series with those of any other.
     """
 
     series_instance_uid: str
@@ -91,6 +100,7 @@ class RunIdentity:
     root: str | None = None
     predecessors: tuple[Predecessor, ...] = ()
     results_revision: int = RESULTS_REVISION
+    identity_from: str | None = None
 
     @property
     def previous(self) -> RunIdentity | None:
@@ -104,7 +114,7 @@ class RunIdentity:
 
     def lineage_uid(self, *what: str) -> str:
         """UID of one thing that the runs over all revisions of the series share, e.g. a result series."""
-        return derived_uid("lineage", self.series_instance_uid, self.model_digest, *what, root=self.root)
+        return derived_uid("lineage", self.series_instance_uid, self.model_digest, *self.chosen, *what, root=self.root)
 
     def uid(self, *what: str) -> str:
         """UID of one thing of this run, e.g. ``uid("instance", "report", "1")``.
@@ -115,9 +125,13 @@ class RunIdentity:
         replaced = [part for item in self.predecessors for part in (item.instances, *_numbered(item.results_revision))]
         after = ("after", *replaced) if replaced else ()
         built = _numbered(self.results_revision)
-        return derived_uid(
-            "run", self.series_instance_uid, self.instances, self.model_digest, *after, *built, *what, root=self.root
-        )
+        about = (self.series_instance_uid, self.instances, self.model_digest, *after, *built, *self.chosen)
+        return derived_uid("run", *about, *what, root=self.root)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """What the operator's choice adds to the parts of a UID; nothing where there was none."""
+        return () if self.identity_from is None else ("identity from", self.identity_from)
 
     @property
     def device_uid(self) -> str:

@@ -27,6 +27,7 @@ from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext, is_own_result
 from pipeline.results.wording import DISCLAIMER
 from pipeline.sentences import Language
+from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
 REPLACES = "Replaces an earlier result: further images of the series came after it."
@@ -78,6 +79,7 @@ def process(
     revision: int = 1,
     uid_root: str | None = None,
     predecessors: tuple[Predecessor, ...] = (),
+    identity_from: str | None = None,
     profiles: Mapping[str, Profile] = USUAL,
     languages: Iterable[Language] = (),
     progress: Progress = lambda _stage: None,
@@ -85,7 +87,8 @@ def process(
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
 
     The FHIR report lists the objects of the first profile. ``predecessors`` are the earlier runs over the series whose
-    results these replace (`RunIdentity`).
+    results these replace (`RunIdentity`). ``identity_from`` is the instance whose patient an operator has
+    chosen (`pipeline.subject.reconcile`).
 
     ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
     number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
@@ -93,8 +96,8 @@ def process(
     Raises
     ------
     Refused
-        with its reason, where the series cannot be taken: Candela's own result, not what the model reads, no regular
-        volume, or not what the pixels should show.
+        with its reason, where the series cannot be taken: Candela's own result, images that name two patients, not
+        what the model reads, no regular volume, or not what the pixels should show.
     Broken
         where the model or a result object failed.
     """
@@ -104,20 +107,25 @@ def process(
         raise OwnResult(
             "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
         )
+    subject = reconcile(series.datasets, identity_from)
     _refuse_untaken(series, model)
     with watch.stage("volume"):
         volume = build_volume(series.datasets, prefer=functools.partial(_suits, model))
+        volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
         prediction = model.predict(volume)
         replaces = (REPLACES,) if predecessors else ()
-        prediction = replace(prediction, caveats=(*replaces, *caveats, *prediction.caveats, *volume.notes))
+        prediction = replace(
+            prediction, caveats=(*replaces, *subject.notes, *caveats, *prediction.caveats, *volume.notes)
+        )
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),
         model_digest=model.identity.digest,
         root=uid_root,
         predecessors=predecessors,
+        identity_from=identity_from,
     )
     with watch.stage("measure"):
         findings = to_findings(prediction, volume, run, model.identity)
@@ -175,6 +183,7 @@ def summary(processed: Processed) -> dict[str, Any]:
         "instances_digest": processed.run.instances,
         "predecessors": [item.instances for item in processed.run.predecessors],
         "results_revision": processed.run.results_revision,
+        "identity_from": processed.run.identity_from,
         "outcome": str(findings.outcome),
         "predicted_class": findings.predicted_class,
         "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},

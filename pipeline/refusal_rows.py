@@ -71,4 +71,16 @@ REFUSALS: Final[dict[str, Row]] = {
         "una imagen está incompleta",
         "une image est incomplète",
     ),
+    "MIXED_PATIENTS": (
+        "its images do not name one patient",
+        "Ihre Bilder nennen nicht dieselbe Person",
+        "sus imágenes no nombran a un mismo paciente",
+        "ses images ne désignent pas un même patient",
+    ),
+    "MIXED_STUDIES": (
+        "its images belong to several studies",
+        "Ihre Bilder gehören zu mehreren Untersuchungen",
+        "sus imágenes pertenecen a varios estudios",
+        "ses images appartiennent à plusieurs examens",
+    ),
 }

@@ -22,6 +22,7 @@ from pipeline.key_picture import Picture, key_picture
 from pipeline.ports import ResultObject
 from pipeline.sentences import Language
 from pipeline.source_facts import Patient, SourceSeries, Study, acquired, patient_of, series_of, study_of
+from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
 FILENAME = "findings.json"
@@ -80,8 +81,11 @@ class ReportFacts:
     recorded: datetime
 
     def lasting_uid(self, *what: str) -> str:
-        """UID of something that stays the same over all revisions of the series and all versions of the model."""
-        return derived_uid("lasting", self.source.uid, self.answer.model.name, *what, root=self.run.root)
+        """UID of something that stays the same over all revisions of the series and all versions of the model; not over
+        the choice of an operator whose series it is.
+        """
+        chosen = self.run.chosen
+        return derived_uid("lasting", self.source.uid, self.answer.model.name, *chosen, *what, root=self.run.root)
 
     def made(self, role: str) -> tuple[MadeObject, ...]:
         """The objects with this role."""
@@ -104,12 +108,11 @@ def facts(
     ValueError
         where ``recorded`` has no time zone.
     """
-    header = volume.sources[0]
     return ReportFacts(
-        patient=patient_of(header),
-        study=study_of(header),
+        patient=patient_of(volume.identity),
+        study=study_of(volume.identity),
         source=series_of(volume.sources),
-        acquired=acquired(header),
+        acquired=acquired(volume.sources[0]),
         answer=Answer.of(findings, revision),
         run=run,
         objects=tuple(MadeObject.of(item) for item in objects),
@@ -121,13 +124,21 @@ def facts(
 def facts_of_refusal(
     series: Series, refusal: Refusal, model: ModelIdentity, run: RunIdentity, *, recorded: datetime, revision: int = 1
 ) -> ReportFacts:
-    """The facts of a series that ``model`` refused. ValueError as in `facts`."""
-    header = series.header
+    """The facts of a series that ``model`` refused.
+
+    Raises
+    ------
+    MixedPatients, MixedStudies
+        where the images do not name one patient and study to report to (`pipeline.subject`).
+    ValueError
+        as in `facts`.
+    """
+    subject = reconcile(series.datasets, run.identity_from)
     return ReportFacts(
-        patient=patient_of(header),
-        study=study_of(header),
+        patient=patient_of(subject.header),
+        study=study_of(subject.header),
         source=series_of(series.datasets),
-        acquired=acquired(header),
+        acquired=acquired(series.header),
         answer=Answer(Outcome.REFUSED, model, revision=revision, refusal=refusal),
         run=run,
         objects=(),

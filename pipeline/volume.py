@@ -27,6 +27,8 @@ class Volume:
     frames : the frame number, from 1, of each plane within its multi-frame instance; None for a single-frame instance.
         Empty stands for "all single-frame".
     notes : what was left out or repaired to make one regular volume, each a sentence that every result repeats.
+    subject : the patient and study that results are filed under (see `pipeline.subject.Subject.header`); None where
+        nobody has compared the instances.
     """
 
     array: FloatArray
@@ -34,6 +36,7 @@ class Volume:
     sources: tuple[Dataset, ...]
     frames: tuple[int | None, ...] = ()
     notes: tuple[str, ...] = ()
+    subject: Dataset | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,6 +58,11 @@ class Volume:
     def frame(self, index: int) -> int | None:
         """Frame number, from 1, of plane ``index`` within its instance; None for a single-frame instance."""
         return self.frames[index] if self.frames else None
+
+    @property
+    def identity(self) -> Dataset:
+        """The header whose patient and study every result carries."""
+        return self.sources[0] if self.subject is None else self.subject
 
     @property
     def series_instance_uid(self) -> str:

@@ -27,7 +27,8 @@ class SeriesJob:
     ``refusal_code`` and ``refusal`` then say why. ``completion`` is the recorded reason why the series counted as
     complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1. ``selection`` says why
     this series of its study is read, where a rule with ``per_study`` chose it; one that was not chosen has a rule, no
-    model, and the refusal NOT_CHOSEN.
+    model, and the refusal NOT_CHOSEN. ``identity_from`` is the SOP Instance UID of the instance whose patient an
+    operator has chosen (`candela jobs identity`, `pipeline.subject`); such a job reads the series again.
     """
 
     job_id: str
@@ -46,6 +47,7 @@ class SeriesJob:
     refusal_code: str | None = None
     refusal: str | None = None
     selection: str | None = None
+    identity_from: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "destinations": list(self.destinations)}

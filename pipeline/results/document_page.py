@@ -191,7 +191,7 @@ def _notice(sheet: Sheet) -> float:
 
 def _whose(sheet: Sheet, context: ResultContext, y: float) -> float:
     """Patient and study, as the source's header has them."""
-    source = context.volume.sources[0]
+    source = context.volume.identity
     groups = [name for name in readable_name(source) if can_print(name)]
     unreadable = sheet.label("script") if readable_name(source) else "—"
     day = functools.partial(_day, language=sheet.language)

@@ -76,7 +76,7 @@ def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
     elif "SpecificCharacterSet" in ds:
         del ds.SpecificCharacterSet
     for keyword in PATIENT_AND_STUDY:
-        value = _encoded(source, keyword)
+        value = encoded(source, keyword)
         if value and keyword in MUST_MATCH and not re.fullmatch(MUST_MATCH[keyword], value.strip(b" \0")):
             value = None
         if value is None and keyword in TYPE_2:
@@ -92,7 +92,7 @@ def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
     ds.set_original_encoding(False, True, ds._character_set)  # noqa: SLF001  (pydicom offers no other way to ask)
 
 
-def _encoded(ds: Dataset, keyword: str) -> bytes | None:
+def encoded(ds: Dataset, keyword: str) -> bytes | None:
     """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent."""
     tag = tag_for_keyword(keyword)
     assert tag is not None
@@ -111,7 +111,7 @@ def decoded(source: Dataset, keyword: str) -> str:
     encodes anew. Bytes that the character set does not have stand as U+FFFD. Several values stand as the file separates
     them, by backslashes.
     """
-    value = _encoded(source, keyword)
+    value = encoded(source, keyword)
     if not value:
         return ""
     with warnings.catch_warnings():

@@ -169,7 +169,7 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     name_frames(ds, context.volume, context.run)
     _settle_uids(ds, context, kind)
     correct_ambiguous_vr(ds, is_little_endian=True)
-    carry_patient_and_study(ds, context.volume.sources[0])
+    carry_patient_and_study(ds, context.volume.identity)
     ds.file_meta = FileMetaDataset()
     ds.file_meta.FileMetaInformationVersion = b"\x00\x01"
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from pipeline import codes
-from pipeline.errors import Refused
+from pipeline.errors import MixedPatients, MixedStudies, Refused
 from pipeline.findings import Findings, ModelIdentity, Outcome
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.ports import ResultObject
@@ -19,6 +19,7 @@ from pipeline.results.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
 from pipeline.results.provenance import ResultContext, body_part, code_item, finish
 from pipeline.results.source_images import instance_reference
 from pipeline.results.wording import DISCLAIMER, ascii_text
+from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
 KIND = "refusal"
@@ -27,21 +28,38 @@ MEANING = "There is no result. This says nothing about the patient."
 
 
 def build(
-    sources: Sequence[Dataset], refusal: Refused, model: ModelIdentity, root: str | None = None
+    sources: Sequence[Dataset],
+    refusal: Refused,
+    model: ModelIdentity,
+    root: str | None = None,
+    identity_from: str | None = None,
 ) -> tuple[ResultObject, ...]:
     """One Secondary Capture image with the reason, for the series that ``sources`` are the headers of.
+
+    None where the images do not name one patient and study: a page can only be filed under one (ADR 47).
+    ``identity_from`` as in `pipeline.subject.reconcile`.
 
     It claims no geometry, which often is what is wrong, and names the first image, as one of the series. Its UIDs are
     derived from the instances, the model and the reason.
     """
+    try:
+        subject = reconcile(sources, identity_from)
+    except (MixedPatients, MixedStudies):
+        return ()
     pixels = _page(refusal, model)
     header = sources[0]
     uids = [str(ds.SOPInstanceUID) for ds in sources]
     nothing = np.zeros((1, 1, 1), np.float32)
     # Another reason is another page, and may not stand under the same SOP Instance UID.
-    run = RunIdentity(str(header.SeriesInstanceUID), instances_digest([*uids, str(refusal)]), model.digest, root)
+    run = RunIdentity(
+        str(header.SeriesInstanceUID),
+        instances_digest([*uids, str(refusal)]),
+        model.digest,
+        root,
+        identity_from=identity_from,
+    )
     findings = Findings(Outcome.REFUSED, "", (), (), nothing, 0, model)
-    context = ResultContext(Volume(nothing, np.eye(4), tuple(sources)), findings, run)
+    context = ResultContext(Volume(nothing, np.eye(4), tuple(sources), subject=subject.header), findings, run)
     ds = Dataset()
     ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.Modality = "OT"
