@@ -90,7 +90,7 @@ def receive(settings: Settings, config: Path | None = None) -> int:
     from dicom_node.receive.service import Receiver
     from dicom_node.reload import Reloader
     from dicom_node.retention import DeliveredSeries
-    from pipeline.results.provenance import is_own_result
+    from pipeline.results.own import is_own_result
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -33,7 +33,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, EncapsulatedPDFStorage
 
 from pipeline.errors import IdentityInPixels
-from pipeline.results.provenance import is_own_result
+from pipeline.results.own import CREATOR_UID, is_own_result
 
 EDITION: Final = "dicomfields_2026c"
 METHOD: Final = "PS3.15 2026c Table E.1-1; UIDs by keyed digest"
@@ -218,7 +218,7 @@ class _Cleaner:
     def _replace(self, ds: Dataset, element: DataElement) -> None:
         values = element.value if element.VM > 1 else [element.value]
         new = [
-            UID(self._names.uid(str(value))) if value and not str(value).startswith(SOP_CLASS_UIDS) else value
+            UID(self._names.uid(str(value))) if value and not _identifies_nobody(str(value)) else value
             for value in values
         ]
         ds[element.tag] = DataElement(element.tag, "UI", new if element.VM > 1 else new[0])
@@ -238,6 +238,11 @@ class _Cleaner:
             element.value = "0" if element.VR in ("DS", "IS") else 0
         else:
             element.value = None
+
+
+def _identifies_nobody(uid: str) -> bool:
+    """Whether ``uid`` is the same for everybody: registered, or the one that makes Candela know its own results."""
+    return uid.startswith(SOP_CLASS_UIDS) or uid == CREATOR_UID
 
 
 def _action(tag: BaseTag) -> Action | None:

@@ -23,8 +23,9 @@ from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
 from pipeline.report_facts import ReportFacts, facts
 from pipeline.results import document
 from pipeline.results.build import build as build_results
+from pipeline.results.own import is_own_result
 from pipeline.results.profile import USUAL, Profile
-from pipeline.results.provenance import ResultContext, is_own_result
+from pipeline.results.provenance import ResultContext
 from pipeline.results.wording import DISCLAIMER
 from pipeline.sentences import Language
 from pipeline.subject import reconcile

@@ -18,7 +18,7 @@ from dicom_node.study_folder import find_series
 from dicom_node.wiring import check_destinations, check_models
 from models import registry
 from pipeline.errors import NotRouted
-from pipeline.results.provenance import is_own_result
+from pipeline.results.own import is_own_result
 from pipeline.routing import Routing, Rule, Verdict, judge
 from pipeline.selection import Candidate, choose
 

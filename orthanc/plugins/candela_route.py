@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import threading
 import time
 import traceback
@@ -36,6 +37,10 @@ PAGE = 500
 NOT_THERE = (7, 17)
 """Orthanc's error codes InexistentItem and UnknownResource: deleted since."""
 CONTRIBUTING_EQUIPMENT = "ContributingEquipmentSequence"
+CREATOR_UID = "2.25.228291546579708553250654411495000395249"
+"""Instance Creator UID of everything that Candela makes."""
+PROCESSING = ("109102", "DCM")
+MARKS_ENOUGH = 2
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,29 @@ class Waiting:
 def is_result(tags: Mapping[str, Any]) -> bool:
     """Whether the instance with these tags (Orthanc's simplified form) was made by Candela.
 
-    Told by the data, not by the way it came: a result may return through another archive, under any AE title.
+    Decided by the data, not by the way it came: a result may return through another archive, under any AE title. The
+    rule is that of Candela's own loop guard (``pipeline/results/own.py``): Candela's Instance Creator UID, or two of
+    the marks manufacturer, software version and description on one piece of equipment.
     """
-    equipment = tags.get(CONTRIBUTING_EQUIPMENT)
-    makers = [tags.get("Manufacturer"), *(item.get("Manufacturer") for item in equipment or [])]
-    if any(str(maker or "").strip().casefold() == "candela" for maker in makers):
+    if tags.get("InstanceCreatorUID") == CREATOR_UID:
         return True
-    description = str(tags.get("SeriesDescription") or "").strip().casefold()
-    return description.split(" ")[0] == "ai" and "for review" in description
+    description = str(tags.get("SeriesDescription") or "").strip()
+    if marks(tags, description.startswith("AI ") and "for review, not for diagnosis" in description) >= MARKS_ENOUGH:
+        return True
+    for item in tags.get(CONTRIBUTING_EQUIPMENT) or []:
+        purposes = item.get("PurposeOfReferenceCodeSequence") or []
+        if any((code.get("CodeValue"), code.get("CodingSchemeDesignator")) == PROCESSING for code in purposes):
+            said = str(item.get("ContributionDescription") or "")
+            if marks(item, said.startswith("Computed by an algorithm.")) >= MARKS_ENOUGH:
+                return True
+    return False
+
+
+def marks(equipment: Mapping[str, Any], described: bool) -> int:
+    """How many of Candela's three marks a piece of equipment bears."""
+    maker = str(equipment.get("Manufacturer") or "").strip().casefold() == "candela"
+    version = str(equipment.get("SoftwareVersions") or "").split("\\")[-1].strip()
+    return maker + (re.fullmatch("[0-9a-f]{16}", version) is not None) + described
 
 
 def digest_of(instances: list[str]) -> str:

@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 
 from pipeline.ports import ResultObject
 from pipeline.results.observer import observer_context
-from pipeline.results.provenance import MANUFACTURER, ResultContext, finish
+from pipeline.results.own import MANUFACTURER
+from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.source_images import image_reference
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pipeline import codes
 from pipeline.findings import FloatArray
 from pipeline.ports import ResultObject
+from pipeline.results.own import MANUFACTURER
 from pipeline.results.pages import shows_heatmap
-from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, finish, set_lossy_compression
+from pipeline.results.provenance import ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.segmentation import coded
 from pipeline.results.wording import DISCLAIMER, ascii_text
 

@@ -15,7 +15,8 @@ from pipeline.findings import Diameter, Lesion
 from pipeline.outlines import outlines, pieces
 from pipeline.ports import ResultObject
 from pipeline.results.grayscale import Grayscale, grayscale_of
-from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, decimal, finish
+from pipeline.results.own import MANUFACTURER
+from pipeline.results.provenance import ResultContext, body_part, decimal, finish
 from pipeline.results.segmentation import OUTLINE_RGB
 from pipeline.results.wording import DISCLAIMER, ascii_text
 

@@ -1,4 +1,4 @@
-"""What every result object says of where it came from, and how it is told again from everybody else's.
+"""What every result object says of where it came from; `pipeline.results.own` knows it again by that.
 
 Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never stands for
 two contents: instants are the source's latest, UIDs are derived, nothing reads a clock.
@@ -22,13 +22,13 @@ from pipeline.codes import Code
 from pipeline.damage import is_uid
 from pipeline.findings import Findings
 from pipeline.identity import RunIdentity, derived_uid
+from pipeline.results.own import COMPUTED, CREATOR_UID, FOR_REVIEW, MANUFACTURER
 from pipeline.results.patient import PATIENT_AND_STUDY, carry_patient_and_study
 from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
 from pipeline.volume import Volume
 
-MANUFACTURER = "Candela"
 SERIES_NUMBERS = {
     "overlay": 9101,
     "segmentation": 9102,
@@ -129,27 +129,6 @@ class ResultContext:
         return ds
 
 
-def is_own_result(header: Dataset) -> bool:
-    """Whether Candela made the instance: the loop guard.
-
-    Either of two marks is enough, since a PACS may strip sequences: the processing equipment in Contributing Equipment
-    Sequence, or the equipment that made the instance.
-    """
-    if _is_own_name(header.get("Manufacturer")):
-        return True
-    for item in header.get("ContributingEquipmentSequence") or ():
-        purposes = item.get("PurposeOfReferenceCodeSequence") or ()
-        if _is_own_name(item.get("Manufacturer")) and any(
-            str(code.get("CodeValue")) == codes.PROCESSING_EQUIPMENT.value for code in purposes
-        ):
-            return True
-    return False
-
-
-def _is_own_name(manufacturer: object) -> bool:
-    return str(manufacturer or "").strip().casefold() == MANUFACTURER.casefold()
-
-
 def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, description: str) -> Dataset:
     """The whole result: what was ``made``, with patient and study as in the source, series, equipment and instants.
 
@@ -158,12 +137,13 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     """
     ds = Dataset()
     ds.update({element.tag: element for element in deepcopy(made) if element.keyword not in PATIENT_AND_STUDY})
+    ds.InstanceCreatorUID = CREATOR_UID
     ds.SOPClassUID = made.SOPClassUID
     ds.SOPInstanceUID = context.instance_uid(kind, number)
     ds.SeriesInstanceUID = context.series_uid(kind)
     ds.SeriesNumber = SERIES_NUMBERS[kind]
     ds.InstanceNumber = len(context.run.predecessors) * REVISION + number
-    ds.SeriesDescription = ascii_text(f"AI {description} for review, not for diagnosis", 64)
+    ds.SeriesDescription = ascii_text(f"AI {description} {FOR_REVIEW}", 64)
     _set_instants(ds, context)
     _set_equipment(ds, context)
     name_frames(ds, context.volume, context.run)
@@ -239,7 +219,7 @@ def _set_equipment(ds: Dataset, context: ResultContext) -> None:
         target.DeviceSerialNumber = model.digest[:16]
     item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
     item.DeviceUID = context.run.device_uid
-    item.ContributionDescription = f"Computed by an algorithm. {DISCLAIMER}."
+    item.ContributionDescription = f"{COMPUTED} {DISCLAIMER}."
     ds.ContributingEquipmentSequence = [item]
 
 

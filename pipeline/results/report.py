@@ -16,8 +16,9 @@ from pipeline.findings import Findings
 from pipeline.ports import ResultObject
 from pipeline.results import report_groups
 from pipeline.results.observer import observer_context
+from pipeline.results.own import MANUFACTURER
 from pipeline.results.profile import ReportTitle
-from pipeline.results.provenance import MANUFACTURER, ResultContext, finish
+from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.segmentation import coded
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 

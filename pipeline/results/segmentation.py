@@ -11,8 +11,9 @@ from pipeline.codes import Code
 from pipeline.errors import BadResult
 from pipeline.findings import Lesion
 from pipeline.ports import ResultObject
+from pipeline.results.own import MANUFACTURER
 from pipeline.results.profile import SegmentationType
-from pipeline.results.provenance import MANUFACTURER, ResultContext, body_part, finish, set_lossy_compression
+from pipeline.results.provenance import ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"

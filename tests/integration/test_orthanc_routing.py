@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from orthanc.local import CONFIG, SCRIPT
-from pipeline import phantom
+from pipeline import codes, phantom
 from pipeline.errors import PeerUnavailable
+from pipeline.results.own import CREATOR_UID, is_own_result
+from pipeline.results.provenance import code_item
 from tests.conformance.synthetic import build_all, phantom_context
 from tests.peers.orthanc import (
     CandelaReceiver,
@@ -70,8 +76,12 @@ def test_a_late_slice_sends_the_series_again(orthanc: OrthancPeer, receiver: Can
     assert counts(receiver, series) == [2, 2, 2, 1]
 
 
-def contributed(**tags: str) -> list[Dataset]:
+MARKS = {"Manufacturer": "Candela", "SoftwareVersions": ["0.4.0", "0123456789abcdef"]}
+
+
+def contributed(**tags: Any) -> list[Dataset]:
     item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
     for keyword, value in tags.items():
         setattr(item, keyword, value)
     return [item]
@@ -81,10 +91,14 @@ KEPT = {
     "stored by Candela's AE": ("CANDELA", {}),
     "names Candela as contributing equipment": (
         "OTHERPACS",
-        {"ContributingEquipmentSequence": contributed(Manufacturer="Candela")},
+        {"ContributingEquipmentSequence": contributed(**MARKS)},
     ),
-    "names Candela as manufacturer": ("OTHERPACS", {"Manufacturer": "Candela"}),
-    "described as an AI result for review": ("OTHERPACS", {"SeriesDescription": "AI overlay, for review"}),
+    "created by Candela": ("OTHERPACS", {"InstanceCreatorUID": CREATOR_UID}),
+    "names Candela and a model's digest": ("OTHERPACS", MARKS),
+    "named and described as an AI result": (
+        "OTHERPACS",
+        {"Manufacturer": "Candela", "SeriesDescription": "AI overlay for review, not for diagnosis"},
+    ),
     "of a modality that is not sent": ("SCANNER", {"modality": "SR"}),
 }
 
@@ -120,13 +134,33 @@ def test_the_pipelines_own_results_are_not_bounced(
     assert sum(receiver.stored[ds.SOPInstanceUID] for ds in results) == 0
 
 
+def test_results_that_orthanc_rewrote_are_known(orthanc: OrthancPeer, tmp_path: Path) -> None:
+    """Orthanc's modification replaces the manufacturer, drops sequences, gives new UIDs; its anonymisation more."""
+    made = [item.dataset for item in build_all(phantom_context())]
+    gone = ["ContributingEquipmentSequence", "SeriesDescription"]
+    changes = {
+        "modify": {"Replace": {"Manufacturer": "Acme"}, "Remove": gone, "Force": True},
+        "anonymize": {"Force": True},
+    }
+    for identifier in orthanc.upload(phantom.save(made, tmp_path)):
+        for how, change in changes.items():
+            url = f"{orthanc.url}/instances/{identifier}/{how}"
+            answer = httpx.post(url, json=change, trust_env=False, timeout=60).raise_for_status()
+            ds = pydicom.dcmread(io.BytesIO(answer.content))
+            assert ds.SOPInstanceUID not in {item.SOPInstanceUID for item in made}
+            assert is_own_result(ds), (how, ds.SOPClassUID.name)
+
+
 def test_an_air_coil_is_no_ai_result(orthanc: OrthancPeer, receiver: CandelaReceiver) -> None:
-    """A scanner's description that begins with the letters AI, or another maker's equipment, is sent all the same."""
-    series = small_series(
-        SeriesDescription="AIR T1 for review", ContributingEquipmentSequence=contributed(Manufacturer="Acme")
-    )
-    store(orthanc, series)
-    receiver.await_all(series)
+    """A scanner's description that begins with the letters AI, another maker's equipment, a maker called Candela."""
+    for series in (
+        small_series(
+            SeriesDescription="AIR T1 for review", ContributingEquipmentSequence=contributed(Manufacturer="Acme")
+        ),
+        small_series(Manufacturer="Candela", SoftwareVersions="2.1"),
+    ):
+        store(orthanc, series)
+        receiver.await_all(series)
 
 
 def test_a_series_that_is_refused_does_not_hold_back_others(orthanc: OrthancPeer, receiver: CandelaReceiver) -> None:

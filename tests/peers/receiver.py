@@ -26,7 +26,7 @@ from dicom_node.receive.service import Receiver
 from dicom_node.settings import Settings
 from dicom_node.settings_access import Metrics, Retention, Tls
 from dicom_node.settings_receive import Completion, Peer, Receive, Stow
-from pipeline.results.provenance import is_own_result
+from pipeline.results.own import is_own_result
 from tests.peers import gossip
 from tests.peers.ports import free_port
 

@@ -9,8 +9,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from orthanc.local import SCRIPT
+from pipeline.results.own import CREATOR_UID, is_own_result
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +49,48 @@ def test_pauses_grow_to_their_limit(route: ModuleType) -> None:
     assert [settings.delay(tries) for tries in (1, 2, 3, 4, 5, 10_000)] == [5, 10, 20, 40, 60, 60]
 
 
+EQUIPMENT = {
+    "Manufacturer": "Candela",
+    "SoftwareVersions": "0.4.0\\0123456789abcdef",
+    "PurposeOfReferenceCodeSequence": [{"CodeValue": "109102", "CodingSchemeDesignator": "DCM"}],
+}
+
+
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
         ({}, False),
         ({"Manufacturer": "SIEMENS", "SeriesDescription": "t1_mprage"}, False),
-        ({"Manufacturer": "candela "}, True),
-        ({"ContributingEquipmentSequence": [{"Manufacturer": "Acme"}, {"Manufacturer": "Candela"}]}, True),
+        ({"InstanceCreatorUID": CREATOR_UID}, True),
+        ({"InstanceCreatorUID": f"{CREATOR_UID}1"}, False),
+        ({"Manufacturer": "candela "}, False),
+        ({"Manufacturer": "candela ", "SoftwareVersions": "0.4.0\\0123456789abcdef"}, True),
+        ({"Manufacturer": "Candela", "SoftwareVersions": "0123456789abcdef\\0.4.0"}, False),
+        ({"ContributingEquipmentSequence": [{"Manufacturer": "Acme"}, {"Manufacturer": "Candela"}]}, False),
+        ({"ContributingEquipmentSequence": [{"Manufacturer": "Acme"}, EQUIPMENT]}, True),
+        ({"ContributingEquipmentSequence": [{**EQUIPMENT, "PurposeOfReferenceCodeSequence": []}]}, False),
         ({"ContributingEquipmentSequence": [{}]}, False),
-        ({"SeriesDescription": "AI segmentation, for review"}, True),
-        ({"SeriesDescription": "AI coil test"}, False),
-        ({"SeriesDescription": "AIR recon for review"}, False),
+        ({"SeriesDescription": "AI segmentation for review, not for diagnosis"}, False),
+        ({"SeriesDescription": "AI segmentation for review, not for diagnosis", "Manufacturer": "Candela"}, True),
+        ({"SeriesDescription": "AI coil test", "Manufacturer": "Candela"}, False),
+        ({"SeriesDescription": "AIR recon for review, not for diagnosis", "Manufacturer": "Candela"}, False),
     ],
 )
 def test_own_results_are_known_by_their_data(route: ModuleType, tags: dict[str, Any], expected: bool) -> None:
-    """Maker, contributing equipment or description tell a result of Candela from a scanner's series."""
+    """The creator's UID, or two of three weaker marks: the same rule as in the node."""
     assert route.is_result(tags) is expected
+    assert is_own_result(dataset_of(tags)) is expected
+
+
+def dataset_of(tags: dict[str, Any]) -> Dataset:
+    """Orthanc's simplified form as a data set."""
+    ds = Dataset()
+    for keyword, value in tags.items():
+        if isinstance(value, list):
+            setattr(ds, keyword, [dataset_of(item) for item in value])
+        else:
+            setattr(ds, keyword, value.split("\\") if "\\" in value else value)
+    return ds
 
 
 def test_a_set_of_instances_has_one_fingerprint(route: ModuleType) -> None:

@@ -15,6 +15,7 @@ from pydicom.uid import UID, EncapsulatedPDFStorage
 from pipeline import phantom
 from pipeline.deidentify import Pseudonyms, deidentify
 from pipeline.errors import IdentityInPixels
+from pipeline.results.own import CREATOR_UID
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes
 from tests.conformance.test_dciodvfy import errors
@@ -107,7 +108,7 @@ def test_no_word_about_the_patient_is_left_in_images_and_results(
     for ds in (*source, *results):
         clean = deidentify(ds, KEY, source=source[0])
         assert told(clean) == []
-        assert set(uids(clean)) & original == set()
+        assert set(uids(clean)) & original <= {CREATOR_UID}  # the same for every installation
         assert clean.PatientIdentityRemoved == "YES"
         assert clean.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
         assert clean.file_meta.MediaStorageSOPInstanceUID == clean.SOPInstanceUID

@@ -9,7 +9,7 @@ from pipeline import phantom
 from pipeline.errors import BadPixels, MissingSlices, Refused
 from pipeline.results import refusal
 from pipeline.results.canvas import Canvas
-from pipeline.results.provenance import is_own_result
+from pipeline.results.own import is_own_result
 from tests.conformance.synthetic import MODEL, file_bytes
 
 REASON = MissingSlices("2 slices are missing.", where="after slice 4", todo="Send the series again.")

@@ -1,0 +1,74 @@
+"""How Candela's results are known again when they come back: the loop guard.
+
+Everything looked at stands before Series Instance UID (0020,000E), so the receiver decides before it stores.
+
+One mark is enough where nobody else writes it: Instance Creator UID (0008,0014, PS3.3 C.12.1) holds `CREATOR_UID`, the
+same in every installation and profile. A PACS that coerces Manufacturer or strips sequences leaves it.
+
+Results of versions that did not write it, and results whose UIDs an anonymiser has replaced, are known by two of three
+weaker marks on one piece of equipment (the instance's own, or a Processing Equipment item of Contributing Equipment
+Sequence). No single one decides: there is another manufacturer called Candela, and a PACS may rewrite any of them.
+
+1. the manufacturer is Candela;
+2. the last Software Version is the beginning of a model's digest: 16 hexadecimal digits;
+3. the description has the words that every result has.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from pipeline import codes
+from pipeline.identity import derived_uid
+
+MANUFACTURER: Final = "Candela"
+CREATOR_UID: Final = derived_uid("instance creator")
+"""Instance Creator UID of every result. Changing it would let results of earlier versions loop: never change it."""
+COMPUTED: Final = "Computed by an algorithm."
+"""How Contribution Description begins."""
+FOR_REVIEW: Final = "for review, not for diagnosis"
+"""How Series Description ends; it begins with "AI"."""
+DIGEST: Final = re.compile(r"[0-9a-f]{16}")
+MARKS_ENOUGH: Final = 2
+
+
+def is_own_result(header: Dataset) -> bool:
+    """Whether Candela made the instance. ``header`` reaches at least up to Series Instance UID."""
+    if str(header.get("InstanceCreatorUID") or "") == CREATOR_UID:
+        return True
+    if _marks(header, described=_describes_a_result(header)) >= MARKS_ENOUGH:
+        return True
+    return any(
+        _marks(item, described=str(item.get("ContributionDescription") or "").startswith(COMPUTED)) >= MARKS_ENOUGH
+        for item in _items(header, "ContributingEquipmentSequence")
+        if _is_processing_equipment(item)
+    )
+
+
+def _marks(equipment: Dataset, *, described: bool) -> int:
+    maker = str(equipment.get("Manufacturer") or "").strip().casefold() == MANUFACTURER.casefold()
+    versions = equipment.get("SoftwareVersions") or ""
+    last = versions if isinstance(versions, str) else list(versions)[-1]
+    return maker + (DIGEST.fullmatch(str(last).strip()) is not None) + described
+
+
+def _describes_a_result(header: Dataset) -> bool:
+    description = str(header.get("SeriesDescription") or "").strip()
+    return description.startswith("AI ") and FOR_REVIEW in description
+
+
+def _is_processing_equipment(item: Dataset) -> bool:
+    """Purpose of Reference (109102, DCM, "Processing Equipment") of PS3.16 CID 7005."""
+    meant = (codes.PROCESSING_EQUIPMENT.value, codes.PROCESSING_EQUIPMENT.scheme)
+    purposes = _items(item, "PurposeOfReferenceCodeSequence")
+    return any((str(code.get("CodeValue")), str(code.get("CodingSchemeDesignator"))) == meant for code in purposes)
+
+
+def _items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where a sender wrote something else there."""
+    value = ds.get(keyword)
+    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
