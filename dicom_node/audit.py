@@ -79,7 +79,8 @@ class Party:
 @dataclass(frozen=True)
 class AuditRecord:
     """One line. ``source`` gave, ``destination`` got; ``what`` names a result or request in a word, ``count`` how many
-    instances or resources. ``reason`` is an error's stable code, never its text, which a peer may have written.
+    instances or resources; ``instances`` are those that were singled out. ``reason`` is an error's stable code, never
+    its text, which a peer may have written.
     """
 
     activity: Activity
@@ -91,6 +92,7 @@ class AuditRecord:
     count: int | None = None
     studies: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
     job: str | None = None
     reason: str = ""
 
@@ -162,6 +164,7 @@ class AuditTrail:
             "count": record.count,
             "studies": [self._uid(item) for item in record.studies],
             "series": [self._uid(item) for item in record.series],
+            **({"instances": [self._uid(item) for item in record.instances]} if record.instances else {}),
             "job": self._uid(record.job) if record.job else None,
         }
 

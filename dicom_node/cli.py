@@ -83,7 +83,7 @@ def process(
             nifti=nifti,
             profile=profile,
             refusal_page=refusal_page,
-            pick=Pick(series, best),
+            pick=Pick(series, best, vouched=identity is not None),
             identity_from=identity,
             progress=lambda stage: status.update(f"{stage} ..."),
         )

@@ -17,18 +17,22 @@ from dicom_node.receive.completion import CompleteSeries
 from dicom_node.receive.header import LAST_TAG
 from dicom_node.settings import Settings
 from dicom_node.studies import Claim, Noted, StudyNotes
+from dicom_node.study_series import other_series
 from models import registry
 from pipeline.attributes import number, text
-from pipeline.errors import CandelaError, NotChosen
+from pipeline.errors import CandelaError, MixedPatients, NotChosen
 from pipeline.identity import job_id
 from pipeline.intake import UNREADABLE
 from pipeline.routing import judge
 from pipeline.selection import Candidate, Choice, PassedOver, choose
+from pipeline.subject import refuse_mixed_study
 from pipeline.traits import SeriesTraits, describe
 
 log = structlog.get_logger("candela.handover")
 UNROUTED = "none"
 """Stands in a job's id in place of a model's digest where no rule takes the series."""
+MIXED = "mixed-"
+"""Stands in a job's id before a model's digest where another series of the study names another patient."""
 NOT_CHOSEN = "not-"
 """Stands in a job's id before a model's digest where that model reads another series of the study."""
 
@@ -57,10 +61,13 @@ class HandOver:
         path, header = spokesman(series.instances)
         routing = judge(self._settings.rules, _traits(header, series), self._settings.match)
         awaiting = []
+        mixed = self._mixed(series, header) if routing.taken else None
         for rule in routing.taken:
             destinations, priority = self._settings.destinations_of(rule), self._settings.priority_of(rule)
             claim = Claim(rule.name, rule.model, destinations, priority)
-            if rule.per_study:
+            if mixed is not None:
+                self._refuse_mixed(series, claim, mixed)
+            elif rule.per_study:
                 awaiting.append(claim)
             else:
                 digest = registry.get(rule.model, self._settings.models.folders).digest
@@ -73,6 +80,19 @@ class HandOver:
             log.info("series_awaits_its_study", series=uid(series.series_instance_uid), revision=series.revision)
         else:
             self._notes.forget(series)
+
+    def _mixed(self, series: CompleteSeries, header: Dataset) -> MixedPatients | None:
+        """Why ``series`` may not be read: another series of its study in the store names another patient (ADR 47)."""
+        others = other_series(self._settings, series.study_instance_uid, series.series_instance_uid)
+        try:
+            refuse_mixed_study(header, {uid: read_header(path) for uid, path in others.items() if path.is_file()})
+        except MixedPatients as error:
+            return error
+        return None
+
+    def _refuse_mixed(self, series: CompleteSeries, claim: Claim, mixed: MixedPatients) -> None:
+        digest = registry.get(claim.model, self._settings.models.folders).digest
+        self._queue(series, f"{MIXED}{digest}", claim=claim, refusal=(mixed.code, str(mixed)))
 
     def undecided(self) -> Collection[str]:
         """Study Instance UIDs of the studies that await a choice."""
@@ -101,10 +121,16 @@ class HandOver:
 
     def _decide(self, model: str, noted: dict[str, Noted]) -> None:
         bundle = registry.get(model, self._settings.models.folders).bundle
+        for name, item in list(noted.items()):
+            mixed = self._mixed(item.series, read_header(item.header))
+            if mixed is not None:  # it came after this one was noted, and before the choice
+                self._refuse_mixed(noted.pop(name).series, _claim(item, model), mixed)
+        if not noted:
+            return
         choice = choose([_candidate(item) for item in noted.values()], bundle.contract.protocol)
         if choice.chosen is not None:
             item = noted[choice.chosen.series_instance_uid]
-            self._queue(item.series, bundle.digest, claim=item.claim(model), selection=choice.reason)
+            self._queue(item.series, bundle.digest, claim=_claim(item, model), selection=choice.reason)
         for passed in choice.passed_over:
             item = noted[passed.candidate.series_instance_uid]
             refusal = _why_not(passed, choice, model)
@@ -134,7 +160,7 @@ class HandOver:
             completion=series.reason,
             completed_at=series.completed_at.isoformat(),
             rule=claim.rule if claim else None,
-            model=claim.model if claim and not refusal else None,
+            model=claim.model if claim and (refusal is None or refusal[0] == MixedPatients.code) else None,
             destinations=claim.destinations if claim else (),
             priority=claim.priority if claim else "routine",
             refusal_code=refusal[0] if refusal else None,
@@ -204,6 +230,12 @@ def _read(path: Path, *keywords: str) -> Dataset:
 def _traits(header: Dataset, series: CompleteSeries) -> SeriesTraits:
     called = text(getattr(header, "file_meta", Dataset()), "ReceivingApplicationEntityTitle")
     return describe(header, instances=len(series.instances), calling_ae=series.calling_ae, called_ae=called)
+
+
+def _claim(noted: Noted, model: str) -> Claim:
+    claim = noted.claim(model)
+    assert claim is not None, "only series that a rule gives to the model are chosen from"
+    return claim
 
 
 def _candidate(noted: Noted) -> Candidate:

@@ -125,7 +125,7 @@ class SeriesRunner:
         out = manifest.parent
         bound = log.bind(series=uid(job.series_instance_uid), revision=job.revision)
         start = time.monotonic()
-        if job.model is None:
+        if job.model is None or job.refusal_code is not None:
             result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
             bound.info("series_not_read", code=result.refusal_code)
             return result

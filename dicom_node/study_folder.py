@@ -15,8 +15,10 @@ from models import registry
 from pipeline.attributes import number, text
 from pipeline.errors import EmptyInput, MixedSeries, NotRouted, Refused, UnsupportedProtocol
 from pipeline.intake import UNREADABLE, Series, read_files, read_path
+from pipeline.results.own import is_own_result
 from pipeline.routing import judge
 from pipeline.selection import Candidate, choose
+from pipeline.subject import refuse_mixed_study
 from pipeline.traits import describe
 
 DEFAULT_MODEL = "brain_mri_tumor"
@@ -70,10 +72,14 @@ def find_series(path: Path) -> tuple[FoundSeries, ...]:
 
 @dataclass(frozen=True)
 class Pick:
-    """Which of several series is meant: the one of this UID, or the one that suits the model best."""
+    """Which of several series is meant: the one of this UID, or the one that suits the model best.
+
+    ``vouched``: whose series it is is known, whatever the other series of its study say (`pipeline.subject`).
+    """
 
     series_instance_uid: str | None = None
     best: bool = False
+    vouched: bool = False
 
 
 def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -> tuple[Series, str]:
@@ -83,23 +89,30 @@ def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -
     ------
     MixedSeries
         where several lie there and ``pick`` does not say which.
+    MixedPatients
+        where another series of the same study at ``path`` names another patient.
     NotRouted, UnsupportedProtocol
         where no rule takes one, or none suits the model best; else what `pipeline.intake.read_path` raises.
     """
     if pick.best:
         name = model or (_first_model(path, settings) if settings.rules else DEFAULT_MODEL)
-        return _read_best(path, settings, name), name
-    series = _read_one(path) if pick.series_instance_uid is None else read_series(path, pick.series_instance_uid)
+        return _read_best(path, settings, name, vouched=pick.vouched), name
+    if pick.series_instance_uid is None:
+        series = _read_one(path)
+    else:
+        series = read_series(path, pick.series_instance_uid, vouched=pick.vouched)
     return series, model or _model_for(series, settings)
 
 
-def read_series(path: Path, series_instance_uid: str) -> Series:
-    """One series of the folder ``path``.
+def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -> Series:
+    """One series of the folder ``path``. Unless ``vouched``, the series of its study there must name one patient.
 
     Raises
     ------
     EmptyInput
-        where it is not there; else as `pipeline.intake.read_path`.
+        where it is not there.
+    MixedPatients
+        where another series of its study names another patient; else as `pipeline.intake.read_path`.
     """
     found = find_series(path)
     wanted = next((item for item in found if item.series_instance_uid == series_instance_uid), None)
@@ -109,7 +122,19 @@ def read_series(path: Path, series_instance_uid: str) -> Series:
             where=str(path),
             todo="`candela config explain` lists the series of a folder.",
         )
+    if not vouched:
+        _refuse_mixed_study(wanted, found)
     return read_files(wanted.paths, path) if path.is_dir() else read_path(path)
+
+
+def _refuse_mixed_study(wanted: FoundSeries, found: tuple[FoundSeries, ...]) -> None:
+    study = text(wanted.header, "StudyInstanceUID")
+    others = {
+        item.series_instance_uid: item.header
+        for item in found
+        if item is not wanted and text(item.header, "StudyInstanceUID") == study and not is_own_result(item.header)
+    }
+    refuse_mixed_study(wanted.header, others)
 
 
 def _read_one(path: Path) -> Series:
@@ -120,7 +145,7 @@ def _read_one(path: Path) -> Series:
         raise MixedSeries(error.what, where=error.where, todo=todo) from None
 
 
-def _read_best(path: Path, settings: Settings, model: str) -> Series:
+def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> Series:
     """The series of the study in ``path`` that suits ``model`` best; refused where none does, each with its reason."""
     found = find_series(path)
     contract = registry.get(model, settings.models.folders).bundle.contract.protocol
@@ -133,7 +158,7 @@ def _read_best(path: Path, settings: Settings, model: str) -> Series:
             where=str(path),
             todo="Pass a study with a series that the model takes.",
         )
-    return read_series(path, choice.chosen.series_instance_uid)
+    return read_series(path, choice.chosen.series_instance_uid, vouched=vouched)
 
 
 def _model_for(series: Series, settings: Settings) -> str:

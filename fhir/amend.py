@@ -17,8 +17,10 @@ from fhir.coding import DICOM_UID, hl7_concept
 from fhir.context import REPORT_TAG, REVISION_TAG
 from fhir.entry import by_identifier
 from fhir.release import Json
+from fhir.same_patient import Patients, Whose
 from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 from pipeline import sentences
+from pipeline.errors import Rejected
 from pipeline.sentences import Language
 
 FINALISED = {"final", "amended", "corrected", "appended"}
@@ -55,7 +57,7 @@ class Settled:
     note: str = ""
 
 
-def settle(bundle: Json, search: Search, base: str) -> Settled:
+def settle(bundle: Json, search: Search, base: str, patients: Patients) -> Settled:
     """What to post in place of ``bundle``, a new report, at a server whose URL is ``base``.
 
     NEW: nobody knows the report: as it is. RESENT: the server has this very run: as it is, which changes nothing.
@@ -63,6 +65,11 @@ def settle(bundle: Json, search: Search, base: str) -> Settled:
     the earlier revision: it stays, and this one stands beside it as a draft of its own. OUTDATED: the server has a
     later revision: nothing to send. BLIND: the server lets nobody search, or the report has no identifier that lasts
     (an older version of Candela wrote it): as it is.
+
+    Raises
+    ------
+    Rejected
+        where the server has the report under another patient: nothing of it is changed, and nothing is sent.
     """
     report = next((item["resource"] for item in bundle.get("entry", ()) if kind_of(item) == "DiagnosticReport"), None)
     if report is None or len(report.get("identifier", ())) != 2:
@@ -75,9 +82,21 @@ def settle(bundle: Json, search: Search, base: str) -> Settled:
     known = [item for item in known if item.get("status") != "entered-in-error"]
     if not known:
         return Settled(State.NEW, bundle)
+    _refuse_another_patients(known, report, patients)
     if any(has_identifier(item, own) for item in known):
         return Settled(State.RESENT, _sought_by_own(bundle))
     return _settled_with(known, bundle, report, search, base)
+
+
+def _refuse_another_patients(known: list[Json], report: Json, patients: Patients) -> None:
+    """A corrected Patient ID comes under the same UIDs: a report of the wrong patient is for humans to withdraw."""
+    another = next((item for item in known if patients.whose(report["subject"], item) is Whose.ANOTHERS), None)
+    if another is not None:
+        raise Rejected(
+            "The server has this report under another patient: nothing was sent.",
+            where=name_of(another),
+            todo="Correct or delete that report at the server, then retry the delivery.",
+        )
 
 
 def _settled_with(known: list[Json], bundle: Json, report: Json, search: Search, base: str) -> Settled:

@@ -90,6 +90,7 @@ def _entities(record: Json) -> Iterator[Json]:
     """What it was about: the studies, and the job with its result."""
     for study in record["studies"]:
         details = [{"type": "Series Instance UID", "valueString": uid} for uid in record["series"]]
+        details += [{"type": "SOP Instance UID", "valueString": uid} for uid in record.get("instances", ())]
         if record["count"] is not None:
             details.append({"type": "Number of instances or resources", "valueString": str(record["count"])})
         yield {

@@ -16,9 +16,10 @@ from fhir.ambiguous import duplicates, named_by_identifier, note, versions
 from fhir.amend import Settled, State, revision_of, settle
 from fhir.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
 from fhir.auth import Authorization
+from fhir.same_patient import Patients, Whose
 from fhir.stored import Search, kind_of, name_of
 from fhir.study_merge import StudyState, with_study
-from fhir.subjects import identifying_texts, is_meant, literal, logical_references, searched
+from fhir.subjects import identifying_texts, is_meant, literal, logical_references, patient_in, searched
 from fhir.transport import Connection, check_url, connect
 from fhir.urls import origin, public_url
 from pipeline.errors import PeerBusy, Rejected
@@ -70,11 +71,12 @@ class FhirClient:
         with self._connect() as server:
             resolved, notes = self._resolve(bundle, server)
             search, base = functools.partial(self._matches, server, bundle), self.url.rstrip("/")
-            settled = settle(resolved, search, base)
+            patients = Patients(search, base, self.patient_system)
+            settled = settle(resolved, search, base, patients)
             notes += (settled.note,) if settled.note else ()
             if settled.bundle is None:
                 return Receipt((), (), notes=notes)
-            merged = with_study(settled.bundle, search, base)
+            merged = with_study(settled.bundle, search, base, patients)
             notes += (merged.note,) if merged.note else ()
             response, posted, more = self._post(server, merged.bundle, search)
             secrets = identifying_texts(bundle) | server.secrets
@@ -178,11 +180,20 @@ class FhirClient:
                     continue
                 meant = (item for page in pages for item in page if is_meant(item, reference, default, query))
                 found = list(itertools.islice(meant, 2))
-                if len(found) == 1:
+                if len(found) == 1 and kind == "ServiceRequest" and not self._is_ours(found[0], server, bundle):
+                    notes += ("the order found is not shown to be this patient's: the report names it by identifier",)
+                elif len(found) == 1:
                     bundle = literal(bundle, reference, name_of(found[0]))
                 elif found:
                     notes += (f"more than one {kind} matches: the report names it by identifier alone",)
         return bundle, notes
+
+    def _is_ours(self, order: dict[str, Any], server: Connection, bundle: dict[str, Any]) -> bool:
+        """Whether an order is shown to be of the report's patient: accession numbers are given out more than once."""
+        subject = patient_in(bundle)
+        search = functools.partial(self._matches, server, bundle)
+        patients = Patients(search, self.url.rstrip("/"), self.patient_system)
+        return subject is not None and patients.whose(subject, order) is Whose.OURS
 
     def _matches(
         self, server: Connection, bundle: dict[str, Any], kind: str, query: Mapping[str, str]

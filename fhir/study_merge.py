@@ -15,7 +15,10 @@ from enum import Enum, auto
 from fhir.ambiguous import named_by_identifier, note
 from fhir.context import STUDY_TAG
 from fhir.release import Json
+from fhir.same_patient import Patients, Whose
 from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
+
+UNSEARCHED = "the server lets nobody search for an ImagingStudy: the report names the study by identifier alone"
 
 
 class StudyState(Enum):
@@ -35,36 +38,50 @@ class Merged:
     note: str = ""
 
 
-def with_study(bundle: Json, search: Search, base: str) -> Merged:
+def with_study(bundle: Json, search: Search, base: str, patients: Patients) -> Merged:
     """``bundle`` whose ImagingStudy updates the one that is stored, where that is ours and lacks something of it.
 
-    Where the server has more than one, or one that was entered in error, the report names the study by identifier.
+    The report names the study by identifier alone where the server has more than one, one that was entered in error,
+    one that is not shown to be of the same patient, or lets nobody search: a create that finds one there would refer to
+    whatever patient's it is.
     ``base`` is the server's URL. An update names the version that was read. The Bundle is not changed.
     """
     entry = next((item for item in bundle.get("entry", ()) if kind_of(item) == "ImagingStudy"), None)
     tag = tag_of(entry["resource"], STUDY_TAG) if entry else ""
-    if entry is None or not tag:  # an older version of Candela wrote it
+    if entry is None:
         return Merged(bundle, StudyState.UNSEARCHED)
     study = entry["resource"]
     identifier = study["identifier"][0]
     found = search("ImagingStudy", {"identifier": token(identifier)})
     if found is None:
-        return Merged(bundle, StudyState.UNSEARCHED)
+        return Merged(named_by_identifier(bundle, [entry]), StudyState.UNSEARCHED, UNSEARCHED)
     known = [item for item in found if has_identifier(item, identifier)]
     if not known:
-        return Merged(bundle, StudyState.UNKNOWN)
-    if unclear := _unclear(known, entry):
+        return Merged(bundle, StudyState.UNKNOWN if tag else StudyState.UNSEARCHED)
+    ours = tag_of(known[0], STUDY_TAG) == tag != ""
+    if unclear := _unclear(known, entry, patients, ours=ours):
         return Merged(named_by_identifier(bundle, [entry]), StudyState.THERE, unclear)
-    ours = tag_of(known[0], STUDY_TAG) == tag
+    if not tag:  # an older version of Candela wrote it: nothing in it may be added to
+        return Merged(bundle, StudyState.UNSEARCHED)
     return Merged(_updating(known[0], bundle, entry, base) if ours else bundle, StudyState.THERE)
 
 
-def _unclear(known: list[Json], entry: Json) -> str:
-    """Why the report may refer to none of the server's studies ``known``; empty where it may refer to the only one."""
+def _unclear(known: list[Json], entry: Json, patients: Patients, *, ours: bool) -> str:
+    """Why the report may refer to none of the server's studies ``known``; empty where it may refer to the only one.
+
+    The study UID alone proves no patient: it is what two patients' images share where they were mixed up. A study whose
+    subject identifies nobody leads to nobody else; one that a run of ours created (``ours``) is taken unless it is
+    shown to be another's.
+    """
     if len(known) > 1:
         return note([entry])
     if known[0].get("status") == "entered-in-error":
         return "the server's ImagingStudy was entered in error: the report names it by identifier alone"
+    whose = patients.whose(entry["resource"]["subject"], known[0])
+    if whose is Whose.ANOTHERS:
+        return f"{name_of(known[0])} is another patient's: the report names the study by identifier alone"
+    if whose is Whose.UNKNOWN and not ours:
+        return f"{name_of(known[0])} does not show whose it is: the report names the study by identifier alone"
     return ""
 
 

@@ -56,6 +56,11 @@ def literal(bundle: Json, reference: Json, target: str) -> Json:
     return resolved
 
 
+def patient_in(bundle: Json) -> Json | None:
+    """The report's subject, as all its resources name it."""
+    return next((item for item in objects(bundle) if item.get("type") == "Patient"), None)
+
+
 def identifying_texts(bundle: Json) -> frozenset[str]:
     """What could name the patient, and must not be repeated in an error: identifiers, names and their parts."""
     texts: set[str] = set()

@@ -100,11 +100,12 @@ class Pseudonyms:
         return hmac.new(self.key, "\x1f".join(parts).encode(), hashlib.sha256).digest()
 
 
-def deidentify(ds: Dataset, key: bytes, *, source: Dataset | None = None) -> Dataset:
+def deidentify(ds: Dataset, key: bytes, *, source: Dataset | None = None, subject: Dataset | None = None) -> Dataset:
     """A copy of ``ds`` (with file meta) without what identifies the patient.
 
     ``source``: for a result, the header of an image that it was made from; whether pixels may identify the patient is
-    then judged by that.
+    then judged by that. ``subject``: whose image it is, where that is not what ``ds`` itself says (`pipeline.subject`):
+    images and results of one patient get one pseudonym.
 
     Raises
     ------
@@ -115,7 +116,8 @@ def deidentify(ds: Dataset, key: bytes, *, source: Dataset | None = None) -> Dat
     _refuse_identity_in_pixels(ds, source if own and source is not None else ds)
     names = Pseudonyms(key)
     clean = copy.deepcopy(ds)
-    patient = names.patient(str(ds.get("IssuerOfPatientID") or ""), str(ds.get("PatientID") or ""))
+    whose = ds if subject is None else subject
+    patient = names.patient(str(whose.get("IssuerOfPatientID") or ""), str(whose.get("PatientID") or ""))
     _Cleaner(names, own=own).clean(clean)
     clean.PatientID = clean.PatientName = patient
     _state(clean, own=own)

@@ -20,6 +20,7 @@ from pydicom.tag import Tag
 
 from pipeline.attributes import number
 from pipeline.errors import MixedPatients, MixedStudies, Refused
+from pipeline.intake import UNREADABLE as UNREADABLE_HEADER
 from pipeline.naming import UNREADABLE, Named, named_by, raw_of, same_name
 from pipeline.results.patient import PATIENT_AND_STUDY, PATIENT_AND_STUDY_SEQUENCES
 
@@ -28,6 +29,10 @@ FILLED = "Part of the images lack {attributes}: the results take it from the oth
 SPELLED = "The images write the patient's name in more than one way: the results write it in one of them."
 CHOSEN = "The images of the series do not name the same patient: an operator chose whose series it is."
 
+RIGHT_ONE = (
+    "Correct the images at their source, or say which of them names the right patient: `candela jobs identity JOB`, or "
+    "`candela process --identity UID`."
+)
 SHOWN_MOST = 5
 """How many groups of instances an error names."""
 IDENTITIES_MOST = 50
@@ -137,10 +142,34 @@ def reconcile(datasets: Sequence[Dataset], identity_from: str | None = None) -> 
         raise MixedPatients(
             f"The images of the series do not name the same patient ({conflict}): {_listing(by_patient)}.",
             where=where,
-            todo="Correct the images at their source, or say which of them names the right patient: "
-            "`candela jobs identity`, or `candela process --identity UID`.",
+            todo=RIGHT_ONE,
         )
     return _reconciled(ordered, named)
+
+
+def refuse_mixed_study(header: Dataset, others: Mapping[str, Dataset]) -> None:
+    """Refuse a series whose patient another series of its study contradicts.
+
+    ``header`` speaks for the series, ``others`` are the headers of the study's other series by Series Instance UID.
+
+    Raises
+    ------
+    MixedPatients
+        naming the series that contradict.
+    """
+    named = _as_far_as_readable(header)
+    compared = {uid: contradiction(named, _as_far_as_readable(other)) for uid, other in others.items()}
+    found = {uid: why for uid, why in compared.items() if why}
+    if not found:
+        return
+    shown = ", ".join(f"series {uid}" for uid in sorted(found)[:SHOWN_MOST])
+    more = ", ..." if len(found) > SHOWN_MOST else ""
+    verb = "Another series of the study names" if len(found) == 1 else f"{len(found)} other series of the study name"
+    raise MixedPatients(
+        f"{verb} another patient ({found[min(found)]}): {shown}{more}.",
+        where=f"series {header.get('SeriesInstanceUID')}",
+        todo=RIGHT_ONE,
+    )
 
 
 def groups_of(datasets: Mapping[str, Dataset]) -> tuple[Group, ...]:
@@ -172,6 +201,14 @@ def contradiction(one: Named, other: Named) -> str:
     if not identified and one.birth_date and other.birth_date and one.birth_date != other.birth_date:
         return "PatientBirthDate differs and PatientID is missing"
     return ""
+
+
+def _as_far_as_readable(header: Dataset) -> Named:
+    """What a header says that nobody has checked yet: one that is damaged names nobody, and is refused when read."""
+    try:
+        return named_by(header)
+    except UNREADABLE_HEADER:
+        return Named()
 
 
 def _conflict(distinct: Sequence[Named]) -> str:

@@ -14,15 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node.commands import node_state
+from dicom_node.commands import identity, node_state
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.jobs import engine
+from dicom_node.commands.job_lookup import full_id, open_client
 from dicom_node.jobs.circuits import Circuit, CircuitState
 from dicom_node.jobs.client import DestinationRow, JobsClient
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
-from dicom_node.settings import Settings
 
-app = typer.Typer(help="The jobs: list, show, retry, discard, cancel; resume a destination.", no_args_is_help=True)
+app = typer.Typer(
+    help="The jobs: list, show, retry, discard, cancel, identity; resume a destination.", no_args_is_help=True
+)
+app.command("identity")(identity.identity)
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -48,7 +50,7 @@ def list_jobs(
     config_file: ConfigOption = None,
 ) -> None:
     """List jobs, newest first."""
-    with _client(load_settings(config_file)) as client:
+    with open_client(load_settings(config_file)) as client:
         rows = client.list(limit=limit, state=state)
     if as_json:
         typer.echo(json.dumps([_plain(row) for row in rows], indent=1))
@@ -70,8 +72,8 @@ def list_jobs(
 @app.command()
 def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
     """Show one job: why its series was complete, what came out, and how each delivery went."""
-    with _client(load_settings(config_file)) as client:
-        detail = client.show(_full_id(client, job))
+    with open_client(load_settings(config_file)) as client:
+        detail = client.show(full_id(client, job))
     if as_json:
         typer.echo(json.dumps(_plain(detail), indent=1))
         return
@@ -113,8 +115,8 @@ def retry(
     """Try again whatever of a job, or of all dead ones, is dead or was cancelled or discarded."""
     if (job is None) != all_dead:
         raise typer.BadParameter("give a job or --all-dead", param_hint="JOB")
-    with _client(load_settings(config_file)) as client:
-        names = [_full_id(client, job)] if job else _dead(client)
+    with open_client(load_settings(config_file)) as client:
+        names = [full_id(client, job)] if job else _dead(client)
         for name in names:
             again = client.retry(name)
             about = f" of {name}" if all_dead else ""
@@ -131,8 +133,8 @@ def retry(
 @app.command()
 def discard(job: JobArgument, config_file: ConfigOption = None) -> None:
     """Give up whatever of a job is dead, so that it no longer waits for an operator; `retry` takes that back."""
-    with _client(load_settings(config_file)) as client:
-        gone = client.discard(_full_id(client, job))
+    with open_client(load_settings(config_file)) as client:
+        gone = client.discard(full_id(client, job))
     if gone.reading:
         typer.echo("the series will not be read")
     for result, destination in gone.deliveries:
@@ -150,7 +152,7 @@ def resume(
     if destination not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
         raise typer.BadParameter(f"there is no destination {destination!r} (known: {known})", param_hint="DESTINATION")
-    with _client(settings) as client:
+    with open_client(settings) as client:
         was_open = client.resume(destination)
     typer.echo(
         f"one delivery to {destination} is tried now" if was_open else f"the circuit of {destination} is not open"
@@ -160,8 +162,8 @@ def resume(
 @app.command()
 def cancel(job: JobArgument, config_file: ConfigOption = None) -> None:
     """Stop what a job still has to do; says what it came too late for."""
-    with _client(load_settings(config_file)) as client:
-        stopped = client.cancel(_full_id(client, job))
+    with open_client(load_settings(config_file)) as client:
+        stopped = client.cancel(full_id(client, job))
     typer.echo(f"{stopped.stopped} piece(s) of work stopped")
     for row in stopped.delivered:
         typer.echo(f"{row.result} had been delivered to {row.destination}")
@@ -174,7 +176,7 @@ def status(config_file: ConfigOption = None) -> None:
     settings = load_settings(config_file)
     for line in node_state.lines(settings):
         typer.echo(line)
-    with _client(settings) as client:
+    with open_client(settings) as client:
         rows = client.list(limit=1000)
         targets = client.destinations()
     counts = Counter(str(row.state) for row in rows)
@@ -221,19 +223,6 @@ def _dead(client: JobsClient) -> list[str]:
     return [row.job.job_id for row in client.list(limit=1_000_000, state=JobState.DEAD)]
 
 
-def _client(settings: Settings) -> JobsClient:
-    engine.prepare(settings)
-    return JobsClient(settings)
-
-
-def _full_id(client: JobsClient, start: str) -> str:
-    """The one job whose id begins with ``start``; ``start`` itself where there is none (the error is `show`'s)."""
-    found = client.find(start)
-    if len(found) > 1 and start not in found:
-        raise typer.BadParameter(f"several jobs begin with {start!r}", param_hint="JOB")
-    return found[0] if len(found) == 1 else start
-
-
 def _facts(detail: JobDetail) -> list[tuple[str, str]]:
     job = detail.job
     facts = [
@@ -246,6 +235,8 @@ def _facts(detail: JobDetail) -> list[tuple[str, str]]:
         ("state", _coloured(str(detail.state))),
         ("outcome", _outcome(detail)),
     ]
+    if job.identity_from:
+        facts.append(("identity", f"as instance {job.identity_from} has it, an operator's choice"))
     if job.selection:
         facts.append(("chosen", job.selection))
     if reason := (detail.result and detail.result.refusal) or job.refusal:

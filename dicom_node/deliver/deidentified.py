@@ -17,6 +17,7 @@ from dicom_node.durable import write_durably
 from dicom_node.jobs.job import read_manifest
 from dicom_node.layout import located
 from pipeline.deidentify import deidentify
+from pipeline.subject import reconcile
 
 FOLDER: Final = ".deidentified"
 SOURCE_IMAGES: Final = "source-images"
@@ -33,14 +34,19 @@ def is_document(path: Path) -> bool:
     return bool(read_file_meta_info(path).MediaStorageSOPClassUID == EncapsulatedPDFStorage)
 
 
-def copies(files: tuple[Path, ...], manifest: Path, data_dir: Path, key: bytes) -> tuple[Path, ...]:
+def copies(
+    files: tuple[Path, ...], manifest: Path, data_dir: Path, key: bytes, identity_from: str | None = None
+) -> tuple[Path, ...]:
     """De-identified copies of ``files``, in a folder beside the results whose name tells nothing either.
 
     The same files and key give the same copies. ``manifest``: that of the job, whose images the pixels of its results
-    are judged by.
+    are judged by. ``identity_from`` as in the job: images that name their patient in several ways get one pseudonym,
+    that of the results.
 
     Raises
     ------
+    MixedPatients, MixedStudies
+        where the images do not name one patient and study.
     IdentityInPixels
         where the pixels may show who the patient is.
     """
@@ -48,10 +54,14 @@ def copies(files: tuple[Path, ...], manifest: Path, data_dir: Path, key: bytes) 
     name = hmac.new(key, run.name.encode(), hashlib.sha256).hexdigest()[:16]
     folder = run / FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    source = _header(source_images(manifest, data_dir)[0])
+    images = source_images(manifest, data_dir)
+    source = _header(images[0])
+    # A result says whose it is; images are compared with each other where they are sent.
+    are_results = all(path.parent == run for path in files)
+    subject = None if are_results else reconcile(tuple(map(_header, images)), identity_from).header
     made = []
     for path in files:
-        clean = deidentify(dcmread(path), key, source=source)
+        clean = deidentify(dcmread(path), key, source=source, subject=subject if path.parent != run else None)
         made.append(folder / (path.name if path.parent == run else f"{clean.SOPInstanceUID}.dcm"))
         data = _bytes(clean)
         if not made[-1].is_file() or made[-1].read_bytes() != data:

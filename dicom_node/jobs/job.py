@@ -27,8 +27,9 @@ class SeriesJob:
     ``refusal_code`` and ``refusal`` then say why. ``completion`` is the recorded reason why the series counted as
     complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1. ``selection`` says why
     this series of its study is read, where a rule with ``per_study`` chose it; one that was not chosen has a rule, no
-    model, and the refusal NOT_CHOSEN. ``identity_from`` is the SOP Instance UID of the instance whose patient an
-    operator has chosen (`candela jobs identity`, `pipeline.subject`); such a job reads the series again.
+    model, and the refusal NOT_CHOSEN. One whose study names two patients has a model and the refusal MIXED_PATIENTS: it
+    is not read unless an operator says whose series it is. ``identity_from`` is the SOP Instance UID of the instance
+    whose patient an operator has chosen (`dicom_node.identity_choice`); such a job reads the series again.
     """
 
     job_id: str

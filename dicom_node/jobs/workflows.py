@@ -209,7 +209,8 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, re
         files = source_images(manifest, settings.data_dir) if delivery.result.name == SOURCE_IMAGES else files
         if any(is_document(path) for path in files):
             return "nothing sent: the pages of a document may name the patient"
-        files = copies(files, manifest, settings.data_dir, asked.key.get_secret_value().encode())
+        key = asked.key.get_secret_value().encode()
+        files = copies(files, manifest, settings.data_dir, key, delivery.job.identity_from)
     with _noted(delivery.destination, reach):
         return make_sender(delivery.destination, destination).send(files)
 

@@ -234,11 +234,35 @@ def test_an_amendment_adds_its_instances_to_the_study(server: FhirServer) -> Non
     assert report_there["imagingStudy"][0]["reference"] == f"ImagingStudy/{there['id']}"
 
 
-def of_one_study(key: str) -> tuple[Json, Json]:
-    """Reports of two series of one study."""
+def of_one_study(key: str, *patients: str) -> tuple[Json, Json]:
+    """Reports of two series of one study, of one patient or of the two ``patients``."""
     uid = derived_uid("study", key)
-    first, second = (bundle_of(Outcome.NO_FINDING, f"{key}-{number}", StudyInstanceUID=uid) for number in (1, 2))
+    names = patients or (f"PHANTOM-{key}",) * 2
+    first, second = (
+        bundle_of(Outcome.NO_FINDING, f"{key}-{number}", StudyInstanceUID=uid, PatientID=name)
+        for number, name in enumerate(names, start=1)
+    )
     return first, second
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_series_of_another_patient_is_kept_apart_from_the_first_ones_study(server: FhirServer, known: bool) -> None:
+    """Whether the server knows the patients or not: the second report names the study by identifier alone."""
+    key = f"two-patients-{known}"
+    bundles = of_one_study(key, f"{key}-A", f"{key}-B")
+    if known:
+        for name in "AB":
+            identifier = {"system": PATIENT_SYSTEM, "value": f"{key}-{name}"}
+            server.post({"resourceType": "Patient", "identifier": [identifier]})
+    first, second = (FhirClient(server.url).send(made) for made in bundles)
+    assert "another patient" not in str(first)
+    assert "is another patient's" in str(second)
+    (study,) = stored(server, "ImagingStudy", bundles[0])
+    assert series_of(study) == series_of(resources(bundles[0], "ImagingStudy")[0])
+    for made, referred in zip(bundles, (True, False), strict=True):
+        (report,) = stored(server, "DiagnosticReport", made)
+        assert ("reference" in report["imagingStudy"][0]) == referred
+        assert ("reference" in report["subject"]) == known
 
 
 def test_a_second_series_of_a_study_is_added_to_it(server: FhirServer) -> None:

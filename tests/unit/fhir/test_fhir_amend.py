@@ -13,6 +13,7 @@ from fhir import report
 from fhir.amend import Settled, State, settle
 from fhir.context import REPORT_TAG, REVISION_TAG
 from fhir.release import Release
+from fhir.same_patient import Patients
 from pipeline.findings import Outcome
 from tests.peers.fhir_bundles import facts_of, refusal_of, resources
 
@@ -66,7 +67,7 @@ class Records:
             value["reference"] = names[value["reference"]]
 
     def send(self, bundle: dict[str, Any]) -> Settled:
-        settled = settle(bundle, self.search, BASE)
+        settled = settle(bundle, self.search, BASE, Patients(self.search, BASE))
         if settled.bundle is not None:
             self.post(settled.bundle)
         return settled
@@ -215,7 +216,7 @@ def test_nothing_of_others_is_touched_whatever_a_search_answers() -> None:
     def everything(kind: str, _query: Mapping[str, str]) -> list[dict[str, Any]]:
         return copy.deepcopy(records.of(kind))
 
-    settled = settle(bundle(Outcome.NO_FINDING, 2), everything, BASE)
+    settled = settle(bundle(Outcome.NO_FINDING, 2), everything, BASE, Patients(everything, BASE))
     assert settled.bundle is not None
     updated = {entry["request"]["url"] for entry in settled.bundle["entry"] if entry["request"]["method"] == "PUT"}
     own = resources(bundle(Outcome.FINDING), "Observation")
@@ -229,7 +230,7 @@ def test_every_update_names_the_version_that_was_read_and_the_provenance_what_it
     records = Records()
     records.send(bundle(Outcome.FINDING))
     (first,) = records.of("DiagnosticReport")
-    settled = settle(bundle(Outcome.FINDING, 2), records.search, BASE)
+    settled = settle(bundle(Outcome.FINDING, 2), records.search, BASE, Patients(records.search, BASE))
     assert settled.bundle is not None
     updates = [entry for entry in settled.bundle["entry"] if entry["request"]["method"] == "PUT"]
     assert updates

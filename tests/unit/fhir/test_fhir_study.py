@@ -10,7 +10,8 @@ import pytest
 
 from fhir import report
 from fhir.release import Release
-from fhir.study_merge import Merged, StudyState, merge, with_study
+from fhir.same_patient import Patients
+from fhir.study_merge import UNSEARCHED, Merged, StudyState, merge, with_study
 from pipeline.findings import Outcome
 from tests.peers.fhir_bundles import facts_of, references, resources
 
@@ -35,7 +36,7 @@ def posted(made: Json, *stored: Json) -> Merged:
     def search(_kind: str, _query: Mapping[str, str]) -> list[Json]:
         return copy.deepcopy(list(stored))
 
-    return with_study(made, search, BASE)
+    return with_study(made, search, BASE, Patients(search, BASE))
 
 
 def listed(imaging_study: Json) -> set[tuple[str, str]]:
@@ -113,10 +114,20 @@ def test_studies_that_a_lenient_server_adds_to_its_answer_are_others() -> None:
     assert posted(made, other) == Merged(made, StudyState.UNKNOWN)
 
 
-def test_without_a_search_or_a_tag_it_stays_a_create() -> None:
-    """A server that lets nobody search, and a Bundle that an older version wrote."""
+def test_without_a_search_the_study_is_named_by_identifier() -> None:
+    """A create that finds one there would refer to whatever patient's it is."""
     made = bundle()
-    assert with_study(made, lambda _kind, _query: None, BASE) == Merged(made, StudyState.UNSEARCHED)
+
+    def nothing(_kind: str, _query: Mapping[str, str]) -> None:
+        return None
+
+    merged = with_study(made, nothing, BASE, Patients(nothing, BASE))
+    assert (merged.state, merged.note) == (StudyState.UNSEARCHED, UNSEARCHED)
+    assert not resources(merged.bundle, "ImagingStudy")
+
+
+def test_a_bundle_of_an_older_version_stays_as_it_is() -> None:
+    made = bundle()
     old = copy.deepcopy(made)
     del resources(old, "ImagingStudy")[0]["meta"]
     assert posted(old, study(made)) == Merged(old, StudyState.UNSEARCHED)
