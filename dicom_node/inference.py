@@ -141,6 +141,7 @@ class SeriesRunner:
                 self._clock(),
                 _silent,
                 profiles,
+                pacs=self._settings.pacs_of(job.destinations),
                 predecessors=() if job.identity_from else predecessors(job, out),
                 identity_from=job.identity_from,
                 revision=job.revision,
@@ -219,6 +220,7 @@ def _run(
     progress: Progress,
     profiles: Mapping[str, Profile],
     *,
+    pacs: Mapping[str, str] | None = None,
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
     revision: int = 1,
@@ -235,6 +237,7 @@ def _run(
         predecessors=predecessors,
         identity_from=identity_from,
         profiles=profiles,
+        pacs=pacs,
         languages=settings.report_languages,
         progress=progress,
     )

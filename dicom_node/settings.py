@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -140,6 +140,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _reports_list_objects_of_a_pacs(self) -> Settings:
+        for name, destination in self.destinations.items():
+            pacs = destination.objects_of if isinstance(destination, FhirDestination) else None
+            if pacs is not None and not _is_pacs(self.destinations.get(pacs)):
+                known = ", ".join(self.pacs_of(self.destinations)) or "none"
+                what = f"{pacs!r} is no destination of kind dicom that gets identified objects (known: {known})"
+                raise ValueError(f"destinations.{name}.objects_of: {what}")
+        return self
+
+    @model_validator(mode="after")
     def _audit_repository_is_a_fhir_destination(self) -> Settings:
         name = self.audit.repository
         if name is not None and not isinstance(self.destinations.get(name), FhirDestination):
@@ -206,6 +216,15 @@ class Settings(BaseSettings):
         names = [item.profile for item in found if not isinstance(item, FhirDestination | Hl7v2Destination)]
         return {name: self.profile(name) for name in names} or dict(USUAL)
 
+    def pacs_of(self, destinations: Iterable[str]) -> dict[str, str]:
+        """The profiles of those of ``destinations`` that are a PACS, by name, in their order.
+
+        A PACS is of kind ``dicom`` and gets objects as they are: what is de-identified has other UIDs, and a folder is
+        nothing that a reader could be led to.
+        """
+        found = {name: self.destinations.get(name) for name in destinations}
+        return {name: item.profile for name, item in found.items() if _is_pacs(item)}
+
     @property
     def database_url(self) -> str:
         """URL of the engine's database, SQLAlchemy form."""
@@ -270,6 +289,10 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
         raise BadSettings(f"not valid TOML: {error}", where=place, todo="Mend the line named.") from None
     _refuse_unknown_variables(settings)
     return settings
+
+
+def _is_pacs(destination: Destination | None) -> TypeGuard[DicomDestination]:
+    return isinstance(destination, DicomDestination) and destination.deidentify is None
 
 
 def _problem(item: Any) -> str:

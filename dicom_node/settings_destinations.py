@@ -38,6 +38,7 @@ class FhirDestination(Outgoing):
 
     ``patient_system`` and ``accession_system`` are the identifier systems (URIs) of patients and orders whose DICOM
     issuer names none. Without them such a patient is not searched for and stands as a logical reference.
+    ``objects_of`` names the PACS whose DICOM objects a report lists; without it the first PACS of the rule.
     ``refusals``: also what was refused, where a rule had given it to a model.
     ``smart``, ``bearer_token`` or ``bearer_token_file``, one at most, says who we are; ``tls`` how TLS is spoken.
     """
@@ -55,6 +56,7 @@ class FhirDestination(Outgoing):
     accession_system: str | None = None
     release: Literal["R4", "R5"] = "R4"
     language: Language = Language.ENGLISH
+    objects_of: str | None = None
     refusals: bool = False
 
     @model_validator(mode="after")

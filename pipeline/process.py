@@ -82,14 +82,17 @@ def process(
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
     profiles: Mapping[str, Profile] = USUAL,
+    pacs: Mapping[str, str] | None = None,
     languages: Iterable[Language] = (),
     progress: Progress = lambda _stage: None,
 ) -> Processed:
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
 
-    The FHIR report lists the objects of the first profile. ``predecessors`` are the earlier runs over the series whose
-    results these replace (`RunIdentity`). ``identity_from`` is the instance whose patient an operator has
-    chosen (`pipeline.subject.reconcile`).
+    ``pacs`` names the profile of each PACS that gets results, in the rule's order: the FHIR report lists the objects of
+    the first of them (`ReportFacts.listed_for`); without ``pacs`` those of the first profile.
+
+    ``predecessors`` are the earlier runs over the series whose results these replace (`RunIdentity`). ``identity_from``
+    is the instance whose patient an operator has chosen (`pipeline.subject.reconcile`).
 
     ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
     number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
@@ -135,10 +138,10 @@ def process(
         objects = build_results(context, profiles)
     with watch.stage("fhir"):
         first = next(iter(profiles))
-        reported = tuple(item for item in objects if first in item.profiles)
-        content = facts(volume, findings, run, reported, recorded=recorded, revision=revision)
+        reported = tuple(item for item in objects if pacs is not None or first in item.profiles)
+        content = facts(volume, findings, run, reported, recorded=recorded, revision=revision, pacs=pacs)
         pages = _pages(context, objects, languages)
-        bundle = build_report(content, pdf=pages.get(Language.ENGLISH))
+        bundle = build_report(content.listed_for(), pdf=pages.get(Language.ENGLISH))
     return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, bundle, watch.seconds, run)
 
 

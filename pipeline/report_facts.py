@@ -7,7 +7,8 @@ language; what they say is settled when the series is read, so that every resend
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -35,7 +36,7 @@ def page_filename(language: Language) -> str:
 
 @dataclass(frozen=True)
 class MadeObject:
-    """One DICOM object of the run; ``role`` as in `pipeline.ports.ResultObject`."""
+    """One DICOM object of the run; ``role`` as in `pipeline.ports.ResultObject`; ``pacs`` names those that get it."""
 
     role: str
     sop_class_uid: str
@@ -44,9 +45,11 @@ class MadeObject:
     modality: str
     series_number: int | None
     series_description: str
+    pacs: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, item: ResultObject) -> MadeObject:
+    def of(cls, item: ResultObject, pacs: Mapping[str, str]) -> MadeObject:
+        """``pacs``: the profile of each, by name."""
         ds = item.dataset
         number = ds.get("SeriesNumber")
         return cls(
@@ -57,6 +60,7 @@ class MadeObject:
             modality=str(ds.Modality),
             series_number=None if number is None else int(number),
             series_description=str(ds.get("SeriesDescription") or ""),
+            pacs=tuple(name for name, profile in pacs.items() if profile in item.profiles),
         )
 
 
@@ -66,6 +70,10 @@ class ReportFacts:
 
     ``acquired`` is when the images were acquired (ISO 8601, a day or an instant with its zone), None where unknown;
     ``recorded`` when the series was read, with its time zone; ``picture`` the key picture, where one was made.
+
+    ``pacs`` are the names of the PACS that get results of the run, in the rule's order; None where ``objects`` are
+    simply those that were made (`candela process`, and runs of earlier versions). A report lists objects of one PACS:
+    `listed_for`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -79,6 +87,21 @@ class ReportFacts:
     objects: tuple[MadeObject, ...]
     picture: Picture | None
     recorded: datetime
+    pacs: tuple[str, ...] | None = None
+
+    def listed_for(self, pacs: str | None = None) -> ReportFacts:
+        """The facts with the objects that the PACS called ``pacs`` gets; None: the first one, where there is one.
+
+        A picture whose overlay no such PACS has gets an identifier of its own, since it leads to no object.
+        """
+        if self.pacs is None:
+            return self
+        name = pacs if pacs is not None else next(iter(self.pacs), None)
+        objects = tuple(item for item in self.objects if name in item.pacs)
+        picture = self.picture
+        if picture is not None and picture.sop_instance_uid not in {item.sop_instance_uid for item in objects}:
+            picture = replace(picture, sop_instance_uid=self.run.uid("key picture"))
+        return replace(self, objects=objects, picture=picture)
 
     def lasting_uid(self, *what: str) -> str:
         """UID of something that stays the same over all revisions of the series and all versions of the model; not over
@@ -100,8 +123,10 @@ def facts(
     *,
     recorded: datetime,
     revision: int = 1,
+    pacs: Mapping[str, str] | None = None,
 ) -> ReportFacts:
-    """The facts of a series that was read. ``recorded`` is the instant at which it was, with a time zone.
+    """The facts of a series that was read. ``recorded`` is the instant at which it was, with a time zone; ``pacs`` the
+    profile of each PACS that gets results, by name, in the rule's order.
 
     Raises
     ------
@@ -115,9 +140,10 @@ def facts(
         acquired=acquired(volume.sources[0]),
         answer=Answer.of(findings, revision),
         run=run,
-        objects=tuple(MadeObject.of(item) for item in objects),
+        objects=tuple(MadeObject.of(item, pacs or {}) for item in objects),
         picture=key_picture(objects),
         recorded=_whole_seconds(recorded),
+        pacs=None if pacs is None else tuple(pacs),
     )
 
 

@@ -54,7 +54,8 @@ class FhirSender:
         if FILENAME not in by_name:
             stored: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
             return stored
-        facts = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
+        stated = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
+        facts = stated.listed_for(self._destination.objects_of)
         page, language = self._page(by_name)
         return build(facts, release=self._release, language=self._language, pdf=page, pdf_language=language)
 
