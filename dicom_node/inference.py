@@ -145,6 +145,7 @@ class SeriesRunner:
                 predecessors=() if job.identity_from else predecessors(job, out),
                 identity_from=job.identity_from,
                 revision=job.revision,
+                expected=job.expected,
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
@@ -224,6 +225,7 @@ def _run(
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
     revision: int = 1,
+    expected: int | None = None,
     nifti: bool = False,
 ) -> dict[str, Any]:
     processed = process(
@@ -236,6 +238,7 @@ def _run(
         uid_root=settings.uid_root,
         predecessors=predecessors,
         identity_from=identity_from,
+        expected=expected,
         profiles=profiles,
         pacs=pacs,
         languages=settings.report_languages,

@@ -52,7 +52,9 @@ def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[Predecessor]] | None
     lineage, summary = _read(folder / LINEAGE), _read(folder / SUMMARY)
     if not lineage or not summary or summary["outcome"] == Outcome.REFUSED or lineage["revision"] >= job.revision:
         return None
-    read = Predecessor(summary["instances_digest"], summary.get("results_revision", UNNUMBERED))
+    read = Predecessor(
+        summary["instances_digest"], summary.get("results_revision", UNNUMBERED), summary.get("expected_instances")
+    )
     return int(lineage["revision"]), [*_read_predecessors(lineage["predecessors"]), read]
 
 

@@ -15,7 +15,7 @@ from models.installed import check_packages
 from models.metadata import TODO, CodeBlock, Metadata, TermBlock, read_metadata
 from pipeline.codes import ClassTerm, Code, class_term
 from pipeline.errors import BadModel
-from pipeline.findings import ModelIdentity
+from pipeline.findings import ModelIdentity, Needs
 from pipeline.identity import ANSWER_REVISION
 from pipeline.preprocess_recipe import Recipe
 from pipeline.protocol import ProtocolContract
@@ -49,9 +49,9 @@ class Contract:
     """What ``metadata.json`` says of a model, checked.
 
     ``classes`` in the order of the answer, ``terms`` what they are called; the last, ``none``, says "no lesion".
-    ``target`` is what the model looks for. ``outputs`` is what the network gives. ``temperature`` divides the class
-    logits. ``grad_cam_layer`` is the network's module that Grad-CAM looks at. ``weights`` is the file within the
-    bundle, ``sha256`` its digest.
+    ``target`` is what the model looks for. ``outputs`` is what the network gives. ``needs`` is what a negative answer
+    must rest on. ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's module that Grad-CAM
+    looks at. ``weights`` is the file within the bundle, ``sha256`` its digest.
     """
 
     title: str
@@ -64,6 +64,7 @@ class Contract:
     recipe: Recipe
     outputs: Outputs
     thresholds: Thresholds
+    needs: Needs
     temperature: float
     bf16_on_cpu: bool
     grad_cam_layer: str
@@ -113,6 +114,7 @@ class Bundle:
             ),
             terms=self.contract.terms,
             target=self.contract.target,
+            needs=self.contract.needs,
         )
 
 
@@ -194,6 +196,7 @@ def _contract(metadata: Metadata) -> Contract:
         recipe=Recipe(**vars(block.recipe)),
         outputs=outputs(metadata),
         thresholds=Thresholds(**vars(limits)),
+        needs=Needs(block.coverage_mm, block.spacing_mm),
         temperature=block.temperature,
         bf16_on_cpu=block.bf16_on_cpu,
         grad_cam_layer=block.grad_cam_layer,

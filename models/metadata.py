@@ -98,6 +98,8 @@ class CandelaBlock(Block):
     codes: dict[Name, TermBlock] = Field(default_factory=dict)
     recipe: RecipeBlock
     thresholds: ThresholdsBlock
+    coverage_mm: Annotated[float, Field(gt=0, le=500, allow_inf_nan=False)] | None = None
+    spacing_mm: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
     temperature: Positive
     bf16_on_cpu: bool
     grad_cam_layer: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$")] = "deep"

@@ -119,4 +119,58 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "De {count} pilas de la serie se analizó una, {read}; no {others}.",
         "Sur {count} piles de la série, une a été analysée, {read} ; pas {others}.",
     ),
+    (
+        "That there is no lesion is not reported: the images do not suffice for it.",
+        "Dass keine Läsion vorliegt, wird nicht berichtet: Die Bilder reichen dafür nicht aus.",
+        "No se informa de ausencia de lesión: las imágenes no bastan para ello.",
+        "L'absence de lésion n'est pas rapportée : les images n'y suffisent pas.",
+    ),
+    (
+        "The slices cover {covered} mm of the patient; to say that there is no lesion, {needed} mm are needed.",
+        "Die Schichten decken {covered} mm ab; für die Aussage, dass keine Läsion vorliegt, sind {needed} mm nötig.",
+        "Los cortes cubren {covered} mm del paciente; para afirmar que no hay lesión se necesitan {needed} mm.",
+        "Les coupes couvrent {covered} mm ; pour affirmer l'absence de lésion, {needed} mm sont nécessaires.",
+    ),
+    (
+        "The slices lie {step} mm apart; to say that there is no lesion, they must lie within {most} mm.",
+        "Schichtabstand {step} mm; für die Aussage, dass keine Läsion vorliegt, sind höchstens {most} mm zulässig.",
+        "Los cortes distan {step} mm; para afirmar que no hay lesión deben distar como máximo {most} mm.",
+        "Les coupes sont distantes de {step} mm ; pour affirmer l'absence de lésion, {most} mm au plus sont admis.",
+    ),
+    (
+        "The slices lie {step} mm apart where the images state {stated} mm: slices may be missing between them.",
+        "Schichtabstand {step} mm, die Bilder geben {stated} mm an: Dazwischen fehlen eventuell Schichten.",
+        "Los cortes distan {step} mm y las imágenes indican {stated} mm: es posible que falten cortes entre ellos.",
+        "Les coupes sont distantes de {step} mm, les images indiquent {stated} mm : des coupes manquent peut-être.",
+    ),
+    (
+        "Instance Number leaves numbers out between all images: slices may be missing between them.",
+        "Instance Number lässt zwischen allen Bildern Nummern aus: Dazwischen fehlen eventuell Schichten.",
+        "Instance Number omite números entre todas las imágenes: es posible que falten cortes entre ellas.",
+        "Instance Number omet des numéros entre toutes les images : des coupes manquent peut-être.",
+    ),
+    (
+        "The images state that there are at least {stated} of them; {count} are here.",
+        "Nach ihrer eigenen Angabe gibt es mindestens {stated} Bilder; {count} liegen vor.",
+        "Las imágenes indican que son al menos {stated}; hay {count}.",
+        "Les images indiquent qu'elles sont au moins {stated} ; {count} sont présentes.",
+    ),
+    (
+        "The sender's archive counts {expected} images of the series; {count} are here.",
+        "Das Archiv des Senders zählt {expected} Bilder der Serie; {count} liegen vor.",
+        "El archivo del emisor cuenta {expected} imágenes de la serie; hay {count}.",
+        "L'archive de l'émetteur compte {expected} images de la série ; {count} sont présentes.",
+    ),
+    (
+        "The images state {stated} temporal positions; {count} are here.",
+        "Die Bilder geben {stated} Zeitpunkte an; {count} liegen vor.",
+        "Las imágenes indican {stated} posiciones temporales; hay {count}.",
+        "Les images indiquent {stated} positions temporelles ; {count} sont présentes.",
+    ),
+    (
+        "The images state that their stack has at least {stated} places; {count} are here.",
+        "Nach Angabe der Bilder hat ihr Stapel mindestens {stated} Plätze; {count} sind belegt.",
+        "Las imágenes indican que su pila tiene al menos {stated} posiciones; hay {count}.",
+        "Les images indiquent que leur pile a au moins {stated} places ; {count} sont occupées.",
+    ),
 )

@@ -25,6 +25,18 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a model must have seen to say that there is no lesion; None where its bundle does not say.
+
+    ``coverage_mm``: least extent of the stack along the slice normal, in mm; ``spacing_mm``: greatest distance between
+    neighbouring slices, in mm.
+    """
+
+    coverage_mm: float | None = None
+    spacing_mm: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """Which algorithm answered.
 
@@ -32,7 +44,7 @@ class ModelIdentity:
     it changes when the answer may. ``name`` is the registry name (``brain_mri_tumor``), ``title`` what a reader sees.
     ``parameters`` are short strings such as ``"threshold=0.5"`` (TID 4019 algorithm parameters). ``terms`` are the
     classes as the bundle calls and codes them, ``target`` is what the model looks for, as a code: its presence is what
-    a report states.
+    a report states. ``needs`` is what its negative answer needs.
     """
 
     name: str
@@ -43,6 +55,7 @@ class ModelIdentity:
     parameters: tuple[str, ...] = ()
     terms: tuple[ClassTerm, ...] = ()
     target: Code = NEOPLASM
+    needs: Needs = Needs()
 
     def term(self, name: str) -> ClassTerm:
         """How class ``name`` is called and coded: as the bundle says, else as `pipeline.codes` does."""

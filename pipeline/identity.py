@@ -75,11 +75,12 @@ class Predecessor:
     """An earlier run over the same series whose results a later run's replace.
 
     ``instances`` is the `instances_digest` that it read, ``results_revision`` the `RESULTS_REVISION` that built its
-    results: both are needed to derive the UID of its report.
+    results, ``expected`` as in `RunIdentity`: all are needed to derive the UID of its report.
     """
 
     instances: str
     results_revision: int = RESULTS_REVISION
+    expected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class RunIdentity:
     results: another release that builds them otherwise gives them other UIDs.
     ``identity_from`` is the SOP Instance UID of the instance whose patient an operator has chosen
     (`pipeline.subject`): such a run's results share no UID and no series with those of any other.
+    ``expected`` is how many instances a peer counted, where that is more than were read: results repeat it.
     """
 
     series_instance_uid: str
@@ -101,6 +103,7 @@ class RunIdentity:
     predecessors: tuple[Predecessor, ...] = ()
     results_revision: int = RESULTS_REVISION
     identity_from: str | None = None
+    expected: int | None = None
 
     @property
     def previous(self) -> RunIdentity | None:
@@ -109,7 +112,11 @@ class RunIdentity:
             return None
         *earlier, last = self.predecessors
         return replace(
-            self, instances=last.instances, predecessors=tuple(earlier), results_revision=last.results_revision
+            self,
+            instances=last.instances,
+            predecessors=tuple(earlier),
+            results_revision=last.results_revision,
+            expected=last.expected,
         )
 
     def lineage_uid(self, *what: str) -> str:
@@ -122,9 +129,13 @@ class RunIdentity:
         ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
         observation UID of its volume, the same in SR and FHIR.
         """
-        replaced = [part for item in self.predecessors for part in (item.instances, *_numbered(item.results_revision))]
+        replaced = [
+            part
+            for item in self.predecessors
+            for part in (item.instances, *_numbered(item.results_revision), *_counted(item.expected))
+        ]
         after = ("after", *replaced) if replaced else ()
-        built = _numbered(self.results_revision)
+        built = (*_numbered(self.results_revision), *_counted(self.expected))
         about = (self.series_instance_uid, self.instances, self.model_digest, *after, *built, *self.chosen)
         return derived_uid("run", *about, *what, root=self.root)
 
@@ -141,3 +152,7 @@ class RunIdentity:
 
 def _numbered(results_revision: int) -> tuple[str, ...]:
     return () if results_revision == UNNUMBERED else ("results", str(results_revision))
+
+
+def _counted(expected: int | None) -> tuple[str, ...]:
+    return () if expected is None else ("expected", str(expected))

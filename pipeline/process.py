@@ -12,6 +12,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from pipeline.completeness import judged
 from pipeline.errors import OwnResult, Refused
 from pipeline.findings import Findings, Outcome
 from pipeline.geometry import build_volume
@@ -81,6 +82,7 @@ def process(
     uid_root: str | None = None,
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
+    expected: int | None = None,
     profiles: Mapping[str, Profile] = USUAL,
     pacs: Mapping[str, str] | None = None,
     languages: Iterable[Language] = (),
@@ -92,7 +94,9 @@ def process(
     the first of them (`ReportFacts.listed_for`); without ``pacs`` those of the first profile.
 
     ``predecessors`` are the earlier runs over the series whose results these replace (`RunIdentity`). ``identity_from``
-    is the instance whose patient an operator has chosen (`pipeline.subject.reconcile`).
+    is the instance whose patient an operator has chosen (`pipeline.subject.reconcile`). ``expected``
+    is how many instances a peer counts, where one was asked: a series that is not whole gets no negative answer
+    (`pipeline.completeness`).
 
     ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
     number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
@@ -106,6 +110,8 @@ def process(
         where the model or a result object failed.
     """
     watch = Stopwatch(now, progress)
+    if expected is not None and expected <= len(set(series.sop_instance_uids)):
+        expected = None  # nothing is missing by that count, and nothing depends on it
     header = series.header
     if is_own_result(header):
         raise OwnResult(
@@ -118,7 +124,7 @@ def process(
         volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
-        prediction = model.predict(volume)
+        prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
         replaces = (REPLACES,) if predecessors else ()
         prediction = replace(
             prediction, caveats=(*replaces, *subject.notes, *caveats, *prediction.caveats, *volume.notes)
@@ -130,6 +136,7 @@ def process(
         root=uid_root,
         predecessors=predecessors,
         identity_from=identity_from,
+        expected=expected,
     )
     with watch.stage("measure"):
         findings = to_findings(prediction, volume, run, model.identity)
@@ -185,6 +192,7 @@ def summary(processed: Processed) -> dict[str, Any]:
     return {
         "series_instance_uid": processed.series_instance_uid,
         "instances_digest": processed.run.instances,
+        "expected_instances": processed.run.expected,
         "predecessors": [item.instances for item in processed.run.predecessors],
         "results_revision": processed.run.results_revision,
         "identity_from": processed.run.identity_from,

@@ -30,6 +30,8 @@ class SeriesJob:
     model, and the refusal NOT_CHOSEN. One whose study names two patients has a model and the refusal MIXED_PATIENTS: it
     is not read unless an operator says whose series it is. ``identity_from`` is the SOP Instance UID of the instance
     whose patient an operator has chosen (`dicom_node.identity_choice`); such a job reads the series again.
+    ``expected`` is how many instances the sender's archive counted, where that decided or is more than came;
+    ``silence`` the seconds without a further instance before the series counted as complete.
     """
 
     job_id: str
@@ -49,6 +51,8 @@ class SeriesJob:
     refusal: str | None = None
     selection: str | None = None
     identity_from: str | None = None
+    expected: int | None = None
+    silence: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "destinations": list(self.destinations)}

@@ -14,6 +14,7 @@ from models.bundle import METADATA, Bundle, read_bundle
 from models.installed import check_packages
 from models.metadata import MOST_BYTES, read_metadata
 from pipeline.errors import BadModel
+from pipeline.findings import Needs
 from pipeline.preprocess import CLIP
 from tests.peers.tiny_bundle import bright_spots, classifying
 from tests.unit.models.small import metadata, write_metadata
@@ -72,6 +73,12 @@ def changed(folder: Path, field: str, value: Any) -> Path:
         ("candela.thresholds.lesion_mm3", -1, "lesion_mm3"),
         ("candela.thresholds.head_mm", [260, 90], "head_mm"),
         ("candela.thresholds.maks", 0.5, "no such field"),
+        ("candela.coverage_mm", 0, "candela.coverage_mm"),
+        ("candela.coverage_mm", "100", "candela.coverage_mm"),
+        ("candela.coverage_mm", 5000, "candela.coverage_mm"),
+        ("candela.spacing_mm", -1, "candela.spacing_mm"),
+        ("candela.spacing_mm", float("nan"), "candela.spacing_mm"),
+        ("candela.spacing_mm", [8], "candela.spacing_mm"),
         ("candela.temperature", 0, "temperature"),
         ("candela.temperature", "1", "temperature"),
         ("candela.contrast_expected", "false", "contrast_expected"),
@@ -225,3 +232,16 @@ def test_a_bundle_says_what_its_classes_are_called(tmp_path: Path) -> None:
     plain = read_bundle(classifying(tmp_path)).identity
     assert plain.term("lesion").code.scheme == "99CANDELA"
     assert plain.term("lesion").title == "Lesion"
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({}, Needs()),
+        ({"coverage_mm": 100}, Needs(coverage_mm=100.0)),
+        ({"coverage_mm": 92.5, "spacing_mm": 8}, Needs(92.5, 8.0)),
+    ],
+)
+def test_a_bundle_says_what_a_negative_answer_needs(tmp_path: Path, fields: dict[str, float], needs: Needs) -> None:
+    """Bundles without these fields, as all were once, need nothing."""
+    assert read_bundle(classifying(tmp_path, **fields)).identity.needs == needs
