@@ -59,13 +59,18 @@ class InstanceRow(Base):
 
 
 class SeriesRow(Base):
-    """One series. Times are seconds since the epoch; ``revision`` is the last one handed over, 0 before any."""
+    """One series. Times are seconds since the epoch; ``revision`` is the last one handed over, 0 before any.
+
+    ``instances`` counts its different instances, without Candela's own: counted along, since counting them anew for
+    each arrival takes the longer the more there are.
+    """
 
     __tablename__ = "series"
     series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str]
     calling_ae: Mapped[str]
     state: Mapped[str]
+    instances: Mapped[int] = mapped_column(default=0)
     first_received: Mapped[float]
     last_received: Mapped[float]
     associations: Mapped[int] = mapped_column(default=0)
@@ -79,12 +84,13 @@ class SeriesRow(Base):
 
 @dataclass(frozen=True)
 class SeriesRecord:
-    """A series as the index has it, and how many of its instances are Candela's own or not."""
+    """A series as the index has it; ``instances`` are the different ones that are not Candela's own."""
 
     series_instance_uid: str
     study_instance_uid: str
     calling_ae: str
     state: State
+    instances: int
     first_received: float
     last_received: float
     associations: int
@@ -186,7 +192,8 @@ class SeriesIndex:
 
     @staticmethod
     def _settle(session: Session, row: SeriesRow) -> None:
-        """The state that follows from the instances and from what was handed over."""
+        """State and number that follow from the instances and from what was handed over."""
+        row.instances = _distinct(session, row.series_instance_uid)
         ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
         if not ours:
             row.state = State.OWN
@@ -201,6 +208,7 @@ class SeriesIndex:
         with Session(self._engine) as session:
             for arrival in arrivals:
                 stored = arrival.stored
+                further = not arrival.own and not _has(session, stored)
                 session.execute(
                     insert(InstanceRow)
                     .values(
@@ -216,11 +224,11 @@ class SeriesIndex:
                     )
                     .on_conflict_do_nothing()
                 )
-                self._note(session, arrival)
+                self._note(session, arrival, further=further)
             session.commit()
 
     @staticmethod
-    def _note(session: Session, arrival: Arrival) -> None:
+    def _note(session: Session, arrival: Arrival, *, further: bool) -> None:
         stored, header = arrival.stored, arrival.stored.header
         row = session.get(SeriesRow, header.series_instance_uid)
         if row is None:
@@ -229,10 +237,12 @@ class SeriesIndex:
                 study_instance_uid=header.study_instance_uid,
                 calling_ae=stored.calling_ae,
                 state=State.OWN if arrival.own else State.RECEIVING,
+                instances=0,
                 first_received=stored.received_at,
                 last_received=stored.received_at,
             )
             session.add(row)
+        row.instances += further
         row.first_received = min(row.first_received, stored.received_at)
         row.last_received = max(row.last_received, stored.received_at)
         if not arrival.own:
@@ -313,6 +323,9 @@ class SeriesIndex:
                     session.delete(row)
             session.flush()
             _drop_empty(session, series_instance_uid)
+            series = session.get(SeriesRow, series_instance_uid)
+            if series is not None:
+                series.instances = _distinct(session, series_instance_uid)
             session.commit()
 
     def instances(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
@@ -331,9 +344,26 @@ class SeriesIndex:
     def count(self, series_instance_uid: str) -> int:
         """How many different instances the series has, without Candela's own."""
         with Session(self._engine) as session:
-            number = func.count(InstanceRow.sop_instance_uid.distinct())
-            of_series = InstanceRow.series_instance_uid == series_instance_uid
-            return session.scalars(select(number).where(of_series, InstanceRow.own.is_(False))).one()
+            row = session.get(SeriesRow, series_instance_uid)
+            return row.instances if row else 0
+
+
+def _distinct(session: Session, series_instance_uid: str) -> int:
+    """`SeriesRow.instances`, counted anew."""
+    number = func.count(InstanceRow.sop_instance_uid.distinct())
+    of_series = InstanceRow.series_instance_uid == series_instance_uid
+    return session.scalars(select(number).where(of_series, InstanceRow.own.is_(False))).one()
+
+
+def _has(session: Session, stored: Stored) -> bool:
+    """Whether a version of the instance, not Candela's own, is in its series already."""
+    header = stored.header
+    same = (
+        InstanceRow.sop_instance_uid == header.sop_instance_uid,
+        InstanceRow.series_instance_uid == header.series_instance_uid,
+        InstanceRow.own.is_(False),
+    )
+    return session.scalars(select(InstanceRow.path).where(*same).limit(1)).first() is not None
 
 
 def _check(connection: Connection) -> None:
