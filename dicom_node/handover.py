@@ -166,6 +166,8 @@ class HandOver:
             refusal_code=refusal[0] if refusal else None,
             refusal=refusal[1] if refusal else None,
             selection=selection,
+            expected=series.expected,
+            silence=series.silence,
         )
         new = self._submit(job)
         log.info(

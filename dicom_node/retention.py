@@ -10,7 +10,7 @@ from dicom_node.jobs.status import JobDetail, JobState
 from dicom_node.receive.series_index import SeriesRecord
 from dicom_node.settings import Settings
 
-OVER = frozenset({JobState.DONE, JobState.NOT_CHOSEN, JobState.CANCELLED, JobState.DISCARDED})
+OVER = frozenset({JobState.DONE, JobState.NOT_CHOSEN, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED})
 """Nothing is to come, and nothing was lost: a dead letter is not among them, since an operator may send it yet."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.durable import write_durably
+from dicom_node.holding import was_withheld
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.output import SUMMARY
 from pipeline.findings import Outcome
@@ -49,6 +50,8 @@ def _earlier(job: SeriesJob, folder: Path) -> list[Predecessor]:
 
 def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[Predecessor]] | None:
     """Revision, and the runs up to and with its own, of what was read in ``folder``; None where nothing was."""
+    if was_withheld(folder):
+        return None  # nobody has got it, and nobody will: this revision has further instances
     lineage, summary = _read(folder / LINEAGE), _read(folder / SUMMARY)
     if not lineage or not summary or summary["outcome"] == Outcome.REFUSED or lineage["revision"] >= job.revision:
         return None

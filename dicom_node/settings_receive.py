@@ -114,15 +114,40 @@ class Receive(Section):
 
 
 class Completion(Section):
-    """When a series counts as complete; seconds.
+    """When a series counts as complete, and when an answer that is no finding may leave; seconds.
 
-    ``quiet_after_release``: silence after every association that carried the series was released.
-    ``quiet_time``: silence that is enough whatever the associations do.
+    ``quiet_after_release``: silence after every association that carried the series was released, where one of them
+    carried ``plausible_part`` images or frames.
+    ``quiet_time``: silence that is enough whatever the associations do; `quiet` where the series was reopened.
     ``count_timeout``: how long an expected count may hold a released series back before silence decides.
     ``study_quiet``: silence after all series of a study are complete, before rules with ``per_study`` choose one.
+    ``negative_hold``, ``negative_hold_counted``: see `hold`.
     """
 
     quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
     quiet_time: Annotated[float, Field(gt=0)] = 60.0
     count_timeout: Annotated[float, Field(ge=0)] = 60.0
     study_quiet: Annotated[float, Field(ge=0)] = 60.0
+    plausible_part: Annotated[int, Field(ge=1)] = 10
+    quiet_most: Annotated[float, Field(gt=0)] = 600.0
+    negative_hold: Annotated[float, Field(ge=0)] = 120.0
+    negative_hold_counted: Annotated[float, Field(ge=0)] = 30.0
+
+    def quiet(self, reopened: int) -> float:
+        """``quiet_time``, doubled for each time that the series was reopened, up to ``quiet_most``."""
+        return self._grown(self.quiet_time, reopened)
+
+    def hold(self, *, counted: bool, revision: int) -> float:
+        """Silence after the last instance before an answer that is no finding leaves the node.
+
+        ``counted``: a peer's count was reached. Doubled for each revision after the first, up to ``quiet_most``.
+        """
+        return self._grown(self.negative_hold_counted if counted else self.negative_hold, revision - 1)
+
+    @property
+    def longest_hold(self) -> float:
+        """The most that `hold` can be."""
+        return max(self.negative_hold, self.negative_hold_counted, self.quiet_most)
+
+    def _grown(self, wait: float, times: int) -> float:
+        return min(wait * 2.0 ** min(times, 30), max(wait, self.quiet_most))

@@ -37,7 +37,7 @@ from pipeline.intake import Series, read_path  # noqa: E402
 from tests.peers import ohif  # noqa: E402
 
 FHIR_PEER = ROOT / "tests" / "peers" / "fhir"
-OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED)
+OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED)
 ORTHANCS_VIEWER = PLUGINS / "libOrthancWebViewer.so"
 IN_ORTHANCS_VIEWER = {"MR", "OT"}
 """Modalities that it shows: images. docs/viewers.md tells the rest."""

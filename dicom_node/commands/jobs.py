@@ -39,6 +39,8 @@ STYLES = {
     "open": "red",
     "half_open": "yellow",
     "not_chosen": "dim",
+    "superseded": "dim",
+    "held": "yellow",
 }
 
 

@@ -35,6 +35,7 @@ class Clock:
 
     def __init__(self, settings: Settings, client: DBOSClient, clock: Callable[[], float] = time.time) -> None:
         self._jobs = settings.jobs
+        self._longest_hold = settings.completion.longest_hold
         self._rates = any(target.rate for target in settings.destinations.values())
         self._client = client
         self._clock = clock
@@ -56,7 +57,7 @@ class Clock:
     def _shorten(self) -> int:
         """Delayed attempts: as long from now as they were told to wait."""
         row = self._table.c
-        bound = self._clock() + self._jobs.backoff_most + SLACK
+        bound = self._clock() + max(self._jobs.backoff_most, self._longest_hold) + SLACK
         late = (
             sa.select(row.workflow_uuid, row.delay_until_epoch_ms)
             .where(row.status == "DELAYED", row.name.in_((engine.SERIES_WORKFLOW, engine.DELIVERY_WORKFLOW)))
@@ -75,8 +76,10 @@ class Clock:
         return mended
 
     def _told(self, workflow_id: str) -> float:
-        """Seconds that the attempt was told to wait, by the failure of the one before it."""
+        """Seconds that the attempt was told to wait, by the failure of the one before it; a first one was held."""
         key, attempt, before = engine.attempt_of(workflow_id)
+        if attempt == 1:
+            return self._longest_hold
         rows = self._client.list_workflows(workflow_ids=[before], load_input=False)
         output = rows[0].output if rows else None
         asked = Failure.from_dict(output["failure"]).retry_after if output and "failure" in output else None

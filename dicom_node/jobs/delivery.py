@@ -11,15 +11,26 @@ from dicom_node.jobs.outcome import ResultRef
 
 @dataclass(frozen=True)
 class DeliveryJob:
-    """JSON-ready input of a delivery workflow."""
+    """JSON-ready input of a delivery workflow.
+
+    ``provisional``: a result that must not be sent where the series has grown since (`dicom_node.holding`).
+    """
 
     job: SeriesJob
     result: ResultRef
     destination: str
+    provisional: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return {"job": self.job.to_dict(), "result": self.result.to_dict(), "destination": self.destination}
+        return {"job": self.job.to_dict(), "result": self.result.to_dict(), "destination": self.destination} | (
+            {"provisional": True} if self.provisional else {}
+        )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> DeliveryJob:
-        return cls(SeriesJob.from_dict(data["job"]), ResultRef.from_dict(data["result"]), data["destination"])
+        return cls(
+            SeriesJob.from_dict(data["job"]),
+            ResultRef.from_dict(data["result"]),
+            data["destination"],
+            provisional=bool(data.get("provisional", False)),
+        )

@@ -82,9 +82,10 @@ class SeriesResult:
 
 
 class StepState(StrEnum):
-    """How one attempt ended: its work was done, another attempt follows, or it is a dead letter."""
+    """How one attempt ended: its work was done, or is not wanted any more; another follows; or it is a dead letter."""
 
     DONE = "done"
+    SUPERSEDED = "superseded"
     RETRY = "retry"
     DEAD = "dead"
 

@@ -14,7 +14,7 @@ from dbos import PortableWorkflowError, WorkflowStatus
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult
+from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult, StepState
 from pipeline.errors import NotChosen
 from pipeline.findings import Outcome
 
@@ -34,7 +34,11 @@ class JobState(StrEnum):
     RUNNING = "running"
     RETRYING = "retrying"
     DELIVERING = "delivering"
+    HELD = "held"
+    """The answer is no finding, and further instances of its series may still come (`dicom_node.holding`)."""
     DONE = "done"
+    SUPERSEDED = "superseded"
+    """Further instances came before the answer had been sent everywhere: what had not been sent never is."""
     NOT_CHOSEN = "not_chosen"
     """The model reads another series of the study: nothing was to be done, nothing went wrong."""
     DEAD = "dead"
@@ -54,9 +58,11 @@ class DeliveryState(StrEnum):
     """Where one result is on its way to one destination."""
 
     PENDING = "pending"
+    HELD = "held"
     RUNNING = "running"
     RETRYING = "retrying"
     DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
     DEAD = "dead"
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
@@ -191,7 +197,13 @@ def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ..
 def _state_of_deliveries(states: set[DeliveryState]) -> JobState:
     if states & {DeliveryState.PENDING, DeliveryState.RUNNING, DeliveryState.RETRYING}:
         return JobState.DELIVERING
-    gravest = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.DISCARDED)
+    gravest = (
+        DeliveryState.HELD,
+        DeliveryState.DEAD,
+        DeliveryState.CANCELLED,
+        DeliveryState.DISCARDED,
+        DeliveryState.SUPERSEDED,
+    )
     return next((JobState(str(state)) for state in gravest if state in states), JobState.DONE)
 
 
@@ -200,6 +212,8 @@ def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
     item = _delivery(row)
     if was_discarded(row):
         state = DeliveryState.DISCARDED
+    elif row.status == "DELAYED" and len(rows) == 1:
+        state = DeliveryState.HELD
     elif row.status in WAITING:
         state = DeliveryState.PENDING if len(rows) == 1 else DeliveryState.RETRYING
     elif row.status == "PENDING":
@@ -208,6 +222,8 @@ def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
         state = DeliveryState.CANCELLED
     else:
         state = DeliveryState.DEAD if row.status in DEAD else DeliveryState.DELIVERED
+        if _output(row).get("state") == StepState.SUPERSEDED:
+            state = DeliveryState.SUPERSEDED
     receipt = _output(row).get("receipt")
     return DeliveryRow(item.result.name, item.result.kind, item.destination, state, receipt, _tries(rows))
 

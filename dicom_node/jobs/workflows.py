@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOS, PortableWorkflowError
 
+from dicom_node import holding
 from dicom_node.audit import AuditRecord, open_trail
 from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
@@ -77,7 +78,10 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
             result = run_series(what)
             # Decided within the step, so that a replay under changed settings enqueues what the first run did.
             deliveries = [delivery.to_dict() for delivery in fan_out(what, result, settings)]
-            return {"result": result.to_dict(), "deliveries": deliveries}
+            wait = holding.remaining(what, result.outcome, settings)
+            if wait > 0:
+                holding.hold(what, settings)
+            return {"result": result.to_dict(), "deliveries": deliveries, "hold": wait}
         except Exception as error:  # noqa: BLE001  (the boundary: whatever a reading raises must end as a value)
             return {"failure": Failure.of(error).to_dict()}
 
@@ -96,11 +100,15 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
             )
             log.warning("series_retry", job=uid(what.job_id), attempt=attempt, code=failure.code, wait_s=round(wait, 1))
             return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
+        hold = step.get("hold") or None  # a step of an earlier version has none
         for data in step["deliveries"]:
             item = DeliveryJob.from_dict(data)
-            options = engine.delivery_options(what, item.result.name, item.destination, 1, settings.destinations)
+            options = engine.delivery_options(
+                what, item.result.name, item.destination, 1, settings.destinations, delay=hold
+            )
             DBOS.enqueue_workflow_with_options(options, data, 1, settings.jobs.delivery_tries)
-        log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=step["result"]["outcome"])
+        outcome = step["result"]["outcome"]
+        log.info("series_done", job=uid(what.job_id), attempt=attempt, outcome=outcome, held_s=round(hold or 0.0, 1))
         return {"state": StepState.DONE.value, "result": step["result"]}
 
 
@@ -111,6 +119,8 @@ def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach)
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
         item = DeliveryJob.from_dict(delivery)
         try:
+            if item.provisional and not holding.may_leave(item.job, settings):
+                return {"superseded": holding.SUPERSEDED}
             receipt = _send(item, settings, make_sender, reach)
             # What cannot be recorded is sent again: identifiers are deterministic, so that does no harm.
             trail.record(_audit_record(item, settings))
@@ -129,6 +139,9 @@ def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach)
         item = DeliveryJob.from_dict(what)
         job, name, destination = item.job, item.result.name, item.destination
         about = {"job": uid(job.job_id), "result": name, "destination": destination, "attempt": attempt}
+        if "superseded" in step:
+            log.info("delivery_superseded", **about)
+            return {"state": StepState.SUPERSEDED.value, "receipt": step["superseded"]}
         if "failure" not in step:
             log.info("delivered", **about, receipt=step["receipt"])
             return {"state": StepState.DONE.value, "receipt": step["receipt"]}
@@ -154,7 +167,7 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
     known = settings.destinations
     images = ResultRef(SOURCE_IMAGES, "dicom", (job.manifest,))
     return tuple(
-        DeliveryJob(job, item, name)
+        DeliveryJob(job, item, name, provisional=result.outcome in holding.HELD)
         for name in job.destinations
         for item in (*result.results, *([images] if not refused and _wants_images(name, settings) else []))
         if name not in known

@@ -21,6 +21,7 @@ from dicom_node.observability import uid
 from dicom_node.receive.completion import CompleteSeries, Evidence, decide, wake_at
 from dicom_node.receive.counters import Counters
 from dicom_node.receive.instance_store import HandedOver, InstanceStore
+from dicom_node.receive.open_series import OpenSeries
 from dicom_node.receive.retries import RETRY_FIRST, retry_wait
 from dicom_node.receive.series_index import Arrival, SeriesIndex, SeriesRecord, State
 from dicom_node.receive.study_watch import StudyDecisions, StudyWatch
@@ -98,29 +99,6 @@ _Event = _Told | None
 """None only wakes the loop."""
 
 
-@dataclass
-class _OpenSeries:
-    """A series that is not handed over yet.
-
-    ``cut_before`` is the highest association number known when an association that carried the series was cut off;
-    only the release of a later one says that its sender has finished.
-    """
-
-    study_instance_uid: str
-    calling_ae: str
-    received: int
-    last_received: float
-    released_at: float | None = None
-    associations: set[int] = field(default_factory=set)
-    carried_by: int = 0
-    cut_before: int = 0
-    expected: int | None = None
-    asked_for: int = -1
-    count_pending: bool = False
-    failures: int = 0
-    retry_at: float = 0.0
-
-
 class SeriesMonitor:
     """Follows the series of one store. `arrived` and `association_ended` may be called from any thread.
 
@@ -152,22 +130,27 @@ class SeriesMonitor:
         self._studies = StudyWatch(studies, policy.study_quiet, counters, monotonic) if studies is not None else None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._waiting: list[_Told] = []
-        self._open: dict[str, _OpenSeries] = {}
+        self._open: dict[str, OpenSeries] = {}
         self._latest_association = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="series-monitor", daemon=True)
         self._askers = ThreadPoolExecutor(COUNTERS_AT_ONCE, thread_name_prefix="expected-count")
 
     def start(self) -> None:
-        """Take up the series that an earlier process left, then follow events until `stop`.
+        """Take up the series that an earlier process left, then follow events until `stop`."""
+        self.take_up()
+        self._thread.start()
+
+    def take_up(self) -> None:
+        """Go on with the series that an earlier process left.
 
         Their silence is measured from now: a sender that lost us must have time to come back.
         """
         now = self._monotonic()
         for record in self._index.unfinished():
             series = self._take_up(record, now)
-            series.released_at = now if record.released else None
-        self._thread.start()
+            series.sample = next(iter(self._index.paths(record.series_instance_uid)), None)
+            series.look(self._store.folder)
 
     def stop(self) -> None:
         """Write what has arrived to the index and end. Series that are not complete wait for the next start."""
@@ -272,8 +255,7 @@ class SeriesMonitor:
             case _Counted(series_instance_uid, expected):
                 series = self._open.get(series_instance_uid)
                 if series is not None:
-                    series.count_pending = False
-                    series.expected = expected or None  # 0: the peer has never heard of it
+                    series.counted(expected)
                     self._index.set_series(series_instance_uid, expected=series.expected)
 
     def _take_in_arrival(self, event: _Arrived) -> None:
@@ -290,15 +272,11 @@ class SeriesMonitor:
             return
         self._heard_of(series, event.at)
         series.calling_ae = arrival.stored.calling_ae if arrival.stored.new else series.calling_ae
-        series.last_received = event.at
-        series.released_at = None
         series.received = self._index.count(name) if arrival.stored.new else series.received
-        if number not in series.associations:
-            series.associations.add(number)
-            series.carried_by += 1
+        if series.arrived(number, arrival.stored.path, event.at):
             self._index.set_series(name, associations=series.carried_by, released=False)
 
-    def _reopen(self, series_instance_uid: str, at: float) -> _OpenSeries | None:
+    def _reopen(self, series_instance_uid: str, at: float) -> OpenSeries | None:
         """The series, unless the jobs have these very instances already."""
         record = self._index.series(series_instance_uid)
         if record is None:
@@ -315,13 +293,17 @@ class SeriesMonitor:
         self._index.set_series(series_instance_uid, state=State.RECEIVING)
         return self._take_up(record, at)
 
-    def _take_up(self, record: SeriesRecord, at: float) -> _OpenSeries:
-        series = _OpenSeries(
+    def _take_up(self, record: SeriesRecord, at: float) -> OpenSeries:
+        series = OpenSeries(
             study_instance_uid=record.study_instance_uid,
             calling_ae=record.calling_ae,
-            received=self._index.count(record.series_instance_uid),
+            received=record.instances,
             last_received=at,
+            plausible_part=self._policy.plausible_part,
+            reopened=record.revision,
+            released_at=at if record.released else None,
             carried_by=record.associations,
+            plausible=record.released,
         )
         self._open[record.series_instance_uid] = series
         return series
@@ -329,35 +311,28 @@ class SeriesMonitor:
     def _take_in_end(self, event: _Ended) -> None:
         self._latest_association = max(self._latest_association, event.association)
         for name, series in self._open.items():
-            if event.association not in series.associations:
+            if event.association not in series.carrying:
                 continue
-            series.associations.discard(event.association)
+            series.ended(event.association, self._store.folder)
             if not event.released:
                 series.cut_before = self._latest_association
-            elif not series.associations and event.association > series.cut_before:
+            elif not series.carrying and event.association > series.cut_before:
                 series.cut_before = 0
                 series.released_at = event.at
-                self._index.set_series(name, released=True)
+                self._index.set_series(name, released=series.plausible)
 
-    def _evidence(self, series: _OpenSeries) -> Evidence:
+    def _evidence(self, series: OpenSeries) -> Evidence:
         source = self._counts.get(series.calling_ae)
-        return Evidence(
-            received=series.received,
-            last_received=series.last_received,
-            released_at=None if series.associations else series.released_at,
-            expected=series.expected,
-            expected_source=source.name if source else "",
-            count_pending=series.count_pending,
-        )
+        return series.evidence(source.name if source else "")
 
-    def _may_ask(self, series: _OpenSeries) -> bool:
+    def _may_ask(self, series: OpenSeries) -> bool:
         known = series.calling_ae in self._counts
         return known and not series.count_pending and series.asked_for != series.received
 
-    def _ask_count(self, series_instance_uid: str, series: _OpenSeries, now: float) -> None:
+    def _ask_count(self, series_instance_uid: str, series: OpenSeries, now: float) -> None:
         """Ask once after each burst: at the end of the associations, or when an open one falls silent."""
         paused = now >= series.last_received + self._policy.quiet_after_release
-        if not self._may_ask(series) or (series.associations and not paused):
+        if not self._may_ask(series) or (series.carrying and not paused):
             return
         series.asked_for, series.count_pending = series.received, True
         self._askers.submit(self._ask, self._counts[series.calling_ae], series_instance_uid, series.study_instance_uid)
@@ -371,10 +346,10 @@ class SeriesMonitor:
         finally:  # whatever it raised, the series must not wait for this answer
             self._events.put(_Counted(series_instance_uid, expected))
 
-    def _complete(self, series_instance_uid: str, series: _OpenSeries, reason: str) -> bool:
+    def _complete(self, series_instance_uid: str, series: OpenSeries, reason: str) -> bool:
         """Hand the series over. False where it was not taken: it stays and is tried again later."""
         try:
-            self._hand_over(series_instance_uid, reason)
+            self._hand_over(series_instance_uid, series, reason)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the series must stay)
             series.failures += 1
             wait = retry_wait(series.failures)
@@ -389,11 +364,12 @@ class SeriesMonitor:
         self._heard_of(series, self._monotonic())
         return True
 
-    def _heard_of(self, series: _OpenSeries, at: float) -> None:
+    def _heard_of(self, series: OpenSeries, at: float) -> None:
         if self._studies is not None:
             self._studies.heard(series.study_instance_uid, at)
 
-    def _hand_over(self, series_instance_uid: str, reason: str) -> None:
+    def _hand_over(self, series_instance_uid: str, series: OpenSeries, reason: str) -> None:
+        evidence = self._evidence(series)
         record = self._index.series(series_instance_uid)
         instances = self._index.instances(series_instance_uid, self._store.folder)
         if record is None or not instances:
@@ -411,6 +387,8 @@ class SeriesMonitor:
                 calling_ae=record.calling_ae,
                 reason=reason,
                 completed_at=completed_at,
+                expected=evidence.expected if evidence.confirmed or evidence.incomplete else None,
+                silence=max(0.0, self._monotonic() - evidence.last_received),
             )
         )
         handed = HandedOver(revision, digest, reason, completed_at.isoformat())

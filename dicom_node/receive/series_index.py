@@ -70,7 +70,6 @@ class SeriesRow(Base):
     study_instance_uid: Mapped[str]
     calling_ae: Mapped[str]
     state: Mapped[str]
-    instances: Mapped[int] = mapped_column(default=0)
     first_received: Mapped[float]
     last_received: Mapped[float]
     associations: Mapped[int] = mapped_column(default=0)
@@ -80,6 +79,7 @@ class SeriesRow(Base):
     completed_at: Mapped[str | None]
     revision: Mapped[int] = mapped_column(default=0)
     handed_digest: Mapped[str | None]
+    instances: Mapped[int] = mapped_column(default=0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ class SeriesRecord:
     study_instance_uid: str
     calling_ae: str
     state: State
-    instances: int
     first_received: float
     last_received: float
     associations: int
@@ -100,6 +99,7 @@ class SeriesRecord:
     completed_at: str | None
     revision: int
     handed_digest: str | None
+    instances: int = 0
 
 
 @dataclass(frozen=True)

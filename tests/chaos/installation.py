@@ -33,7 +33,7 @@ from tests.peers.proxy import FaultProxy
 from tests.peers.tiny_bundle import bright_spots
 
 ROOT: Final = Path(__file__).parents[2]
-OVER: Final = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED)
+OVER: Final = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED)
 ROLES: Final = ("receiver", "infer", "deliver")
 
 
@@ -101,7 +101,13 @@ class Installation:
         tables = {
             "receive": {"port": self.port, "network_timeout": 8.0},
             "metrics": {"port": self.metrics_port},
-            "completion": {"quiet_after_release": 0.5, "quiet_time": 6.0},
+            "completion": {
+                "quiet_after_release": 0.5,
+                "quiet_time": 6.0,
+                "plausible_part": 1,
+                "quiet_most": 6.0,
+                "negative_hold": 1.0,
+            },
             "models": {"folders": [str(self.folder / "models")]},
             "jobs": jobs,
             **{f"destinations.{name}": table for name, table in destinations.items()},

@@ -89,7 +89,7 @@ def test_a_reached_count_completes_the_series_without_waiting(tmp_path: Path) ->
         node = Node(
             tmp_path,
             counts={CALLING: FindCounter(source, "CANDELA")},
-            completion=Completion(quiet_after_release=60, quiet_time=60, count_timeout=60),
+            completion=Completion(quiet_after_release=60, quiet_time=60, count_timeout=60, plausible_part=1),
             peers=(Peer(ae_title=CALLING, expected_count=source),),
         )
         node.receiver.start()
@@ -222,7 +222,7 @@ def test_a_count_that_is_never_reached_or_not_told_lets_silence_decide(
         node = Node(
             tmp_path,
             counts={CALLING: FindCounter(source, "CANDELA")},
-            completion=Completion(quiet_after_release=0.3, quiet_time=60, count_timeout=1.5),
+            completion=Completion(quiet_after_release=0.3, quiet_time=60, count_timeout=1.5, plausible_part=1),
             peers=(Peer(ae_title=CALLING, expected_count=source),),
         )
         node.receiver.start()

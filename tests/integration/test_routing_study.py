@@ -53,6 +53,8 @@ accept_any_peer = true
 [completion]
 quiet_after_release = 0.5
 quiet_time = 30
+plausible_part = 1
+negative_hold = 0.5
 study_quiet = {study_quiet}
 [[rules]]
 name = "brain MRI"

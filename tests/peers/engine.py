@@ -30,16 +30,19 @@ def toml_value(value: Any) -> str:
 
 
 class Node:
-    """``destinations`` are tables of candela.toml; ``jobs`` overrides its [jobs]."""
+    """``destinations`` are tables of candela.toml, ``completion`` is another; ``jobs`` overrides its [jobs]."""
 
     def __init__(
         self,
         folder: Path,
         database_url: str | None = None,
         destinations: dict[str, dict[str, Any]] | None = None,
+        *,
+        completion: dict[str, Any] | None = None,
         **jobs: Any,
     ) -> None:
         self.folder = folder
+        self._completion = completion or {}
         gossip.listen(folder)
         self.config = folder / "candela.toml"
         self.data_dir = folder / "data"
@@ -57,6 +60,8 @@ class Node:
         jobs = {**self._jobs, **({"database_url": self._database_url} if self._database_url else {})}
         lines = [f"data_dir = {toml_value(str(self.data_dir))}", "[jobs]"]
         lines += [f"{key} = {toml_value(value)}" for key, value in jobs.items()]
+        lines.append("[completion]")
+        lines += [f"{key} = {toml_value(value)}" for key, value in self._completion.items()]
         for name, table in destinations.items():
             lines.append(f"[destinations.{toml_value(name)}]")
             lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]

@@ -28,6 +28,8 @@ from pipeline.identity import derived_uid
 from pipeline.report_facts import FILENAME, to_json
 from tests.peers.hl7v2 import facts
 
+OUTCOMES = {"negative": Outcome.NO_FINDING, "uncertain": Outcome.INDETERMINATE}
+
 
 def capture(path: Path, *, sop_instance_uid: str, series_instance_uid: str) -> Path:
     """A small valid Secondary Capture file at ``path``."""
@@ -79,8 +81,8 @@ class ScriptedReader:
     """Reads a series as its rule says.
 
     ``plain``: at once. ``slow``: until the file ``<data_dir>/go`` exists. ``refuse``: as a value. ``flaky``: a peer is
-    busy twice. ``busy``: always. ``broken``: an unforeseen error whose message holds a name. ``crash``: takes the
-    process down.
+    busy twice. ``negative``, ``uncertain``: at once, and no finding. ``busy``: always. ``broken``: an unforeseen error
+    whose message holds a name. ``crash``: takes the process down.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -101,7 +103,8 @@ class ScriptedReader:
             return SeriesResult(Outcome.REFUSED, refusal_code="MISSING_SLICES", refusal="Slices 3 to 5 are missing.")
         written = results(self._settings, job)
         self._note("end", job)
-        return SeriesResult(Outcome.FINDING, summary="summary.json", results=written)
+        outcome = OUTCOMES.get(str(job.rule), Outcome.FINDING)
+        return SeriesResult(outcome, summary="summary.json", results=written)
 
     def _note(self, what: str, job: SeriesJob) -> None:
         with self._effects.open("a") as file:

@@ -25,16 +25,27 @@ from tests.conftest import ROOT
 from tests.peers import gossip
 from tests.peers.ports import free_port
 
-OVER = frozenset({JobState.DONE, JobState.DEAD, JobState.CANCELLED})
+OVER = frozenset({JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.SUPERSEDED})
+
+QUICK = "negative_hold = 1\nnegative_hold_counted = 1"
 
 
 class Node:
     """One installation in ``folder``; `start`, `kill` and `stop` may follow each other.
 
-    ``destinations`` are TOML tables by name. Every MR series goes to the brain model and all destinations.
+    ``destinations`` are TOML tables by name, ``completion`` are lines of that table that say how long negative answers
+    are held. Every MR series goes to the brain model and all destinations.
     """
 
-    def __init__(self, folder: Path, destinations: dict[str, str], *, port: int | None = None, peers: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        destinations: dict[str, str],
+        *,
+        port: int | None = None,
+        peers: str = "",
+        completion: str = QUICK,
+    ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.log = folder / "node.log"
@@ -52,6 +63,8 @@ ae_title = "MODALITY"
 [completion]
 quiet_after_release = 0.5
 quiet_time = 5
+plausible_part = 1
+{completion}
 [jobs]
 backoff_first = 0.5
 backoff_most = 1.0

@@ -33,7 +33,7 @@ from tests.peers.ports import free_port
 ROOT = Path(__file__).parents[2]
 CALLING = "MODALITY"
 CALLED = "CANDELA"
-QUICK = Completion(quiet_after_release=0.3, quiet_time=2.0, count_timeout=2.0)
+QUICK = Completion(quiet_after_release=0.3, quiet_time=2.0, count_timeout=2.0, plausible_part=1)
 
 
 class Node:
@@ -231,7 +231,7 @@ def main(folder: Path, port: int, stow_port: int) -> None:
     settings = Settings(
         data_dir=folder / "data",
         receive=Receive(port=port, accept_any_peer=True, stow=Stow(port=stow_port) if stow_port else None),
-        completion=Completion(quiet_after_release=0.3, quiet_time=2.0),
+        completion=Completion(quiet_after_release=0.3, quiet_time=2.0, plausible_part=1),
     )
 
     def take(series: CompleteSeries) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.holding import HELD_MARK, RELEASED_MARK
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.output import SUMMARY
 from dicom_node.revisions import LINEAGE, predecessors
@@ -120,3 +121,15 @@ def test_a_series_uid_with_wildcards_finds_only_its_own(tmp_path: Path) -> None:
     read(job_of(tmp_path, 1, series="1.2.3"))
     assert read(job_of(tmp_path, 2, series="1.2.*")) == ()
     assert read(replace(job_of(tmp_path, 2, series="1.2.[3]"))) == ()
+
+
+def test_an_answer_that_never_left_is_replaced_by_nothing(tmp_path: Path) -> None:
+    """Held when the next revision is read, it is superseded; one that was let go is replaced as ever."""
+    first, second, third = (job_of(tmp_path, revision) for revision in (1, 2, 3))
+    read(first, "no_finding")
+    (Path(first.manifest).parent / HELD_MARK).touch()
+    assert read(second, "no_finding") == ()
+    (Path(first.manifest).parent / RELEASED_MARK).touch()
+    assert predecessors(second, Path(second.manifest).parent) == ()  # noted once
+    (Path(second.manifest).parent / HELD_MARK).touch()
+    assert read(third) == ("digest of 1",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline import completeness, phantom
 from pipeline.completeness import NOT_REPORTED, judged, stated_instances
 from pipeline.findings import ClassProbability, Needs, Outcome, Prediction
 from pipeline.geometry import build_volume
+from pipeline.identity import Predecessor, RunIdentity
 from pipeline.intake import Series
 from pipeline.process import process
 from pipeline.sentences import Language, caveat
@@ -244,3 +246,26 @@ def test_the_pipeline_judges(
     assert made.findings.outcome is outcome
     assert made.facts.answer.outcome is outcome
     assert (NOT_REPORTED in made.facts.answer.caveats) == (outcome is Outcome.INDETERMINATE)
+
+
+def test_results_that_name_a_count_have_uids_of_their_own() -> None:
+    """One UID never stands for two contents: a count that results repeat is part of theirs; one that is reached is not.
+
+    A later run that replaces them derives the same UIDs.
+    """
+    plain = RunIdentity("1.2.3", "a" * 64, "b" * 64)
+    short = replace(plain, expected=30)
+    assert short.uid("instance", "report", "1") != plain.uid("instance", "report", "1")
+    assert short.lineage_uid("series", "report") == plain.lineage_uid("series", "report")
+    later = replace(plain, instances="c" * 64, predecessors=(Predecessor("a" * 64, expected=30),))
+    assert later.previous == short
+    other = replace(later, predecessors=(Predecessor("a" * 64),))
+    assert later.uid("instance", "report", "1") != other.uid("instance", "report", "1")
+
+    def uids(expected: int | None) -> set[str]:
+        more = {"now": lambda: 0.0, "recorded": RECORDED, "expected": expected}
+        made = process(Series(WHOLE), Negative(NEEDS), lambda *_, **__: {}, **more)
+        return {str(item.dataset.SOPInstanceUID) for item in made.objects}
+
+    assert uids(None) == uids(24) == uids(3)
+    assert not uids(None) & uids(30)

@@ -19,7 +19,7 @@ from dicom_node.settings_receive import Completion
 from pipeline.errors import OutOfResources, PeerUnavailable
 from tests.unit.dicom_node.receive.test_receive_store import content, header
 
-POLICY = Completion(quiet_after_release=3.0, quiet_time=60.0, count_timeout=30.0)
+POLICY = Completion(quiet_after_release=3.0, quiet_time=60.0, count_timeout=30.0, plausible_part=1)
 SERIES = "1.2.3.5"
 
 
@@ -32,6 +32,7 @@ class Bench:
     now: float = 0.0
     taken: list[CompleteSeries] = field(default_factory=list)
     fail: Callable[[], None] = lambda: None
+    policy: Completion = POLICY
 
     def __post_init__(self) -> None:
         self.counters = Counters()
@@ -44,15 +45,14 @@ class Bench:
         self.monitor = SeriesMonitor(
             self.index,
             self.store,
-            POLICY,
+            self.policy,
             self.submit,
             self.counts,
             self.counters,
             clock=lambda: self.now,
             monotonic=lambda: self.now,
         )
-        for record in self.index.unfinished():
-            self.monitor._take_up(record, self.now).released_at = self.now if record.released else None
+        self.monitor.take_up()
 
     def close(self) -> None:
         self.monitor.stop()
@@ -147,15 +147,16 @@ def test_two_associations_carry_one_series(bench: Bench) -> None:
 
 
 def test_a_late_instance_makes_a_new_revision(bench: Bench) -> None:
-    """Revision 2 holds the old instances and the new one."""
+    """Revision 2 holds the old instances and the new one; a release that was wrong once counts no more."""
     bench.send(1, 2)
     bench.end()
     bench.turn(3)
     bench.send(3, association=2)
     bench.end(2)
-    bench.turn()
+    bench.turn(119)
     assert bench.state() == State.RECEIVING
-    bench.turn(3)
+    bench.turn(1)
+    assert bench.taken[1].reason == "quiet for 120.0 s (3 instances)"
     assert [(series.revision, len(series.instances)) for series in bench.taken] == [(1, 2), (2, 3)]
     assert bench.counters.series_reopened == 1
 
@@ -306,7 +307,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(bench: Bench, harm: str) -> None
     assert bench.index.instances(SERIES, bench.store.folder) == before[1]
     bench.send(3)
     bench.end()
-    bench.turn(3)
+    bench.turn(120)
     assert bench.taken[1].revision == 2
 
 
@@ -351,3 +352,30 @@ def test_a_full_disk_under_the_index_loses_nothing(bench: Bench) -> None:
     blocker.close()
     bench.turn(3)
     assert len(bench.taken[0].instances) == 2
+
+
+def test_the_number_of_instances_is_counted_along(bench: Bench) -> None:
+    """As if counted anew: repeats, other versions, Candela's own, what was purged, a rebuilt index."""
+    from sqlalchemy.orm import Session
+
+    from dicom_node.receive.series_index import _distinct
+
+    def counts() -> tuple[int, int]:
+        with Session(bench.index._engine) as session:
+            return bench.index.count(SERIES), _distinct(session, SERIES)
+
+    bench.send(1, 2, 2)
+    bench.send(1, rows=8)
+    bench.send(9, own=True)
+    bench.turn()
+    assert counts() == (2, 2)
+    bench.send(9, rows=8)
+    bench.turn()
+    assert counts() == (3, 3)
+    bench.index.forget(SERIES, ["1.2.3.5/1.2.3.4.2.dcm", "1.2.3.5/1.2.3.4.1.dcm"])
+    assert counts() == (2, 2)
+    bench.close()
+    (bench.folder / "index.sqlite").unlink()
+    bench.open()
+    assert counts() == (3, 3)  # version 1 of instance 1, and instance 2, lie in the store
+    assert bench.index.count("1.2.3.6") == 0
