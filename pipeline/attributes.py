@@ -11,7 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from pipeline.intake import UNREADABLE
+from pipeline.damage import UNREADABLE
 
 
 def values(header: Dataset, keyword: str) -> tuple[Any, ...]:

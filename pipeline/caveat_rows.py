@@ -54,6 +54,12 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "Aucun produit de contraste n'est indiqué : le modèle a été validé sur des images avec contraste uniquement.",
     ),
     (
+        "The {weighting} weighting was taken from {attributes}.",
+        "Die {weighting}-Gewichtung wurde aus {attributes} entnommen.",
+        "La ponderación {weighting} se tomó de {attributes}.",
+        "La pondération {weighting} a été déduite de {attributes}.",
+    ),
+    (
         "{some} of {all} planes hold values that are not numbers; they count as zero.",
         "{some} von {all} Schichten enthalten Werte, die keine Zahlen sind; sie zählen als null.",
         "{some} de {all} planos contienen valores que no son números; cuentan como cero.",

@@ -18,6 +18,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DSfloat
 
+from pipeline.damage import ONE_NUMBER
 from pipeline.errors import BadGeometry, Truncated
 
 SHARED, PER_FRAME = Tag(0x5200, 0x9229), Tag(0x5200, 0x9230)
@@ -65,6 +66,7 @@ values, private) is itself an attribute of classic objects, or of no concern her
 RENAMED = {
     "FrameType": "ImageType",
     "EffectiveEchoTime": "EchoTime",
+    "InversionTimes": "InversionTime",
     "FrameAcquisitionNumber": "AcquisitionNumber",
     "FrameAcquisitionDateTime": "AcquisitionDateTime",
     "TemporalPositionIndex": "TemporalPositionIdentifier",
@@ -198,7 +200,7 @@ def _unfold(group: Any, header: Dataset, instance: Dataset) -> None:
 def _rename(header: Dataset) -> None:
     for enhanced, classic in RENAMED.items():
         value = header.get(enhanced)
-        if value is not None and value != "":
+        if value is not None and value != "" and not (classic in ONE_NUMBER and isinstance(value, list | MultiValue)):
             _set(header, classic, value)
 
 

@@ -6,19 +6,14 @@ comes after it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Literal
 
 from pydicom.dataset import Dataset
 
-from pipeline.attributes import number, text, texts, values
+from pipeline import series_words
+from pipeline.attributes import text, texts, values
 from pipeline.errors import UnsupportedModality, UnsupportedProtocol
-
-Weighting = Literal["T1", "T2", "PD", "T2*"]
-
-NOT_ANATOMICAL = {"DIFFUSION", "ADC", "TRACE", "FA", "PERFUSION", "PHASE", "P", "MOSAIC", "MIP", "PROJECTION IMAGE"}
-"""Values of ImageType that mark maps, phase images and projections (PS3.3 C.8.3.1.1.1, C.8.13.1)."""
+from pipeline.weighting import Judgement, judge
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
     UnsupportedModality, UnsupportedProtocol
         naming the attribute that speaks against the series.
     """
-    modality = text(header, "Modality") or "absent"
+    modality = text(header, "Modality").upper() or "absent"
     where = f"series {text(header, 'SeriesInstanceUID')}"
     if modality != contract.modality:
         raise UnsupportedModality(
@@ -62,61 +57,49 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
     if not body_part:
         caveats.append("The body part is not stated in the images.")
     _refuse_special(header, where)
-    found = weighting(header)
-    if found not in contract.weightings:
+    judged = judge(header)
+    if judged.weighting not in contract.weightings:
+        inversion = text(header, "InversionTime")
         raise UnsupportedProtocol(
-            f"The series is {f'{found}-weighted' if found else 'of a weighting that its header does not tell'}"
+            f"{_weighting_in_words(judged)}"
             f" (ScanningSequence {text(header, 'ScanningSequence') or 'absent'},"
-            f" TR {text(header, 'RepetitionTime') or 'absent'} ms, TE {text(header, 'EchoTime') or 'absent'} ms);"
+            f" TR {text(header, 'RepetitionTime') or 'absent'} ms, TE {text(header, 'EchoTime') or 'absent'} ms"
+            f"{f', TI {inversion} ms' if inversion else ''});"
             f" the model takes {' or '.join(contract.weightings)}.",
             where=where,
-            todo="Route a series that the model takes.",
+            todo="Send a series that the model takes.",
         )
+    if judged.evidence:
+        caveats.append(f"The {judged.weighting} weighting was taken from {', '.join(judged.evidence)}.")
     if contract.contrast_expected and not texts(header, "ContrastBolusAgent"):
         caveats.append("No contrast agent is recorded: the model was validated on images with contrast only.")
     return tuple(caveats)
 
 
-def weighting(header: Dataset) -> Weighting | None:
-    """T1, T2, PD or T2* after the sequence parameters of a classic MR header; None where they do not tell.
-
-    The limits are the field's customary ones for 1.5 and 3 T (e.g. spin echo: T1 below TR 1,000 and TE 30 ms, T2 above
-    TE 60 ms); they sort, they do not measure.
-    """
-    sequences = set(texts(header, "ScanningSequence"))
-    tr, te = number(header, "RepetitionTime"), number(header, "EchoTime")
-    if te is None or tr is None or not sequences:
-        words = f"{text(header, 'SeriesDescription')} {text(header, 'ProtocolName')}"
-        named = set(re.findall(r"(?<![a-z0-9])(t1|t2)(?![0-9])", words.lower()))
-        return "T1" if named == {"t1"} else "T2" if named == {"t2"} else None
-    inverted = "IR" in sequences
-    if "GR" in sequences or (inverted and "SE" not in sequences):
-        if te >= 15:
-            return "T2*"
-        short = tr <= 800 and te <= 10
-        return "T1" if short or (inverted and te <= 10) else None
-    if te >= 60:
-        return "T2"
-    if te <= 40 and (tr <= 1000 or (inverted and tr <= 3500)):
-        return "T1"
-    return "PD" if tr > 1500 else None
+def _weighting_in_words(judged: Judgement) -> str:
+    if judged.weighting is not None:
+        return f"The series is {judged.weighting}-weighted"
+    return f"The header does not tell the weighting of the series: {judged.reason}"
 
 
 def _refuse_special(header: Dataset, where: str) -> None:
-    """Echo-planar, diffusion, perfusion, angiography, phase images and projections are no anatomical series."""
+    """Refuse what is no anatomical series: echo-planar, diffusion, angiography, field maps, projections, localisers."""
     reasons = []
-    if "EP" in texts(header, "ScanningSequence"):
+    if "EP" in {value.upper() for value in texts(header, "ScanningSequence")}:
         reasons.append("echo-planar (ScanningSequence EP)")
     if text(header, "AngioFlag").upper() == "Y":
         reasons.append("an angiography (AngioFlag Y)")
     if any(values(header, "DiffusionBValue")):
         reasons.append("diffusion-weighted (DiffusionBValue)")
-    special = NOT_ANATOMICAL.intersection(value.upper() for value in texts(header, "ImageType")[2:])
-    if special:
-        reasons.append(f"of ImageType {' and '.join(sorted(special))}")
+    reasons += [f"{what} (ImageType {value})" for value, what in series_words.special_image_types(header).items()]
+    special = series_words.special(header)
+    if special is not None and special[1] != "ImageType":
+        reasons.append(f"{special[0]} ({special[1]})")
+    if not reasons and series_words.is_localizer(header):
+        reasons.append("a localiser (ImageType or SeriesDescription)")
     if reasons:
         raise UnsupportedProtocol(
             f"The series is {', '.join(reasons)}; the model takes anatomical images.",
             where=where,
-            todo="Route a series that the model takes.",
+            todo="Send a series that the model takes.",
         )

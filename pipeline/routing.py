@@ -16,8 +16,8 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 
 from pipeline.errors import NotRouted
-from pipeline.protocol import Weighting
 from pipeline.traits import Acquisition, Orientation, SeriesTraits, describe
+from pipeline.weighting import Weighting
 
 Priority = Literal["stat", "routine"]
 Match = Literal["first", "all"]

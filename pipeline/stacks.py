@@ -17,10 +17,11 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from pipeline.distinctions import CONTRAST, REPETITION, Distinction, Value, values_of
-from pipeline.errors import BadGeometry, DuplicateSlices, MixedGeometry
+from pipeline.errors import BadGeometry, DuplicateSlices, MixedGeometry, UnsupportedProtocol
 from pipeline.lattice import LEAST_SLICES, SAME_POSITION_MM, is_regular
 from pipeline.pixels import pixel_values
 from pipeline.placement import PlacedPlane, Vector
+from pipeline.weighting import is_further_gradient_echo
 
 Flags = npt.NDArray[np.bool_]
 Prefer = Callable[[Dataset], float]
@@ -78,7 +79,8 @@ def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choic
     """The one stack of a series that is read.
 
     1. One stack: that.
-    2. Stacks that ``prefer`` does not take are out, where it takes any.
+    2. Stacks that ``prefer`` does not take are out, where it takes any. A gradient echo that it takes is refused where
+       the series holds another one a few ms later: a field map, or a fat-water pair.
     3. Localisers are out: by Image Type, or a stack in another orientation or matrix with few slices. So are one or
        two slices that could make no volume, where the rest covers their place.
     4. Of what is left, the one that ``prefer`` puts first, if it covers the others' part of the patient.
@@ -88,12 +90,17 @@ def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choic
     ------
     MixedGeometry, DuplicateSlices
         naming every stack with its number of slices and one of its instances.
+    UnsupportedProtocol
+        where the stack is one of two gradient echoes.
     """
     split, notes = split_stacks(planes)
     if len(split) == 1:
         return Choice(split[0], notes)
     scores = [prefer(stack.header) if prefer else 0.0 for stack in split]
-    able = [stack for stack, score in zip(split, scores, strict=True) if score > -math.inf] or list(split)
+    taken = [stack for stack, score in zip(split, scores, strict=True) if score > -math.inf]
+    if prefer is not None:
+        _refuse_echo_pair(taken, split)
+    able = taken or list(split)
     able = [stack for stack in able if not stack.is_localiser] or able
     largest = max(able, key=len)
     rivals = [stack for stack in able if not _minor(stack, largest)]
@@ -105,6 +112,18 @@ def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choic
     others = [stack for stack in split if stack is not best[0]]
     left_out = f"Of {len(split)} stacks in the series one was read, {best[0]}; not {_listed(others)}."
     return Choice(best[0], (*notes, left_out))
+
+
+def _refuse_echo_pair(taken: Sequence[Stack], split: Sequence[Stack]) -> None:
+    for stack in taken:
+        for other in split:
+            if _same_grid(stack.planes[0], other.planes[0]) and is_further_gradient_echo(stack.header, other.header):
+                raise UnsupportedProtocol(
+                    f"The series holds gradient echoes a few ms apart, {stack} and {other}: a field map, or an in-phase"
+                    " and out-of-phase pair; the model takes anatomical images.",
+                    where=f"series {stack.header.SeriesInstanceUID}",
+                    todo="Send an anatomical T1 series; of a fat-water pair, send one image as a series of its own.",
+                )
 
 
 def _minor(stack: Stack, largest: Stack) -> bool:

@@ -16,7 +16,8 @@ from pipeline.attributes import number, numbers, text, texts, values
 from pipeline.errors import Refused
 from pipeline.intake import UNREADABLE
 from pipeline.planes import planes_of
-from pipeline.protocol import Weighting, weighting
+from pipeline.series_words import is_localizer
+from pipeline.weighting import Weighting, weighting
 
 Orientation = Literal["axial", "coronal", "sagittal", "oblique"]
 Acquisition = Literal["2D", "3D"]
@@ -36,9 +37,6 @@ WITH_CONTRAST = re.compile(
     r"|(?<![a-z0-9])(?:(?:t1)?c\+|(?:t1)?(?:gd|ce)|t1c|gad|gado[a-z]*|km|contrast|post(?:contrast)?(?![\s_-]?op))"
     r"(?![a-z0-9])"
 )
-LOCALIZER = re.compile(
-    r"(?<![a-z0-9])(?:locali[sz]ers?|loc|scouts?|survey|surview|topogram|(?:3|three)[\s_-]?plane)(?![a-z0-9])"
-)
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class SeriesTraits:
         ScanningSequence, in capitals.
     descriptions : SeriesDescription and ProtocolName. Free text that may name a patient: compared, never repeated.
     orientation : after ImageOrientationPatient; see `OBLIQUE_FROM`.
-    weighting : after `pipeline.protocol.weighting`.
+    weighting : after `pipeline.weighting.weighting`.
     acquisition : MRAcquisitionType.
     contrast : "stated" where ContrastBolusAgent (or its sequence) names an agent, "described" where only
         SeriesDescription says so in a word, None otherwise.
@@ -112,7 +110,7 @@ def describe(header: Dataset, *, instances: int = 1, calling_ae: str = "", calle
         acquisition=_acquisition(header),
         contrast=contrast(header),
         derived=image_type[:1] == ("DERIVED",),
-        localizer="LOCALIZER" in image_type or LOCALIZER.search(description.casefold()) is not None,
+        localizer=is_localizer(header),
         echo_time=number(header, "EchoTime"),
         repetition_time=number(header, "RepetitionTime"),
         inversion_time=number(header, "InversionTime"),

@@ -28,7 +28,7 @@ from pipeline.errors import BadPixels, Refused, Truncated
 from pipeline.intake import Series, read_parts, read_path
 from pipeline.pixels import pixel_values
 from pipeline.planes import planes_of
-from pipeline.protocol import weighting
+from pipeline.weighting import weighting
 from tests.shapes import as_file, enhanced
 
 SMALL = phantom.head_phantom(slices=3, matrix=40)

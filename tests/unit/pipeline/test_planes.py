@@ -16,7 +16,7 @@ from pipeline.functional_groups import BODY_PARTS, RENAMED, UNFOLDED
 from pipeline.intake import read_files, read_parts
 from pipeline.pixels import pixel_values
 from pipeline.planes import planes_of
-from pipeline.protocol import weighting
+from pipeline.weighting import weighting
 from tests.shapes import as_file, enhanced, group, mosaic, reread, with_pixels
 
 

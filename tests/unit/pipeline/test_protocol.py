@@ -7,7 +7,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline.errors import UnsupportedModality, UnsupportedProtocol
-from pipeline.protocol import ProtocolContract, check_protocol, weighting
+from pipeline.protocol import ProtocolContract, check_protocol
+from pipeline.weighting import weighting
 
 CONTRACT = ProtocolContract("MR", ("BRAIN", "HEAD"), ("T1",), contrast_expected=True)
 

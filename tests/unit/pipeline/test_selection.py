@@ -49,7 +49,8 @@ def test_of_a_brain_study_the_axial_series_with_contrast_is_read() -> None:
             f"series {best} suits the model better, by contrast agent: stated by the tags against not mentioned"
         ),
         uid_of(study["localizer"]): (
-            f"series {best} suits the model better, by contrast agent: stated by the tags against not mentioned"
+            "the model does not take it: The series is a localiser (ImageType or SeriesDescription);"
+            " the model takes anatomical images."
         ),
         uid_of(study["t2"]): (
             "the model does not take it: The series is T2-weighted (ScanningSequence SE, TR 4000 ms, TE 100 ms);"
