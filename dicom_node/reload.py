@@ -100,6 +100,6 @@ def _changed(before: Settings, after: Settings) -> list[str]:
     live = {"tls"}
     groups = [name for name in type(after).model_fields if name not in live]
     changed = [name for name in groups if name != "receive" and getattr(before, name) != getattr(after, name)]
-    fixed = {"peers", "accept_any_peer", "limits"}
+    fixed = {"peers", "accept_any_peer", "limits", "private_storage_classes"}
     names = [name for name in type(after.receive).model_fields if name not in fixed]
     return changed + [f"receive.{n}" for n in names if getattr(before.receive, n) != getattr(after.receive, n)]

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]*[^\\\s\x00-\x1f\x7f][^\\\x00-\x1f\x7f]*$")
+    str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")
 ]
-"""PS3.5 6.2: up to 16 characters, no backslash or control character, not only spaces."""
+"""PS3.5 6.2: up to 16 printable ASCII characters, no backslash, not only spaces."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

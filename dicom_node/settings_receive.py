@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from dicom_node.ae_titles import CallingTitle
 from dicom_node.settings_access import DicomPeer, Limits, PeerAccess, ReportTo
 from dicom_node.settings_base import AETitle, Port, Section
+
+DICOM_ROOT: Final = "1.2.840.10008"
+
+
+def _private_root(text: str) -> str:
+    if len(text) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)+", text):
+        raise ValueError(f"{text!r} is not a UID or the root of one: digits and dots, two components or more")
+    if _is_within(text, DICOM_ROOT) or _is_within(DICOM_ROOT, text):
+        raise ValueError(f"{text} is of DICOM itself, whose storage classes are taken without a setting")
+    return text
+
+
+def _is_within(uid: str, root: str) -> bool:
+    return f"{uid}.".startswith(f"{root}.")
+
+
+PrivateRoot = Annotated[str, AfterValidator(_private_root)]
+"""A private SOP Class UID, or the root that such are registered under."""
 
 
 class OrthancCount(Section):
@@ -27,12 +47,14 @@ class FindCount(DicomPeer):
 
 
 class Peer(PeerAccess):
-    """A calling AE that may send. ``expected_count`` lets its series complete early and with certainty.
+    """A calling AE that may send; ``ae_title`` is in its text form.
+
+    ``expected_count`` lets its series complete early and with certainty.
 
     ``commitment`` is where it takes reports of storage commitment that cannot go by the association that asked.
     """
 
-    ae_title: AETitle
+    ae_title: CallingTitle
     commitment: ReportTo | None = None
     expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
 
@@ -79,6 +101,7 @@ def _is_loopback(host: str) -> bool:
 class Receive(Section):
     """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
 
+    ``private_storage_classes`` are taken besides those of the standard: SOP Class UIDs, or roots of such.
     ``tls_port`` is a second port, with TLS; ``plain`` False leaves only that one. ``stow`` adds STOW-RS as a further
     way in.
     """
@@ -90,6 +113,7 @@ class Receive(Section):
     plain: bool = True
     peers: tuple[Peer, ...] = ()
     accept_any_peer: bool = False
+    private_storage_classes: tuple[PrivateRoot, ...] = ()
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
     network_timeout: Annotated[float, Field(gt=0)] = 60.0
     limits: Limits = Limits()
@@ -108,6 +132,10 @@ class Receive(Section):
             if shut_out is not None:
                 raise ValueError(f"peer {shut_out!r} must come by TLS, and there is no tls_port")
         return self
+
+    def takes_private(self, sop_class_uid: str) -> bool:
+        """Whether this is a private storage class that is taken."""
+        return any(_is_within(sop_class_uid, root) for root in self.private_storage_classes)
 
     def peer(self, ae_title: str) -> Peer | None:
         return next((peer for peer in self.peers if peer.ae_title == ae_title), None)

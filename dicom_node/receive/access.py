@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dicom_node.receive.request import Fault
 from dicom_node.settings_access import PeerAccess
 from dicom_node.settings_receive import Receive
 from dicom_node.tls import ClientCertificate
@@ -24,6 +25,13 @@ NOT_LET_IN = Rejection(0x01, 0x01, 0x01)
 """Rejected permanent, by the service user, no reason given: whatever a stranger did wrong."""
 LIMIT_EXCEEDED = Rejection(0x02, 0x03, 0x02)
 """Rejected transient, by the service provider (presentation related): local limit exceeded."""
+FAULTY = {
+    Fault.MALFORMED: Rejection(0x01, 0x02, 0x01),
+    Fault.PROTOCOL_VERSION: Rejection(0x01, 0x02, 0x02),
+    Fault.APPLICATION_CONTEXT: Rejection(0x01, 0x01, 0x02),
+}
+"""Rejected permanent, for known callers: by the service provider (ACSE related), no reason given, or protocol version
+not supported; by the service user, application context name not supported."""
 
 
 class Cause(StrEnum):
@@ -36,12 +44,22 @@ class Cause(StrEnum):
     CERTIFICATE = "certificate"
     DISK = "disk"
     ASSOCIATIONS = "associations"
+    MALFORMED = Fault.MALFORMED.value
+    PROTOCOL_VERSION = Fault.PROTOCOL_VERSION.value
+    APPLICATION_CONTEXT = Fault.APPLICATION_CONTEXT.value
+    PROTOCOL = "protocol"
+    """Let in or not, it broke the protocol, and the connection was ended."""
+    CONNECTIONS = "connections"
+    TLS_HANDSHAKE = "tls_handshake"
     TOKEN = "token"  # noqa: S105  (a cause, and of STOW-RS)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for an association, and by what certificate, where it came by TLS."""
+    """Who asks for an association, and by what certificate, where it came by TLS.
+
+    Titles are in their text form (`dicom_node.ae_titles`).
+    """
 
     calling_ae: str
     called_ae: str

@@ -24,6 +24,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_node.receive.upper_layer import TolerantDul
 from dicom_node.settings_access import Limits
 
 IN_MEMORY = 8 << 20
@@ -62,7 +63,8 @@ class Memory:
 class ReceivedData(BytesIO):
     """A data set as it comes in: in memory while it is short and memory is there, else in a file without a name.
 
-    ``refused`` says why it cannot be had whole: it is too long, or the disk is full; what further comes is let go.
+    ``refused`` is a sentence, why it cannot be had whole: it is too long, or the disk is full; what further comes is
+    dropped.
     `release` gives memory and disk back.
     """
 
@@ -82,7 +84,7 @@ class ReceivedData(BytesIO):
         if self.refused is not None:
             return count
         if self.size > self._limits.instance_bytes:
-            self._refuse("too long")
+            self._refuse(f"The data set is longer than {self._limits.instance_bytes} bytes.")
         elif self._file is None and self.size <= IN_MEMORY and self._memory.take(count):
             self._taken += count
             super().write(data)
@@ -100,7 +102,7 @@ class ReceivedData(BytesIO):
                 self._forget_memory()
             _write_all(self._file, data)
         except OSError as error:
-            self._refuse(error.strerror or "disk failing")
+            self._refuse(f"The disk is full or fails (error {error.errno}).")
 
     def getbuffer(self) -> memoryview:
         """All of it; valid until `release`."""
@@ -166,12 +168,17 @@ class BoundedDimse(DIMSEServiceProvider):
         try:
             whole = message.decode_msg(primitive, self.assoc)
             if self._beyond(message, primitive):
-                self.dul.event_queue.put("Evt19")
+                self._end("a message that is longer or slower than the limits")
             elif whole:
                 self.message = None
                 self._take(message)
-        except Exception:  # noqa: BLE001  (whatever a hostile message does to pynetdicom, it must not end this thread)
-            self.dul.event_queue.put("Evt19")
+        except Exception as error:  # noqa: BLE001  (a hostile message must not end this thread)
+            self._end(f"a message that cannot be read ({type(error).__name__})")
+
+    def _end(self, fault: str) -> None:
+        """Have the association aborted, for ``fault``."""
+        cast(TolerantDul, self.dul).fault = fault
+        self.dul.event_queue.put("Evt19")
 
     def _begin(self) -> None:
         self.message = DIMSEMessage()

@@ -13,6 +13,7 @@ class Counters:
 
     associations_accepted: int = 0
     associations_rejected: int = 0
+    associations_aborted: int = 0
     connections_refused: int = 0
     connections_failed: int = 0
     tls_handshakes_failed: int = 0

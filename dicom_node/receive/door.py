@@ -14,11 +14,14 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
+from dicom_node.ae_titles import title_text
 from dicom_node.audit import Party
-from dicom_node.receive.access import LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause, Rejection, denial
+from dicom_node.receive.access import FAULTY, LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause, Rejection, denial
 from dicom_node.receive.audited import STUDIES_MOST, ReceptionAudit
 from dicom_node.receive.counters import Counters
+from dicom_node.receive.request import AssociateRequest
 from dicom_node.receive.transport import came_by_tls, certificate_of
+from dicom_node.receive.upper_layer import TolerantDul
 from dicom_node.settings_receive import Receive
 
 log = structlog.get_logger("candela.listener")
@@ -69,26 +72,41 @@ class Door:
 
     def judge(self, assoc: Association) -> Rejection | None:
         """How an association that is asked for is to be rejected, or None; logged and counted."""
-        caller = caller_of(assoc)
+        caller, asked = caller_of(assoc), asked_by(assoc)
         cause = denial(self.settings, caller)
         answer = NOT_LET_IN
+        if cause is None and asked.fault is not None:
+            answer, cause = FAULTY[asked.fault], Cause(asked.fault)
         if cause is None:
             answer, cause = LIMIT_EXCEEDED, self._no_room(assoc, caller)
         if cause is None:
             self._mind_expiry(caller)
             return None
+        self._deny(caller, cause, asked.detail)
+        return answer
+
+    def crowded(self, assoc: Association) -> None:
+        """An association was rejected since there are too many in all; logged and counted."""
+        self._deny(caller_of(assoc), Cause.ASSOCIATIONS, "")
+
+    def _deny(self, caller: Caller, cause: Cause, detail: str) -> None:
         self._counters.denied[cause] += 1
         if self._audit is not None:
             self._audit.denied(_party(caller), cause)
-        log.warning(
-            "association_denied",
-            cause=str(cause),
-            calling_ae=caller.calling_ae,
-            called_ae=caller.called_ae,
-            peer=caller.address,
-            tls=caller.tls,
-        )
-        return answer
+        log.warning("association_denied", cause=str(cause), **_named(caller), **({"detail": detail} if detail else {}))
+
+    def aborting(self, assoc: Association, reason: str) -> None:
+        """We end a connection in another way than by a rejection or a release; logged, counted and audited."""
+        caller = caller_of(assoc)
+        self._counters.add("associations_aborted")
+        if self._audit is not None:
+            self._audit.denied(_party(caller), Cause.PROTOCOL)
+        log.warning("association_aborted", reason=reason, **_named(caller))
+
+    def turned_away(self, address: str, cause: Cause) -> None:
+        """A connection ended before anything was asked on it; audited."""
+        if self._audit is not None:
+            self._audit.denied(Party("", "dicom", address), cause)
 
     def allows(self, guest: Guest) -> bool:
         """Whether the settings in force still let ``guest`` in."""
@@ -133,16 +151,31 @@ class Door:
             log.warning("peer_certificate_expires", calling_ae=caller.calling_ae, days=round(left, 1))
 
 
+def asked_by(assoc: Association) -> AssociateRequest:
+    """What was asked for on the connection of ``assoc``."""
+    return cast(TolerantDul, assoc.dul).asked
+
+
 def caller_of(assoc: Association) -> Caller:
     """Who asks for ``assoc``, or has it."""
-    primitive = cast(A_ASSOCIATE, assoc.requestor.primitive)
+    asked = asked_by(assoc)
     return Caller(
-        calling_ae=str(primitive.calling_ae_title).strip(),
-        called_ae=str(primitive.called_ae_title).strip(),
+        calling_ae=title_text(asked.calling),
+        called_ae=title_text(asked.called),
         address=str(assoc.requestor.address),
         tls=came_by_tls(assoc),
         certificate=certificate_of(assoc),
     )
+
+
+def _named(caller: Caller) -> dict[str, object]:
+    """What a log line says of a caller."""
+    return {
+        "calling_ae": caller.calling_ae,
+        "called_ae": caller.called_ae,
+        "peer": caller.address,
+        "tls": caller.tls,
+    }
 
 
 def _party(caller: Caller) -> Party:

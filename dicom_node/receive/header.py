@@ -57,7 +57,8 @@ def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) ->
     Raises
     ------
     NotDicom
-        where the bytes cannot be read in this transfer syntax, or one of the four UIDs is missing or malformed.
+        where the bytes cannot be read in this transfer syntax, or one of the four UIDs is missing or malformed;
+        ``where`` is the keyword of that one.
     """
     try:
         stream = BytesIO(encoded) if isinstance(encoded, bytes | memoryview) else encoded
@@ -77,8 +78,10 @@ def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) ->
             f"The data set cannot be read ({type(error).__name__}).", todo="Check the sender's transfer syntax."
         ) from None
     for name, value in zip(names, uids, strict=True):
+        if not value:
+            raise NotDicom(f"The data set has no {name}.", where=name, todo="Check the sender.")
         if not is_uid(value):
-            raise NotDicom(f"The data set has no valid {name}.", todo="Check the sender.")
+            raise NotDicom(f"{name} of the data set is not a UID.", where=name, todo="Check the sender.")
     sop_class, sop_instance, study, series = uids
     return Header(sop_class, sop_instance, study, series, elements)
 

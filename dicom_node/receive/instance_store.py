@@ -40,15 +40,18 @@ from functools import cache
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import structlog
+from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
+from dicom_node.ae_titles import title_bytes, title_text
 from dicom_node.durable import sync_folder, write_durably
 from dicom_node.observability import uid
 from dicom_node.receive.header import UNREADABLE, Header, is_uid, read_header
@@ -75,7 +78,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Sender:
-    """The two ends of the association that an instance came by."""
+    """The two ends of the association that an instance came by: AE titles in their text form."""
 
     calling_ae: str
     called_ae: str
@@ -233,7 +236,7 @@ class InstanceStore:
             received = _received(meta)
             if received and hashlib.sha256(memoryview(content)[stream.tell() :]).hexdigest() == digest:
                 sha256 = hashlib.sha256(content).hexdigest()
-                calling = str(meta.get("SourceApplicationEntityTitle", ""))
+                calling = _calling_ae(meta)
                 relative = str(path.relative_to(self.folder))
                 return Stored(header, relative, sha256, version, calling, received.at, new=False), version
         raise AssertionError  # count() never ends
@@ -268,7 +271,7 @@ class InstanceStore:
             os.rename(self.folder / name, self.folder / f"{path}.damaged")  # noqa: PTH104
             return None
         version = int(name.stem.partition("~")[2] or 1)
-        calling = str(meta.get("SourceApplicationEntityTitle", ""))
+        calling = _calling_ae(meta)
         return Stored(header, path, hashlib.sha256(content).hexdigest(), version, calling, received.at)
 
     def record_hand_over(self, series_instance_uid: str, handed: HandedOver) -> None:
@@ -365,9 +368,9 @@ def file_meta(header: Header, transfer_syntax: UID, sender: Sender, received: Re
     meta.TransferSyntaxUID = transfer_syntax
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = implementation_version()
-    meta.SourceApplicationEntityTitle = sender.calling_ae
-    meta.SendingApplicationEntityTitle = sender.calling_ae
-    meta.ReceivingApplicationEntityTitle = sender.called_ae
+    meta.add(_title("SourceApplicationEntityTitle", sender.calling_ae))
+    meta.add(_title("SendingApplicationEntityTitle", sender.calling_ae))
+    meta.add(_title("ReceivingApplicationEntityTitle", sender.called_ae))
     meta.PrivateInformationCreatorUID = UID(PRIVATE_INFORMATION_CREATOR)
     note = json.dumps(asdict(received)).encode()
     meta.PrivateInformation = note + b" " * (len(note) % 2)
@@ -399,6 +402,17 @@ def _read_meta(file: BinaryIO) -> FileMetaDataset:
         return FileMetaDataset(read_dataset(BytesIO(file.read(length)), is_implicit_VR=False, is_little_endian=True))
     except UNREADABLE as error:
         raise NotDicom(f"The file has no readable file meta ({type(error).__name__}).") from None
+
+
+def _title(keyword: str, title: str) -> DataElement:
+    """An AE title with the bytes that were received, also where they are not those of VR AE: what is stored is true."""
+    return DataElement(keyword, "AE", title_bytes(title).decode("latin-1"), validation_mode=config.IGNORE)
+
+
+def _calling_ae(meta: FileMetaDataset) -> str:
+    """The calling AE title of a file's meta in its text form."""
+    element = meta.get_item("SourceApplicationEntityTitle")
+    return "" if element is None else title_text(cast(bytes, element.value) or b"")
 
 
 def _received(meta: FileMetaDataset) -> Received | None:

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import structlog
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -23,24 +23,32 @@ from dicom_node import tls
 from dicom_node.observability import uid
 from dicom_node.receive.bounds import Memory, ReceivedData
 from dicom_node.receive.counters import Counters
-from dicom_node.receive.door import Door, Guest
+from dicom_node.receive.door import STORES_NOTHING, Door, Guest
 from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
 from dicom_node.receive.keeper import Keeper, transfer_syntaxes
+from dicom_node.receive.refusals import (
+    CANNOT_UNDERSTAND,
+    CLASS_NOT_SUPPORTED,
+    DOES_NOT_MATCH,
+    NOT_AUTHORISED,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    StoreRefusal,
+)
+from dicom_node.receive.storage_classes import storage_classes
 from dicom_node.receive.transport import PromptRequestHandler, PromptServer, SharedContexts
 from dicom_node.settings_access import Tls
 from pipeline.errors import NotDicom, OutOfResources
 
 log = structlog.get_logger("candela.listener")
 
-SUCCESS = 0x0000
-NOT_AUTHORISED = 0x0124
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-
 ACSE_TIMEOUT = 30.0
 """Seconds in which a connection must have asked for an association (PS3.8 9.1.5, ARTIM)."""
+
+CLASSES_NAMED = 8
+"""So many SOP classes that were asked for in vain a log line names."""
 
 
 class Commitment(Protocol):
@@ -58,8 +66,8 @@ class Commitment(Protocol):
 class Listener:
     """Accepts associations on ``settings.host`` and its ports between `start` and `stop`.
 
-    Every public storage SOP class is accepted. Private ones are not: pynetdicom can take them only by a switch for the
-    whole process that lets anything in, and no model reads them. ``numbers`` numbers the associations; whoever else
+    Every public storage SOP class is accepted, retired ones too, and those that ``receive.private_storage_classes``
+    names when the association is asked for. ``numbers`` numbers the associations; whoever else
     takes instances in draws from the same, so that a higher number is always a later one. ``incoming`` is the folder
     in which long data sets are received.
     """
@@ -147,6 +155,8 @@ class Listener:
             first_patience=min(ACSE_TIMEOUT, self._settings.network_timeout),
             secure=self._context if secure else None,
             gone=lambda assoc: self._ended(assoc, released=False),
+            aborting=self._door.aborting,
+            turned_away=self._door.turned_away,
         )
         ae._servers.append(server)  # noqa: SLF001  (as AE.start_server does: the server takes itself out at shutdown)
         self._servers.append(server)
@@ -155,8 +165,7 @@ class Listener:
 
     def _contexts(self) -> list[PresentationContext]:
         syntaxes: list[str | UID] = [*transfer_syntaxes()]
-        classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
-        contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
+        contexts = [build_context(sop_class, syntaxes) for sop_class in storage_classes()]
         contexts.append(build_context(Verification))
         if self._commitment is not None:
             both = build_context(StorageCommitmentPushModel)
@@ -194,24 +203,45 @@ class Listener:
     def _requested(self, event: evt.Event) -> None:
         """Reject a caller that is not let in (A-ASSOCIATE-RJ, PS3.8 9.3.4) before anything is negotiated.
 
-        Whatever a stranger did wrong, it is told the same: result 1 (permanent), source 1 (service user), reason 1 (no
-        reason given). A known caller for whom there is no room (too many associations of its own, or in all, or the
-        disk is full) is told: result 2 (transient), source 3 (presentation related), reason 2 (local limit exceeded).
+        ==========  =============================================================================================
+        1, 1, 1     permanent, service user, no reason given: a stranger, whatever was wrong
+        1, 1, 2     permanent, service user: a known caller asks for another application context
+        1, 2, 1     permanent, service provider (ACSE), no reason given: the PDU of a known caller cannot be read
+        1, 2, 2     permanent, service provider (ACSE): a known caller asks for another protocol version
+        2, 3, 2     transient, service provider (presentation), local limit exceeded: too many associations of a known
+                    caller or in all, or the disk is full
+        ==========  =============================================================================================
         """
         refused = self._door.judge(event.assoc)
         if refused is not None:
+            self._counters.add("associations_rejected")
             event.assoc.acse.send_reject(refused.result, refused.source, refused.reason)
-            evt.trigger(event.assoc, evt.EVT_REJECTED, {})
             event.assoc.kill()  # waits until the rejection is on its way
+        else:
+            self._support_private(event.assoc)
+
+    def _support_private(self, assoc: Association) -> None:
+        """Accept the private storage classes that are asked for and allowed, on this association only."""
+        asked = cast(A_ASSOCIATE, assoc.requestor.primitive).presentation_context_definition_list
+        classes = {str(context.abstract_syntax) for context in asked}
+        allowed = [name for name in classes if self._door.settings.takes_private(name)]
+        if allowed:
+            syntaxes: list[str | UID] = [*transfer_syntaxes()]
+            assoc.acceptor.supported_contexts += [build_context(sop_class, syntaxes) for sop_class in allowed]
 
     def _rejected(self, event: evt.Event) -> None:
+        """An association was rejected by pynetdicom itself: there are too many in all."""
         self._counters.add("associations_rejected")
-        primitive = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
-        log.warning("association_rejected", calling_ae=primitive.calling_ae_title, peer=event.assoc.requestor.address)
+        self._door.crowded(event.assoc)
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")
         self._door.enter(event.assoc, next(self._numbers))
+        refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
+        if refused:
+            guest = self._door.guest(event.assoc)
+            calling_ae = guest.caller.calling_ae if guest is not None else ""
+            log.info("contexts_refused", calling_ae=calling_ae, classes=",".join(refused[:CLASSES_NAMED]))
 
     def _released(self, event: evt.Event) -> None:
         self._ended(event.assoc, released=True)
@@ -229,11 +259,13 @@ class Listener:
         """Answer C-ECHO with 0x0000, Success (PS3.7 9.1.5.1.4)."""
         return SUCCESS
 
-    def _store_instance(self, event: evt.Event) -> int:
+    def _store_instance(self, event: evt.Event) -> int | Dataset:
         """Keep a data set and answer C-STORE (PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C).
 
         ======  ==========================================================================================
         0x0000  Success: the data set is on stable storage, as received (PS3.7 C.1.1)
+        0x0110  Processing failure: a fault of ours, see the log (PS3.7 C.5.21)
+        0x0122  SOP class not supported: sent on a presentation context that is not for storage (PS3.7 C.5.18)
         0x0124  Refused: not authorized: the calling AE is no longer let in (PS3.7 C.5.21)
         0xA700  Refused: out of resources: disk full or failing, the data set longer or the association's instances
                 more than the limits; nothing is kept (PS3.4 table B.2-1)
@@ -242,49 +274,80 @@ class Listener:
         0xC000  Error: cannot understand: unreadable in the transfer syntax negotiated, or one of SOP Class, SOP
                 Instance, Study and Series Instance UID missing or malformed (PS3.4 table B.2-1)
         ======  ==========================================================================================
-        """
-        status = self._keep(event)
-        if status != SUCCESS:
-            self._counters.add("instances_refused")
-            sop_instance_uid = str(_command(event).AffectedSOPInstanceUID)
-            log.warning("instance_refused", status=f"0x{status:04X}", instance=uid(sop_instance_uid))
-        return status
 
-    def _keep(self, event: evt.Event) -> int:
+        Whatever is not success has an Error Comment (0000,0902), and names the attribute in Offending Element
+        (0000,0901) where there is one.
+        """
+        try:
+            refusal = self._keep(event)
+        except Exception as error:
+            log.exception("storing_failed", error=type(error).__name__)
+            refusal = StoreRefusal(PROCESSING_FAILURE, "An internal error: see the log of the node.")
+        if refusal is None:
+            return SUCCESS
+        self._counters.add("instances_refused")
+        log.warning(
+            "instance_refused",
+            status=f"0x{refusal.status:04X}",
+            reason=refusal.comment,
+            instance=uid(str(_command(event).AffectedSOPInstanceUID or "")),
+        )
+        return refusal.response()
+
+    def _keep(self, event: evt.Event) -> StoreRefusal | None:
         guest = self._door.guest(event.assoc)
         if guest is None or not self._door.allows(guest):
-            return NOT_AUTHORISED
-        data = cast(ReceivedData, _command(event).DataSet)
+            return StoreRefusal(NOT_AUTHORISED, "The calling AE title may not store any more.")
+        command = _command(event)
+        data = cast(ReceivedData | None, command.DataSet)
         guest.instances += 1
         try:
-            if data.refused is not None or guest.instances > self._door.settings.limits.instances:
-                return OUT_OF_RESOURCES
-            return self._keep_whole(event, guest, data)
+            return self._refused_unread(event, guest, data) or self._keep_whole(event, guest, cast(ReceivedData, data))
         finally:
-            data.release()
+            if data is not None:
+                data.release()
 
-    def _keep_whole(self, event: evt.Event, guest: Guest, data: ReceivedData) -> int:
+    def _refused_unread(self, event: evt.Event, guest: Guest, data: ReceivedData | None) -> StoreRefusal | None:
+        """Why an instance is refused whatever its data set says, or None."""
+        command, limits = _command(event), self._door.settings.limits
+        if event.context.abstract_syntax in STORES_NOTHING:
+            return StoreRefusal(CLASS_NOT_SUPPORTED, "The presentation context is not for storage.")
+        for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+            if not getattr(command, keyword):
+                return StoreRefusal(CANNOT_UNDERSTAND, f"The command has no {keyword}.", keyword)
+        if data is None or not data.size:
+            return StoreRefusal(CANNOT_UNDERSTAND, "The command has no data set.", "CommandDataSetType")
+        if data.refused is not None:
+            return StoreRefusal(OUT_OF_RESOURCES, data.refused)
+        if guest.instances > limits.instances:
+            return StoreRefusal(OUT_OF_RESOURCES, f"More than {limits.instances} instances by one association.")
+        return None
+
+    def _keep_whole(self, event: evt.Event, guest: Guest, data: ReceivedData) -> StoreRefusal | None:
         transfer_syntax = UID(event.context.transfer_syntax)
         try:
             identity = self._keeper.identify(data.stream(), transfer_syntax)
-        except NotDicom:
-            return CANNOT_UNDERSTAND
-        if not _matches(identity[0], event):
-            return DOES_NOT_MATCH
+        except NotDicom as error:
+            return StoreRefusal(CANNOT_UNDERSTAND, error.what, error.where)
+        mismatch = _mismatch(identity[0], _command(event))
+        if mismatch is not None:
+            return mismatch
         sender = Sender(calling_ae=guest.caller.calling_ae, called_ae=self._settings.ae_title)
         try:
             with data.getbuffer() as encoded:
                 self._keeper.keep(encoded, identity, transfer_syntax, sender, guest.number)
         except OutOfResources:
-            return OUT_OF_RESOURCES
+            return StoreRefusal(OUT_OF_RESOURCES, "The disk is full or fails.")
         guest.stores(identity[0].study_instance_uid)
-        return SUCCESS
+        return None
 
 
-def _matches(header: Header, event: evt.Event) -> bool:
-    command = _command(event)
-    named = (str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID))
-    return named == (header.sop_class_uid, header.sop_instance_uid)
+def _mismatch(header: Header, command: C_STORE) -> StoreRefusal | None:
+    """The first UID in which the data set differs from its command."""
+    for keyword, stored in (("SOPClassUID", header.sop_class_uid), ("SOPInstanceUID", header.sop_instance_uid)):
+        if str(getattr(command, f"Affected{keyword}")) != stored:
+            return StoreRefusal(DOES_NOT_MATCH, f"{keyword} of data set and command differ.", keyword)
+    return None
 
 
 def _command(event: evt.Event) -> C_STORE:

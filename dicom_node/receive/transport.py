@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,8 +21,10 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_node.receive.access import Cause
 from dicom_node.receive.bounds import BoundedDimse, Memory
 from dicom_node.receive.counters import Counters
+from dicom_node.receive.upper_layer import TolerantDul, serve
 from dicom_node.settings_access import Limits
 from dicom_node.tls import ClientCertificate, caller_certificate
 
@@ -73,7 +76,7 @@ class PromptSocket(AssociationSocket):
         """
         known = bool(self.assoc.is_established)
         if nr_bytes > (LONGEST_PDU if known else LONGEST_FIRST_PDU):
-            raise OSError(f"a PDU of {nr_bytes} bytes is not taken")
+            raise OSError(self._fault(f"a PDU of {nr_bytes} bytes"))
         connection = cast(socket.socket, self.socket)
         deadline = time.monotonic() + (self.patience if known else self.first_patience)
         content = bytearray(nr_bytes)
@@ -87,12 +90,19 @@ class PromptSocket(AssociationSocket):
                 _acknowledge(connection)
                 filled += count
                 if filled < nr_bytes and time.monotonic() > deadline:
-                    raise TimeoutError("a PDU did not come whole in time")
+                    raise TimeoutError  # noqa: TRY301  (one place for both)
+        except TimeoutError:
+            self._fault("a PDU that did not come whole in time")
+            raise
         finally:
             view.release()
             connection.settimeout(self.patience)  # what is sent has its own time
         del content[filled:]
         return content
+
+    def _fault(self, reason: str) -> str:
+        cast(TolerantDul, self.assoc.dul).fault = reason
+        return reason
 
     @property
     def ready(self) -> bool:
@@ -164,6 +174,7 @@ class PromptRequestHandler(RequestHandler):
             self.server.counters.add("tls_handshakes_failed")
             reason = getattr(error, "reason", None) or type(error).__name__
             log.warning("tls_handshake_failed", peer=self.client_address[0], reason=reason)
+            self.server.turned_away(self.client_address[0], Cause.TLS_HANDSHAKE)
             self.server.shutdown_request(plain)
             return False
         finally:
@@ -173,16 +184,19 @@ class PromptRequestHandler(RequestHandler):
     def _create_association(self) -> Association:
         server, patience = self.server, self.server.patience
         assoc = super()._create_association()
-        plain = cast(AssociationSocket, assoc.dul.socket)
-        assoc.dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
+        plain, artim = cast(AssociationSocket, assoc.dul.socket), assoc.dul.artim_timer.timeout
+        idle = assoc.dul._idle_timer.timeout  # noqa: SLF001
+        dul = TolerantDul.install(assoc, server.aborting)
+        dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
+        assoc._serve_request = partial(serve, assoc)  # type: ignore[method-assign]  # noqa: SLF001
         assoc.dimse = BoundedDimse(assoc, server.limits, server.memory, server.folder, patience)
         # pynetdicom's timers go by the wall clock: set back by a day, it would keep silent callers for a day.
-        assoc.dul.artim_timer = SteadyTimer(assoc.dul.artim_timer.timeout)
-        assoc.dul._idle_timer = SteadyTimer(assoc.dul._idle_timer.timeout)  # noqa: SLF001
+        dul.artim_timer = SteadyTimer(artim)
+        dul._idle_timer = SteadyTimer(idle)  # noqa: SLF001
         # Its association would wait for a request until the ACSE timeout, and hold a place as long, though the caller
         # has hung up: nothing tells it in Sta2 (PS3.8 table 9-10, AA-5).
-        _guard(assoc.dul, lambda: assoc.dul.to_user_queue.put(None))
-        _guard(assoc, lambda: server.gone(assoc))
+        _guard(dul, dul, lambda: dul.to_user_queue.put(None))
+        _guard(assoc, dul, lambda: server.gone(assoc))
         return assoc
 
 
@@ -208,12 +222,15 @@ class PromptServer(ThreadedAssociationServer):
         first_patience: float,
         secure: Callable[[], ssl.SSLContext] | None,
         gone: Callable[[Association], None],
+        aborting: Callable[[Association, str], None],
+        turned_away: Callable[[str, Cause], None],
     ) -> None:
         """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection.
 
-        ``gone`` is told of each association whose thread has ended, however it came to that.
+        ``gone`` is called for each association whose thread has ended, however it came to that; ``aborting`` with the
+        reason when we end one; ``turned_away`` with the address and the cause when a connection becomes none.
         """
-        self.gone = gone
+        self.gone, self.aborting, self.turned_away = gone, aborting, turned_away
         self.limits, self.memory, self.folder, self.counters = limits, memory, folder, counters
         self.patience, self.first_patience, self.secure = patience, first_patience, secure
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -238,6 +255,7 @@ class PromptServer(ThreadedAssociationServer):
             return True
         self.counters.add("connections_refused")
         log.warning("connection_refused", peer=client_address[0], running=running)
+        self.turned_away(client_address[0], Cause.CONNECTIONS)
         return False
 
     def _seldom(self, address: str) -> bool:
@@ -268,15 +286,16 @@ def came_by_tls(assoc: Association) -> bool:
     return assoc.dul.socket is not None and isinstance(assoc.dul.socket.socket, ssl.SSLSocket)
 
 
-def _guard(thread: threading.Thread, ended: Callable[[], None]) -> None:
-    """Call ``ended`` when ``thread`` has, whatever a hostile PDU did to pynetdicom in it."""
+def _guard(thread: threading.Thread, dul: TolerantDul, ended: Callable[[], None]) -> None:
+    """Call ``ended`` when ``thread`` has ended, whatever a hostile PDU did to pynetdicom in it."""
     run = thread.run
 
     def guarded() -> None:
         try:
             run()
         except Exception as error:  # noqa: BLE001  (an event that its state machine does not know, and the like)
-            log.warning("association_broken", error=type(error).__name__)
+            dul.fault = f"the upper layer failed ({type(error).__name__})"
+            dul.report()
         finally:
             ended()
 

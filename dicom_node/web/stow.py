@@ -204,7 +204,7 @@ def _answer(way: StowWay, request: Request, taken: StoreRequest) -> Response:
     status = taken.status()
     if taken.failures:
         way.counters.add("instances_refused", len(taken.failures))
-        reasons = sorted({f"0x{failure.reason:04X}" for failure in taken.failures})
+        reasons = sorted({f"0x{failure.reason:04X} {failure.comment}" for failure in taken.failures})
         log.warning("stow_instances_refused", refused=len(taken.failures), stored=len(taken.stored), reasons=reasons)
     kind = wanted_type(request.headers.get("accept", "")) or DICOM_JSON
     headers = {"Retry-After": COME_AGAIN} if status == 503 else {}

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from dicom_node.multipart import media_type
+from dicom_node.receive.refusals import COMMENT_MOST
 
 if TYPE_CHECKING:
     from dicom_node.web.stow_request import Failure, StoredSop
@@ -52,7 +53,7 @@ def store_response(stored: Sequence[StoredSop], failures: Sequence[Failure]) -> 
     if named:
         response.FailedSOPSequence = [_reference(failure.sop) for failure in named if failure.sop]
         for item, failure in zip(response.FailedSOPSequence, named, strict=True):
-            item.FailureReason = failure.reason
+            _explain(item, failure)
     nameless = [failure for failure in failures if failure.sop is None]
     if nameless:
         response.OtherFailuresSequence = [_reason(failure) for failure in nameless]
@@ -68,8 +69,14 @@ def _reference(sop: StoredSop) -> Dataset:
 
 def _reason(failure: Failure) -> Dataset:
     item = Dataset()
-    item.FailureReason = failure.reason
+    _explain(item, failure)
     return item
+
+
+def _explain(item: Dataset, failure: Failure) -> None:
+    """Failure Reason and, as C-STORE has it, Error Comment (0000,0902): PS3.18 lets further attributes stand."""
+    item.FailureReason = failure.reason
+    item.ErrorComment = failure.comment[:COMMENT_MOST]
 
 
 def _native(ds: Dataset, name: str) -> ET.Element:

@@ -25,6 +25,14 @@ TOO_LONG = 0xA702
 """Of the family A7xx, "out of resources": longer than the settings allow."""
 CANNOT_UNDERSTAND = 0xC000
 SYNTAX_NOT_SUPPORTED = 0xC122
+COMMENTS = {
+    OUT_OF_RESOURCES: "The disk is full or fails.",
+    DOES_NOT_MATCH: "SOP Class or Instance UID of data set and file meta differ.",
+    OTHER_STUDY: "The instance is not of the study that the request names.",
+    TOO_LONG: "The instance, or the request, is longer than the limits.",
+    CANNOT_UNDERSTAND: "The part is not a DICOM file, or did not come whole.",
+    SYNTAX_NOT_SUPPORTED: "The transfer syntax is not supported.",
+}
 
 
 class TooMuch(Exception):
@@ -41,10 +49,18 @@ class StoredSop:
 
 @dataclass(frozen=True)
 class Failure:
-    """A part that was not stored; ``sop`` where the part said what it is. ``reason`` as in PS3.18 table I.2-2."""
+    """A part that was not stored; ``sop`` where the part said what it is. ``reason`` as in PS3.18 table I.2-2.
+
+    ``comment`` is the reason as a sentence, without patient data.
+    """
 
     reason: int
     sop: StoredSop | None = None
+    said: str = ""
+
+    @property
+    def comment(self) -> str:
+        return self.said or COMMENTS[self.reason]
 
 
 class StoreRequest:
@@ -159,8 +175,8 @@ class StoreRequest:
                         self.studies.add(header.study_instance_uid)
                 else:
                     self.failures.append(Failure(reason, sop))
-        except NotDicom:
-            self.failures.append(Failure(CANNOT_UNDERSTAND, sop))
+        except NotDicom as error:
+            self.failures.append(Failure(CANNOT_UNDERSTAND, sop, error.what))
         except OutOfResources:
             self.failures.append(Failure(OUT_OF_RESOURCES, sop))
         except OSError:  # the spool's last bytes found no room
