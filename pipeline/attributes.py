@@ -6,8 +6,10 @@ Routing and protocol checks ask a header that nobody has vouched for. What canno
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -25,14 +27,24 @@ def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
 
 
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of a text attribute, stripped; values that are not text (a wrong VR) are left out."""
+    """The values of a text attribute, stripped; values that are not text (a wrong VR) are left out.
+
+    A Code String is in capitals (PS3.5 6.2), whatever a sender writes: mr is MR.
+    """
     found = (str(item).strip(" \0") for item in values(header, keyword) if isinstance(item, str | int | float))
-    return tuple(item for item in found if item)
+    capital = _is_code(keyword)
+    return tuple(item.upper() if capital else item for item in found if item)
 
 
 def text(header: Dataset, keyword: str) -> str:
     """A text attribute as it stands in the data set: several values joined by a backslash, "" where absent."""
     return "\\".join(texts(header, keyword))
+
+
+@cache
+def _is_code(keyword: str) -> bool:
+    tag = tag_for_keyword(keyword)
+    return tag is not None and dictionary_VR(tag) == "CS"
 
 
 def number(header: Dataset, keyword: str) -> float | None:

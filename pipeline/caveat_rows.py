@@ -179,4 +179,46 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "Las imágenes indican que su pila tiene al menos {stated} posiciones; hay {count}.",
         "Les images indiquent que leur pile a au moins {stated} places ; {count} sont occupées.",
     ),
+    (
+        "Values in the images' headers that cannot be read were left out: {names}.",
+        "Nicht lesbare Werte in den Kopfdaten der Bilder wurden weggelassen: {names}.",
+        "Se omitieron valores ilegibles de las cabeceras de las imágenes: {names}.",
+        "Des valeurs illisibles des en-têtes des images ont été omises : {names}.",
+    ),
+    (
+        "1 picture beside the slices of the series was left out ({kinds}).",
+        "1 Bild neben den Schichten der Serie wurde weggelassen ({kinds}).",
+        "Se omitió 1 imagen ajena a los cortes de la serie ({kinds}).",
+        "1 image étrangère aux coupes de la série a été omise ({kinds}).",
+    ),
+    (
+        "{count} pictures beside the slices of the series were left out ({kinds}).",
+        "{count} Bilder neben den Schichten der Serie wurden weggelassen ({kinds}).",
+        "Se omitieron {count} imágenes ajenas a los cortes de la serie ({kinds}).",
+        "{count} images étrangères aux coupes de la série ont été omises ({kinds}).",
+    ),
+    (
+        "1 image came more than once, with other header values ({names}); the last one was read.",
+        "1 Bild kam mehrfach, mit anderen Kopfdaten ({names}); ausgewertet wurde das letzte.",
+        "1 imagen llegó más de una vez, con otros datos de cabecera ({names}); se analizó la última.",
+        "1 image est arrivée plusieurs fois, avec d'autres données d'en-tête ({names}) ; la dernière a été analysée.",
+    ),
+    (
+        "{count} images came more than once, with other header values ({names}); the last were read.",
+        "{count} Bilder kamen mehrfach, mit anderen Kopfdaten ({names}); ausgewertet wurden die letzten.",
+        "{count} imágenes llegaron más de una vez, con otros datos de cabecera ({names}); se analizaron las últimas.",
+        "{count} images sont arrivées plusieurs fois, avec d'autres en-têtes ({names}) ; les dernières ont été lues.",
+    ),
+    (
+        "1 image came first in a form that cannot be read; the one that came later was read.",
+        "1 Bild kam zuerst in nicht lesbarer Form; ausgewertet wurde das später gekommene.",
+        "1 imagen llegó primero en una forma ilegible; se analizó la que llegó después.",
+        "1 image est d'abord arrivée sous une forme illisible ; celle arrivée ensuite a été analysée.",
+    ),
+    (
+        "{count} images came first in a form that cannot be read; those that came later were read.",
+        "{count} Bilder kamen zuerst in nicht lesbarer Form; ausgewertet wurden die später gekommenen.",
+        "{count} imágenes llegaron primero en una forma ilegible; se analizaron las que llegaron después.",
+        "{count} images sont d'abord arrivées sous une forme illisible ; celles arrivées ensuite ont été analysées.",
+    ),
 )

@@ -5,11 +5,13 @@
     CandelaError
     ├── Refused                 the input cannot be taken: never retried, told to a human
     │   ├── NotDicom            no DICOM file could be read from what was given
-    │   ├── Truncated           a file ends before its data set does
+    │   ├── Truncated           a file ends before its data set does, or its bytes cannot be taken apart
+    │   ├── InvalidHeader       a whole file whose header lacks or misstates what reading needs
     │   ├── EmptyInput          nothing to read: an empty folder, archive or series
     │   ├── MixedSeries         more than one series where one is needed
     │   ├── MixedPatients       the images of a series, or the series of a study, name two patients
     │   ├── MixedStudies        the images of a series name two studies
+    │   ├── ConflictingInstances one SOP Instance UID for images of different content
     │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
     │   ├── NotVolume           images that are no slices of a volume: radiographs, ultrasound, video
     │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
@@ -82,6 +84,10 @@ class Truncated(Refused):
     code = "TRUNCATED"
 
 
+class InvalidHeader(Refused):
+    code = "INVALID_HEADER"
+
+
 class EmptyInput(Refused):
     code = "EMPTY_INPUT"
 
@@ -96,6 +102,10 @@ class MixedPatients(Refused):
 
 class MixedStudies(Refused):
     code = "MIXED_STUDIES"
+
+
+class ConflictingInstances(Refused):
+    code = "CONFLICTING_INSTANCES"
 
 
 class NotImage(Refused):

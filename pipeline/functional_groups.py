@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -18,8 +18,8 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DSfloat
 
-from pipeline.damage import ONE_NUMBER
-from pipeline.errors import BadGeometry, Truncated
+from pipeline.damage import ONE_NUMBER, element_of
+from pipeline.errors import BadGeometry, InvalidHeader
 
 SHARED, PER_FRAME = Tag(0x5200, 0x9229), Tag(0x5200, 0x9230)
 """SharedFunctionalGroupsSequence and PerFrameFunctionalGroupsSequence."""
@@ -144,14 +144,15 @@ def number_of_frames(instance: Dataset) -> int:
     return claimed
 
 
-def classic_header(instance: Dataset, frame: int) -> Dataset:
+def classic_header(instance: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
     """Header of frame ``frame`` (from 1) of the enhanced ``instance`` as a classic object would have it.
 
-    No pixel data, no functional groups and no NumberOfFrames; elements are shared with ``instance``, not copied.
+    No pixel data, no functional groups and no NumberOfFrames; elements are shared with ``instance``, not copied. With
+    it the keywords of the functional groups' values that cannot be read and were left out.
 
     Raises
     ------
-    Truncated
+    InvalidHeader
         where a functional group is not a sequence.
     """
     base = without_pixels(instance)
@@ -159,10 +160,11 @@ def classic_header(instance: Dataset, frame: int) -> Dataset:
         base.pop(tag, None)
     item = instance[PER_FRAME].value[frame - 1]
     shared = instance[SHARED].value if SHARED in instance else ()
+    unread: list[str] = []
     for group_item in (*shared[:1], item):
-        for group in group_item:
+        for group in _elements(group_item, unread):
             if group.keyword in UNFOLDED:
-                _unfold(group, base, instance)
+                _unfold(group, base, instance, unread)
             else:
                 base[group.tag] = group
     _rename(base)
@@ -170,7 +172,17 @@ def classic_header(instance: Dataset, frame: int) -> Dataset:
     _add_contrast(base)
     _add_body_part(base)
     _add_acquisition_time(base)
-    return base
+    return base, tuple(unread)
+
+
+def _elements(item: Dataset, unread: list[str]) -> Iterator[DataElement]:
+    """The elements of ``item``; keywords of those whose values cannot be read are added to ``unread``."""
+    for tag in sorted(item.keys()):
+        element = element_of(item, tag)
+        if element is None:
+            unread.append(keyword_for_tag(tag) or "private attributes")
+        else:
+            yield element
 
 
 def without_pixels(ds: Dataset) -> Dataset:
@@ -185,15 +197,15 @@ def without_pixels(ds: Dataset) -> Dataset:
     return header
 
 
-def _unfold(group: Any, header: Dataset, instance: Dataset) -> None:
+def _unfold(group: Any, header: Dataset, instance: Dataset, unread: list[str]) -> None:
     if not isinstance(group.value, DicomSequence):
-        raise Truncated(
+        raise InvalidHeader(
             f"{group.keyword} is not a sequence: the header is damaged.",
             where=f"instance {instance.SOPInstanceUID}",
             todo="Send or export it again.",
         )
     for item in group.value[:1]:  # PS3.3 C.7.6.16.2: a functional group has one item
-        for element in item:
+        for element in _elements(item, unread):
             header[element.tag] = element
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
+from pipeline.damage import unreadable_note
 from pipeline.errors import BadGeometry
 from pipeline.lattice import Lattice, lattice
 from pipeline.pixels import pixel_values
@@ -58,7 +59,7 @@ def _lattice(choice: Choice) -> Lattice:
 
 
 def _repairs(planes: Sequence[PlacedPlane]) -> tuple[str, ...]:
-    notes = []
+    notes = [*unreadable_note(name for plane in planes for name in plane.plane.left_out)]
     off = max(plane.repaired for plane in planes)
     if off:
         notes.append(f"The image orientation is not quite perpendicular ({off:.4f}); the nearest that is was taken.")

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from pipeline.attributes import number, numbers
+from pipeline.copies import settle
 from pipeline.damage import UNREADABLE as UNREADABLE  # noqa: PLC0414 - what may be raised is part of this interface
-from pipeline.damage import check_attributes
-from pipeline.errors import EmptyInput, MixedSeries, NotDicom, NotImage, Refused, Truncated
+from pipeline.damage import is_uid, leave_out_unreadable, unreadable_note
+from pipeline.errors import BadPixels, EmptyInput, InvalidHeader, MixedSeries, NotDicom, NotImage, Refused, Truncated
 from pipeline.functional_groups import PER_FRAME
-from pipeline.kinds import PIXEL_ELEMENTS, class_name, is_without_image
+from pipeline.kinds import PIXEL_ELEMENTS, class_name, is_colour, is_picture, is_without_image
 from pipeline.planes import header_of
 
 MOST_FILES = 20_000
@@ -33,6 +38,9 @@ MOST_FILE_BYTES = 2 << 30
 """An enhanced object of two thousand frames of 512² has half of it; a file is held twice while it is read."""
 PIECE = 1 << 20
 """Bytes inflated at a time."""
+ELEMENT_HEADER = 8
+"""Bytes of tag, VR and length of the shortest element."""
+UNDEFINED = 0xFFFFFFFF
 MOST_INFLATED_BYTES = 1 << 30
 """What one deflated data set may inflate to: a thousandth of it, sent, can be a bomb of this size."""
 
@@ -42,11 +50,14 @@ class Series:
     """The instances of one series, in no particular order.
 
     ``skipped`` names the files beside them that were ignored: not DICOM (a README), a DICOMDIR, or objects without an
-    image (raw data, presentation states, reports), which scanners and workstations put beside images.
+    image (raw data, presentation states, reports) or that are pictures of images (`pipeline.kinds.is_picture`), which
+    scanners and workstations put beside the slices. ``notes`` are sentences about what was left out or corrected,
+    which every result repeats.
     """
 
     datasets: tuple[Dataset, ...]
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def header(self) -> Dataset:
@@ -56,7 +67,7 @@ class Series:
         that raises).
         """
         return header_of(
-            min(self.datasets, key=lambda ds: (int(ds.get("InstanceNumber") or 0), str(ds.SOPInstanceUID)))
+            min(self.datasets, key=lambda ds: (int(number(ds, "InstanceNumber") or 0), str(ds.SOPInstanceUID)))
         )
 
     @property
@@ -71,7 +82,7 @@ def read_path(path: Path) -> Series:
     ------
     FileNotFoundError
         where there is nothing at ``path``.
-    EmptyInput, NotDicom, Truncated, NotImage, MixedSeries
+    EmptyInput, NotDicom, Truncated, InvalidHeader, BadPixels, NotImage, MixedSeries, ConflictingInstances
         naming the file concerned and what to do.
     """
     if not path.exists():
@@ -86,33 +97,118 @@ def read_files(paths: Iterable[Path], where: Path) -> Series:
     return read_parts(((str(path), _bytes_of(path)) for path in paths), where=str(where))
 
 
-def read_parts(parts: Iterable[tuple[str, bytes]], *, where: str) -> Series:
-    """The one series in ``parts``, pairs of a name and the bytes of a file. Raises as `read_path`."""
-    images: list[Dataset] = []
-    others: list[tuple[str, Dataset]] = []
-    skipped: list[str] = []
-    for count, (name, data) in enumerate(parts, start=1):
-        if count > MOST_FILES:
-            raise Refused(f"There are more than {MOST_FILES} files.", where=where, todo="Pass one series at a time.")
-        ds = _read_one(name, data)
-        if ds is None:
-            skipped.append(name)
-        elif is_without_image(ds):
-            others.append((name, ds))
-        else:
-            images.append(ds)
-    if not images and others:
-        ds = others[0][1]
+def read_parts(parts: Iterable[tuple[str, bytes]], *, where: str, earlier: Iterable[tuple[str, bytes]] = ()) -> Series:
+    """The one series in ``parts``, pairs of a name and the bytes of a file. Raises as `read_path`.
+
+    ``earlier`` are what came before under the same SOP Instance UIDs and was sent again with other content, in the
+    order of reception: ``parts`` correct them (`pipeline.copies.settle`).
+    """
+    found = _read_all(parts, where)
+    images = found.images
+    if not images and found.others:
+        ds = found.others[0][1]
         raise NotImage(
             f"The instance is a {class_name(ds)}, without an image.",
             where=f"instance {ds.SOPInstanceUID}",
             todo="Pass a series of images.",
         )
-    if not images and not skipped:
+    if not images and not found.skipped:
         raise EmptyInput("There is no file here.", where=where, todo="Pass the folder that holds the series.")
     if not images:
-        raise _not_dicom(skipped[0], where, len(skipped))
-    return Series(_one_series(_without_copies(images), where), tuple(sorted([*skipped, *(name for name, _ in others)])))
+        raise _not_dicom(found.skipped[0], where, len(found.skipped))
+    _check_one_series([ds for _, ds in images], where)
+    slices, pictures = _without_pictures(images)
+    before, lost = _read_earlier(earlier, slices)
+    settled = settle([*before, *(ds for _, ds in slices)], where, corrections=bool(before))
+    for ds in settled.datasets:
+        _check_image(ds)
+    return Series(
+        settled.datasets,
+        tuple(sorted([*found.skipped, *(name for name, _ in (*found.others, *pictures))])),
+        (*unreadable_note(found.left_out), *_pictures_note([ds for _, ds in pictures]), *lost, *settled.notes),
+    )
+
+
+Named = tuple[str, Dataset]
+
+
+@dataclass
+class _Found:
+    """What is in the parts of an input: images, objects without an image, and what is not DICOM, by name."""
+
+    images: list[Named] = field(default_factory=list)
+    others: list[Named] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+
+def _read_all(parts: Iterable[tuple[str, bytes]], where: str) -> _Found:
+    found = _Found()
+    seen: set[bytes] = set()
+    for count, (name, data) in enumerate(parts, start=1):
+        if count > MOST_FILES:
+            raise Refused(f"There are more than {MOST_FILES} files.", where=where, todo="Pass one series at a time.")
+        digest = hashlib.sha256(data).digest()
+        if digest in seen and data[128:132] == b"DICM":
+            continue  # a copy of the file
+        seen.add(digest)
+        ds = _read_one(name, data, found.left_out)
+        if ds is None:
+            found.skipped.append(name)
+        elif is_without_image(ds):
+            found.others.append((name, ds))
+        else:
+            found.images.append((name, ds))
+    return found
+
+
+def _read_earlier(earlier: Iterable[tuple[str, bytes]], slices: list[Named]) -> tuple[list[Dataset], tuple[str, ...]]:
+    """What came before ``slices`` under their UIDs, and a sentence about what of it cannot be read."""
+    wanted = {str(ds.SOPInstanceUID) for _, ds in slices}
+    before, lost = [], 0
+    for name, data in earlier:
+        try:
+            ds = _read_one(name, data, set())
+        except Refused:
+            ds = None
+        if ds is None or is_without_image(ds):
+            lost += 1
+        elif str(ds.SOPInstanceUID) in wanted:
+            before.append(ds)
+    if not lost:
+        return before, ()
+    if lost == 1:
+        return before, ("1 image came first in a form that cannot be read; the one that came later was read.",)
+    return before, (f"{lost} images came first in a form that cannot be read; those that came later were read.",)
+
+
+def _without_pictures(images: list[Named]) -> tuple[list[Named], list[Named]]:
+    """The slices among ``images``, and the pictures beside them; of a series of nothing but pictures all are slices.
+
+    A picture in colour with a place counts as one where a grey image shows the same place: no part of the patient is
+    then lost with it.
+    """
+    grey = {_place(ds) for _, ds in images if not is_colour(ds)} - {None}
+    slices: list[Named] = []
+    pictures: list[Named] = []
+    for item in images:
+        aside = is_picture(item[1]) or (is_colour(item[1]) and _place(item[1]) in grey)
+        (pictures if aside else slices).append(item)
+    return (slices, pictures) if slices else (images, [])
+
+
+def _place(ds: Dataset) -> tuple[float, ...] | None:
+    position, cosines = numbers(ds, "ImagePositionPatient", 3), numbers(ds, "ImageOrientationPatient", 6)
+    return None if position is None or cosines is None else tuple(round(value, 2) for value in (*position, *cosines))
+
+
+def _pictures_note(pictures: list[Dataset]) -> tuple[str, ...]:
+    if not pictures:
+        return ()
+    kinds = ", ".join(sorted({class_name(ds) for ds in pictures}))
+    if len(pictures) == 1:
+        return (f"1 picture beside the slices of the series was left out ({kinds}).",)
+    return (f"{len(pictures)} pictures beside the slices of the series were left out ({kinds}).",)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -126,8 +222,11 @@ def _bytes_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_one(name: str, data: bytes) -> Dataset | None:
-    """The data set in ``data``; None where it is no DICOM file and does not claim to be one by its name."""
+def _read_one(name: str, data: bytes, left_out: set[str]) -> Dataset | None:
+    """The data set in ``data``; None where it is no DICOM file and does not claim to be one by its name.
+
+    Keywords of values that cannot be read, and that no step needs, are added to ``left_out``.
+    """
     if data[128:132] != b"DICM":
         if name.lower().endswith((".dcm", ".dicom", ".ima")):
             raise NotDicom(
@@ -140,14 +239,10 @@ def _read_one(name: str, data: bytes) -> Dataset | None:
         _check_inflated(data, name)
         ds = pydicom.dcmread(io.BytesIO(data))
         ds.buffer = None  # else every data set keeps its whole file beside its values
-        # Values are parsed here, so that a damaged one is met now and not in the middle of a run; in a copy, so that
-        # the bytes of names and identifiers stay as they came and results can carry them unchanged. Frames' own groups,
-        # thousands of them, are parsed once, where they are read.
-        elements = dict(ds.items())
-        elements.pop(PER_FRAME, None)
-        parsed = Dataset(elements)
-        for element in parsed:
-            _ = element.value
+        _check_whole(ds, name)
+        is_cut = not len(ds) or _ends_within_a_tag(ds, data)
+        # Frames' own groups, thousands of them, are parsed once, where they are read.
+        left_out |= leave_out_unreadable(ds, unparsed=(PER_FRAME,))
     except InvalidDicomError as error:
         raise NotDicom(
             "The file has a DICOM prefix but cannot be read.", where=name, todo="Export it again."
@@ -160,9 +255,37 @@ def _read_one(name: str, data: bytes) -> Dataset | None:
         return None
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         if not ds.get(keyword):
-            raise Truncated(f"The data set has no {keyword}.", where=name, todo="Send or export it again.")
-    check_attributes(parsed, name)
+            kind = Truncated if is_cut else InvalidHeader
+            raise kind(f"The data set has no {keyword}.", where=name, todo="Send or export it again.")
+        if not is_uid(str(ds[keyword].value)):
+            raise InvalidHeader(
+                f"{keyword} is not a UID: no result could refer to it.",
+                where=name,
+                todo="Have the sender correct its UIDs, then send the series again.",
+            )
+    if is_cut and not is_without_image(ds) and not any(keyword in ds for keyword in PIXEL_ELEMENTS):
+        raise Truncated("The file ends before its pixel data.", where=name, todo="Send or export it again.")
     return ds
+
+
+def _check_whole(ds: Dataset, name: str) -> None:
+    """Raise `Truncated` where the file ends within the value of an element, which pydicom takes without a word."""
+    for raw in ds.values():
+        if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) < raw.length != UNDEFINED:
+            raise Truncated(
+                f"The file ends within {keyword_for_tag(raw.tag) or 'a private attribute'}: {len(raw.value)} bytes of"
+                f" {raw.length} are there.",
+                where=name,
+                todo="Send or export it again.",
+            )
+
+
+def _ends_within_a_tag(ds: Dataset, data: bytes) -> bool:
+    """Whether bytes are left behind the last element that are too few for another one."""
+    last = max((raw for raw in ds.values() if isinstance(raw, RawDataElement)), key=lambda raw: raw.tag, default=None)
+    if last is None or ds.file_meta.get("TransferSyntaxUID", UID("")).is_deflated or last.length == UNDEFINED:
+        return False
+    return 0 < len(data) - (last.value_tell + last.length) < ELEMENT_HEADER
 
 
 def _check_inflated(data: bytes, name: str) -> None:
@@ -236,27 +359,26 @@ MAGIC = {
 }
 
 
-def _without_copies(datasets: list[Dataset]) -> list[Dataset]:
-    """``datasets`` with each SOP instance once: an export often holds copies of the same file."""
-    return list({str(ds.SOPInstanceUID): ds for ds in datasets}.values())
-
-
-def _one_series(datasets: list[Dataset], where: str) -> tuple[Dataset, ...]:
-    """``datasets``, checked to be images of one and the same series."""
-    series = Counter(str(ds.SeriesInstanceUID) for ds in datasets)
+def _check_one_series(datasets: list[Dataset], where: str) -> None:
+    """Raise `MixedSeries` where ``datasets`` are of several; an instance counts once in each."""
+    instances = {(str(ds.SeriesInstanceUID), str(ds.SOPInstanceUID)) for ds in datasets}
+    series = Counter(uid for uid, _ in sorted(instances))
     if len(series) > 1:
         listing = ", ".join(f"{uid} ({count} instances)" for uid, count in series.most_common(5))
+        shared = len(instances) - len({uid for _, uid in instances})
+        aside = f" {shared} SOP Instance UIDs are in more than one of them." if shared else ""
         raise MixedSeries(
-            f"There are {len(series)} series here: {listing}{', ...' if len(series) > 5 else ''}.",
+            f"There are {len(series)} series here: {listing}{', ...' if len(series) > 5 else ''}.{aside}",
             where=where,
             todo="Pass one series at a time.",
         )
-    for ds in datasets:
-        place = f"instance {ds.SOPInstanceUID}"
-        if "Rows" not in ds or "Columns" not in ds:
-            raise Truncated(
-                f"The {class_name(ds)} has no Rows and Columns.", where=place, todo="Send or export it again."
-            )
-        if not any(keyword in ds for keyword in PIXEL_ELEMENTS):
-            raise Truncated("The image has no pixel data.", where=place, todo="Send or export it again.")
-    return tuple(datasets)
+
+
+def _check_image(ds: Dataset) -> None:
+    place = f"instance {ds.SOPInstanceUID}"
+    if "Rows" not in ds or "Columns" not in ds:
+        raise InvalidHeader(
+            f"The {class_name(ds)} has no Rows and Columns.", where=place, todo="Send or export it again."
+        )
+    if not any(keyword in ds for keyword in PIXEL_ELEMENTS):
+        raise BadPixels("The image has no pixel data.", where=place, todo="Send or export it again.")

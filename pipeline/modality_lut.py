@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
+from pipeline.attributes import text
 from pipeline.damage import UNREADABLE
 from pipeline.errors import BadPixels
 from pipeline.stored_pixels import Layout, Stored
@@ -49,13 +50,13 @@ def to_modality(stored: Stored, ds: Dataset, where: str) -> Values:
 def has_unit(ds: Dataset) -> bool:
     """Whether modality values of ``ds`` are in a unit (Hounsfield, Bq/ml, ...), not arbitrary."""
     kind = _kind(ds)
-    return kind not in WITHOUT_UNIT or ds.get("Modality") in WITH_UNIT
+    return kind not in WITHOUT_UNIT or text(ds, "Modality") in WITH_UNIT
 
 
 def nothing_there(ds: Dataset) -> float:
     """The modality value of a pixel without an image (padding): air in Hounsfield units, else no signal."""
     kind = _kind(ds)
-    return AIR_HU if kind == "HU" or (not kind and ds.get("Modality") == "CT") else NO_SIGNAL
+    return AIR_HU if kind == "HU" or (not kind and text(ds, "Modality") == "CT") else NO_SIGNAL
 
 
 def mirror(ds: Dataset, layout: Layout, where: str) -> float | None:
@@ -86,10 +87,7 @@ def _kind(ds: Dataset) -> str:
 
 
 def _rescale(ds: Dataset, where: str) -> tuple[float, float]:
-    slope = ds.get("RescaleSlope")
-    intercept = ds.get("RescaleIntercept")
-    slope = 1.0 if slope is None or slope == "" else float(slope)
-    intercept = 0.0 if intercept is None or intercept == "" else float(intercept)
+    slope, intercept = _stated(ds, "RescaleSlope", 1.0, where), _stated(ds, "RescaleIntercept", 0.0, where)
     if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
         raise BadPixels(
             f"RescaleSlope is {slope:g} and RescaleIntercept {intercept:g}: no image is left.",
@@ -97,6 +95,16 @@ def _rescale(ds: Dataset, where: str) -> tuple[float, float]:
             todo="Send the original images.",
         )
     return slope, intercept
+
+
+def _stated(ds: Dataset, keyword: str, otherwise: float, where: str) -> float:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return otherwise
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadPixels(f"{keyword} is not one number.", where=where, todo="Send the original images.") from None
 
 
 def _by_lut(stored: Stored, ds: Dataset, where: str) -> Values:

@@ -6,6 +6,7 @@ import struct
 
 from pydicom.dataset import Dataset
 
+from pipeline.attributes import texts
 from pipeline.errors import BadGeometry
 
 CSA_IMAGE_HEADER = (0x0029, 0x10)
@@ -20,7 +21,7 @@ def refuse_mosaic(ds: Dataset, where: str) -> None:
     See docs/adr/0006-mosaics-are-refused.md for why it is not taken apart.
     """
     tiles = tiles_in_mosaic(ds)
-    if tiles is None and "MOSAIC" not in _image_types(ds):
+    if tiles is None and "MOSAIC" not in texts(ds, "ImageType"):
         return
     raise BadGeometry(
         f"The instance is a Siemens mosaic: {tiles or 'many'} slices as tiles of one image, which a result could not"
@@ -59,8 +60,3 @@ def _private(ds: Dataset, group: int, creator: str, offset: int) -> object:
         return ds.private_block(group, creator)[offset].value
     except KeyError:
         return None
-
-
-def _image_types(ds: Dataset) -> list[str]:
-    value = ds.get("ImageType") or []
-    return [value] if isinstance(value, str) else [str(item) for item in value]

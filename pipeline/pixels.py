@@ -33,7 +33,7 @@ def pixel_values(plane: Plane) -> FloatArray:
     mirrored = mirror(plane.ds, layout, plane.where)
     if mirrored is not None:
         values = mirrored - values
-    padding = _padding(cells, stored, plane.ds, layout)
+    padding = _padding(cells, stored, plane.ds, layout, plane.where)
     if padding is not None:
         values[padding] = nothing_there(plane.ds)
     with np.errstate(over="ignore"):
@@ -45,16 +45,15 @@ def pixel_values(plane: Plane) -> FloatArray:
     return result
 
 
-def _padding(cells: Stored, stored: Stored, ds: Dataset, layout: Layout) -> npt.NDArray[np.bool_] | None:
+def _padding(cells: Stored, stored: Stored, ds: Dataset, layout: Layout, where: str) -> npt.NDArray[np.bool_] | None:
     """Where there is no image (PS3.3 C.7.5.1.1.2, C.7.6.3.1.1): a mask, or None where nothing is said to be padded."""
     kind = "FloatPixelPadding" if layout.is_float else "PixelPadding"
     if layout.element == "DoubleFloatPixelData":
         kind = "DoubleFloatPixelPadding"
-    value, limit = ds.get(f"{kind}Value"), ds.get(f"{kind}RangeLimit")
-    if not isinstance(value, int | float):
+    value, limit = (_number(ds, f"{kind}{part}", where) for part in ("Value", "RangeLimit"))
+    if value is None:
         return None
-    if not isinstance(limit, int | float):
-        limit = value
+    limit = value if limit is None else limit
     if layout.is_float:
         return (stored >= min(value, limit)) & (stored <= max(value, limit))
     ends = sorted(_as_signed_as(layout, int(end)) for end in (value, limit))
@@ -62,6 +61,15 @@ def _padding(cells: Stored, stored: Stored, ds: Dataset, layout: Layout) -> npt.
     # A padding beyond the stored bits, against PS3.3 yet seen, is told from the image by the bits that are cut off.
     source = stored if least <= ends[0] and ends[1] <= greatest else cells
     return (source >= ends[0]) & (source <= ends[1])
+
+
+def _number(ds: Dataset, keyword: str, where: str) -> float | None:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, int | float):
+        raise BadPixels(f"{keyword} is not one number.", where=where, todo="Send the original images.")
+    return value
 
 
 def _as_signed_as(layout: Layout, value: int) -> int:

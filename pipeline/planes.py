@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
-from pipeline.damage import UNREADABLE, check_attributes
-from pipeline.errors import BadGeometry, BadPixels, MissingSlices, Truncated
+from pipeline.damage import UNREADABLE, leave_out_odd
+from pipeline.errors import BadGeometry, BadPixels, InvalidHeader, MissingSlices
 from pipeline.functional_groups import classic_header, number_of_frames, without_pixels
 from pipeline.kinds import class_name, is_enhanced, refuse_other_kinds
 from pipeline.modality_lut import mirror
@@ -33,12 +33,14 @@ class Plane:
     instance : the stored object that holds the pixels.
     frame : number of the frame within ``instance``, from 1 (PS3.3 C.7.6.16); None for a single-frame instance.
     pixels : what decodes the frames of ``instance``, one for all its planes; None where nobody has made one yet.
+    left_out : keywords of the frame's own values that cannot be read and were left out of ``ds``.
     """
 
     ds: Dataset
     instance: Dataset
     frame: int | None = None
     pixels: StoredPixels | None = field(default=None, repr=False, compare=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -58,7 +60,7 @@ def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
         where an instance holds slices in a form that is not read, or a part of a concatenation is missing.
     BadPixels
         where the header's account of the pixels cannot be true.
-    Truncated
+    InvalidHeader
         where the header is damaged.
     """
     _check_concatenations(datasets)
@@ -68,7 +70,7 @@ def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
         try:
             found = tuple(_planes(ds))
         except UNREADABLE as error:
-            raise Truncated(
+            raise InvalidHeader(
                 f"The header is damaged ({type(error).__name__}).",
                 where=f"instance {ds.SOPInstanceUID}",
                 todo="Send or export it again.",
@@ -89,22 +91,27 @@ def header_of(ds: Dataset) -> Dataset:
 
     Raises
     ------
-    BadGeometry, Truncated
+    BadGeometry, InvalidHeader
         where an enhanced object's functional groups cannot be read.
     """
     if not is_enhanced(ds):
         return ds
     try:
         number_of_frames(ds)
-        header = classic_header(ds, 1)
+        header, _ = _frame_header(ds, 1)
     except UNREADABLE as error:
-        raise Truncated(
+        raise InvalidHeader(
             f"The functional groups are damaged ({type(error).__name__}).",
             where=f"instance {ds.SOPInstanceUID}",
             todo="Send or export it again.",
         ) from error
-    check_attributes(header, f"instance {ds.SOPInstanceUID}, frame 1")
     return header
+
+
+def _frame_header(ds: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
+    """The frame's header in classic form, and the keywords of the values that cannot be read and were left out."""
+    header, unread = classic_header(ds, frame)
+    return header, (*unread, *leave_out_odd(header))
 
 
 def _planes(ds: Dataset) -> Iterator[Plane]:
@@ -114,11 +121,10 @@ def _planes(ds: Dataset) -> Iterator[Plane]:
     if is_enhanced(ds):
         pixels = StoredPixels(ds)
         for frame in range(1, number_of_frames(ds) + 1):
-            header = classic_header(ds, frame)
-            check_attributes(header, f"{where}, frame {frame}")
-            yield Plane(_as_shown(header, pixels, where), ds, frame, pixels)
+            header, left_out = _frame_header(ds, frame)
+            yield Plane(_as_shown(header, pixels, where), ds, frame, pixels, left_out)
         return
-    frames = int(ds.get("NumberOfFrames") or 1)
+    frames = _frames(ds, where)
     if frames > 1:
         raise BadGeometry(
             f"The instance is a multi-frame {class_name(ds)} of {frames} frames: nothing tells their places.",
@@ -133,6 +139,16 @@ def _planes(ds: Dataset) -> Iterator[Plane]:
         )
     pixels = StoredPixels(ds)
     yield Plane(_as_shown(ds, pixels, where), ds, None, pixels)
+
+
+def _frames(ds: Dataset, where: str) -> int:
+    """NumberOfFrames of a classic object; 1 where it says nothing."""
+    frames = ds.get("NumberOfFrames")
+    if frames in (None, ""):
+        return 1
+    if not isinstance(frames, int):
+        raise InvalidHeader("NumberOfFrames is no whole number.", where=where, todo="Send or export it again.")
+    return int(frames) or 1
 
 
 def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:

@@ -127,7 +127,8 @@ def process(
         prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
         replaces = (REPLACES,) if predecessors else ()
         prediction = replace(
-            prediction, caveats=(*replaces, *subject.notes, *caveats, *prediction.caveats, *volume.notes)
+            prediction,
+            caveats=(*replaces, *subject.notes, *series.notes, *caveats, *prediction.caveats, *volume.notes),
         )
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,

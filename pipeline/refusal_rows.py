@@ -83,4 +83,16 @@ REFUSALS: Final[dict[str, Row]] = {
         "sus imágenes pertenecen a varios estudios",
         "ses images appartiennent à plusieurs examens",
     ),
+    "INVALID_HEADER": (
+        "the header of an image lacks what reading needs",
+        "In den Kopfdaten eines Bildes fehlt, was zur Auswertung nötig ist",
+        "a la cabecera de una imagen le falta lo necesario para el análisis",
+        "il manque dans l'en-tête d'une image ce qu'exige l'analyse",
+    ),
+    "CONFLICTING_INSTANCES": (
+        "images of different content have the same identifier",
+        "Bilder mit verschiedenem Inhalt tragen dieselbe Kennung",
+        "imágenes de contenido distinto tienen el mismo identificador",
+        "des images de contenu différent portent le même identifiant",
+    ),
 }

@@ -15,6 +15,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from pipeline.attributes import text
 from pipeline.codestream import Claim, Unreadable, check_rle, claim_of
 from pipeline.damage import UNREADABLE
 from pipeline.errors import BadPixels
@@ -225,7 +226,7 @@ def layout_of(ds: Dataset) -> Layout:
     photometric = _grey(ds, where)
     allocated, stored, high, signed = _bits(ds, element, where)
     rows, columns = (_whole(ds, keyword, where) for keyword in ("Rows", "Columns"))
-    frames = _whole(ds, "NumberOfFrames", where) if ds.get("NumberOfFrames") not in (None, "") else 1
+    frames = _whole(ds, "NumberOfFrames", where) or 1 if ds.get("NumberOfFrames") not in (None, "") else 1
     if min(rows, columns, frames) < 1:
         raise BadPixels(f"The image has {frames} frames of {rows}×{columns}.", where=where, todo="Send it again.")
     if rows * columns > MOST_PLANE_PIXELS:
@@ -261,7 +262,7 @@ def _element(ds: Dataset, where: str) -> str:
 
 
 def _grey(ds: Dataset, where: str) -> str:
-    photometric = str(ds.get("PhotometricInterpretation") or "of no stated kind")
+    photometric = text(ds, "PhotometricInterpretation") or "of no stated kind"
     samples = ds.get("SamplesPerPixel") or 1
     if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
         raise BadPixels(

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.errors import MissingSlices, Refused, Truncated
+from pipeline.errors import InvalidHeader, MissingSlices, Refused
 from pipeline.findings import BoolArray, Outcome
 from pipeline.identity import derived_uid
 from pipeline.intake import read_path
@@ -170,7 +170,7 @@ def test_what_is_no_uid_is_refused(keyword: str, value: str, tmp_path: Path) -> 
     """A result would have to refer to it, and no valid result can."""
     datasets = with_identity(**{keyword: value})
     phantom.save(datasets, tmp_path)
-    with pytest.raises(Truncated, match=f"{keyword} is not a UID"):
+    with pytest.raises(InvalidHeader, match=f"{keyword} is not a UID"):
         read_path(tmp_path)
 
 
