@@ -7,38 +7,69 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from dicom_node import observability
-from dicom_node.commands import audit, backup, config, dicom, fetch, jobs, models
 from dicom_node.commands.common import ConfigOption, load_settings
 from pipeline.errors import BadSettings, CandelaError, Refused
 from pipeline.results.profile import DEFAULT_PRESET
 
 USAGE, REFUSED = 2, 3
 
+LATER = {
+    "echo": "dicom:echo",
+    "send": "dicom:send",
+    "find": "fetch:find",
+    "fetch": "fetch:fetch",
+    "status": "jobs:status",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "jobs": "jobs:app",
+    "models": "models:app",
+    "config": "config:app",
+    "audit": "audit:app",
+}
+"""Commands of `dicom_node.commands`, each with its module and name there."""
+
+
+class Commands(TyperGroup):
+    """The commands, those of `LATER` imported when they are asked for: a refusal must not wait for a database."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *LATER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in LATER:
+            return super().get_command(ctx, cmd_name)
+        module, name = LATER[cmd_name].split(":")
+        found = getattr(import_module(f"dicom_node.commands.{module}"), name)
+        if isinstance(found, typer.Typer):
+            made: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False, **LOOKS)
+            alone.command(cmd_name)(found)
+            made = typer.main.get_command(alone)
+        made.name = cmd_name
+        return made
+
+
+LOOKS: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 app = typer.Typer(
     name="candela",
+    cls=Commands,
     help="A DICOM-native AI node: series in by C-STORE, overlays, SEG, SR and FHIR reports out.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **LOOKS,
 )
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
-app.add_typer(audit.app, name="audit")
-app.command("echo")(dicom.echo)
-app.command("send")(dicom.send)
-app.command("find")(fetch.find)
-app.command("fetch")(fetch.fetch)
-app.command("status")(jobs.status)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
 
 
 @app.command()
@@ -66,7 +97,7 @@ def process(
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
-    from dicom_node.inference import process_path
+    from dicom_node.process_path import process_path
     from dicom_node.study_folder import Pick
 
     settings = load_settings(config_file)
@@ -82,7 +113,7 @@ def process(
             model=model,
             nifti=nifti,
             profile=profile,
-            refusal_page=refusal_page,
+            with_page=refusal_page,
             pick=Pick(series, best, vouched=identity is not None),
             identity_from=identity,
             progress=lambda stage: status.update(f"{stage} ..."),

@@ -1,4 +1,7 @@
-"""Running the pipeline: over a path for `candela process`, over a stored series for the workers."""
+"""Running the pipeline over a series, and over stored ones for the workers.
+
+`candela process` enters at `dicom_node.process_path`, which refuses by the headers before this is imported.
+"""
 
 from __future__ import annotations
 
@@ -20,78 +23,28 @@ from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
 from dicom_node.layout import located
 from dicom_node.observability import uid
 from dicom_node.output import BUNDLE, SUMMARY, write_refusal, write_results
+from dicom_node.refusals import refusal_page
 from dicom_node.revisions import predecessors
 from dicom_node.settings import Settings
-from dicom_node.study_folder import Pick, pick_series
 from fhir.report import build as build_report
 from models.runtime import load_model
 from pipeline.answer import Refusal
-from pipeline.errors import BadSettings, Broken, OwnResult, Refused
+from pipeline.errors import Broken, Refused
 from pipeline.findings import Outcome
 from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series, read_parts
 from pipeline.ports import Progress, ResultObject, SeriesModel
-from pipeline.process import process, refusal_summary
+from pipeline.process import process
 from pipeline.report_facts import FILENAME as FACTS
 from pipeline.report_facts import ReportFacts, facts_of_refusal, page_filename, to_json
-from pipeline.results.profile import DEFAULT_PRESET, Profile
-from pipeline.results.refusal import build as build_refusal
+from pipeline.results.profile import Profile
 from pipeline.sentences import Language
+from pipeline.summaries import refusal_summary
 
 log = structlog.get_logger("candela.inference")
 
 HL7V2 = "hl7v2-report"
 """The result that HL7 v2 messages are built from."""
-
-
-def process_path(
-    path: Path,
-    out: Path,
-    settings: Settings,
-    *,
-    model: str | None,
-    progress: Progress,
-    nifti: bool = False,
-    refusal_page: bool = False,
-    pick: Pick | None = None,
-    profile: str = DEFAULT_PRESET,
-    identity_from: str | None = None,
-) -> dict[str, Any]:
-    """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
-
-    ``profile`` is the name of the profile (`Settings.profile`) that says which results, and in which form.
-
-    ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
-    map as NIfTI. ``refusal_page``: a refusal also as a page with the reason. ``pick`` says which of several series at
-    ``path`` is meant; ``identity_from`` is the instance whose patient is vouched for, where its images name several.
-    """
-    _refuse_foreign_folder(out)
-    profiles = {profile: settings.profile(profile)}
-    series, loaded = None, None
-    try:
-        progress("reading")
-        series, name = pick_series(path, settings, model, pick or Pick())
-        progress("loading the model")
-        loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
-        return _run(
-            series,
-            loaded,
-            out,
-            settings,
-            datetime.now(tz=UTC),
-            progress,
-            profiles,
-            identity_from=identity_from,
-            nifti=nifti,
-        )
-    except Refused as refusal:
-        page = (
-            _refusal_page(series, loaded, refusal, settings, identity_from)
-            if refusal_page and series and loaded
-            else ()
-        )
-        series_uid = str(series.header.SeriesInstanceUID) if series else None
-        return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 
 
 class SeriesRunner:
@@ -133,7 +86,7 @@ class SeriesRunner:
         try:
             series = self._read(manifest)
             profiles = self._settings.profiles_of(job.destinations)
-            summary = _run(
+            summary = run(
                 series,
                 self._model(job.model),
                 out,
@@ -159,7 +112,9 @@ class SeriesRunner:
         kinds = {self._settings.destinations[name].kind for name in wanted}
         page: tuple[ResultObject, ...] = ()
         if series is not None and kinds - {"fhir"}:
-            page = _refusal_page(series, self._model(str(job.model)), refusal, self._settings, job.identity_from)
+            page = refusal_page(
+                series, self._model(str(job.model)).identity, refusal, self._settings.uid_root, job.identity_from
+            )
         result = _refused(refusal.code, str(refusal), out, job, page)
         told = self._told(refusal, series, job) if series is not None and "fhir" in kinds else None
         if told is None:
@@ -212,7 +167,7 @@ class SeriesRunner:
         return read_parts(parts, where=str(manifest.parent))
 
 
-def _run(
+def run(
     series: Series,
     model: SeriesModel,
     out: Path,
@@ -228,6 +183,7 @@ def _run(
     expected: int | None = None,
     nifti: bool = False,
 ) -> dict[str, Any]:
+    """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary."""
     processed = process(
         series,
         model,
@@ -270,29 +226,6 @@ def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[Resu
     write_refusal(refusal_summary(job.series_instance_uid, code, reason, page), page, out)
     results = (ResultRef(REFUSAL, "dicom", tuple(str(out / item.filename) for item in page)),) if page else ()
     return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), results, refusal_code=code, refusal=reason)
-
-
-def _refusal_page(
-    series: Series, model: SeriesModel, refusal: Refused, settings: Settings, identity_from: str | None = None
-) -> tuple[ResultObject, ...]:
-    """The page that says why ``series`` was not read; none for our own results, which nobody waits for, and none where
-    no header says which study it belongs to, or the images name two patients or studies.
-    """
-    if isinstance(refusal, OwnResult) or not series.header.get("StudyInstanceUID"):
-        return ()
-    return build_refusal(series.datasets, refusal, model.identity, settings.uid_root, identity_from)
-
-
-def _refuse_foreign_folder(out: Path) -> None:
-    """Results go into an empty folder or over an earlier run's, never among somebody's files."""
-    if out.exists() and not out.is_dir():
-        raise BadSettings("This is not a folder.", where=str(out), todo="Give --out a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
-        raise BadSettings(
-            "The folder holds files that are not an earlier run's results.",
-            where=str(out),
-            todo="Give --out an empty one.",
-        )
 
 
 def _silent(_stage: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,13 @@ from pydicom.dataset import Dataset
 from dicom_node.durable import write_durably
 from pipeline.nifti import build as build_nifti
 from pipeline.ports import ResultObject
-from pipeline.process import Processed, summary
 from pipeline.report_facts import FILENAME as FACTS
 from pipeline.report_facts import page_filename, to_json
 from pipeline.sentences import Language
+from pipeline.summaries import summary
+
+if TYPE_CHECKING:
+    from pipeline.process import Processed
 
 SUMMARY = "summary.json"
 BUNDLE = "fhir-bundle.json"

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+
 from models.bundle import CARD, METADATA, Bundle, read_bundle
 from pipeline.errors import BadModel
+from pipeline.protocol import check_protocol
 
 SHIPPED = Path(__file__).parent / "bundles"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -40,6 +43,10 @@ class Entry:
     @property
     def folder(self) -> Path:
         return self.bundle.folder
+
+    def check(self, header: Dataset) -> tuple[str, ...]:
+        """Caveats for a series with this header, by the bundle's contract alone; raises as `check_protocol`."""
+        return check_protocol(header, self.bundle.contract.protocol)
 
     def card(self) -> str:
         """The model card, Markdown.

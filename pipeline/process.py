@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pydicom.dataset import Dataset
-
 from pipeline.completeness import judged
-from pipeline.errors import OwnResult, Refused
-from pipeline.findings import Findings, Outcome
+from pipeline.findings import Findings
 from pipeline.geometry import build_volume
 from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series
 from pipeline.measure import to_findings
-from pipeline.planes import planes_of
 from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
+from pipeline.preflight import preflight, suits
 from pipeline.report_facts import ReportFacts, facts
 from pipeline.results import document
 from pipeline.results.build import build as build_results
-from pipeline.results.own import is_own_result
 from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext
-from pipeline.results.wording import DISCLAIMER
 from pipeline.sentences import Language
-from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
 REPLACES = "Replaces an earlier result: further images of the series came after it."
@@ -112,15 +105,9 @@ def process(
     watch = Stopwatch(now, progress)
     if expected is not None and expected <= len(set(series.sop_instance_uids)):
         expected = None  # nothing is missing by that count, and nothing depends on it
-    header = series.header
-    if is_own_result(header):
-        raise OwnResult(
-            "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
-        )
-    subject = reconcile(series.datasets, identity_from)
-    _refuse_untaken(series, model)
+    subject = preflight(series, model.check, identity_from)
     with watch.stage("volume"):
-        volume = build_volume(series.datasets, prefer=functools.partial(_suits, model))
+        volume = build_volume(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
     with watch.stage("predict"):
@@ -160,92 +147,3 @@ def _pages(
     made = document.pdf_of(objects)
     pages = {} if made is None else {Language.ENGLISH: made}
     return pages | {one: document.pdf_page(context, one) for one in languages if one not in pages}
-
-
-def _refuse_untaken(series: Series, model: SeriesModel) -> None:
-    """Refuse early what the model takes no part of; the header of one instance may be that of a localiser."""
-    try:
-        model.check(series.header)
-    except Refused:
-        if all(_suits(model, header) == -math.inf for header in _headers(series)):
-            raise
-
-
-def _headers(series: Series) -> tuple[Dataset, ...]:
-    """Of every plane; of none where the planes cannot be told."""
-    try:
-        return tuple(plane.ds for plane in planes_of(series.datasets))
-    except Refused:
-        return ()
-
-
-def _suits(model: SeriesModel, header: Dataset) -> float:
-    """How well the model takes a stack with this header: the fewer caveats, the better (see `pipeline.stacks`)."""
-    try:
-        return -float(len(model.check(header)))
-    except Refused:
-        return -math.inf
-
-
-def summary(processed: Processed) -> dict[str, Any]:
-    """The content of summary.json for a series that was read."""
-    findings = processed.findings
-    return {
-        "series_instance_uid": processed.series_instance_uid,
-        "instances_digest": processed.run.instances,
-        "expected_instances": processed.run.expected,
-        "predecessors": [item.instances for item in processed.run.predecessors],
-        "results_revision": processed.run.results_revision,
-        "identity_from": processed.run.identity_from,
-        "outcome": str(findings.outcome),
-        "predicted_class": findings.predicted_class,
-        "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},
-        "lesions": [
-            {
-                "tracking_id": lesion.tracking_id,
-                "tracking_uid": lesion.tracking_uid,
-                "label": lesion.label,
-                "volume_mm3": round(lesion.volume_mm3, 1),
-                "long_axis_mm": round(lesion.long_axis.length_mm, 1),
-                "short_axis_mm": round(lesion.short_axis.length_mm, 1),
-                "slices": list(lesion.slices),
-            }
-            for lesion in findings.lesions
-        ],
-        "caveats": list(findings.caveats),
-        "model": {
-            "name": findings.model.name,
-            "version": findings.model.version,
-            "digest": findings.model.digest,
-        },
-        "objects": [_described(item) for item in processed.objects],
-        "timings": processed.timings,
-        "disclaimer": f"{DISCLAIMER}.",
-    }
-
-
-def refusal_summary(
-    series_instance_uid: str | None, code: str, reason: str, page: tuple[ResultObject, ...] = ()
-) -> dict[str, Any]:
-    """The content of summary.json for a series that was refused; ``series_instance_uid`` None where none was read.
-
-    ``page``: the objects that say so, where a destination wants them.
-    """
-    return {
-        "series_instance_uid": series_instance_uid,
-        "outcome": str(Outcome.REFUSED),
-        "code": code,
-        "reason": reason,
-        "objects": [_described(item) for item in page],
-    }
-
-
-def _described(item: ResultObject) -> dict[str, Any]:
-    return {
-        "file": item.filename,
-        "role": item.role,
-        "sop_class": item.dataset.SOPClassUID.name,
-        "sop_class_uid": str(item.dataset.SOPClassUID),
-        "sop_instance_uid": str(item.dataset.SOPInstanceUID),
-        "profiles": list(item.profiles),
-    }

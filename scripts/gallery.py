@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dicom_node.inference import process_path  # noqa: E402
 from dicom_node.observability import configure  # noqa: E402
 from dicom_node.output import PREVIEWS, SUMMARY  # noqa: E402
+from dicom_node.process_path import process_path  # noqa: E402
 from dicom_node.settings import Settings, load  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.report_facts import page_filename  # noqa: E402
@@ -93,7 +93,7 @@ def entry(
     pdf: bool,
 ) -> str:
     """Read one series, put its pages into ``out``, and return its part of the README."""
-    process_path(path, work, settings, model=model, progress=lambda _stage: None, refusal_page=True)
+    process_path(path, work, settings, model=model, progress=lambda _stage: None, with_page=True)
     summary = json.loads((work / SUMMARY).read_text())
     for old in (*out.glob(f"{key}-[0-9].png"), out / f"{key}.pdf"):
         old.unlink(missing_ok=True)

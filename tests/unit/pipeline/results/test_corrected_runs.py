@@ -15,8 +15,9 @@ from pipeline import phantom
 from pipeline.findings import ClassProbability, Outcome, Prediction
 from pipeline.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.intake import Series
-from pipeline.process import REPLACES, process, summary
+from pipeline.process import REPLACES, process
 from pipeline.results.provenance import ResultContext
+from pipeline.summaries import summary
 from tests.conformance.synthetic import ANSWERS, MODEL, build_all, context_of, file_bytes
 from tests.peers.fhir_bundles import RECORDED
 
