@@ -157,10 +157,10 @@ def test_an_odd_value_of_a_frame_is_left_out_and_noted(small: tuple[Dataset, ...
 
     def odd(_index: int, item: Dataset) -> None:
         content = item.FrameContentSequence[0]
-        content._dict.update(frame_value("InStackPositionNumber", b"seven!").items())
+        content._dict.update(frame_value("SliceLocation", b"seven").items())
 
     series = read([enhanced(small, each=odd)])
-    assert build_volume(series.datasets).notes[:1] == (f"{NOTE}: InStackPositionNumber.",)
+    assert build_volume(series.datasets).notes[:1] == (f"{NOTE}: SliceLocation.",)
 
     def steep(_index: int, item: Dataset) -> None:
         item.PixelValueTransformationSequence = [frame_value("RescaleSlope", b"steep")]
