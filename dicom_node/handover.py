@@ -25,7 +25,7 @@ from pipeline.identity import job_id
 from pipeline.intake import UNREADABLE
 from pipeline.routing import judge
 from pipeline.selection import Candidate, Choice, PassedOver, choose
-from pipeline.subject import refuse_mixed_study
+from pipeline.subject import COMPARED, refuse_mixed_study
 from pipeline.traits import SeriesTraits, describe
 
 log = structlog.get_logger("candela.handover")
@@ -85,7 +85,7 @@ class HandOver:
         """Why ``series`` may not be read: another series of its study in the store names another patient (ADR 47)."""
         others = other_series(self._settings, series.study_instance_uid, series.series_instance_uid)
         try:
-            refuse_mixed_study(header, {uid: read_header(path) for uid, path in others.items() if path.is_file()})
+            refuse_mixed_study(header, {uid: read_identity(path) for uid, path in others.items() if path.is_file()})
         except MixedPatients as error:
             return error
         return None
@@ -213,6 +213,12 @@ def read_header(path: Path) -> Dataset:
         with path.open("rb") as file:
             header = read_partial(file, stop_when=lambda tag, _vr, _length: tag > LAST_TAG)
     return header
+
+
+def read_identity(path: Path) -> Dataset:
+    """What the instance at ``path`` says of patient and study, damaged further on or not. OSError as `read_header`."""
+    header = _read(path, "SOPInstanceUID", "SeriesInstanceUID", *COMPARED)
+    return header if "SeriesInstanceUID" in header else read_header(path)
 
 
 def _instance_number(path: Path) -> int:

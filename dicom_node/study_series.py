@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from dicom_node.jobs.job import StoredInstance
 from dicom_node.settings import Settings
 from pipeline.errors import OutOfResources
 
@@ -20,6 +21,13 @@ ORDER BY series_instance_uid, sop_instance_uid, version DESC
 """
 
 
+CURRENT = """
+SELECT path, sop_instance_uid, sha256 FROM instances
+WHERE NOT own AND series_instance_uid = :series
+ORDER BY sop_instance_uid, version DESC
+"""
+
+
 def other_series(settings: Settings, study_instance_uid: str, series_instance_uid: str) -> dict[str, Path]:
     """Of each other series of the study the current version of one instance, by Series Instance UID.
 
@@ -30,19 +38,30 @@ def other_series(settings: Settings, study_instance_uid: str, series_instance_ui
     OutOfResources
         where the index cannot be read now.
     """
+    found: dict[str, Path] = {}
+    for series, path in _rows(settings, OTHERS, study=study_instance_uid, series=series_instance_uid):
+        found.setdefault(series, settings.store_dir.absolute() / path)
+    return found
+
+
+def current_instances(settings: Settings, series_instance_uid: str) -> tuple[StoredInstance, ...]:
+    """The current version of each instance of a series that is not Candela's own. Raises as `other_series`."""
+    found: dict[str, StoredInstance] = {}
+    for path, name, digest in _rows(settings, CURRENT, series=series_instance_uid):
+        found.setdefault(name, StoredInstance(str(settings.store_dir.absolute() / path), name, digest))
+    return tuple(found.values())
+
+
+def _rows(settings: Settings, statement: str, **values: str) -> list[tuple[str, ...]]:
     index = settings.data_dir / INDEX
     if not index.is_file():
-        return {}
-    found: dict[str, Path] = {}
+        return []
     try:
         with closing(sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-            rows = connection.execute(OTHERS, {"study": study_instance_uid, "series": series_instance_uid})
-            for series, path in rows:
-                found.setdefault(series, settings.store_dir.absolute() / path)
+            return connection.execute(statement, values).fetchall()
     except sqlite3.Error as error:
         raise OutOfResources(
             f"The index of the store cannot be read ({type(error).__name__}).",
             where=str(index),
             todo="Check its permissions and the disk; it is tried again.",
         ) from error
-    return found

@@ -30,8 +30,8 @@ SPELLED = "The images write the patient's name in more than one way: the results
 CHOSEN = "The images of the series do not name the same patient: an operator chose whose series it is."
 
 RIGHT_ONE = (
-    "Correct the images at their source, or say which of them names the right patient: `candela jobs identity JOB`, or "
-    "`candela process --identity UID`."
+    "Correct the images at their source and have them read again, or say which of them names the right patient: "
+    "`candela jobs identity JOB` of a node, or `candela process --identity UID`."
 )
 SHOWN_MOST = 5
 """How many groups of instances an error names."""
@@ -43,6 +43,8 @@ ACCESSION, ACCESSION_ISSUER = "AccessionNumber", "IssuerOfAccessionNumberSequenc
 DEIDENTIFIED = ("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence")
 
 
+COMPARED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES)
+"""Keywords of what is compared: a reader of headers needs no more."""
 COPIED = tuple(Tag(keyword) for keyword in (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES))
 UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 
@@ -132,7 +134,7 @@ def reconcile(datasets: Sequence[Dataset], identity_from: str | None = None) -> 
         raise MixedStudies(
             f"The images of the series name {len(by_study)} studies (StudyInstanceUID differs): {_listing(by_study)}.",
             where=where,
-            todo="Correct the images at their source and send the series again under one study.",
+            todo="Correct the images at their source, and send and read them again under one study.",
         )
     conflict = _conflict(list(dict.fromkeys(named)))
     if identity_from is not None:

@@ -14,7 +14,7 @@ from dicom_node import identity_choice
 from dicom_node.audit import open_trail
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.job_lookup import full_id, open_client
-from dicom_node.identity_choice import CHOSEN, SHOWN, VALUES, Identities
+from dicom_node.identity_choice import AGAIN, CHOSEN, SHOWN, VALUES, Identities
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail
@@ -27,6 +27,9 @@ def identity(
         str | None,
         typer.Option(help="SOP Instance UID of an image that names the right patient: the series is read again."),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="The images were corrected and sent again: read them as they are now.")
+    ] = False,
     values: Annotated[
         bool, typer.Option("--values", help="Also print what the images say of the patient, to this terminal only.")
     ] = False,
@@ -34,11 +37,16 @@ def identity(
     config_file: ConfigOption = None,
 ) -> None:
     """Show how the images of a job differ in the patient that they name, or say which is right and read them again."""
+    if again and right is not None:
+        raise typer.BadParameter("give --right or --again", param_hint="--again")
     settings = load_settings(config_file)
     with open_client(settings) as client:
         detail = client.show(full_id(client, job))
         if right is not None:
             typer.echo(_choose(client, detail, right, settings))
+            return
+        if again:
+            typer.echo(_read_again(client, detail, settings))
             return
         found = identity_choice.identities(detail, settings)
         rows = _values(detail.job, found, settings) if values else {}
@@ -55,6 +63,13 @@ def _choose(client: JobsClient, detail: JobDetail, right: str, settings: Setting
     if client.submit(again):
         return f"reading the series again under the identity of that instance: job {again.job_id}"
     return f"this was chosen before: job {again.job_id}"
+
+
+def _read_again(client: JobsClient, detail: JobDetail, settings: Settings) -> str:
+    job = identity_choice.corrected(detail, client.of_series(detail.job.series_instance_uid), settings)
+    identity_choice.audit(open_trail(settings), settings, job, AGAIN)
+    new = client.submit(job)
+    return f"{'reading the series again' if new else 'this was read before'}: job {job.job_id}"
 
 
 def _values(job: SeriesJob, found: Identities, settings: Settings) -> dict[str, dict[str, str]]:

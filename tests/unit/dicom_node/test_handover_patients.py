@@ -232,6 +232,35 @@ def test_a_choice_needs_images_and_a_difference(node: Node) -> None:
     assert "no such job" in node.run("identity", "1.99.1")
 
 
+def test_a_corrected_series_is_read_again_as_it_is_now(node: Node) -> None:
+    """A PACS corrects it under the same UIDs, which alone starts no run. Once, since results have the series' UIDs."""
+    prepare(node.settings)
+    mixed, second = half(one("mixed")), one("second", 2)
+    with JobsClient(node.settings) as client:
+        node.hand_over = HandOver(node.settings, client.submit)
+        node.complete(second)
+        node.complete(mixed)
+        (detail,) = client.of_series(uid_of(mixed))
+    job = detail.job.job_id
+    assert "not refused for its patient" in node.run("identity", uid_of(second), "--again")
+    assert f"still name another patient: {uid_of(second)}" in node.run("identity", job, "--again")
+    node.receive(one("mixed"))
+    assert "reading the series again" in node.run("identity", job, "--again")
+    assert "read before" in node.run("identity", job, "--again")
+    with JobsClient(node.settings) as client:
+        again = next(item.job for item in client.of_series(uid_of(mixed)) if item.job.job_id != job)
+    assert (again.refusal_code, again.identity_from, again.instances) == (None, None, 4)
+    read = [pydicom.dcmread(item.path).PatientID for item in read_manifest(Path(again.manifest))]
+    assert read == ["CANDELA-PHANTOM"] * 4
+    corrected_twice = one("mixed")
+    for ds in corrected_twice:
+        ds.PatientBirthDate = "19990101"
+    node.receive(corrected_twice)
+    assert "was read since" in node.run("identity", job, "--again")
+    (file,) = audit.files(node.settings.audit_dir)
+    assert [line["what"] for line in audit.read(file)] == ["corrected series read again"] * 2
+
+
 def test_the_chosen_job_reads_what_was_refused(node: Node) -> None:
     """The worker refuses the series and sends nothing of it; under the choice it reads it, as far as its geometry."""
     mixed = half(one("mixed"))
