@@ -138,6 +138,7 @@ def test_a_certificate_of_another_authority_ends_the_handshake(tmp_path: Path, i
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
         assert not _survives(port, old)
         _until(lambda: node.receiver.counters.tls_handshakes_failed == 3)
+        _until(lambda: "tls_handshake" in _audited(node))
         assert verdict(ask(port, identity=identity)) == "in"
 
 
@@ -224,6 +225,7 @@ def test_an_address_that_calls_too_often_is_cut_off_and_recovers(tmp_path: Path)
         assert "cut off" in seen
         _until(lambda: verdict(ask(node.port)) == "in", 60)
         assert node.receiver.counters.connections_refused > 0
+        assert "connections" in _audited(node)
 
 
 def test_an_instance_that_is_too_long_is_refused_and_the_next_one_taken(tmp_path: Path) -> None:
@@ -476,6 +478,11 @@ def test_a_key_that_is_not_the_certificates_keeps_the_receiver_from_starting(
         running_receiver(tmp_path, tls_port=free_port(), tls=wrong.tls()),
     ):
         pass
+
+
+def _audited(node: Node) -> set[str]:
+    """The reasons in the audit trail."""
+    return {line["reason"] for file in files(node.settings.audit_dir) for line in read(file)}
 
 
 def _until(holds: Any, seconds: float = 20) -> None:

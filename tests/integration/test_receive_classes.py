@@ -20,7 +20,9 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 from dicom_node.receive.storage_classes import storage_classes
 from dicom_node.settings_receive import Receive, Stow
 from pipeline import phantom
+from pipeline.findings import Outcome
 from tests.peers.dcmtk import require_dcmtk, running_storescp, storescu
+from tests.peers.node import Node as WholeNode
 from tests.peers.ports import free_port
 from tests.peers.receiver import Node, association, context_of, running_receiver, send
 from tests.peers.stow import store, uids
@@ -162,3 +164,18 @@ def test_a_private_class_without_a_setting_is_refused_and_named_in_the_log(
 def test_a_root_that_lets_in_anything_is_no_setting(root: str) -> None:
     with pytest.raises(ValidationError, match=r"of DICOM itself|not a UID"):
         Receive(private_storage_classes=(root,))
+
+
+@pytest.mark.slow
+def test_what_no_model_reads_ends_in_a_typed_refusal(tmp_path: Path) -> None:
+    """A retired class by C-STORE and a private one by STOW-RS, both of Modality MR, through the whole node."""
+    port = free_port()
+    retired, private = of_class(ULTRASOUND), of_class(GE)
+    with WholeNode(tmp_path, {}, peers=f"[receive.stow]\nport = {port}") as node:
+        assert send(node.port, retired) == [0, 0]
+        assert store(port, private).status_code == 200
+        jobs = node.wait_for_jobs(2)
+        assert [job.outcome for job in jobs] == [Outcome.REFUSED] * 2
+        codes = {job.result.refusal_code for job in jobs if job.result is not None}
+        assert codes <= {"NOT_IMAGE", "NOT_VOLUME", "UNSUPPORTED_PROTOCOL"}, codes
+        assert "Traceback" not in node.log.read_text()
