@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import pydicom
 import structlog
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
 
 from dicom_node.durable import sync_folder, write_durably
-from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
+from dicom_node.jobs.job import SeriesJob, manifest_text
 from dicom_node.observability import uid
 from dicom_node.receive.completion import CompleteSeries
-from dicom_node.receive.header import LAST_TAG
+from dicom_node.series_header import read_header, read_identity, representative_of
 from dicom_node.settings import Settings
 from dicom_node.studies import Claim, Noted, StudyNotes
 from dicom_node.study_series import other_series
 from models import registry
-from pipeline.attributes import number, text
+from pipeline.attributes import text
 from pipeline.errors import CandelaError, MixedPatients, NotChosen
 from pipeline.identity import job_id
-from pipeline.intake import UNREADABLE
 from pipeline.routing import judge
 from pipeline.selection import Candidate, Choice, PassedOver, choose
-from pipeline.subject import COMPARED, refuse_mixed_study
+from pipeline.subject import refuse_mixed_study
 from pipeline.traits import SeriesTraits, describe
 
 log = structlog.get_logger("candela.handover")
@@ -58,8 +55,9 @@ class HandOver:
         CandelaError, OSError
             where the database or disk cannot take it now, or the rule's model is unknown; call again later.
         """
-        path, header = spokesman(series.instances)
-        routing = judge(self._settings.rules, _traits(header, series), self._settings.match)
+        found = representative_of(series.instances)
+        header = found.header
+        routing = judge(self._settings.rules, _traits(header, series, found.images), self._settings.match)
         awaiting = []
         mixed = self._mixed(series, header) if routing.taken else None
         for rule in routing.taken:
@@ -76,7 +74,7 @@ class HandOver:
             refusal = routing.refusal()
             self._queue(series, UNROUTED, refusal=(refusal.code, str(refusal)))
         if awaiting:
-            self._notes.keep(Noted(series, path, tuple(awaiting)))
+            self._notes.keep(Noted(series, found.path, tuple(awaiting), found.images))
             log.info("series_awaits_its_study", series=uid(series.series_instance_uid), revision=series.revision)
         else:
             self._notes.forget(series)
@@ -191,53 +189,9 @@ class HandOver:
         return path
 
 
-def spokesman(instances: tuple[StoredInstance, ...]) -> tuple[Path, Dataset]:
-    """The instance that speaks for a series, the same as `pipeline.intake.Series.header`: its path and header."""
-    order = ((_instance_number(Path(item.path)), item.sop_instance_uid, item.path) for item in instances)
-    path = Path(min(order)[2])
-    return path, read_header(path)
-
-
-def read_header(path: Path) -> Dataset:
-    """The header at ``path``; of one that is damaged further on, what the store itself has read.
-
-    A damaged series is thus routed by its modality, and refused with the reason by whoever reads it whole.
-
-    Raises
-    ------
-    OSError
-        where the disk cannot be read.
-    """
-    header = _read(path)
-    if "SeriesInstanceUID" not in header:
-        with path.open("rb") as file:
-            header = read_partial(file, stop_when=lambda tag, _vr, _length: tag > LAST_TAG)
-    return header
-
-
-def read_identity(path: Path) -> Dataset:
-    """What the instance at ``path`` says of patient and study, damaged further on or not. OSError as `read_header`."""
-    header = _read(path, "SOPInstanceUID", "SeriesInstanceUID", *COMPARED)
-    return header if "SeriesInstanceUID" in header else read_header(path)
-
-
-def _instance_number(path: Path) -> int:
-    return int(number(_read(path, "InstanceNumber"), "InstanceNumber") or 0)
-
-
-def _read(path: Path, *keywords: str) -> Dataset:
-    """The data set at ``path`` without pixels, or those attributes of it; empty where it is damaged."""
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
-    except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk; pydicom raises OSError without a number
-            raise
-        return Dataset()
-
-
-def _traits(header: Dataset, series: CompleteSeries) -> SeriesTraits:
+def _traits(header: Dataset, series: CompleteSeries, images: int) -> SeriesTraits:
     called = text(getattr(header, "file_meta", Dataset()), "ReceivingApplicationEntityTitle")
-    return describe(header, instances=len(series.instances), calling_ae=series.calling_ae, called_ae=called)
+    return describe(header, instances=images, calling_ae=series.calling_ae, called_ae=called)
 
 
 def _claim(noted: Noted, model: str) -> Claim:
@@ -248,7 +202,7 @@ def _claim(noted: Noted, model: str) -> Claim:
 
 def _candidate(noted: Noted) -> Candidate:
     header = read_header(noted.header)
-    return Candidate(noted.series.series_instance_uid, header, _traits(header, noted.series))
+    return Candidate(noted.series.series_instance_uid, header, _traits(header, noted.series, noted.images))
 
 
 def _why_not(passed: PassedOver, choice: Choice, model: str) -> tuple[str, str]:

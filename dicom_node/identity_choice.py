@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
 from dicom_node.durable import sync_folder, write_durably
-from dicom_node.handover import read_identity
 from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text, read_manifest
 from dicom_node.jobs.status import JobDetail
 from dicom_node.layout import located
+from dicom_node.series_header import read_identity
 from dicom_node.settings import Settings
 from dicom_node.study_series import current_instances, other_series
 from models import registry

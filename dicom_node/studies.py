@@ -42,11 +42,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Noted:
-    """A series that awaits or had a choice. ``header`` is the path of the instance that speaks for it."""
+    """A series that awaits or had a choice. ``header`` is the path of the instance that speaks for it, ``images`` how
+    many of its instances are images.
+    """
 
     series: CompleteSeries
     header: Path
     claims: tuple[Claim, ...]
+    images: int
 
     def claim(self, model: str) -> Claim | None:
         return next((claim for claim in self.claims if claim.model == model), None)
@@ -113,8 +116,13 @@ def _still_stored(noted: Noted) -> bool:
 def _plain(noted: Noted) -> dict[str, object]:
     series = asdict(replace(noted.series, instances=()))
     series["completed_at"] = noted.series.completed_at.isoformat()
-    series["instances"] = [asdict(item) for item in noted.series.instances]
-    return {"series": series, "header": str(noted.header), "claims": [asdict(claim) for claim in noted.claims]}
+    series["instances"] = [item.to_dict() for item in noted.series.instances]
+    return {
+        "series": series,
+        "header": str(noted.header),
+        "claims": [asdict(claim) for claim in noted.claims],
+        "images": noted.images,
+    }
 
 
 def _read(path: Path) -> Noted:
@@ -125,7 +133,8 @@ def _read(path: Path) -> Noted:
         series["completed_at"] = datetime.fromisoformat(series["completed_at"])
         claims = tuple(Claim(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"])
         header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json
-        return Noted(CompleteSeries(**series), header, claims)
+        complete = CompleteSeries(**series)
+        return Noted(complete, header, claims, int(data.get("images", len(complete.instances))))
     except (ValueError, TypeError, KeyError) as error:
         raise Broken(
             "A note of a series that awaits a choice is damaged.",

@@ -15,6 +15,7 @@ from models import registry
 from pipeline.attributes import number, text
 from pipeline.errors import EmptyInput, MixedSeries, NotRouted, Refused, UnsupportedProtocol
 from pipeline.intake import UNREADABLE, Series, read_files, read_path
+from pipeline.representative import images, representative
 from pipeline.results.own import is_own_result
 from pipeline.routing import judge
 from pipeline.selection import Candidate, choose
@@ -29,7 +30,7 @@ SHOWN_MOST = 5
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """One series: its files, and the header that speaks for it (see `pipeline.intake.Series.header`)."""
+    """One series: its files, the header that speaks for it (`pipeline.representative`), and how many images it has."""
 
     series_instance_uid: str
     paths: tuple[Path, ...]
@@ -56,7 +57,7 @@ def find_series(path: Path) -> tuple[FoundSeries, ...]:
     if not path.is_dir():
         series = read_path(path)
         uid = str(series.header.SeriesInstanceUID)
-        return (FoundSeries(uid, (path,), series.header, len(series.datasets)),)
+        return (FoundSeries(uid, (path,), series.representative, images(series.datasets)),)
     by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         header = _header(file)
@@ -164,7 +165,7 @@ def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> 
 def _model_for(series: Series, settings: Settings) -> str:
     if not settings.rules:
         return DEFAULT_MODEL
-    routing = judge(settings.rules, describe(series.header, instances=len(series.datasets)), settings.match)
+    routing = judge(settings.rules, describe(series.representative, instances=images(series.datasets)), settings.match)
     if not routing.taken:
         raise routing.refusal()
     return routing.taken[0].model
@@ -188,8 +189,8 @@ def _first_model(path: Path, settings: Settings) -> str:
 def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FoundSeries:
     """Copies of one instance count once."""
     headers = {text(header, "SOPInstanceUID"): header for _, header in items}
-    speaks = min(headers, key=lambda name: (int(number(headers[name], "InstanceNumber") or 0), name))
-    return FoundSeries(uid, tuple(file for file, _ in items), headers[speaks], len(headers))
+    speaks = representative(headers.values())
+    return FoundSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
 
 
 def _header(file: Path) -> Dataset | None:

@@ -22,7 +22,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from pipeline.attributes import number, numbers
+from pipeline.attributes import numbers
 from pipeline.copies import settle
 from pipeline.damage import UNREADABLE as UNREADABLE  # noqa: PLC0414 - what may be raised is part of this interface
 from pipeline.damage import is_uid, leave_out_unreadable, unreadable_note
@@ -30,6 +30,7 @@ from pipeline.errors import BadPixels, EmptyInput, InvalidHeader, MixedSeries, N
 from pipeline.functional_groups import PER_FRAME
 from pipeline.kinds import PIXEL_ELEMENTS, class_name, is_colour, is_picture, is_without_image
 from pipeline.planes import header_of
+from pipeline.representative import representative
 
 MOST_FILES = 20_000
 MOST_UNZIPPED_BYTES = 8 << 30
@@ -60,15 +61,17 @@ class Series:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def header(self) -> Dataset:
-        """The header that speaks for the series: its first instance by InstanceNumber, then by SOP Instance UID.
+    def representative(self) -> Dataset:
+        """The instance whose header speaks for the series, as it was read (`pipeline.representative`)."""
+        return representative(self.datasets)
 
-        In classic form: of an enhanced object it is that of the first frame (see `pipeline.planes.header_of`, and what
-        that raises).
+    @cached_property
+    def header(self) -> Dataset:
+        """The header of the representative instance in classic form; of an enhanced object that of the first frame.
+
+        See `pipeline.planes.header_of`, also for what that raises.
         """
-        return header_of(
-            min(self.datasets, key=lambda ds: (int(number(ds, "InstanceNumber") or 0), str(ds.SOPInstanceUID)))
-        )
+        return header_of(self.representative)
 
     @property
     def sop_instance_uids(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pipeline.attributes import number, numbers, text, texts, values
 from pipeline.errors import Refused
 from pipeline.intake import UNREADABLE
-from pipeline.planes import planes_of
+from pipeline.planes import header_of
 from pipeline.series_words import is_localizer
 from pipeline.weighting import Weighting, weighting
 
@@ -125,9 +125,9 @@ def describe(header: Dataset, *, instances: int = 1, calling_ae: str = "", calle
 
 
 def classic(header: Dataset) -> Dataset:
-    """``header``, or for a multi-frame object the classic form of its first frame, where it has one."""
+    """``header``, or for an enhanced object the classic form of its first frame, where it has one. No pixels needed."""
     try:
-        return planes_of([header])[0].ds
+        return header_of(header)
     except (Refused, IndexError, *UNREADABLE):
         return header
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,21 @@ from pipeline.routing import Priority
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """One received instance: its file (DICOM Part 10) and the SHA-256 of that file as it was acknowledged."""
+    """One received instance: its file (DICOM Part 10) and the SHA-256 of that file as it was acknowledged.
+
+    ``sop_class_uid`` and ``instance_number`` are what the store's index keeps of the header; None where it keeps
+    nothing of this instance, and in manifests. ``instance_number`` is infinite where the header has none.
+    """
 
     path: str
     sop_instance_uid: str
     sha256: str
+    sop_class_uid: str | None = field(default=None, compare=False)
+    instance_number: float | None = field(default=None, compare=False)
+
+    def to_dict(self) -> dict[str, str]:
+        """What manifests list."""
+        return {"path": self.path, "sop_instance_uid": self.sop_instance_uid, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class SeriesJob:
 
 def manifest_text(instances: tuple[StoredInstance, ...]) -> str:
     """The manifest file's content (JSON)."""
-    return json.dumps({"instances": [asdict(item) for item in instances]}, indent=1)
+    return json.dumps({"instances": [item.to_dict() for item in instances]}, indent=1)
 
 
 def read_manifest(path: Path) -> tuple[StoredInstance, ...]:

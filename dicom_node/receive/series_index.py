@@ -6,6 +6,7 @@ consistency, and `SeriesIndex.reconcile` at start finds what they held. Only the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,9 +23,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.jobs.job import StoredInstance
 from dicom_node.receive import schema
+from dicom_node.receive.header import Header
 from dicom_node.receive.instance_store import HandedOver, InstanceStore, Stored
+from pipeline import attributes
 from pipeline.errors import BadSettings
 from pipeline.identity import instances_digest
+from pipeline.representative import NO_IMAGE, class_standing
 
 log = structlog.get_logger("candela.index")
 
@@ -44,7 +48,11 @@ class Base(DeclarativeBase):
 
 
 class InstanceRow(Base):
-    """One version of an instance on disk; ``path`` is relative to the store."""
+    """One version of an instance on disk; ``path`` is relative to the store.
+
+    ``instance_number``, ``modality`` and ``image`` are what its header says; ``instance_number`` is infinite where it
+    says none. They are None of what a release before this column added: the file tells it then.
+    """
 
     __tablename__ = "instances"
     path: Mapped[str] = mapped_column(primary_key=True)
@@ -56,6 +64,9 @@ class InstanceRow(Base):
     calling_ae: Mapped[str]
     received_at: Mapped[float]
     own: Mapped[bool]
+    instance_number: Mapped[float | None]
+    modality: Mapped[str | None]
+    image: Mapped[bool | None]
 
 
 class SeriesRow(Base):
@@ -221,6 +232,7 @@ class SeriesIndex:
                         calling_ae=stored.calling_ae,
                         received_at=stored.received_at,
                         own=arrival.own,
+                        **_described(stored.header),
                     )
                     .on_conflict_do_nothing()
                 )
@@ -338,7 +350,10 @@ class SeriesIndex:
             )
             current = {row.sop_instance_uid: row for row in rows}
         return tuple(
-            StoredInstance(str(folder / row.path), row.sop_instance_uid, row.sha256) for row in current.values()
+            StoredInstance(
+                str(folder / row.path), row.sop_instance_uid, row.sha256, row.sop_class_uid, row.instance_number
+            )
+            for row in current.values()
         )
 
     def count(self, series_instance_uid: str) -> int:
@@ -346,6 +361,17 @@ class SeriesIndex:
         with Session(self._engine) as session:
             row = session.get(SeriesRow, series_instance_uid)
             return row.instances if row else 0
+
+
+def _described(header: Header) -> dict[str, object]:
+    """What routing asks of every instance of a series, so that it need not open each file."""
+    instance_number = attributes.number(header.elements, "InstanceNumber")
+    stands = class_standing(header.sop_class_uid)
+    return {
+        "instance_number": math.inf if instance_number is None else instance_number,
+        "modality": attributes.text(header.elements, "Modality"),
+        "image": None if stands is None else stands != NO_IMAGE,
+    }
 
 
 def _distinct(session: Session, series_instance_uid: str) -> int:

@@ -309,7 +309,7 @@ def test_a_damaged_header_is_routed_by_what_is_whole(tmp_path: Path, study) -> N
 
 def test_the_instance_that_speaks_is_the_one_that_the_worker_asks(tmp_path: Path) -> None:
     """A series whose instances differ: routing and the model's own check look at the same one, the first by number."""
-    from dicom_node.handover import spokesman
+    from dicom_node.series_header import representative_of
     from pipeline.intake import read_path
 
     made = series("mixed", "mixed", "T1", number=1)
@@ -320,5 +320,5 @@ def test_the_instance_that_speaks_is_the_one_that_the_worker_asks(tmp_path: Path
     instances = tuple(
         StoredInstance(str(path), str(ds.SOPInstanceUID), "") for path, ds in zip(paths, made, strict=True)
     )
-    _, header = spokesman(instances)
+    header = representative_of(instances).header
     assert header.SOPInstanceUID == read_path(tmp_path / "mixed").header.SOPInstanceUID == made[-1].SOPInstanceUID

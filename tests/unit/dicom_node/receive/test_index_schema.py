@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import create_engine
 
+from dicom_node.jobs.job import StoredInstance
 from dicom_node.receive import schema
+from dicom_node.receive.header import read_header
+from dicom_node.receive.instance_store import InstanceStore, Sender
 from dicom_node.receive.series_index import Base, SeriesIndex, State
+from dicom_node.series_header import representative_of
 from pipeline.errors import BadSettings
+from pipeline.phantom import Header, head_phantom
+from tests.shapes import as_file
 
 AS_0_1_0_MADE_IT = """
 CREATE TABLE instances (
@@ -65,6 +72,32 @@ def test_the_index_of_the_first_release_keeps_its_rows(old: Path) -> None:
     index.close()
     assert "ix_instances_sop_instance_uid" in names(old, "index")
     assert not old.with_name("index.sqlite.broken").exists()
+
+
+def test_what_an_older_index_did_not_keep_of_headers_is_asked_of_the_files(old: Path, tmp_path: Path) -> None:
+    """The columns are empty for it; an index that is built anew from the files has them."""
+    series = [*head_phantom(slices=3, matrix=8, header=Header(key="kept"))]
+    name, folder = str(series[0].SeriesInstanceUID), tmp_path / "store"
+    store = InstanceStore(folder)
+    for ds in series:
+        encoded = as_file(ds)
+        encoded = encoded[144 + int.from_bytes(encoded[140:144], "little") :]
+        header = read_header(encoded, ExplicitVRLittleEndian)
+        store.put(encoded, header, ExplicitVRLittleEndian, Sender("CT1", "CANDELA"))
+    index = SeriesIndex(old)
+    assert {(item.sop_class_uid, item.instance_number) for item in index.instances("1.2", folder)} == {
+        ("1.2.840.10008.5.1.4.1.1.4", None)
+    }
+    index.reconcile(store, lambda _: False)
+    instances = index.instances(name, folder)
+    assert sorted(item.instance_number or 0 for item in instances) == [1, 2, 3]
+    bare = tuple(StoredInstance(item.path, item.sop_instance_uid, item.sha256) for item in instances)
+    assert representative_of(bare).path == representative_of(instances).path
+    index.close()
+    store.close()
+    with opened(old) as connection:
+        rows = set(connection.execute("SELECT modality, image FROM instances WHERE series_instance_uid = ?", (name,)))
+    assert rows == {("MR", 1)}
 
 
 @pytest.mark.parametrize("which", ["new", "old"])

@@ -55,6 +55,32 @@ def test_the_uids_are_read_in_every_encoding(syntax: UID) -> None:
     assert "Rows" not in header.elements
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_instance_number_is_read_too(syntax: UID) -> None:
+    """It says which instance speaks for the series; nothing behind it is read."""
+    ds = small()
+    ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber, ds.ImagePositionPatient = 3, 1, 17, [0, 0, 0]
+    elements = read_header(encode(ds, syntax), syntax).elements
+    assert elements.InstanceNumber == 17
+    assert "ImagePositionPatient" not in elements
+
+
+def test_what_is_damaged_behind_the_uids_keeps_no_instance_out() -> None:
+    """A length that lies, or the end of the bytes, between Series Instance UID and Instance Number."""
+    ds = small()
+    ds.StudyID, ds.InstanceNumber = "7", 17
+    encoded = encode(ds, ImplicitVRLittleEndian)
+    at = encoded.index(b"\x20\0\x10\0")
+    for damaged in (
+        encoded[: at + 6],
+        encoded[:at] + b"\x20\0\x10\0\xf0\xff\xff\x7f" + encoded[at + 8 :],
+        encoded[:at] + b"\x20\0\x10\0\xff\xff\xff\xff" + b"\1" * 40,
+    ):
+        header = read_header(damaged, ImplicitVRLittleEndian)
+        assert header.series_instance_uid == "1.2.3.5"
+        assert "InstanceNumber" not in header.elements
+
+
 @pytest.mark.parametrize("name", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
 @pytest.mark.parametrize("value", [None, "", "../../etc/passwd", "1.2.3.4\\1.2.3.5", "1..2", "9" * 65, "urn:oid:1.2"])
 def test_a_data_set_without_its_uids_is_not_understood(name: str, value: str | None) -> None:
