@@ -185,7 +185,7 @@ class HandOver:
         sync_folder(folder.parent)
         path = (folder / "manifest.json").absolute()
         if not path.exists():
-            write_durably(path, manifest_text(series.instances).encode())
+            write_durably(path, manifest_text(series.instances, series.earlier, series.shared).encode())
         return path
 
 

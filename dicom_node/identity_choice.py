@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
 from dicom_node.durable import sync_folder, write_durably
-from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text, read_manifest
+from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text, read_manifest, read_versions
 from dicom_node.jobs.status import JobDetail
 from dicom_node.layout import located
 from dicom_node.series_header import read_identity
@@ -160,7 +160,10 @@ def _job(
     sync_folder(folder.parent)
     manifest = (folder / "manifest.json").absolute()
     if not manifest.exists():
-        write_durably(manifest, manifest_text(instances).encode())
+        before = read_versions(located(job.manifest, settings.data_dir))
+        taken = {item.sha256 for item in instances}
+        earlier = tuple(item for item in (*before.earlier, *before.instances) if item.sha256 not in taken)
+        write_durably(manifest, manifest_text(instances, earlier, before.shared).encode())
     return replace(job, job_id=name, manifest=str(manifest), instances=len(instances), refusal_code=None, refusal=None)
 
 

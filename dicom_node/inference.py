@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from dicom_node.durable import write_durably
-from dicom_node.jobs.job import SeriesJob, read_manifest
+from dicom_node.jobs.job import SeriesJob, StoredInstance, read_versions
 from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
 from dicom_node.layout import located
 from dicom_node.observability import uid
@@ -150,21 +150,34 @@ class SeriesRunner:
     def _load(self, name: str) -> SeriesModel:
         return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
 
-    def _read(self, manifest: Path) -> Series:
-        parts = []
-        for item in read_manifest(manifest):
-            path = located(item.path, self._settings.data_dir)
-            if not path.is_file():
-                raise Broken("A received instance is gone from the store.", where=item.path, todo="Restore it.")
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != item.sha256:
-                raise Broken(
-                    "A stored file is not what was acknowledged: the disk damaged it.",
-                    where=item.path,
-                    todo="Mend the disk, have the sender send the instance again, or restore the file.",
-                )
-            parts.append((item.path, data))
-        return read_parts(parts, where=str(manifest.parent))
+    def _read(self, path: Path) -> Series:
+        manifest = read_versions(path)
+        series = read_parts(
+            map(self._content, manifest.instances),
+            where=str(path.parent),
+            earlier=map(self._content, manifest.earlier),
+        )
+        return replace(series, notes=(*series.notes, *_shared_note(manifest.shared)))
+
+    def _content(self, item: StoredInstance) -> tuple[str, bytes]:
+        path = located(item.path, self._settings.data_dir)
+        if not path.is_file():
+            raise Broken("A received instance is gone from the store.", where=item.path, todo="Restore it.")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != item.sha256:
+            raise Broken(
+                "A stored file is not what was acknowledged: the disk damaged it.",
+                where=item.path,
+                todo="Mend the disk, have the sender send the instance again, or restore the file.",
+            )
+        return item.path, data
+
+
+def _shared_note(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    images = "1 image has its" if count == 1 else f"{count} images have their"
+    return (f"{images} SOP Instance UID in another series too: references to the images fit both.",)
 
 
 def run(

@@ -114,9 +114,10 @@ def _still_stored(noted: Noted) -> bool:
 
 
 def _plain(noted: Noted) -> dict[str, object]:
-    series = asdict(replace(noted.series, instances=()))
+    series = asdict(replace(noted.series, instances=(), earlier=()))
     series["completed_at"] = noted.series.completed_at.isoformat()
-    series["instances"] = [item.to_dict() for item in noted.series.instances]
+    for key in ("instances", "earlier"):
+        series[key] = [item.to_dict() for item in getattr(noted.series, key)]
     return {
         "series": series,
         "header": str(noted.header),
@@ -129,7 +130,8 @@ def _read(path: Path) -> Noted:
     try:
         data = json.loads(path.read_text())
         series = data["series"]
-        series["instances"] = tuple(StoredInstance(**item) for item in series["instances"])
+        for key in ("instances", "earlier"):
+            series[key] = tuple(StoredInstance(**item) for item in series.get(key, ()))
         series["completed_at"] = datetime.fromisoformat(series["completed_at"])
         claims = tuple(Claim(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"])
         header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json

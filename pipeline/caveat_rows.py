@@ -221,4 +221,16 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "{count} imágenes llegaron primero en una forma ilegible; se analizaron las que llegaron después.",
         "{count} images sont d'abord arrivées sous une forme illisible ; celles arrivées ensuite ont été analysées.",
     ),
+    (
+        "1 image has its SOP Instance UID in another series too: references to the images fit both.",
+        "1 Bild hat seine SOP Instance UID auch in einer anderen Serie: Verweise auf die Bilder passen auf beide.",
+        "1 imagen tiene su SOP Instance UID también en otra serie: las referencias a las imágenes valen para ambas.",
+        "1 image a son SOP Instance UID aussi dans une autre série : les références aux images valent pour les deux.",
+    ),
+    (
+        "{count} images have their SOP Instance UID in another series too: references to the images fit both.",
+        "{count} Bilder haben ihre SOP Instance UID auch in einer anderen Serie: Verweise darauf passen auf beide.",
+        "{count} imágenes tienen su SOP Instance UID también en otra serie: las referencias valen para ambas.",
+        "{count} images ont leur SOP Instance UID aussi dans une autre série : les références valent pour les deux.",
+    ),
 )

@@ -20,6 +20,9 @@ from dicom_node.commands.job_lookup import full_id, open_client
 from dicom_node.jobs.circuits import Circuit, CircuitState
 from dicom_node.jobs.client import DestinationRow, JobsClient
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
+from dicom_node.layout import located
+from dicom_node.received_again import received_again
+from dicom_node.settings import Settings
 
 app = typer.Typer(
     help="The jobs: list, show, retry, discard, cancel, identity; resume a destination.", no_args_is_help=True
@@ -74,13 +77,17 @@ def list_jobs(
 @app.command()
 def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
     """Show one job: why its series was complete, what came out, and how each delivery went."""
-    with open_client(load_settings(config_file)) as client:
+    settings = load_settings(config_file)
+    with open_client(settings) as client:
         detail = client.show(full_id(client, job))
+    again = received_again(located(detail.job.manifest, settings.data_dir), settings.data_dir)
+    caveats = _caveats(detail, settings)
     if as_json:
-        typer.echo(json.dumps(_plain(detail), indent=1))
+        typer.echo(json.dumps({**_plain(detail), "caveats": caveats, "received_again": again}, indent=1))
         return
     out = console()
-    for name, value in _facts(detail):  # whole lines: an id or a reason is copied from here
+    told = [*(("note", text) for text in caveats), *(("since", text) for text in again)]
+    for name, value in [*_facts(detail), *told]:  # whole lines: an id or a reason is copied from here
         out.print(f"[bold]{name:<11}[/]{value if name == 'state' else escape(value)}", soft_wrap=True)
     if detail.deliveries:
         table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
@@ -250,6 +257,17 @@ def _facts(detail: JobDetail) -> list[tuple[str, str]]:
         if detail.reading.last_failure.trace:
             facts.append(("trace", detail.reading.last_failure.trace))
     return facts
+
+
+def _caveats(detail: JobDetail, settings: Settings) -> list[str]:
+    """What the results note about the series, where they are still on this disk."""
+    if detail.result is None or not detail.result.summary:
+        return []
+    try:
+        found = json.loads(located(detail.result.summary, settings.data_dir).read_text())
+    except (OSError, ValueError):
+        return []
+    return [str(text) for text in found.get("caveats", ())]
 
 
 def _outcome(detail: JobDetail) -> str:

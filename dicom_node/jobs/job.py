@@ -74,11 +74,40 @@ class SeriesJob:
         return cls(**{**values, "destinations": tuple(values["destinations"])})
 
 
-def manifest_text(instances: tuple[StoredInstance, ...]) -> str:
-    """The manifest file's content (JSON)."""
-    return json.dumps({"instances": [item.to_dict() for item in instances]}, indent=1)
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a revision of a series.
+
+    ``instances`` are the current versions; ``earlier`` what came before under the same SOP Instance UIDs with other
+    content, in the order of reception; ``shared`` how many of the instances another series of the store has too.
+    """
+
+    instances: tuple[StoredInstance, ...]
+    earlier: tuple[StoredInstance, ...] = ()
+    shared: int = 0
+
+
+def manifest_text(
+    instances: tuple[StoredInstance, ...], earlier: tuple[StoredInstance, ...] = (), shared: int = 0
+) -> str:
+    """The manifest file's content (JSON). Releases before ADR 50 read ``instances`` of it and wrote nothing else."""
+    content: dict[str, Any] = {"instances": [item.to_dict() for item in instances]}
+    if earlier:
+        content["earlier"] = [item.to_dict() for item in earlier]
+    if shared:
+        content["shared"] = shared
+    return json.dumps(content, indent=1)
 
 
 def read_manifest(path: Path) -> tuple[StoredInstance, ...]:
     """The instances that a manifest lists."""
-    return tuple(StoredInstance(**item) for item in json.loads(path.read_text())["instances"])
+    return read_versions(path).instances
+
+
+def read_versions(path: Path) -> Manifest:
+    """All that a manifest says."""
+    content = json.loads(path.read_text())
+    instances, earlier = (
+        tuple(StoredInstance(**item) for item in content.get(key, ())) for key in ("instances", "earlier")
+    )
+    return Manifest(instances, earlier, content.get("shared", 0))

@@ -19,7 +19,7 @@ class CompleteSeries:
     ``instances`` are the current versions of all instances, late ones included, without Candela's own results.
     ``revision`` counts from 1. ``completed_at`` has a time zone; ``reason`` is the recorded one. ``expected`` is how
     many instances the peer counts, where that decided or is more than there are; ``silence`` the seconds from the last
-    instance to ``completed_at``.
+    instance to ``completed_at``. ``earlier`` and ``shared``: see `dicom_node.jobs.job.Manifest`.
     """
 
     series_instance_uid: str
@@ -31,6 +31,8 @@ class CompleteSeries:
     completed_at: datetime
     expected: int | None = None
     silence: float = 0.0
+    earlier: tuple[StoredInstance, ...] = ()
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -389,6 +389,8 @@ class SeriesMonitor:
                 completed_at=completed_at,
                 expected=evidence.expected if evidence.confirmed or evidence.incomplete else None,
                 silence=max(0.0, self._monotonic() - evidence.last_received),
+                earlier=self._index.earlier(series_instance_uid, self._store.folder),
+                shared=self._index.shared(series_instance_uid),
             )
         )
         handed = HandedOver(revision, digest, reason, completed_at.isoformat())

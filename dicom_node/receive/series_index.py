@@ -342,19 +342,37 @@ class SeriesIndex:
 
     def instances(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
         """The current version of each instance that is not Candela's own, by SOP Instance UID; paths in ``folder``."""
+        versions = self._versions(series_instance_uid, folder)
+        return tuple({item.sop_instance_uid: item for item in versions}.values())
+
+    def earlier(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
+        """The versions that `instances` leaves out, those of one instance in the order of reception."""
+        versions = self._versions(series_instance_uid, folder)
+        current = {item.sop_instance_uid: item for item in versions}
+        return tuple(item for item in versions if current[item.sop_instance_uid] is not item)
+
+    def _versions(self, series_instance_uid: str, folder: Path) -> list[StoredInstance]:
         with Session(self._engine) as session:
             rows = session.scalars(
                 select(InstanceRow)
                 .where(InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.own.is_(False))
                 .order_by(InstanceRow.sop_instance_uid, InstanceRow.version)
             )
-            current = {row.sop_instance_uid: row for row in rows}
-        return tuple(
-            StoredInstance(
-                str(folder / row.path), row.sop_instance_uid, row.sha256, row.sop_class_uid, row.instance_number
-            )
-            for row in current.values()
-        )
+            return [
+                StoredInstance(
+                    str(folder / row.path), row.sop_instance_uid, row.sha256, row.sop_class_uid, row.instance_number
+                )
+                for row in rows
+            ]
+
+    def shared(self, series_instance_uid: str) -> int:
+        """How many SOP Instance UIDs of the series another series has too, without Candela's own."""
+        own = InstanceRow.own.is_(False)
+        here = select(InstanceRow.sop_instance_uid).where(InstanceRow.series_instance_uid == series_instance_uid, own)
+        elsewhere = InstanceRow.series_instance_uid != series_instance_uid
+        with Session(self._engine) as session:
+            number = func.count(InstanceRow.sop_instance_uid.distinct())
+            return session.scalars(select(number).where(elsewhere, own, InstanceRow.sop_instance_uid.in_(here))).one()
 
     def count(self, series_instance_uid: str) -> int:
         """How many different instances the series has, without Candela's own."""
