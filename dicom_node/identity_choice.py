@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
 from dicom_node.durable import sync_folder, write_durably
-from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text, read_manifest, read_versions
+from dicom_node.jobs.job import Manifest, SeriesJob, StoredInstance, manifest_text, read_manifest, read_versions
 from dicom_node.jobs.status import JobDetail
 from dicom_node.layout import located
 from dicom_node.series_header import read_identity
@@ -160,7 +160,8 @@ def _job(
     sync_folder(folder.parent)
     manifest = (folder / "manifest.json").absolute()
     if not manifest.exists():
-        before = read_versions(located(job.manifest, settings.data_dir))
+        listed = located(job.manifest, settings.data_dir)
+        before = read_versions(listed) if listed.is_file() else Manifest(())
         taken = {item.sha256 for item in instances}
         earlier = tuple(item for item in (*before.earlier, *before.instances) if item.sha256 not in taken)
         write_durably(manifest, manifest_text(instances, earlier, before.shared).encode())
