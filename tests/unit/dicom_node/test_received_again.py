@@ -185,7 +185,7 @@ def test_a_manifest_without_versions_is_read_as_before(tmp_path: Path) -> None:
     """And one without earlier versions is written byte for byte as before."""
     item = StoredInstance("/a.dcm", "1.2.3", "0" * 64)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"instances": [vars(item)]}, indent=1))
+    path.write_text(json.dumps({"instances": [item.to_dict()]}, indent=1))
     assert manifest_text((item,)) == path.read_text()
     assert read_manifest(path) == (item,)
     assert read_versions(path).earlier == ()
