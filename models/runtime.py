@@ -188,7 +188,7 @@ class ResidentModel:
         limits = self.contract.thresholds
         outstanding = (inputs[:, 0] > inputs[:, 0].flatten(1).amin(1).view(-1, 1, 1) + 0.5).numpy()
         shown = np.flatnonzero(outstanding.mean(axis=(1, 2)) >= LEAST_HEAD)
-        todo = "Route only series of the head to this model; look at the images and their tags."
+        todo = "The model reads series of the head; look at the images and their tags."
         if not len(shown):
             raise OutOfScope("The images show nothing: no head stands out from the background.", todo=todo)
         widths = [_width(outstanding[k]) * self.contract.recipe.pixel_mm for k in shown]

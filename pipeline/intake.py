@@ -113,7 +113,7 @@ def read_parts(parts: Iterable[tuple[str, bytes]], *, where: str, earlier: Itera
         raise NotImage(
             f"The instance is a {class_name(ds)}, without an image.",
             where=f"instance {ds.SOPInstanceUID}",
-            todo="Pass a series of images.",
+            todo="Send a series that has images.",
         )
     if not images and not found.skipped:
         raise EmptyInput("There is no file here.", where=where, todo="Pass the folder that holds the series.")

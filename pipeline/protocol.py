@@ -44,7 +44,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
         raise UnsupportedModality(
             f"The modality is {modality}; the model takes {contract.modality}.",
             where=where,
-            todo="Route only matching series to this model.",
+            todo="Send a series that the model takes.",
         )
     caveats = []
     body_part = text(header, "BodyPartExamined").upper()
@@ -52,7 +52,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
         raise UnsupportedProtocol(
             f"BodyPartExamined is {body_part}; the model takes {' or '.join(contract.body_parts)}.",
             where=where,
-            todo="Route only matching series to this model.",
+            todo="Send a series that the model takes.",
         )
     if not body_part:
         caveats.append("The body part is not stated in the images.")

@@ -198,7 +198,7 @@ def test_a_note_of_a_series_that_awaits_its_study_keeps_its_versions(node: Node,
     node.receive(*small, changed(small[0], StudyDescription="corrected"))
     series = replace(node.revised(str(small[0].SeriesInstanceUID)), shared=2)
     notes = StudyNotes(node.settings.studies_dir)
-    noted = Noted(series, Path(series.instances[0].path), (Claim("brain", "brain_mri_tumor", (), "routine"),))
+    noted = Noted(series, Path(series.instances[0].path), (Claim("brain", "brain_mri_tumor", (), "routine"),), 4)
     notes.keep(noted)
     assert notes.of("1.2") == (noted,)
     (path,) = node.settings.studies_dir.rglob(f"{series.series_instance_uid}.json")
