@@ -3,7 +3,7 @@
 ``python bench/model_runtime.py [MODEL] [--runs N]``: medians of N runs (nine) each, taken in turns, so that other work
 on the machine disturbs all ways alike. "Eager" is the network in float32, weights in torch's own layout, without
 batches of slabs; "default" is what `models.runtime` does. "Predict" is everything that a series costs: preprocessing,
-network, aggregation and Grad-CAM.
+network, aggregation and Grad-CAM. "Anatomy" is the test that precedes the network, which "predict" includes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 
 from models import registry
+from models.anatomy import Likeness
+from models.layers import layers
 from models.loading import build_network
 from models.runtime import ResidentModel, choose_device
 from pipeline.geometry import build_volume
@@ -42,7 +44,8 @@ def main() -> None:
     torch.set_num_threads(2)
     bundle = registry.get(arguments.model).bundle
     volume = build_volume(head_phantom(slices=24, matrix=256))
-    inputs = sampling(volume, bundle.contract.recipe).inputs(volume.array)
+    plan = sampling(volume, bundle.contract.recipe)
+    inputs = plan.inputs(volume.array)
     plain = build_network(bundle)
     model = ResidentModel(bundle, choose_device("cpu", cuda=False))
 
@@ -50,9 +53,20 @@ def main() -> None:
         with torch.inference_mode():
             return plain(inputs)
 
-    slow, fast, whole = medians(arguments.runs, eager, lambda: model.answers(inputs), lambda: model.predict(volume))
+    cpu = torch.device("cpu")
+    likeness = Likeness(bundle, bundle.contract.anatomy, cpu) if bundle.contract.anatomy else None
+
+    def anatomy() -> object:
+        slabs = (inputs[:, 0] - inputs.flatten(1).amin(1).view(-1, 1, 1)).numpy()
+        found = layers(slabs, bundle.contract.recipe.pixel_mm, picture=plan.fit.filled)
+        return found, likeness and likeness.distances(inputs)
+
+    slow, fast, whole, test = medians(
+        arguments.runs, eager, lambda: model.answers(inputs), lambda: model.predict(volume), anatomy
+    )
     print(f"eager    {slow:.3f} s")
     print(f"default  {fast:.3f} s   {slow / fast:.1f} times as fast as eager")
+    print(f"anatomy  {test:.3f} s   {test / whole:.0%} of predict, {test / fast:.0%} of the network's answer")
     print(f"predict  {whole:.3f} s in all for 24 slices of 256²")
 
 

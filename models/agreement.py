@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.metadata import TODO, CodeBlock, DataFormat, Metadata
+from models.metadata import TODO, AnatomyBlock, CodeBlock, DataFormat, Metadata
 from pipeline.codes import class_code
 from pipeline.errors import BadModel
 
@@ -69,9 +69,14 @@ def _contract(metadata: Metadata) -> list[str]:
         "candela.thresholds are not no_finding <= 0.5 <= finding": not limits.no_finding <= 0.5 <= limits.finding,
         "candela.thresholds.head_mm is not least, most": limits.head_mm[0] >= limits.head_mm[1],
         "candela.weights.file lies outside of the bundle": weights.is_absolute() or ".." in weights.parts,
+        "candela.anatomy.file lies outside of the bundle": _outside(block.anatomy),
         f"candela.weights.file is none of {', '.join(WEIGHTS_KINDS)}": weights.suffix not in WEIGHTS_KINDS,
     }
     return [what for what, is_so in wrong.items() if is_so]
+
+
+def _outside(block: AnatomyBlock | None) -> bool:
+    return block is not None and (Path(block.file).is_absolute() or ".." in Path(block.file).parts)
 
 
 def _code(block: CodeBlock | None, name: str) -> tuple[str, str]:

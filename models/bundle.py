@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.agreement import Outputs, check_agreement, outputs
 from models.installed import check_packages
-from models.metadata import TODO, CodeBlock, Metadata, TermBlock, read_metadata
+from models.metadata import TODO, AnatomyBlock, CodeBlock, Metadata, TermBlock, read_metadata
 from pipeline.codes import ClassTerm, Code, class_term
 from pipeline.errors import BadModel
 from pipeline.findings import ModelIdentity, Needs
@@ -45,13 +45,29 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Anatomy:
+    """A second test of whether a series shows a head, which does not ask the network (see `models.anatomy`).
+
+    ``skull``: share of the outline from which scalp and skull surround it, below which a series is refused.
+    ``distance``: from heads, in the space of an encoder of photographs, above which a series is refused. ``file`` holds
+    that encoder and what it makes of heads, ``sha256`` is its digest.
+    """
+
+    file: Path
+    sha256: str
+    skull: float
+    distance: float
+
+
+@dataclass(frozen=True)
 class Contract:
     """What ``metadata.json`` says of a model, checked.
 
     ``classes`` in the order of the answer, ``terms`` what they are called; the last, ``none``, says "no lesion".
     ``target`` is what the model looks for. ``outputs`` is what the network gives. ``needs`` is what a negative answer
     must rest on. ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's module that Grad-CAM
-    looks at. ``weights`` is the file within the bundle, ``sha256`` its digest.
+    looks at. ``weights`` is the file within the bundle, ``sha256`` its digest. ``anatomy`` is None where a bundle has
+    no second test.
     """
 
     title: str
@@ -70,6 +86,7 @@ class Contract:
     grad_cam_layer: str
     weights: Path
     sha256: str
+    anatomy: Anatomy | None = None
 
 
 @dataclass(frozen=True)
@@ -138,11 +155,27 @@ def read_bundle(folder: Path) -> Bundle:
     if not path.is_file():
         raise BadModel("The weights of the model bundle are missing.", where=str(path), todo=TODO)
     check_weights(sha256(path), contract, path)
+    parts = [METADATA, INFERENCE, contract.weights]
+    if contract.anatomy:
+        _check_anatomy(contract.anatomy, folder)
+        parts.append(contract.anatomy.file)
     whole = hashlib.sha256()
-    for part in (METADATA, INFERENCE, contract.weights):
+    for part in parts:
         whole.update(f"{part.as_posix()} {sha256(folder / part)}\n".encode())
     whole.update(f"answer revision {ANSWER_REVISION}\n".encode())
     return Bundle(folder, contract, whole.hexdigest(), notes)
+
+
+def _check_anatomy(anatomy: Anatomy, folder: Path) -> None:
+    path = folder / anatomy.file
+    if not path.is_file():
+        raise BadModel("The weights of the anatomy test are missing.", where=str(path), todo=TODO)
+    if sha256(path) != anatomy.sha256:
+        raise BadModel(
+            "The weights of the anatomy test are not those of metadata.json.",
+            where=str(path),
+            todo="Restore the weights that belong to this bundle.",
+        )
 
 
 def check_weights(found: str, contract: Contract, path: Path) -> None:
@@ -202,7 +235,14 @@ def _contract(metadata: Metadata) -> Contract:
         grad_cam_layer=block.grad_cam_layer,
         weights=Path(block.weights.file),
         sha256=block.weights.sha256,
+        anatomy=_anatomy(block.anatomy),
     )
+
+
+def _anatomy(block: AnatomyBlock | None) -> Anatomy | None:
+    if block is None:
+        return None
+    return Anatomy(Path(block.file), block.sha256, block.skull, block.distance)
 
 
 def _code(block: CodeBlock) -> Code:

@@ -82,23 +82,25 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Grey pictures (N, 1, M, M), M a multiple of 32, to features at five resolutions (`CHANNELS`).
 
+    With fewer ``stages`` it ends earlier and gives fewer of them.
+
     The published batch norms stand at ImageNet's statistics and are folded into the convolutions: batches here are too
     small for statistics of their own, and a step of training takes two thirds of the time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stages: int = len(STAGES)) -> None:
         super().__init__()
         self._conv_stem = SamePadding(1, STEM, 3, 2)
         blocks: list[Block] = []
         ends = []
         widths = [STEM, *(stage.channels for stage in STAGES)]
-        for stage, (incoming, _) in zip(STAGES, pairwise(widths), strict=True):
+        for stage, (incoming, _) in zip(STAGES[:stages], pairwise(widths), strict=False):
             for number in range(stage.blocks):
                 first = number == 0
                 blocks.append(Block(incoming if first else stage.channels, stage, stage.stride if first else 1))
             ends.append(len(blocks) - 1)
         self._blocks = nn.ModuleList(blocks)
-        self._given = frozenset(ends[k] for k in GIVEN_AFTER)
+        self._given = frozenset(ends[k] for k in GIVEN_AFTER if k < stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = functional.relu6(self._conv_stem(images), inplace=True)

@@ -82,6 +82,13 @@ class WeightsBlock(Block):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+class AnatomyBlock(WeightsBlock):
+    """See `models.bundle.Anatomy`."""
+
+    skull: Share
+    distance: Positive
+
+
 class CandelaBlock(Block):
     """What MONAI's fields have no place for; see docs/bundles.md."""
 
@@ -104,6 +111,7 @@ class CandelaBlock(Block):
     bf16_on_cpu: bool
     grad_cam_layer: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$")] = "deep"
     weights: WeightsBlock
+    anatomy: AnatomyBlock | None = None
 
 
 class DataFormat(MonaiBlock):

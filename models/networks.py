@@ -146,9 +146,14 @@ class PretrainedRegionNet(nn.Module):
 
     def judged(self, features: Features, mask: Tensor, region: Tensor) -> SliceAnswer:
         """The classes of a ``region``, and whether the slice shows a head."""
-        bottom = features.bottom.float()
-        whole = torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)
-        return SliceAnswer(self.classes(self.context(region)), mask, self.head(whole).squeeze(1))
+        head = self.head(self.whole(features.bottom)).squeeze(1)
+        return SliceAnswer(self.classes(self.context(region)), mask, head)
+
+    @staticmethod
+    def whole(bottom: Tensor) -> Tensor:
+        """What the head output rests on: mean and maximum of the deepest features, (N, 2 C)."""
+        bottom = bottom.float()
+        return torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)
 
 
 class Committee(nn.Module):

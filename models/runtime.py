@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 import torch
 from pydicom.dataset import Dataset
@@ -16,8 +17,10 @@ from scipy.ndimage import label
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.anatomy import TODO, Likeness, refuse_other_anatomy
 from models.bundle import Bundle, Contract
 from models.explain import Explainer
+from models.layers import layers
 from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
@@ -83,6 +86,8 @@ class ResidentModel:
         self.network = channels_last(norms_folded(build_network(bundle)).to(device))
         self._layer = explained_layer(bundle)
         self.explainer = Explainer(self.network, self._layer)
+        anatomy = bundle.contract.anatomy
+        self._likeness = Likeness(bundle, anatomy, device) if anatomy else None
         self._try_out()
 
     def asking(self, network: nn.Module) -> ResidentModel:
@@ -113,6 +118,7 @@ class ResidentModel:
                 "The pixel values are too large to be averaged.",
                 todo="Look at the images' rescale slope and at their values.",
             )
+        self._refuse_other_things(volume, plan, inputs)
         answers = self.answers(inputs)
         self._refuse_no_head(inputs, answers)
         slab_mm = volume.spacing[0] * len(volume.array) / len(plan.slabs)
@@ -183,26 +189,34 @@ class ResidentModel:
         if heat.shape != empty.shape:
             raise self._broken(f"Layer {self.contract.grad_cam_layer} gives no heat map (candela.grad_cam_layer).")
 
-    def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers) -> None:
-        """Refuse a series whose pixels do not look like slices through a head, whatever its tags claim."""
-        limits = self.contract.thresholds
-        outstanding = (inputs[:, 0] > inputs[:, 0].flatten(1).amin(1).view(-1, 1, 1) + 0.5).numpy()
-        shown = np.flatnonzero(outstanding.mean(axis=(1, 2)) >= LEAST_HEAD)
-        todo = "The model reads series of the head; look at the images and their tags."
+    def _refuse_other_things(self, volume: Volume, plan: Sampling, inputs: Tensor) -> None:
+        """Refuse what lacks a head's size or, where the bundle tests it, a head's anatomy."""
+        outstanding = _outstanding(inputs)
+        shown = _shown(outstanding)
         if not len(shown):
-            raise OutOfScope("The images show nothing: no head stands out from the background.", todo=todo)
+            raise OutOfScope("The images show nothing: no head stands out from the background.", todo=TODO)
         widths = [_width(outstanding[k]) * self.contract.recipe.pixel_mm for k in shown]
-        least, most = limits.head_mm
+        least, most = self.contract.thresholds.head_mm
         if not least <= max(widths) <= most:
             raise OutOfScope(
-                f"What the images show is {max(widths):.0f} mm wide; a head is {least:.0f} to {most:.0f} mm.", todo=todo
+                f"What the images show is {max(widths):.0f} mm wide; a head is {least:.0f} to {most:.0f} mm.", todo=TODO
             )
-        if answers.head is None or limits.head is None:
+        if self._likeness and self.contract.anatomy:
+            slabs = (inputs[:, 0] - inputs.flatten(1).amin(1).view(-1, 1, 1)).numpy()
+            surroundings = layers(
+                slabs, self.contract.recipe.pixel_mm, picture=plan.fit.filled, source_mm=max(volume.spacing[1:])
+            )
+            refuse_other_anatomy(surroundings, self._likeness.distances(inputs[shown]), self.contract.anatomy)
+
+    def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers) -> None:
+        """Refuse a series that the network itself does not take for slices through a head, whatever its tags claim."""
+        least = self.contract.thresholds.head
+        if answers.head is None or least is None:
             return
-        likeness = float(np.median(answers.head[shown]))
-        if likeness < limits.head:
+        likeness = float(np.median(answers.head[_shown(_outstanding(inputs))]))
+        if likeness < least:
             raise OutOfScope(
-                f"The images do not look like slices through a head (probability {likeness:.2f}).", todo=todo
+                f"The images do not look like slices through a head (probability {likeness:.2f}).", todo=TODO
             )
 
     def _heatmap(self, plan: Sampling, inputs: Tensor, answer: SeriesAnswer) -> FloatArray:
@@ -260,6 +274,16 @@ def without_specks(mask: BoolArray, least: int) -> BoolArray:
     sizes[0] = 0
     kept: BoolArray = (sizes >= min(least, sizes.max()))[labels] & mask
     return kept
+
+
+def _outstanding(inputs: Tensor) -> BoolArray:
+    """What stands out from the darkest value of each slab, (n, M, M)."""
+    return np.asarray((inputs[:, 0] > inputs[:, 0].flatten(1).amin(1).view(-1, 1, 1) + 0.5).numpy())
+
+
+def _shown(outstanding: BoolArray) -> npt.NDArray[np.intp]:
+    """The slabs that show enough for a head."""
+    return np.flatnonzero(outstanding.mean(axis=(1, 2)) >= LEAST_HEAD)
 
 
 def _width(outstanding: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

@@ -52,6 +52,15 @@ class Fit:
     offset: tuple[int, int]
     matrix: int
 
+    @property
+    def filled(self) -> tuple[slice, slice]:
+        """The rows and columns of the matrix that the picture covers; around it there is padding."""
+        rows, columns = (
+            slice(max(0, start), min(self.matrix, start + length))
+            for start, length in zip(self.offset, self.size, strict=True)
+        )
+        return rows, columns
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1, rows, columns) -> (N, 1, matrix, matrix), padded with zero."""
         small = functional.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)

@@ -79,6 +79,41 @@ class Cycle:
 
 
 @dataclass(frozen=True)
+class HeadPlan:
+    """How the head outputs are trained once the networks are finished (see `models.training.head`).
+
+    One of ``every`` so many pictures of heads and of echo-planar frames is shown: neighbouring slices add little.
+    Beside them ``drawn`` pictures of each drawn kind and ``cut`` of patterns, noise and heads cut up; what is not drawn
+    is shown as it is and changed with ``strength``. ``epochs`` of AdamW with ``batch`` features of heads and as many of
+    other things, the ``rate`` falling as a cosine; ``dropout`` of features.
+    """
+
+    every: int
+    drawn: int
+    cut: int
+    strength: float
+    epochs: int
+    batch: int
+    rate: float
+    weight_decay: float
+    dropout: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class AnatomyPlan:
+    """How the statistics of heads are made that `models.anatomy` measures distances by.
+
+    One of ``every`` so many pictures of heads, as it is: with shapes and looks changed at random the statistics become
+    so wide that fruit lies within them. ``shrink`` times the mean variance is added to all directions, so that one in
+    which the heads at hand hardly differ does not decide alone.
+    """
+
+    every: int
+    shrink: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that decides what a training run makes.
 
@@ -114,6 +149,8 @@ class Plan:
     paste: float
     look: float
     save_every: int
+    head: HeadPlan
+    anatomy: AnatomyPlan
 
     @property
     def steps(self) -> int:
@@ -175,6 +212,8 @@ def read_plan(path: Path) -> Plan:
             paste=raw["paste"],
             look=raw["look"],
             save_every=raw["save_every"],
+            head=HeadPlan(**raw["head"]),
+            anatomy=AnatomyPlan(**raw["anatomy"]),
         )
     except OSError as error:
         raise BadModel("The training configuration cannot be read.", where=str(path), todo=str(error)) from error

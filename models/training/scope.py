@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter, rotate
 from torch import nn
 
 from models.runtime import ResidentModel
+from models.training.drawn.imaging import volume as imaged
+from models.training.drawn.kinds import KINDS
 from models.training.plan import Plan
 from models.training.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
 from pipeline.errors import MixedSeries, Refused
@@ -30,6 +32,8 @@ FIELD_MM = 240.0
 MATRIX = 128
 SLICES = 12
 SLICE_MM = 5.0
+THINGS_SEED = 1_000_003
+"""Apart from the seeds that training draws with."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def unseen_series(
 
 def synthetic(model: ResidentModel, data: Path | None = None) -> dict[str, Any]:
     """Outcome of every drawn case (and of those cut from real images in ``data``), by kind, with counts."""
-    cases = [*drawn_cases(), *(real_cases(data) if data else ())]
+    cases = [*drawn_cases(), *drawn_things(), *(real_cases(data) if data else ())]
     outcomes: dict[str, Counter[str]] = {}
     for case in cases:
         outcomes.setdefault(case.name, Counter())[outcome(model, case.volume)] += 1
@@ -108,6 +112,14 @@ def drawn_cases() -> Iterator[Case]:
     yield _case("disc with rods", np.broadcast_to(800 * disc * ((np.sin(12 * x) * np.sin(12 * y)) < 0.4), shape))
     yield _case("even block", np.broadcast_to(800.0 * ((abs(y) < 0.7) & (abs(x) < 0.7)), shape))
     yield from _of_a_head("computed head", _computed_head(), rng)
+
+
+def drawn_things(count: int = 3) -> Iterator[Case]:
+    """``count`` series of each kind in `models.training.drawn` (fruit, phantoms, bodies), in each plane in turn."""
+    for kind, make in sorted(KINDS.items()):
+        for number in range(count):
+            rng = np.random.default_rng([THINGS_SEED, *kind.encode(), number])
+            yield Case(kind, imaged(make(rng), rng, plane=number % 3, slices=6, matrix=96), head=False)
 
 
 def real_cases(data: Path) -> Iterator[Case]:

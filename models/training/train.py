@@ -124,7 +124,7 @@ class Run:
     @property
     def recipe(self) -> str:
         """What a run that goes on must have in common with the one that was cut off; it may be made longer."""
-        return repr(replace(self.plan, cycles=(), members=(), save_every=0))
+        return repr(replace(self.plan, cycles=(), members=(), save_every=0, head=None, anatomy=None))  # type: ignore[arg-type]
 
     @property
     def checkpoint(self) -> Path:

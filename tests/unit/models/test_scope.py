@@ -9,8 +9,9 @@ import pytest
 
 from models import registry
 from models.runtime import ResidentModel, choose_device
+from models.training.drawn.kinds import KINDS
 from models.training.runs import longest_run
-from models.training.scope import SLICES, drawn_cases, outcome, real_cases, real_series, synthetic
+from models.training.scope import SLICES, drawn_cases, drawn_things, outcome, real_cases, real_series, synthetic
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
 from pipeline.phantom import head_phantom
@@ -37,6 +38,15 @@ def test_every_drawn_case_can_be_read() -> None:
         assert case.volume.shape[1] * case.volume.spacing[1] == pytest.approx(240)
 
 
+def test_every_kind_of_thing_is_drawn_as_series() -> None:
+    """Fruit, phantoms and bodies as wide as a head at most, in all three planes, none of them a head."""
+    cases = list(drawn_things())
+    assert {case.name for case in cases} == set(KINDS)
+    assert not any(case.head for case in cases)
+    assert {int(np.abs(case.volume.affine[:3, 0]).argmax()) for case in cases} == {0, 1, 2}
+    assert all(np.isfinite(case.volume.array).all() for case in cases)
+
+
 def test_heads_are_cut_as_their_name_says() -> None:
     """Of a head whose rim is left at most a quarter remains; a head cut up has the same voxels in other places."""
     whole = build_volume(head_phantom(slices=SLICES, matrix=128, lesion=False)).array
@@ -51,7 +61,7 @@ def test_heads_are_cut_as_their_name_says() -> None:
 def test_counts_are_of_what_is_no_head(tiny: ResidentModel) -> None:
     """Refused and answered add up to the cases without a head; an empty volume is refused whatever the network is."""
     result = synthetic(tiny)
-    without = sum(not case.head for case in drawn_cases())
+    without = sum(not case.head for case in (*drawn_cases(), *drawn_things()))
     assert sum(result["not_a_head"].values()) == without
     assert result["kinds"]["nothing"] == {"head": False, "OUT_OF_SCOPE": 1}
 

@@ -1,0 +1,138 @@
+"""A test of anatomy that asks no network: a head has scalp and skull around it.
+
+In T1-weighted images the fat of the scalp is bright, the skull below it is dark, and what it holds is bright again. So
+on the way from the outline of a head inwards there is a dark valley between two walls, or, where coil or window make
+the fat much brighter than the brain, a bright rim; whatever the plane. A fruit, a bottle, or a brain that software cut
+out of its skull has neither, or in few places. The layers are looked for along rays; heads whose faces were removed, or
+that the field of view cuts, keep them where they are whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, label, map_coordinates
+
+from pipeline.findings import BoolArray, FloatArray
+
+RAYS = 120
+"""Directions in each slab."""
+STEP_MM = 0.8
+DEEPEST_MM = 26.0
+"""How far below the outline the layers are looked for: scalp, skull, and the fluid below it, also where they lie
+oblique to the slab.
+"""
+FOREGROUND = 0.12
+"""Share of a slab's bright end from which a pixel belongs to what is shown."""
+BRIGHT = 0.99
+LEAST_SHOWN = 0.03
+"""Share of a slab that must be shown for it to be judged."""
+VALLEY = 0.3
+"""How much darker than its lower wall a valley is, as a share of the slab's median inside the outline."""
+RIM = 2.0
+"""How many times brighter a bright rim is than what lies below it: the brightest within `RIM_WITHIN_MM` of the outline,
+and the mean of what lies deeper than `BELOW_MM`.
+"""
+RIM_WITHIN_MM, BELOW_MM = 12.8, 16.0
+LEAST_BELOW = 0.05
+"""What is darker, as a share of the slab's median, counts as so bright: noise has no rim."""
+COARSEST_MM = 5.0
+"""Of source pixels in which scalp and skull can be told apart."""
+LARGE = 0.5
+"""Slabs are judged that show at least so much of what the largest shows: near the rim of a head its layers lie flat."""
+SMOOTH_RAYS, SMOOTH_MM = 1.5, 0.5
+LEAST_RAYS = 0.25
+"""Share of rays that must end inside the picture for a slab to be judged."""
+BORDER_MM = 3.0
+"""An outline so close to the border of the picture is where the picture ends, not what it shows."""
+EMPTY = 0.9
+"""Share of the pixels outside the outline that hold one same value where software has cut away the surroundings."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What surrounds the thing that a series shows.
+
+    ``share`` of the outline, median over the slabs that can be judged, below which there is a dark layer between two
+    bright ones, or a bright rim; None where no slab can be judged. ``cut_out``: around the outline there is nothing at
+    all, not even noise, as software leaves it that cuts the brain out of its skull.
+    """
+
+    share: float | None
+    cut_out: bool
+
+
+def layers(slabs: FloatArray, pixel_mm: float, *, picture: tuple[slice, slice], source_mm: float = 1.0) -> Layers:
+    """The layers around what ``slabs`` (n, M, M) show; intensities of any scale from 0, pixels of ``pixel_mm``.
+
+    ``picture`` is the part, rows and columns, of the matrix that the source's pixels fill; these are of ``source_mm``.
+    Pixels above `COARSEST_MM` show no layers, and nothing can be judged.
+    """
+    if source_mm > COARSEST_MM:
+        return Layers(None, cut_out=False)
+    outlines = [_outline(slab) for slab in slabs]
+    sizes = np.array([0 if inside is None else np.count_nonzero(inside) for inside in outlines])
+    shares: list[float] = []
+    empty: list[float] = []
+    for slab, inside, size in zip(slabs, outlines, sizes, strict=True):
+        if inside is None or size < LARGE * sizes.max():
+            continue
+        share = _share(slab, inside, pixel_mm, picture)
+        if share is not None:
+            shares.append(share)
+        outside = slab[picture][~inside[picture]]
+        empty.append(float((outside == slab.min()).mean()) if outside.size else 0.0)
+    return Layers(
+        share=float(np.median(shares)) if shares else None,
+        cut_out=bool(empty) and float(np.median(empty)) >= EMPTY,
+    )
+
+
+def _outline(slab: FloatArray) -> BoolArray | None:
+    """The largest connected thing in ``slab`` without its holes; None where hardly anything is shown."""
+    bright = float(np.quantile(slab, BRIGHT))
+    shown = binary_opening(slab > FOREGROUND * bright) if bright > 0 else np.zeros(slab.shape, dtype=bool)
+    labels, count = label(shown)
+    if not count:
+        return None
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    inside: BoolArray = binary_fill_holes(labels == int(sizes.argmax()))
+    return inside if inside.mean() >= LEAST_SHOWN else None
+
+
+def _share(slab: FloatArray, inside: BoolArray, pixel_mm: float, picture: tuple[slice, slice]) -> float | None:
+    """The share of rays with a valley or a bright rim; None where too few rays end inside of the picture."""
+    rows, columns = np.nonzero(inside)
+    centre = np.array([rows.mean(), columns.mean()])
+    angles = np.linspace(0, 2 * np.pi, RAYS, endpoint=False)
+    way = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    ends = _ends(inside, centre, way)
+    places = centre + way * ends[:, None]
+    low = np.array([part.start for part in picture]) + BORDER_MM / pixel_mm
+    high = np.array([part.stop - 1 for part in picture]) - BORDER_MM / pixel_mm
+    whole = ((places >= low) & (places <= high)).all(axis=1)
+    if whole.mean() < LEAST_RAYS:
+        return None
+    depth = np.arange(0, DEEPEST_MM, STEP_MM) / pixel_mm
+    along = np.maximum(ends[:, None] - depth, 0)
+    at = centre[:, None, None] + way.T[:, :, None] * along
+    profile = map_coordinates(slab, at, order=1) / max(float(np.median(slab[inside])), 1e-6)
+    profile = gaussian_filter(profile, (SMOOTH_RAYS, SMOOTH_MM / STEP_MM), mode=("wrap", "nearest"))
+    outer = np.maximum.accumulate(profile, axis=1)
+    inner = np.maximum.accumulate(profile[:, ::-1], axis=1)[:, ::-1]
+    valley = (np.minimum(outer, inner) - profile).max(axis=1)
+    rim = profile[:, : round(RIM_WITHIN_MM / STEP_MM)].max(axis=1)
+    below = profile[:, round(BELOW_MM / STEP_MM) :].mean(axis=1)
+    found = (valley > VALLEY) | (rim > RIM * np.maximum(below, LEAST_BELOW))
+    return float(found[whole].mean())
+
+
+def _ends(inside: BoolArray, centre: npt.NDArray[np.float64], way: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far from ``centre``, in pixels, the outermost pixel inside lies in each direction ``way`` (rays, 2)."""
+    far = np.arange(0, float(np.hypot(*inside.shape)), 0.5)
+    at = centre[:, None, None] + way.T[:, :, None] * far
+    hit = map_coordinates(inside.astype(np.float32), at, order=1) > 0.5
+    return np.asarray(np.where(hit.any(axis=1), far[len(far) - 1 - hit[:, ::-1].argmax(axis=1)], 0.0))
