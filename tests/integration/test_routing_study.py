@@ -5,6 +5,7 @@ The receiver runs as `candela receiver` in a process of its own; no worker reads
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -17,12 +18,15 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import RawDataStorage
 
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
 from dicom_node.settings import load
 from pipeline import phantom
+from pipeline.identity import derived_uid
+from tests import shapes
 from tests.conftest import ROOT
 from tests.peers.dcmtk import require_dcmtk, storescu
 from tests.peers.ports import free_port
@@ -156,6 +160,29 @@ DECIDED = {
     "t1c": ["queued"],
     "t1c_sag": ["not_chosen"],
 }
+
+
+def raw_data(source: Dataset) -> Dataset:
+    """A Raw Data object without InstanceNumber in the series of ``source``, as Philips sends them."""
+    made = Dataset()
+    made.file_meta = copy.deepcopy(source.file_meta)
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName", "Modality"):
+        setattr(made, keyword, source[keyword].value)
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = derived_uid("raw", source.SOPInstanceUID)
+    return made
+
+
+def test_enhanced_objects_and_series_with_raw_data_are_routed_by_their_images(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    """Sent by storescu: the body part lies in functional groups, or is not in the object that came first."""
+    frames, slices = (phantom.head_phantom(slices=6, matrix=32, header=phantom.Header(key=key)) for key in ("e", "r"))
+    sent = [shapes.enhanced(frames), raw_data(frames[0]), raw_data(slices[0]), *slices]
+    send_parts(receiver.port, sent, 1, tmp_path / "out")
+    receiver.until(lambda: len(receiver.jobs()) == 2, "two jobs")
+    found = {name: [(job.job.rule, job.job.refusal) for job in jobs] for name, jobs in receiver.jobs().items()}
+    assert found == {uid_of(frames): [("brain MRI", None)], uid_of(slices): [("brain MRI", None)]}
 
 
 def test_of_an_interleaved_study_one_series_is_read(receiver: Receiver, tmp_path: Path) -> None:
