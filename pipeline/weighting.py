@@ -68,7 +68,7 @@ def judge(header: Dataset) -> Judgement:
     if allowed.weighting is None and described == {"T2"} and timing.echo >= 60:  # the kind of sequence is not stated
         return Judgement("T2", ("SeriesDescription",))
     if allowed.weighting is not None and described == {"T1"}:
-        return Judgement(None, (), f"the timing is that of {allowed.weighting} and SeriesDescription says T1")
+        return Judgement(None, (), f"its timing is {allowed.weighting}-weighted and SeriesDescription says T1")
     return Judgement(allowed.weighting, (), allowed.reason)
 
 
@@ -77,7 +77,7 @@ def _confirmed_t1(header: Dataset, timing: Timing, allowed: Allowed, described: 
     other = _contradiction(header, described)
     if other is not None:
         attribute, contrast = other
-        return Judgement(None, (), f"the timing is that of T1 and {attribute} says {contrast}")
+        return Judgement(None, (), f"its timing is T1-weighted and {attribute} says {contrast}")
     names = _t1_names(header, timing)
     words = _worded_t1(header, described)
     stated = ("AcquisitionContrast",) if text(header, "AcquisitionContrast").upper() == "T1" else ()
