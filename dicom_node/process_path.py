@@ -71,7 +71,7 @@ def process_path(
         page: tuple[ResultObject, ...] = ()
         if with_page and series and entry:
             page = refusal_page(series, entry.bundle.identity, refusal, settings.uid_root, identity_from)
-        series_uid = str(series.header.SeriesInstanceUID) if series else None
+        series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 
 

@@ -14,7 +14,7 @@ def refusal_page(
     """The page for ``series``; none for our own results, which nobody waits for, and none where no header says which
     study it belongs to, or the images name two patients or studies. highdicom is loaded only where there is one.
     """
-    if isinstance(refusal, OwnResult) or not series.header.get("StudyInstanceUID"):
+    if isinstance(refusal, OwnResult) or not series.datasets[0].get("StudyInstanceUID"):
         return ()
     from pipeline.results.refusal import build  # noqa: PLC0415 - a page alone needs highdicom
 

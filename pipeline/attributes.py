@@ -12,8 +12,13 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 
 from pipeline.damage import UNREADABLE
+from pipeline.value_forms import printable
+
+LONGEST = 1024
+"""Characters of a text that a rule or a message may ask for."""
 
 
 def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
@@ -27,11 +32,12 @@ def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
 
 
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of a text attribute, stripped; values that are not text (a wrong VR) are left out.
+    """The values of a text attribute, stripped, without control characters, at most `LONGEST` characters each.
 
-    A Code String is in capitals (PS3.5 6.2), whatever a sender writes: mr is MR.
+    Values that are not text (a wrong VR) are left out. A Code String is in capitals (PS3.5 6.2), whatever a sender
+    writes: mr is MR. What is read here is repeated in errors and caveats.
     """
-    found = (str(item).strip(" \0") for item in values(header, keyword) if isinstance(item, str | int | float))
+    found = (printable(str(item))[:LONGEST] for item in values(header, keyword) if isinstance(item, str | int | float))
     capital = _is_code(keyword)
     return tuple(item.upper() if capital else item for item in found if item)
 
@@ -68,3 +74,12 @@ def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | No
     except (TypeError, ValueError, OverflowError):
         return None
     return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """The items of a sequence; () where it is absent or is none (a wrong VR)."""
+    try:
+        value = header.get(keyword)
+    except UNREADABLE:
+        return ()
+    return tuple(value) if isinstance(value, DicomSequence) else ()

@@ -233,4 +233,22 @@ CAVEATS: Final[tuple[Row, ...]] = (
         "{count} imágenes tienen su SOP Instance UID también en otra serie: las referencias valen para ambas.",
         "{count} images ont leur SOP Instance UID aussi dans une autre série : les références valent pour les deux.",
     ),
+    (
+        "The images hold no valid value of these attributes, which are left out of the results: {names}.",
+        "Die Bilder enthalten für diese Attribute keinen gültigen Wert; in den Ergebnissen fehlen sie: {names}.",
+        "Las imágenes no contienen un valor válido de estos atributos, que se omiten en los resultados: {names}.",
+        "Les images ne contiennent pas de valeur valide de ces attributs, omis dans les résultats : {names}.",
+    ),
+    (
+        "The results repeat these attributes as the images have them, though DICOM does not allow the values: {names}.",
+        "Die Ergebnisse geben diese Attribute wie die Bilder wieder, obwohl DICOM ihre Werte nicht erlaubt: {names}.",
+        "Los resultados repiten estos atributos tal como están en las imágenes, aunque DICOM no los permite: {names}.",
+        "Les résultats reprennent ces attributs tels quels, bien que DICOM n'en permette pas les valeurs : {names}.",
+    ),
+    (
+        "The accession number is too long for HL7: the report names no order.",
+        "Die Auftragsnummer ist zu lang für HL7: Der Bericht nennt keinen Auftrag.",
+        "El número de acceso es demasiado largo para HL7: el informe no indica ninguna solicitud.",
+        "Le numéro de demande est trop long pour HL7 : le compte rendu n'indique aucune demande.",
+    ),
 )

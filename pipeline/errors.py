@@ -14,6 +14,7 @@
     │   ├── ConflictingInstances one SOP Instance UID for images of different content
     │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
     │   ├── NotVolume           images that are no slices of a volume: radiographs, ultrasound, video
+    │   ├── BadIdentity         the header's patient cannot be named by a result
     │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
     │   ├── UnsupportedModality not the modality that the model takes
     │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model takes
@@ -43,6 +44,9 @@ named, since an administrator must find them; names, patient identifiers and des
 
 from __future__ import annotations
 
+MOST_CHARACTERS = 4000
+"""Of each part of an error."""
+
 
 class CandelaError(Exception):
     """Base of every error that Candela raises on purpose.
@@ -58,16 +62,23 @@ class CandelaError(Exception):
     code = "CANDELA"
 
     def __init__(self, what: str, *, where: str = "", todo: str = "", details: tuple[str, ...] = ()) -> None:
+        what, where, todo = map(_shown, (what, where, todo))
         super().__init__(what, where, todo)
         self.what = what
         self.where = where
         self.todo = todo
-        self.details = details
+        self.details = tuple(map(_shown, details))
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""
         advice = f" {self.todo}" if self.todo else ""
         return f"{self.what}{place}{advice}"
+
+
+def _shown(text: str) -> str:
+    """``text`` as logs, pages, JSON and databases take it: a header or a peer may have filled a part of it in."""
+    marks = (mark if mark.isprintable() or mark in "\n\t" else " " if mark.isspace() else "?" for mark in text)
+    return "".join(marks)[:MOST_CHARACTERS]
 
 
 class Refused(CandelaError):
@@ -114,6 +125,10 @@ class NotImage(Refused):
 
 class NotVolume(Refused):
     code = "NOT_VOLUME"
+
+
+class BadIdentity(Refused):
+    code = "BAD_IDENTITY"
 
 
 class OwnResult(Refused):

@@ -18,10 +18,13 @@ from datetime import date
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.valuerep import PN_DELIMS
 
+from pipeline.attributes import items
 from pipeline.results.patient import encoded
+from pipeline.value_forms import TEXT_VRS
 
 PADDING = " \0\t\r\n"
 UNREADABLE = "\ufffd"
@@ -105,7 +108,7 @@ def raw_of(ds: Dataset, keyword: str) -> bytes:
     if tag not in ds:
         return b""
     element: object = ds.get_item(tag)
-    if isinstance(element, RawDataElement):
+    if isinstance(element, RawDataElement) and (element.VR in TEXT_VRS or element.VR is None):
         return element.value or b""
     return encoded(ds, keyword) or b""
 
@@ -175,7 +178,8 @@ def _letters(text: str, table: dict[str, str]) -> str:
 def _character_sets(ds: Dataset) -> tuple[str, ...]:
     """Specific Character Set as declared; () where nothing beyond the default is."""
     declared = ds.get("SpecificCharacterSet") or ()
-    values = (declared,) if isinstance(declared, str) else tuple(str(value) for value in declared)
+    several = isinstance(declared, MultiValue | list | tuple)  # an empty first one stands for the default repertoire
+    values = tuple(str(value) for value in declared) if several else (str(declared),)
     return () if all(value.strip(PADDING) in ("", "ISO_IR 6", "ISO 2022 IR 6") for value in values) else values
 
 
@@ -214,8 +218,8 @@ def _folded_issuer(text: str) -> str:
 
 
 def _first_item(ds: Dataset, keyword: str) -> Dataset | None:
-    items = ds.get(keyword)
-    return items[0] if items else None
+    found = items(ds, keyword)
+    return found[0] if found else None
 
 
 def _qualifiers(ds: Dataset) -> tuple[str, str, str]:
@@ -240,8 +244,8 @@ def _accession_issuer(ds: Dataset) -> tuple[str, ...]:
 
 
 def _others(ds: Dataset) -> tuple[tuple[str, str], ...]:
-    items = ds.get("OtherPatientIDsSequence") or ()
-    pairs = {(_exact(item, "PatientID"), _folded_issuer(text_of(item, "IssuerOfPatientID"))) for item in items}
+    found = items(ds, "OtherPatientIDsSequence")
+    pairs = {(_exact(item, "PatientID"), _folded_issuer(text_of(item, "IssuerOfPatientID"))) for item in found}
     return tuple(sorted(pairs))
 
 

@@ -23,6 +23,8 @@ from pipeline.results.build import build as build_results
 from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.sentences import Language
+from pipeline.source_values import vouched
+from pipeline.value_forms import printable
 from pipeline.volume import Volume
 
 REPLACES = "Replaces an earlier result: further images of the series came after it."
@@ -110,13 +112,20 @@ def process(
         volume = build_volume(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
+    repeatable = vouched(volume)
     with watch.stage("predict"):
         prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
         replaces = (REPLACES,) if predecessors else ()
         prediction = replace(
             prediction,
-            caveats=(*replaces, *subject.notes, *series.notes, *caveats, *prediction.caveats, *volume.notes),
+            caveats=tuple(
+                map(
+                    printable,
+                    (*replaces, *subject.notes, *series.notes, *caveats, *prediction.caveats, *repeatable.notes),
+                )
+            ),
         )
+    volume = repeatable  # nothing below reads a header that nobody has vouched for
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),

@@ -95,4 +95,10 @@ REFUSALS: Final[dict[str, Row]] = {
         "imágenes de contenido distinto tienen el mismo identificador",
         "des images de contenu différent portent le même identifiant",
     ),
+    "BAD_IDENTITY": (
+        "its images do not name the patient in a way that a report can repeat",
+        "Ihre Bilder benennen die Person nicht so, dass ein Bericht es wiedergeben kann",
+        "sus imágenes no identifican al paciente de modo que un informe pueda repetirlo",
+        "ses images n'identifient pas le patient d'une façon qu'un compte rendu puisse reprendre",
+    ),
 }

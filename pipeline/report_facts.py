@@ -23,6 +23,7 @@ from pipeline.key_picture import Picture, key_picture
 from pipeline.ports import ResultObject
 from pipeline.sentences import Language
 from pipeline.source_facts import Patient, SourceSeries, Study, acquired, patient_of, series_of, study_of
+from pipeline.source_values import cleaned
 from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
@@ -156,16 +157,19 @@ def facts_of_refusal(
     ------
     MixedPatients, MixedStudies
         where the images do not name one patient and study to report to (`pipeline.subject`).
+    BadIdentity
+        where no report could name the patient (`pipeline.source_values`).
     ValueError
         as in `facts`.
     """
     subject = reconcile(series.datasets, run.identity_from)
+    (header,), identity, notes = cleaned((series.header,), subject.header)
     return ReportFacts(
-        patient=patient_of(subject.header),
-        study=study_of(subject.header),
-        source=series_of(series.datasets),
-        acquired=acquired(series.header),
-        answer=Answer(Outcome.REFUSED, model, revision=revision, refusal=refusal),
+        patient=patient_of(identity),
+        study=study_of(identity),
+        source=replace(series_of((header,)), instances=len(set(series.sop_instance_uids))),
+        acquired=acquired(header),
+        answer=Answer(Outcome.REFUSED, model, caveats=(*subject.notes, *notes), revision=revision, refusal=refusal),
         run=run,
         objects=(),
         picture=None,

@@ -11,8 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
 
+from pipeline.value_forms import printable
+
 OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
-URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STUDY = ("StudyDate", "StudyTime")
 
 
@@ -91,7 +94,7 @@ def series_of(headers: Sequence[Dataset]) -> SourceSeries:
     number = first.get("SeriesNumber")
     return SourceSeries(
         uid=str(first.SeriesInstanceUID),
-        number=int(number) if number is not None and int(number) >= 0 else None,
+        number=int(number) if number not in (None, "") and int(number) >= 0 else None,
         modality=text(first, "Modality"),
         description=text(first, "SeriesDescription"),
         instances=len({str(ds.SOPInstanceUID) for ds in headers}),
@@ -147,7 +150,7 @@ def _universal_system(sequence: Iterable[Dataset] | None) -> str | None:
             return f"urn:oid:{value}"
         if kind == "URI" and URI_SCHEME.fullmatch(value):
             return value
-        if kind == "UUID" and value:
+        if kind == "UUID" and UUID_FORM.fullmatch(value.lower()):
             return f"urn:uuid:{value.lower()}"
     return None
 
@@ -167,4 +170,4 @@ def text(ds: Dataset, keyword: str) -> str:
     value = ds.get(keyword)
     parts = value if isinstance(value, MultiValue) else [value]
     joined = "\\".join(str(part) for part in parts if part is not None)
-    return "".join(mark for mark in joined if mark.isprintable()).strip()
+    return printable(joined)

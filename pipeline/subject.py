@@ -18,7 +18,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from pipeline.attributes import number
+from pipeline.attributes import items, number
 from pipeline.errors import MixedPatients, MixedStudies, Refused
 from pipeline.intake import UNREADABLE as UNREADABLE_HEADER
 from pipeline.naming import UNREADABLE, Named, named_by, raw_of, same_name
@@ -227,10 +227,10 @@ def _frames_with_names(ds: Dataset) -> Iterator[Dataset]:
 
     A converter that found the attribute to differ between the images puts it there (PS3.3 C.7.6.16.2.25.1).
     """
-    shared, frames = ds.get("SharedFunctionalGroupsSequence"), ds.get("PerFrameFunctionalGroupsSequence")
-    for group in (*(shared or ()), *(frames or ())):
+    shared, frames = items(ds, "SharedFunctionalGroupsSequence"), items(ds, "PerFrameFunctionalGroupsSequence")
+    for group in (*shared, *frames):
         for keyword in UNASSIGNED:
-            for item in group.get(keyword) or ():
+            for item in items(group, keyword):
                 own = Dataset({tag: item.get_item(tag) for tag in COPIED if tag in item})
                 if own:
                     header = _header(ds)

@@ -13,9 +13,11 @@ import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
 
+from pipeline.attributes import text
 from pipeline.modality_lut import to_modality
 from pipeline.results.picture import display_window
 from pipeline.results.provenance import decimal
+from pipeline.results.wording import ascii_text
 from pipeline.volume import Volume
 
 NARROW = 64
@@ -97,7 +99,7 @@ def _modality_lut(ds: Dataset) -> hd.ModalityLUTTransformation | None:
         data = np.frombuffer(item.LUTData, np.uint16) if isinstance(item.LUTData, bytes) else np.array(item.LUTData)
         bits = int(item.LUTDescriptor[2])
         table = hd.ModalityLUT(
-            lut_type=str(item.get("ModalityLUTType") or "US"),
+            lut_type=ascii_text(text(item, "ModalityLUTType"), 64) or "US",
             first_mapped_value=int(item.LUTDescriptor[1]),
             lut_data=data.astype(np.uint8 if bits <= 8 else np.uint16),
         )

@@ -20,9 +20,9 @@ import re
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
 from pipeline import codes
+from pipeline.attributes import items, text, texts
 from pipeline.identity import derived_uid
 
 MANUFACTURER: Final = "Candela"
@@ -38,37 +38,30 @@ MARKS_ENOUGH: Final = 2
 
 def is_own_result(header: Dataset) -> bool:
     """Whether Candela made the instance. ``header`` reaches at least up to Series Instance UID."""
-    if str(header.get("InstanceCreatorUID") or "") == CREATOR_UID:
+    if text(header, "InstanceCreatorUID") == CREATOR_UID:
         return True
     if _marks(header, described=_describes_a_result(header)) >= MARKS_ENOUGH:
         return True
     return any(
-        _marks(item, described=str(item.get("ContributionDescription") or "").startswith(COMPUTED)) >= MARKS_ENOUGH
-        for item in _items(header, "ContributingEquipmentSequence")
+        _marks(item, described=text(item, "ContributionDescription").startswith(COMPUTED)) >= MARKS_ENOUGH
+        for item in items(header, "ContributingEquipmentSequence")
         if _is_processing_equipment(item)
     )
 
 
 def _marks(equipment: Dataset, *, described: bool) -> int:
-    maker = str(equipment.get("Manufacturer") or "").strip().casefold() == MANUFACTURER.casefold()
-    versions = equipment.get("SoftwareVersions") or ""
-    last = versions if isinstance(versions, str) else list(versions)[-1]
-    return maker + (DIGEST.fullmatch(str(last).strip()) is not None) + described
+    maker = text(equipment, "Manufacturer").casefold() == MANUFACTURER.casefold()
+    versions = texts(equipment, "SoftwareVersions")
+    return maker + bool(versions and DIGEST.fullmatch(versions[-1])) + described
 
 
 def _describes_a_result(header: Dataset) -> bool:
-    description = str(header.get("SeriesDescription") or "").strip()
+    description = text(header, "SeriesDescription")
     return description.startswith("AI ") and FOR_REVIEW in description
 
 
 def _is_processing_equipment(item: Dataset) -> bool:
     """Purpose of Reference (109102, DCM, "Processing Equipment") of PS3.16 CID 7005."""
     meant = (codes.PROCESSING_EQUIPMENT.value, codes.PROCESSING_EQUIPMENT.scheme)
-    purposes = _items(item, "PurposeOfReferenceCodeSequence")
-    return any((str(code.get("CodeValue")), str(code.get("CodingSchemeDesignator"))) == meant for code in purposes)
-
-
-def _items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where a sender wrote something else there."""
-    value = ds.get(keyword)
-    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
+    purposes = items(item, "PurposeOfReferenceCodeSequence")
+    return any((text(code, "CodeValue"), text(code, "CodingSchemeDesignator")) == meant for code in purposes)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from copy import deepcopy
 
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_data_element
 from pydicom.tag import Tag
-from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+
+from pipeline.value_forms import Unfit, decode, encoded_text, printable, raw_element
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -55,36 +50,23 @@ TYPE_2 = {
 }
 """Those of them that must be there, empty where unknown."""
 
-MUST_MATCH = {
-    "PatientBirthDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
-    "StudyDate": rb"\d{4}(0[1-9]|1[0-2])([0-2]\d|3[01])|\d{4}\.\d\d\.\d\d",
-    "PatientBirthTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
-    "StudyTime": rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
-    "PatientSex": rb"[MFO]",
-    "QualityControlSubject": rb"YES|NO",
-    "PatientIdentityRemoved": rb"YES|NO",
-    "TimezoneOffsetFromUTC": rb"[+-]\d{4}",
-}
-"""Attributes that say nothing unless they have this form (PS3.5 6.2): what de-identifiers write over dates ("***") is
-not carried. Names and identifiers are carried whatever they look like, since the patient is known by them."""
-
 
 def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
-    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew."""
+    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew.
+
+    ``source`` is a header that `pipeline.source_values` cleaned: whatever it holds is fit to be repeated.
+    """
     if "SpecificCharacterSet" in source:
         ds.SpecificCharacterSet = source.SpecificCharacterSet
     elif "SpecificCharacterSet" in ds:
         del ds.SpecificCharacterSet
     for keyword in PATIENT_AND_STUDY:
         value = encoded(source, keyword)
-        if value and keyword in MUST_MATCH and not re.fullmatch(MUST_MATCH[keyword], value.strip(b" \0")):
-            value = None
         if value is None and keyword in TYPE_2:
             value = b""
         if value is not None:
             tag = Tag(keyword)
-            value += (b"\0" if dictionary_VR(tag) == "UI" else b" ") * (len(value) % 2)
-            ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+            ds[tag] = raw_element(tag, dictionary_VR(tag), value)
     for keyword in PATIENT_AND_STUDY_SEQUENCES:
         if source.get(keyword):
             ds[keyword] = deepcopy(source[keyword])
@@ -93,15 +75,13 @@ def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
 
 
 def encoded(ds: Dataset, keyword: str) -> bytes | None:
-    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None
-    if tag not in ds:
+    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent, or
+    is no text.
+    """
+    try:
+        return encoded_text(ds, Tag(keyword), ds.get("SpecificCharacterSet"))
+    except Unfit:
         return None
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    write_data_element(buffer, ds.get_item(tag), ds.get("SpecificCharacterSet"))
-    return buffer.getvalue()[8:]  # tag and length
 
 
 def decoded(source: Dataset, keyword: str) -> str:
@@ -112,14 +92,7 @@ def decoded(source: Dataset, keyword: str) -> str:
     them, by backslashes.
     """
     value = encoded(source, keyword)
-    if not value:
-        return ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of unknown character sets and bytes: what cannot be read is seen in the text
-        character_sets = convert_encodings(source.get("SpecificCharacterSet", "ISO_IR 6"))
-        marks = PN_DELIMS if dictionary_VR(tag_for_keyword(keyword) or 0) == "PN" else TEXT_VR_DELIMS
-        text = decode_bytes(value, character_sets, marks)
-    return "".join(mark for mark in text if mark.isprintable()).strip()
+    return printable(decode(value, source.get("SpecificCharacterSet"), dictionary_VR(keyword))) if value else ""
 
 
 def readable_name(source: Dataset) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from pipeline import codes
-from pipeline.errors import MixedPatients, MixedStudies, Refused
+from pipeline.errors import BadIdentity, MixedPatients, MixedStudies, Refused
 from pipeline.findings import Findings, ModelIdentity, Outcome
 from pipeline.identity import RunIdentity, instances_digest
 from pipeline.ports import ResultObject
@@ -19,6 +19,7 @@ from pipeline.results.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
 from pipeline.results.provenance import ResultContext, body_part, code_item, finish
 from pipeline.results.source_images import instance_reference
 from pipeline.results.wording import DISCLAIMER, ascii_text
+from pipeline.source_values import cleaned
 from pipeline.subject import reconcile
 from pipeline.volume import Volume
 
@@ -36,7 +37,8 @@ def build(
 ) -> tuple[ResultObject, ...]:
     """One Secondary Capture image with the reason, for the series that ``sources`` are the headers of.
 
-    None where the images do not name one patient and study: a page can only be filed under one (ADR 47).
+    None where the images do not name one patient and study: a page can only be filed under one (ADR 47); or where no
+    result could name the patient (ADR 49).
     ``identity_from`` as in `pipeline.subject.reconcile`.
 
     It claims no geometry, which often is what is wrong, and names the first image, as one of the series. Its UIDs are
@@ -44,9 +46,10 @@ def build(
     """
     try:
         subject = reconcile(sources, identity_from)
-    except (MixedPatients, MixedStudies):
+        sources, identity, notes = cleaned(sources, subject.header)
+    except (MixedPatients, MixedStudies, BadIdentity):
         return ()
-    pixels = _page(refusal, model)
+    pixels = _page(refusal, model, notes)
     header = sources[0]
     uids = [str(ds.SOPInstanceUID) for ds in sources]
     nothing = np.zeros((1, 1, 1), np.float32)
@@ -59,7 +62,7 @@ def build(
         identity_from=identity_from,
     )
     findings = Findings(Outcome.REFUSED, "", (), (), nothing, 0, model)
-    context = ResultContext(Volume(nothing, np.eye(4), tuple(sources), subject=subject.header), findings, run)
+    context = ResultContext(Volume(nothing, np.eye(4), tuple(sources), subject=identity), findings, run)
     ds = Dataset()
     ds.SOPClassUID = SecondaryCaptureImageStorage
     ds.Modality = "OT"
@@ -69,7 +72,7 @@ def build(
     ds.PatientOrientation = None
     ds.BurnedInAnnotation = "YES"
     ds.LossyImageCompression = "00"
-    ds.ImageComments = ascii_text(f"{DISCLAIMER}. {TITLE}: {refusal}", 10240)
+    ds.ImageComments = ascii_text(" ".join((f"{DISCLAIMER}. {TITLE}: {refusal}", *notes)), 10240)
     ds.SourceImageSequence = [instance_reference(header)]
     ds.SourceImageSequence[0].PurposeOfReferenceCodeSequence = [code_item(codes.SOURCE_IMAGE)]
     ds.ReferencedSeriesSequence = [series_item(header)]
@@ -78,7 +81,7 @@ def build(
     return (ResultObject(role=KIND, filename="refusal.dcm", dataset=made, preview=pixels),)
 
 
-def _page(refusal: Refused, model: ModelIdentity) -> Pixels:
+def _page(refusal: Refused, model: ModelIdentity, notes: Sequence[str]) -> Pixels:
     canvas = Canvas()
     frame(canvas, model, page=1, pages=1)
     canvas.text((MARGIN, HEAD), TITLE, size=46)
@@ -89,6 +92,7 @@ def _page(refusal: Refused, model: ModelIdentity) -> Pixels:
         ("Where", refusal.where, 20),
         ("What can be done", refusal.todo, 24),
         ("Code", refusal.code, 20),
+        ("Header", " ".join(notes), 20),
     ):
         if not text or y > FOOT - 60:
             continue

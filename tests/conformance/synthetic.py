@@ -18,6 +18,7 @@ from pipeline.ports import ResultObject
 from pipeline.results.build import build
 from pipeline.results.profile import KINDS, Profile
 from pipeline.results.provenance import ResultContext
+from pipeline.source_values import vouched
 
 MODEL = ModelIdentity(
     name="brain_mri_tumor",
@@ -45,7 +46,7 @@ def context_of(
     model: ModelIdentity = MODEL,
 ) -> ResultContext:
     """The context of a run over ``datasets`` that outlined ``mask`` (None: nothing)."""
-    volume = build_volume(datasets)
+    volume = vouched(build_volume(datasets))
     uids = [str(ds.SOPInstanceUID) for ds in datasets]
     run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest, root)
     name, shares = ANSWERS[outcome]

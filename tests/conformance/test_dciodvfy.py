@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydicom.tag import Tag
 
 from pipeline import phantom
 from pipeline.errors import MissingSlices
@@ -16,6 +17,7 @@ from pipeline.results import refusal
 from pipeline.results.profile import KINDS
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
+from tests.odd_values import element
 from tests.unit.pipeline.results.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
@@ -103,6 +105,35 @@ def test_no_errors_for_sources_that_lack_things(name: str, tmp_path: Path) -> No
                 setattr(ds, keyword, value)
     paths = save(context_of(datasets, mask), tmp_path)
     assert [line for path in paths for line in errors(path)] == []
+
+
+def test_no_errors_where_bad_values_were_left_out(tmp_path: Path) -> None:
+    """Dates, times, numbers, codes and texts that no result may repeat: every object is valid without them."""
+    bad = {
+        **dict.fromkeys(("StudyDate", "SeriesDate", "ContentDate", "PatientBirthDate"), b"00000000"),
+        **dict.fromkeys(("StudyTime", "ContentTime"), b"256060"),
+        "TimezoneOffsetFromUTC": b"+9999 ",
+        "SeriesNumber": b"99999999999 ",
+        "BodyPartExamined": b"KOPF/HALS ",
+        "PatientSex": b"? ",
+        "PatientName": b"A\0B ",
+        "ReferringPhysicianName": b"X" * 300,
+        "AccessionNumber": b"A\x07B ",
+        "StudyID": b"Y" * 300,
+        "StudyDescription": b"HEAD\\TRIAL",
+        "SpecificCharacterSet": b"ISO_IR 999",
+        "LossyImageCompression": b"YES ",
+        "SliceThickness": b"-1",
+    }
+    datasets = phantom.head_phantom(slices=12, matrix=64)
+    mask = phantom.lesion_mask(datasets)
+    for ds in datasets:
+        for keyword, value in bad.items():
+            ds[Tag(keyword)] = element(keyword, value)
+        place = b"\\".join(f"{float(number):.20f}".encode() for number in ds.ImagePositionPatient)
+        ds[Tag("ImagePositionPatient")] = element("ImagePositionPatient", place)
+    paths = save(context_of(datasets, mask), tmp_path)
+    assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
 
 
 def test_a_sources_own_faults_are_the_only_ones(tmp_path: Path) -> None:

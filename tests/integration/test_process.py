@@ -13,10 +13,12 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from dicom_node.cli import main
 from pipeline import phantom
 from tests.conftest import ROOT
+from tests.odd_values import element
 
 
 def candela(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
@@ -67,6 +69,33 @@ def test_a_series_becomes_results(run, folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "fhir-bundle.json").is_file()
     assert sorted((tmp_path / "out" / "previews").glob("overlay-*.png"))
     assert set(summary["timings"]) == {"volume", "predict", "measure", "results", "fhir"}
+
+
+def test_bad_values_of_the_header_are_left_out_and_noted(run, tmp_path: Path) -> None:
+    """Each of these ended in a traceback, with no summary."""
+    datasets = phantom.head_phantom(slices=12, matrix=64)
+    bad = {"ContentDate": b"20261301", "StudyDate": b"00000000", "TimezoneOffsetFromUTC": b"+9999"}
+    for ds in datasets:
+        for keyword, value in {**bad, "SeriesNumber": b"99999999999"}.items():
+            ds[Tag(keyword)] = element(keyword, value)
+    phantom.save(datasets, tmp_path / "series")
+    code, text, summary = run(tmp_path / "series")
+    assert code == 0, text
+    assert summary is not None
+    (note,) = (caveat for caveat in summary["caveats"] if "no valid value" in caveat)
+    assert all(keyword in note for keyword in (*bad, "SeriesNumber"))
+    assert not any(value.decode() in json.dumps(summary) for value in bad.values())
+
+
+def test_a_patient_that_no_report_can_name_is_refused_with_a_summary(run, tmp_path: Path) -> None:
+    """Also where a page was asked for: it could be filed under nobody."""
+    datasets = phantom.head_phantom(slices=12, matrix=64)
+    for ds in datasets:
+        ds[Tag("PatientID")] = element("PatientID", b"47\x0011")
+    phantom.save(datasets, tmp_path / "series")
+    code, text, summary = run(tmp_path / "series", "--refusal-page")
+    assert (code, summary["code"], summary["objects"]) == (3, "BAD_IDENTITY", [])
+    assert "47" not in text.replace(str(tmp_path), "").replace(str(datasets[0].SeriesInstanceUID), "")
 
 
 def test_a_profile_chooses_the_objects_and_their_form(run, folder: Path, tmp_path: Path) -> None:

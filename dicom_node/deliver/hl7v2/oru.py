@@ -48,6 +48,11 @@ PDF_MARK: Final = "PDF-STANDS-HERE"
 CONTROL_ID_MARK: Final = "CONTROL-ID"
 UNKNOWN_NAME: Final = "^^^^^^U"
 """PID-5 is required; an explicit null would have the receiver delete the name that it has (2.10.4)."""
+MOST_PATIENT_ID: Final = 250
+"""Characters of PID-3 (CX, HL7 2.5.1 3.4.2.3), and of PID-5 (XPN)."""
+MOST_ACCESSION: Final = {"OBR-2": 22, "OBR-3": 22, "OBR-18": 60}
+"""Characters (HL7 2.5.1, 4.5.3): of OBR-2 and OBR-3 the whole field (EI) may have so many."""
+NO_ORDER: Final = "The accession number is too long for HL7: the report names no order."
 SEXES: Final = {"M": "M", "F": "F", "O": "O"}
 """DICOM's PatientSex in table 0001."""
 
@@ -77,7 +82,8 @@ def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None =
     Raises
     ------
     Rejected
-        where the series names no patient, or a text has characters that the destination's character set lacks.
+        where the series names no patient, or one that HL7 has no room for, or a text has characters that the
+        destination's character set lacks.
     BadResult
         where the message is not what HL7 2.5.1 asks for.
     """
@@ -85,6 +91,11 @@ def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None =
         raise Rejected(
             "The series has no Patient ID: no EHR could file its report.",
             todo="Correct the study at its source and send it again.",
+        )
+    if len(numbered(facts.patient.identifier, "MR", destination.assigning_authority)) > MOST_PATIENT_ID:
+        raise Rejected(
+            f"Patient ID and issuer have more than {MOST_PATIENT_ID} characters: HL7 has no room for them.",
+            todo="Send the report by FHIR, or correct the study at its source and send it again.",
         )
     message = Message("ORU_R01", version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     try:
@@ -134,7 +145,8 @@ def _pid(pid: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
         pid,
         pid_1="1",
         pid_3=numbered(patient.identifier, "MR", destination.assigning_authority),
-        pid_5=names(patient.dicom_name) or UNKNOWN_NAME,
+        pid_5="~".join(name for name in names(patient.dicom_name).split("~") if len(name) <= MOST_PATIENT_ID)
+        or UNKNOWN_NAME,
         pid_7=instant(patient.birth_date),
         pid_8=SEXES.get(patient.sex, ""),
     )
@@ -147,6 +159,8 @@ def _obr(obr: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
     would otherwise replace each other's results, while a later revision of a series should.
     """
     accession = facts.study.accession
+    if accession is not None and not accession_fits(facts, destination):
+        accession = None  # a receiver that cuts it could file the report under another order
     fields = {"obr_3": entity(Issued(facts.lasting_uid("diagnostic report")))}
     if accession is not None:
         for name in destination.accession_fields:
@@ -161,6 +175,12 @@ def _obr(obr: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
         obr_24="RAD",
         obr_25=_status(facts),
     )
+
+
+def accession_fits(facts: ReportFacts, destination: Hl7v2Destination) -> bool:
+    """Whether the accession number, where there is one, is no longer than each field that it goes to."""
+    number = facts.study.accession
+    return number is None or all(len(number.value) <= MOST_ACCESSION[name] for name in destination.accession_fields)
 
 
 def _obx(obx: Any, number: int, item: Observed, facts: ReportFacts) -> None:
@@ -189,7 +209,8 @@ def _observations(facts: ReportFacts, destination: Hl7v2Destination, with_pdf: b
 
     notice = (f"{sentences.disclaimer(language)}.", sentences.unread(language))
     yield Observed("TX", coded(codes.COMMENT), "~".join(map(said, notice)))
-    limits = (sentences.caveat(text, language).rstrip(".") + "." for text in answer.caveats)
+    caveats = answer.caveats if accession_fits(facts, destination) else (*answer.caveats, NO_ORDER)
+    limits = (sentences.caveat(text, language).rstrip(".") + "." for text in caveats)
     lines = (sentences.statement(answer, language), *sentences.additions(answer, language), *limits)
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
     if answer.outcome is not Outcome.REFUSED:

@@ -109,6 +109,32 @@ def test_the_accession_number_stands_where_the_receiver_looks_for_it() -> None:
     assert (str(obr[3]), str(obr[18])) == ("ACC-1", "ACC-1")
 
 
+def test_an_accession_number_that_a_receiver_would_cut_is_left_out_and_said() -> None:
+    """22 characters in OBR-2 and OBR-3, 60 in OBR-18: what is left of a longer one may be another order's."""
+    for number, fields, there in (
+        ("A" * 22, ("OBR-2", "OBR-18"), True),
+        ("A" * 23, ("OBR-18",), True),
+        ("A" * 23, ("OBR-2", "OBR-18"), False),
+        ("A" * 61, ("OBR-18",), False),
+    ):
+        parsed = message(facts(accession=number), accession_fields=fields)
+        obr, said = parsed.segment("OBR"), observations(parsed)["121077", ""][1]
+        assert (number in (str(obr[2]), str(obr[18]))) is there
+        assert ("too long for HL7" in said) is not there
+        assert "A" * 10 not in str(obr) or there
+    assert "zu lang" in observations(message(facts(accession="A" * 61), language="de"))["121077", ""][1]
+
+
+def test_a_patient_that_has_no_room_is_not_sent_under_a_part_of_the_number() -> None:
+    """Nor is a name cut: it is unknown then."""
+    with pytest.raises(Rejected, match="250 characters") as caught:
+        message(facts(patient=replace(PATIENT, identifier=Issued("7" * 256))))
+    assert "777" not in str(caught.value)
+    long, short = "N" * 256, "山田"
+    assert str(message(facts(patient=named(f"{long}={short}"))).segment("PID")[5]).startswith(short)
+    assert str(message(facts(patient=named(long))).segment("PID")[5]) == "^^^^^^U"
+
+
 def test_two_series_of_one_order_do_not_replace_each_other_but_a_later_revision_does() -> None:
     """The filler order number is the series's and the model's."""
     number = [str(message(of).segment("OBR")[3]) for of in (facts("1"), facts("2"))]
