@@ -98,12 +98,7 @@ def refuse_other_anatomy(found: Layers, distances: FloatArray, anatomy: Anatomy)
     surrounded = found.share is None or found.share >= anatomy.skull
     if near and surrounded:
         return
-    if found.cut_out and found.share is not None and found.share < BARE * anatomy.skull:
-        raise OutOfScope(
-            "The images look like a brain without skull and scalp (brain-extracted images), or like no head: "
-            f"scalp and skull surround {found.share:.0%} of the outline, and nothing lies around it.",
-            todo="Send the images as the scanner made them, before brain extraction.",
-        )
+    refuse_bare_brain(found, anatomy)
     if not surrounded:
         raise OutOfScope(
             "The images do not look like slices through a head: "
@@ -115,6 +110,22 @@ def refuse_other_anatomy(found: Layers, distances: FloatArray, anatomy: Anatomy)
         f"their structure differs by {distance:.2f}, that of heads by {anatomy.distance:g} at most.",
         todo=TODO,
     )
+
+
+def refuse_bare_brain(found: Layers, anatomy: Anatomy) -> None:
+    """For what is no head by any test: where it looks like a brain that was cut out of its skull, say so.
+
+    Raises
+    ------
+    OutOfScope
+        where nothing lies around it and it has hardly any scalp and skull.
+    """
+    if found.cut_out and found.share is not None and found.share < BARE * anatomy.skull:
+        raise OutOfScope(
+            "The images look like a brain without skull and scalp (brain-extracted images), or like no head: "
+            f"scalp and skull surround {found.share:.0%} of the outline, and nothing lies around it.",
+            todo="Send the images as the scanner made them, before brain extraction.",
+        )
 
 
 def _read(path: Path, anatomy: Anatomy) -> dict[str, Tensor]:

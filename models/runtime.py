@@ -17,10 +17,10 @@ from scipy.ndimage import label
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.anatomy import TODO, Likeness, refuse_other_anatomy
+from models.anatomy import TODO, Likeness, refuse_bare_brain, refuse_other_anatomy
 from models.bundle import Bundle, Contract
 from models.explain import Explainer
-from models.layers import layers
+from models.layers import Layers, layers
 from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
@@ -118,9 +118,9 @@ class ResidentModel:
                 "The pixel values are too large to be averaged.",
                 todo="Look at the images' rescale slope and at their values.",
             )
-        self._refuse_other_things(volume, plan, inputs)
+        surroundings = self._refuse_other_things(volume, plan, inputs)
         answers = self.answers(inputs)
-        self._refuse_no_head(inputs, answers)
+        self._refuse_no_head(inputs, answers, surroundings)
         slab_mm = volume.spacing[0] * len(volume.array) / len(plan.slabs)
         answer = aggregate(answers, self.contract, slab_mm)
         region = torch.from_numpy(np.where(answer.region, answers.mask, 0.0).astype(np.float32))
@@ -189,8 +189,8 @@ class ResidentModel:
         if heat.shape != empty.shape:
             raise self._broken(f"Layer {self.contract.grad_cam_layer} gives no heat map (candela.grad_cam_layer).")
 
-    def _refuse_other_things(self, volume: Volume, plan: Sampling, inputs: Tensor) -> None:
-        """Refuse what lacks a head's size or, where the bundle tests it, a head's anatomy."""
+    def _refuse_other_things(self, volume: Volume, plan: Sampling, inputs: Tensor) -> Layers | None:
+        """Refuse what lacks a head's size or, where that is tested, its anatomy; gives what surrounds it."""
         outstanding = _outstanding(inputs)
         shown = _shown(outstanding)
         if not len(shown):
@@ -201,20 +201,24 @@ class ResidentModel:
             raise OutOfScope(
                 f"What the images show is {max(widths):.0f} mm wide; a head is {least:.0f} to {most:.0f} mm.", todo=TODO
             )
-        if self._likeness and self.contract.anatomy:
-            slabs = (inputs[:, 0] - inputs.flatten(1).amin(1).view(-1, 1, 1)).numpy()
-            surroundings = layers(
-                slabs, self.contract.recipe.pixel_mm, picture=plan.fit.filled, source_mm=max(volume.spacing[1:])
-            )
-            refuse_other_anatomy(surroundings, self._likeness.distances(inputs[shown]), self.contract.anatomy)
+        if not (self._likeness and self.contract.anatomy):
+            return None
+        slabs = (inputs[:, 0] - inputs.flatten(1).amin(1).view(-1, 1, 1)).numpy()
+        surroundings = layers(
+            slabs, self.contract.recipe.pixel_mm, picture=plan.fit.filled, source_mm=max(volume.spacing[1:])
+        )
+        refuse_other_anatomy(surroundings, self._likeness.distances(inputs[shown]), self.contract.anatomy)
+        return surroundings
 
-    def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers) -> None:
+    def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers, surroundings: Layers | None) -> None:
         """Refuse a series that the network itself does not take for slices through a head, whatever its tags claim."""
         least = self.contract.thresholds.head
         if answers.head is None or least is None:
             return
         likeness = float(np.median(answers.head[_shown(_outstanding(inputs))]))
         if likeness < least:
+            if surroundings and self.contract.anatomy:
+                refuse_bare_brain(surroundings, self.contract.anatomy)
             raise OutOfScope(
                 f"The images do not look like slices through a head (probability {likeness:.2f}).", todo=TODO
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from pipeline.errors import OutOfScope
 from pipeline.findings import Outcome
 from pipeline.geometry import build_volume
 from pipeline.intake import read_path
-from pipeline.phantom import Header, series_from_arrays
+from pipeline.phantom import Header, head_phantom, series_from_arrays
 from pipeline.preprocess import normalise
 from tests.unit.models.small import DATA
+from tests.unit.models.test_layers import without_skull
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real images are not at ../shared/data")
 EVERY = 12
@@ -105,3 +107,17 @@ def test_a_wrist_is_refused_by_its_pixels(model: ResidentModel) -> None:
     """Whatever its tags say, a wrist is out of scope."""
     with pytest.raises(OutOfScope):
         model.predict(build_volume(read_path(Path(DATA) / "dicom" / "NOTBRAIN_ge_genesis_wrist_cor").datasets))
+
+
+def test_a_brain_without_skull_is_called_so_by_whichever_test_refuses_it(
+    model: ResidentModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the test of anatomy, and where that lets it pass, by the network's own answer."""
+    bare = without_skull(build_volume(head_phantom(slices=5, matrix=96)))
+    with pytest.raises(OutOfScope, match="brain without skull and scalp"):
+        model.predict(bare)
+    monkeypatch.setattr("models.runtime.refuse_other_anatomy", lambda *_: None)
+    unsure = replace(model.contract, thresholds=replace(model.contract.thresholds, head=0.999999))
+    monkeypatch.setattr(model, "contract", unsure)
+    with pytest.raises(OutOfScope, match="brain without skull and scalp"):
+        model.predict(bare)
