@@ -18,6 +18,7 @@ from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline import codes
+from pipeline.attributes import texts
 from pipeline.codes import Code
 from pipeline.damage import is_uid
 from pipeline.findings import Findings
@@ -172,7 +173,7 @@ def body_part(context: ResultContext) -> str:
 
     It is always set: an absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
     """
-    return str(context.volume.sources[0].get("BodyPartExamined") or "HEAD")
+    return next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "HEAD")
 
 
 def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from pydicom.datadict import dictionary_VR
@@ -16,6 +18,7 @@ from pipeline.errors import Refused
 from pipeline.geometry import build_volume
 from pipeline.intake import Series, read_parts
 from pipeline.protocol import ProtocolContract, check_protocol
+from pipeline.results.provenance import ResultContext, body_part
 from pipeline.traits import describe
 from pipeline.volume import Volume
 from tests.shapes import as_file, enhanced
@@ -186,6 +189,8 @@ def test_codes_are_compared_in_capitals(small: tuple[Dataset, ...]) -> None:
     series, volume = whole_way(odd)
     assert volume.array.max() > 0
     assert series.notes == ()
+    context = cast("ResultContext", SimpleNamespace(volume=volume))
+    assert body_part(context) == "BRAIN"  # a result writes codes as the standard has them
     traits = describe(series.header)
     assert (traits.modality, traits.body_part, traits.weighting) == ("MR", "BRAIN", "T1")
 

@@ -175,11 +175,13 @@ def test_a_resend_of_a_complete_series_does_nothing(bench: Bench) -> None:
 
 
 def test_the_newest_version_is_handed_over(bench: Bench) -> None:
-    """Corrected before completion: the corrected file goes to the jobs, once."""
+    """Corrected before completion: the corrected file goes to the jobs, once, and what it corrects beside it."""
     bench.send(1, 2)
     bench.send(1, rows=8)
     bench.end()
     bench.turn(3)
+    assert [Path(item.path).name for item in bench.taken[0].earlier] == ["1.2.3.4.1.dcm"]
+    assert bench.taken[0].shared == 0
     assert [Path(item.path).name for item in bench.taken[0].instances] == ["1.2.3.4.1~2.dcm", "1.2.3.4.2.dcm"]
 
 
