@@ -21,12 +21,12 @@ sys.path.insert(0, str(ROOT))
 
 from pydicom.dataset import Dataset  # noqa: E402
 
-from dicom_node.receive.counters import Counters  # noqa: E402  (runs from anywhere)
-from dicom_node.receive.header import Header  # noqa: E402
-from dicom_node.receive.instance_store import InstanceStore, Stored  # noqa: E402
-from dicom_node.receive.monitor import SeriesMonitor  # noqa: E402
-from dicom_node.receive.series_index import Arrival, SeriesIndex  # noqa: E402
-from dicom_node.settings_receive import Completion  # noqa: E402
+from dicom_node.completion.monitor import SeriesMonitor  # noqa: E402
+from dicom_node.observability.counters import Counters  # noqa: E402  (runs from anywhere)
+from dicom_node.settings.receive import Completion  # noqa: E402
+from dicom_node.store.header import Header  # noqa: E402
+from dicom_node.store.instance_store import InstanceStore, Stored  # noqa: E402
+from dicom_node.store.series_index import Arrival, SeriesIndex  # noqa: E402
 
 
 def arrival(number: int) -> Arrival:

@@ -20,9 +20,9 @@ from models.anatomy import Likeness
 from models.layers import layers
 from models.loading import build_network
 from models.runtime import ResidentModel, choose_device
-from pipeline.geometry import build_volume
+from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
-from pipeline.preprocess import sampling
+from pipeline.preprocess.sampling import sampling
 
 
 def medians(runs: int, *ways: Callable[[], object]) -> list[float]:

@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from pipeline import phantom  # noqa: E402
-from pipeline.ports import ResultObject  # noqa: E402
 from pipeline.results.build import BUILDERS, ByKind  # noqa: E402
 from pipeline.results.profile import DEFAULT_PRESET, KINDS, PRESETS  # noqa: E402
 from pipeline.results.provenance import ResultContext  # noqa: E402
+from pipeline.results.result_object import ResultObject  # noqa: E402
 from tests.conformance.synthetic import context_of, file_bytes  # noqa: E402
 
 BUDGET_S = 3.0

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from dicom_node import observability
 from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.observability import log as observability
 from pipeline.errors import BadSettings, CandelaError, Refused
 from pipeline.results.profile import DEFAULT_PRESET
 
@@ -97,8 +97,8 @@ def process(
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, with no network."""
-    from dicom_node.process_path import process_path
-    from dicom_node.study_folder import Pick
+    from dicom_node.inference.process_path import process_path
+    from dicom_node.inference.study_folder import Pick
 
     settings = load_settings(config_file)
     console = Console(stderr=True)
@@ -134,7 +134,7 @@ def process(
 @app.command()
 def serve(config_file: ConfigOption = None) -> None:
     """Run every role on this machine: receiver, inference worker, delivery worker."""
-    from dicom_node.wiring import serve as run
+    from dicom_node.node.roles import serve as run
 
     raise typer.Exit(run(load_settings(config_file), config_file))
 
@@ -142,7 +142,7 @@ def serve(config_file: ConfigOption = None) -> None:
 @app.command()
 def receiver(config_file: ConfigOption = None) -> None:
     """Run the receiver alone: take series in, find out when they are complete, queue them."""
-    from dicom_node.wiring import receive as run
+    from dicom_node.node.roles import receive as run
 
     raise typer.Exit(run(load_settings(config_file), config_file))
 
@@ -153,7 +153,7 @@ def worker(
     config_file: ConfigOption = None,
 ) -> None:
     """Run a worker alone: inference, deliveries or both."""
-    from dicom_node.wiring import work as run
+    from dicom_node.node.roles import work as run
 
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     unknown = set(names) - {"infer", "deliver"}

@@ -19,9 +19,9 @@ from fhir.entry import by_identifier
 from fhir.release import Json
 from fhir.same_patient import Patients, Whose
 from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
-from pipeline import sentences
 from pipeline.errors import Rejected
-from pipeline.sentences import Language
+from pipeline.report import sentences
+from pipeline.report.sentences import Language
 
 FINALISED = {"final", "amended", "corrected", "appended"}
 """States that only a human's report has: ours is preliminary, modified or, of a refusal, cancelled."""

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 def audit_event(record: Json, observer: str) -> Json:
-    """The AuditEvent of one record of `dicom_node.audit`; ``observer`` is what the node is called."""
+    """The AuditEvent of one record of `dicom_node.audit.trail`; ``observer`` is what the node is called."""
     activity = record["activity"]
     event: Json = {
         "resourceType": "AuditEvent",

@@ -6,8 +6,8 @@ import base64
 import hashlib
 
 from fhir.release import Json
-from pipeline.codes import Code
-from pipeline.source_facts import Issued
+from pipeline.findings.codes import Code
+from pipeline.report.patient_study import Issued
 
 DICOM_UID = "urn:dicom:uid"
 """System of identifiers that are DICOM UIDs; their values begin with ``urn:oid:`` (R4, ImagingStudy.identifier)."""

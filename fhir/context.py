@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from fhir.coding import HL7, issued_identifier, to
 from fhir.release import Json, Release
-from pipeline import sentences
-from pipeline.answer import Answer
-from pipeline.codes import Code
-from pipeline.identity import NAMESPACE
-from pipeline.report_facts import ReportFacts
-from pipeline.sentences import Language
+from pipeline.findings.codes import Code
+from pipeline.findings.identity import NAMESPACE
+from pipeline.report import sentences
+from pipeline.report.answer import Answer
+from pipeline.report.content import ReportFacts
+from pipeline.report.sentences import Language
 
 REPORT_TAG = "urn:candela:report"
 """System of the tag that all resources of one report share, over every revision of its series."""
@@ -68,7 +68,7 @@ class ReportContext:
         return to(self.device_url, "Device")
 
     def label(self, name: str, /, **values: str) -> str:
-        """A text of `pipeline.phrasebook` in the report's language."""
+        """A text of `pipeline.report.phrases` in the report's language."""
         return sentences.label(name, self.language, **values)
 
     def note(self) -> Json:

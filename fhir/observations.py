@@ -14,10 +14,11 @@ from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
 from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
-from pipeline import codes, sentences
-from pipeline.answer import Region
-from pipeline.codes import Code
-from pipeline.findings import Outcome
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.model import Outcome
+from pipeline.report import sentences
+from pipeline.report.answer import Region
 
 
 def build(context: ReportContext) -> tuple[Entry, ...]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline import sentences
-from pipeline.report_facts import ReportFacts
-from pipeline.sentences import Language
+from pipeline.report import sentences
+from pipeline.report.content import ReportFacts
+from pipeline.report.sentences import Language
 
 REGIONS_SHOWN = 6
 _environment = Environment(

@@ -6,8 +6,8 @@ from fhir.coding import attachment, concept, dicom_identifier, hl7_concept
 from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.release import Release
-from pipeline import codes
-from pipeline.key_picture import Picture
+from pipeline.findings import codes
+from pipeline.report.key_image import Picture
 
 MODALITY = {"coding": [{"system": codes.SYSTEMS["DCM"], "code": "OT"}]}
 

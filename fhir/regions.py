@@ -12,9 +12,10 @@ from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.release import Json, Release
 from fhir.study import sop_class
-from pipeline import codes, sentences
-from pipeline.answer import Region
-from pipeline.report_facts import MadeObject
+from pipeline.findings import codes
+from pipeline.report import sentences
+from pipeline.report.answer import Region
+from pipeline.report.content import MadeObject
 
 BODY_SITE_EXTENSION = "http://hl7.org/fhir/StructureDefinition/bodySite"
 

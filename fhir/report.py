@@ -17,11 +17,12 @@ from fhir.coding import URI, attachment, concept, dicom_identifier, hl7_concept,
 from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
 from fhir.release import Json, Release
-from pipeline import codes, sentences
-from pipeline.codes import Code
-from pipeline.findings import Outcome
-from pipeline.report_facts import ReportFacts
-from pipeline.sentences import Language
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.model import Outcome
+from pipeline.report import sentences
+from pipeline.report.content import ReportFacts
+from pipeline.report.sentences import Language
 
 RADIOLOGY = Code("LP29684-5", "LN", "Radiology")
 """The category that US Core's profile of reports asks for."""

@@ -8,8 +8,8 @@ from typing import Any
 from fhir.coding import URI, concept, dicom_identifier
 from fhir.context import STUDY_TAG, ReportContext, accession_identifier, order_reference
 from fhir.release import Json, Release
-from pipeline import codes
-from pipeline.report_facts import MadeObject
+from pipeline.findings import codes
+from pipeline.report.content import MadeObject
 
 
 def imaging_study(context: ReportContext) -> Json:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.metadata import TODO, AnatomyBlock, CodeBlock, DataFormat, Metadata
-from pipeline.codes import class_code
 from pipeline.errors import BadModel
+from pipeline.findings.codes import class_code
 
 VALUE_RANGE = (-4.0, 4.0)
-"""What `pipeline.preprocess` gives; torch is needed there, and may not be loaded here."""
+"""What `pipeline.preprocess.sampling` gives; torch is needed there, and may not be loaded here."""
 WEIGHTS_KINDS = (".safetensors", ".pt")
 BACKGROUND = "background"
 """What model-zoo bundles call the channel that Candela's contract names by its last class."""

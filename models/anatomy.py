@@ -24,7 +24,7 @@ from models.bundle import Anatomy, Bundle
 from models.encoder import Encoder
 from models.layers import Layers
 from pipeline.errors import BadModel, OutOfScope
-from pipeline.findings import FloatArray
+from pipeline.findings.model import FloatArray
 
 STAGES = 5
 """Of the encoder: its features at 1/16 of the resolution (112 channels, a cell of 25 mm) know parts of things, not yet

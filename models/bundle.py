@@ -13,12 +13,12 @@ from pathlib import Path
 from models.agreement import Outputs, check_agreement, outputs
 from models.installed import check_packages
 from models.metadata import TODO, AnatomyBlock, CodeBlock, Metadata, TermBlock, read_metadata
-from pipeline.codes import ClassTerm, Code, class_term
 from pipeline.errors import BadModel
-from pipeline.findings import ModelIdentity, Needs
-from pipeline.identity import ANSWER_REVISION
-from pipeline.preprocess_recipe import Recipe
-from pipeline.protocol import ProtocolContract
+from pipeline.findings.codes import ClassTerm, Code, class_term
+from pipeline.findings.identity import ANSWER_REVISION
+from pipeline.findings.model import ModelIdentity, Needs
+from pipeline.preprocess.recipe import Recipe
+from pipeline.routing.protocol import ProtocolContract
 
 METADATA = Path("configs/metadata.json")
 INFERENCE = Path("configs/inference.json")
@@ -94,7 +94,8 @@ class Bundle:
     """A bundle that was read and verified: complete, and its weights are those of the contract.
 
     ``digest`` is a SHA-256 (hex) over metadata, inference configuration, weights and
-    `pipeline.identity.ANSWER_REVISION`. ``notes`` are what an administrator should know and what does not stop it.
+    `pipeline.findings.identity.ANSWER_REVISION`. ``notes`` are what an administrator should know and what does not
+    stop it.
     """
 
     folder: Path

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, label, map_coordinates
 
-from pipeline.findings import BoolArray, FloatArray
+from pipeline.findings.model import BoolArray, FloatArray
 
 RAYS = 120
 """Directions in each slab."""

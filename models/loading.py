@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.bundle import Bundle, Contract, check_weights
 from models.metadata import MOST_BYTES
 from pipeline.errors import BadModel
+from pipeline.preprocess.recipe import Recipe
 
 RESTORE = "Restore the bundle from its release."
 LEAST_PROBABILITY = 1e-6
@@ -138,7 +139,7 @@ def _defined(bundle: Bundle) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             network: Any = parser.get_parsed_content("network_def")
-            recipe: Any = parser.get_parsed_content("recipe") if "recipe" in parser.get() else bundle.contract.recipe
+            recipe = _recipe(parser) or bundle.contract.recipe
     except Exception as error:  # it is code, and may raise anything
         raise BadModel("The bundle's configuration makes no network.", where=where, todo=f"Mend it: {error}") from error
     if not isinstance(network, nn.Module):
@@ -148,3 +149,13 @@ def _defined(bundle: Bundle) -> nn.Module:
             "inference.json and metadata.json name different preprocessing.", where=where, todo="Make them equal."
         )
     return network
+
+
+def _recipe(parser: ConfigParser) -> Recipe | None:
+    """The preprocessing that the configuration repeats, or None. A class that it names for it is not asked: bundles
+    made for release 0.1.0 name one that has moved.
+    """
+    named = parser.get("recipe")
+    if named is None:
+        return None
+    return Recipe(**{key: parser.get_parsed_content(f"recipe::{key}") for key in named if key != "_target_"})

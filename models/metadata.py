@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from pipeline.codes import NEOPLASM
 from pipeline.errors import BadModel
+from pipeline.findings.codes import NEOPLASM
 
 CONTRACT_VERSION = 1
 MOST_BYTES = 1_000_000
@@ -57,7 +57,7 @@ class TermBlock(CodeBlock):
 
 
 class RecipeBlock(Block):
-    """See `pipeline.preprocess_recipe.Recipe`."""
+    """See `pipeline.preprocess.recipe.Recipe`."""
 
     matrix: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
     pixel_mm: Annotated[float, Field(ge=0.1, le=20, allow_inf_nan=False)]

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from models.bundle import CARD, METADATA, Bundle, read_bundle
 from pipeline.errors import BadModel
-from pipeline.protocol import check_protocol
+from pipeline.routing.protocol import check_protocol
 
 SHIPPED = Path(__file__).parent / "bundles"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -25,11 +25,11 @@ from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
 from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
-from pipeline.findings import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
+from pipeline.findings.model import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
+from pipeline.geometry.volume import Volume
 from pipeline.ports import SeriesModel
-from pipeline.preprocess import Sampling, sampling
-from pipeline.protocol import check_protocol
-from pipeline.volume import Volume
+from pipeline.preprocess.sampling import Sampling, sampling
+from pipeline.routing.protocol import check_protocol
 
 log = structlog.get_logger("candela.models")
 Device = Literal["auto", "cpu", "cuda"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.ndimage import label
 
 from models.bundle import Contract
-from pipeline.findings import BoolArray, FloatArray, Outcome
+from pipeline.findings.model import BoolArray, FloatArray, Outcome
 
 CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
 

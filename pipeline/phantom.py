@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from scipy.ndimage import gaussian_filter
 
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Vector = tuple[float, float, float]

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from pipeline.findings import ModelIdentity, Prediction
-from pipeline.volume import Volume
+from pipeline.findings.model import ModelIdentity, Prediction
+from pipeline.geometry.volume import Volume
 
 if TYPE_CHECKING:
-    from pipeline.report_facts import ReportFacts
+    from pipeline.report.content import ReportFacts
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it starts."""
-
-
-@dataclass(frozen=True)
-class ResultObject:
-    """One DICOM object made for a series.
-
-    ``role`` is its kind (see `pipeline.results.profile.ObjectKind`); ``filename`` is unique within the run. ``preview``
-    is what a reader would see, uint8 (rows, columns, 3) RGB, for objects that are pictures. ``profiles`` are the names
-    of the profiles whose destinations get it.
-    """
-
-    role: str
-    filename: str
-    dataset: Dataset
-    preview: npt.NDArray[np.uint8] | None = None
-    profiles: tuple[str, ...] = ()
 
 
 class SeriesModel(Protocol):

@@ -9,23 +9,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pipeline.completeness import judged
-from pipeline.findings import Findings
-from pipeline.geometry import build_volume
-from pipeline.identity import Predecessor, RunIdentity, instances_digest
-from pipeline.intake import Series
-from pipeline.measure import to_findings
-from pipeline.ports import Progress, ReportBuilder, ResultObject, SeriesModel
-from pipeline.preflight import preflight, suits
-from pipeline.report_facts import ReportFacts, facts
-from pipeline.results import document
+from pipeline.findings.completeness import judged
+from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
+from pipeline.findings.measure import to_findings
+from pipeline.findings.model import Findings
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
+from pipeline.patient.source_values import vouched
+from pipeline.ports import Progress, ReportBuilder, SeriesModel
+from pipeline.reading.files import Series
+from pipeline.reading.value_forms import printable
+from pipeline.report.content import ReportFacts, facts
+from pipeline.report.sentences import Language
 from pipeline.results.build import build as build_results
+from pipeline.results.pdf import document
 from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext
-from pipeline.sentences import Language
-from pipeline.source_values import vouched
-from pipeline.value_forms import printable
-from pipeline.volume import Volume
+from pipeline.results.result_object import ResultObject
+from pipeline.routing.preflight import preflight, suits
 
 REPLACES = "Replaces an earlier result: further images of the series came after it."
 """Said first by every result of a series that was read before it was complete."""
@@ -89,9 +90,9 @@ def process(
     the first of them (`ReportFacts.listed_for`); without ``pacs`` those of the first profile.
 
     ``predecessors`` are the earlier runs over the series whose results these replace (`RunIdentity`). ``identity_from``
-    is the instance whose patient an operator has chosen (`pipeline.subject.reconcile`). ``expected``
+    is the instance whose patient an operator has chosen (`pipeline.patient.subject.reconcile`). ``expected``
     is how many instances a peer counts, where one was asked: a series that is not whole gets no negative answer
-    (`pipeline.completeness`).
+    (`pipeline.findings.completeness`).
 
     ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
     number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.

@@ -27,13 +27,13 @@ from dicom_node.deliver.dimse import DimseSender  # noqa: E402
 from dicom_node.jobs import engine  # noqa: E402
 from dicom_node.jobs.client import JobsClient  # noqa: E402
 from dicom_node.jobs.status import DeliveryState, JobDetail, JobState  # noqa: E402
-from dicom_node.observability import configure  # noqa: E402
-from dicom_node.settings import Settings, load  # noqa: E402
-from dicom_node.settings_destinations import DicomDestination  # noqa: E402
+from dicom_node.observability.log import configure  # noqa: E402
+from dicom_node.settings.destinations import DicomDestination  # noqa: E402
+from dicom_node.settings.tree import Settings, load  # noqa: E402
 from orthanc.local import PLUGINS, LocalOrthanc, missing_packages  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.errors import CandelaError  # noqa: E402
-from pipeline.intake import Series, read_path  # noqa: E402
+from pipeline.reading.files import Series, read_path  # noqa: E402
 from tests.peers import ohif  # noqa: E402
 
 FHIR_PEER = ROOT / "tests" / "peers" / "fhir"

@@ -20,13 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dicom_node.observability import configure  # noqa: E402
-from dicom_node.output import PREVIEWS, SUMMARY  # noqa: E402
-from dicom_node.process_path import process_path  # noqa: E402
-from dicom_node.settings import Settings, load  # noqa: E402
+from dicom_node.inference.output import PREVIEWS, SUMMARY  # noqa: E402
+from dicom_node.inference.process_path import process_path  # noqa: E402
+from dicom_node.observability.log import configure  # noqa: E402
+from dicom_node.settings.tree import Settings, load  # noqa: E402
 from pipeline import phantom  # noqa: E402
-from pipeline.report_facts import page_filename  # noqa: E402
-from pipeline.sentences import Language  # noqa: E402
+from pipeline.report.content import page_filename  # noqa: E402
+from pipeline.report.sentences import Language  # noqa: E402
 
 PDF = page_filename(Language.ENGLISH)
 PHANTOMS = ROOT / "docs" / "gallery"

@@ -20,11 +20,11 @@ from pydicom.dataset import Dataset  # noqa: E402
 from fhir.report import build as build_report  # noqa: E402
 from models.runtime import load_model  # noqa: E402
 from pipeline.errors import Refused  # noqa: E402
-from pipeline.geometry import build_volume  # noqa: E402
-from pipeline.intake import Series, read_files  # noqa: E402
+from pipeline.geometry.build import build_volume  # noqa: E402
+from pipeline.geometry.volume import Volume  # noqa: E402
 from pipeline.ports import SeriesModel  # noqa: E402
 from pipeline.process import process  # noqa: E402
-from pipeline.volume import Volume  # noqa: E402
+from pipeline.reading.files import Series, read_files  # noqa: E402
 from tests.peers.witnesses import compare, dcm2niix, has_dcm2niix, series_in, simpleitk  # noqa: E402
 
 MODEL = "brain_mri_tumor"

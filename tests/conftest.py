@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node import observability
+from dicom_node.observability import log as observability
 from pipeline import phantom
 from tests.peers import gossip
 from tests.peers.fhir_server import FhirServer, start_fhir_server

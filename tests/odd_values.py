@@ -30,26 +30,26 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pydicom.valuerep import validate_value
 
 from dicom_node.deliver.hl7v2 import er7, oru
-from dicom_node.settings_hl7v2 import Hl7v2Destination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir import report
 from fhir.release import Release
 from fhir.resources.R4B.bundle import Bundle
 from pipeline import phantom
-from pipeline.answer import Refusal
-from pipeline.damage import is_uid
 from pipeline.errors import Refused, Rejected
-from pipeline.findings import ClassProbability, ModelIdentity, Outcome, Prediction
-from pipeline.identity import RunIdentity
-from pipeline.intake import Series, read_parts
+from pipeline.findings.identity import RunIdentity
+from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Prediction
+from pipeline.geometry.volume import Volume
+from pipeline.patient.source_values import CARRIED
 from pipeline.process import Processed, process
-from pipeline.protocol import ProtocolContract, check_protocol
-from pipeline.report_facts import ReportFacts, facts_of_refusal, from_json, to_json
-from pipeline.results import refusal as refusal_page
+from pipeline.reading.files import Series, read_parts
+from pipeline.reading.validation import is_uid
+from pipeline.report.answer import Refusal
+from pipeline.report.content import ReportFacts, facts_of_refusal, from_json, to_json
+from pipeline.report.sentences import Language
 from pipeline.results.profile import KINDS, Profile
-from pipeline.sentences import Language
-from pipeline.source_values import CARRIED
-from pipeline.summaries import refusal_summary, summary
-from pipeline.volume import Volume
+from pipeline.results.sc import refusal as refusal_page
+from pipeline.routing.protocol import ProtocolContract, check_protocol
+from pipeline.summary import refusal_summary, summary
 from tests.conformance.synthetic import ANSWERS, MODEL
 
 RECORDED = datetime(2026, 1, 5, 11, 30, tzinfo=UTC)
@@ -195,7 +195,7 @@ def nested(keyword: str, value: bytes | tuple[str, bytes] | list[Dataset] | None
 
 
 def series_with(values: Mapping[str, Any], *, implicit: bool = False) -> Series:
-    """The phantom read from files in which every instance has ``values``. Raises as `pipeline.intake.read_parts`."""
+    """The phantom read from files in which every instance has ``values``; raises as `reading.files.read_parts`."""
     parts = []
     for number, original in enumerate(_base()[0]):
         ds = copy.deepcopy(original)

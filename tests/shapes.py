@@ -14,7 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, EnhancedMRImageStorage
 
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 
 ItemMaker = Callable[[int, Dataset], None]
 

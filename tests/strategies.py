@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from pipeline.phantom import DIRECTIONS, Header, series_from_arrays
-from pipeline.preprocess_recipe import Recipe
+from pipeline.preprocess.recipe import Recipe
 
 finite = st.floats(-1, 1, allow_nan=False)
 

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node import audit
+from dicom_node.audit import trail as audit
 from dicom_node.commands.common import ConfigOption, console, load_settings
 
 app = typer.Typer(help="The audit trail: list, verify.", no_args_is_help=True)

@@ -15,7 +15,7 @@ def backup(
     config_file: ConfigOption = None,
 ) -> None:
     """Back up the store, the results and the jobs, while the node runs."""
-    from dicom_node.backup import back_up
+    from dicom_node.node.backup import back_up
 
     made = back_up(load_settings(config_file), folder)
     typer.echo(f"{made.files} files, {made.bytes / 1e6:.1f} MB and {made.database} in {folder}")
@@ -26,7 +26,7 @@ def restore(
     config_file: ConfigOption = None,
 ) -> None:
     """Restore a backup into an empty data_dir and an empty database; the node must not run."""
-    from dicom_node.backup import restore as run
+    from dicom_node.node.backup import restore as run
 
     settings = load_settings(config_file)
     made = run(settings, folder)

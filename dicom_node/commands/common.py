@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dicom_node import observability
-from dicom_node.settings import Settings, load
+from dicom_node.observability import log as observability
+from dicom_node.settings.tree import Settings, load
 
 ConfigOption = Annotated[
     Path | None,

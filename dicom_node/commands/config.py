@@ -12,15 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.settings import Settings
-from dicom_node.settings_destinations import FhirDestination
-from dicom_node.study_folder import find_series
-from dicom_node.wiring import check_destinations, check_models
+from dicom_node.inference.study_folder import find_series
+from dicom_node.node.roles import check_destinations, check_models
+from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.tree import Settings
 from models import registry
 from pipeline.errors import NotRouted
-from pipeline.results.own import is_own_result
-from pipeline.routing import Routing, Rule, Verdict, judge
-from pipeline.selection import Candidate, choose
+from pipeline.findings.own_results import is_own_result
+from pipeline.routing.rules import Routing, Rule, Verdict, judge
+from pipeline.routing.selection import Candidate, choose
 
 app = typer.Typer(help="Check and show the settings, explain the rules.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.deliver.dimse import DimseSender
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings.destinations import DicomDestination
 from pipeline.errors import NotDicom, PeerUnavailable, Rejected
 
 PeerArgument = Annotated[str, typer.Argument(help="The peer, as AETITLE@HOST:PORT.")]

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.dicom import peer_of
-from dicom_node.settings import Settings
-from dicom_node.settings_remotes import DicomRemote, DicomWebRemote
+from dicom_node.settings.remotes import DicomRemote, DicomWebRemote
+from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def fetch(
     """
     from dicom_node.fetch.fetch import fetch as run
     from dicom_node.fetch.fetch import find_study
-    from dicom_node.fetch.found import StudyQuery
     from dicom_node.fetch.sinks import FolderSink, NodeSink
+    from dicom_node.network.found import StudyQuery
 
     settings = load_settings(config_file)
     target = _with_method(remote_of(remote, settings), by)
@@ -72,7 +72,7 @@ def find(
     config_file: ConfigOption = None,
 ) -> None:
     """List the studies of an archive, or the series of one study, with their numbers. No patient data is shown."""
-    from dicom_node.fetch.found import StudyQuery
+    from dicom_node.network.found import StudyQuery
 
     settings = load_settings(config_file)
     target = remote_of(remote, settings)

@@ -10,15 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node import identity_choice
-from dicom_node.audit import open_trail
+from dicom_node.audit.trail import open_trail
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.job_lookup import full_id, open_client
-from dicom_node.identity_choice import AGAIN, CHOSEN, SHOWN, VALUES, Identities
+from dicom_node.jobs import identity_choice
 from dicom_node.jobs.client import JobsClient
+from dicom_node.jobs.identity_choice import AGAIN, CHOSEN, SHOWN, VALUES, Identities
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 
 
 def identity(

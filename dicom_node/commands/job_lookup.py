@@ -6,7 +6,7 @@ import typer
 
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 
 
 def open_client(settings: Settings) -> JobsClient:

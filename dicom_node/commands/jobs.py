@@ -20,9 +20,9 @@ from dicom_node.commands.job_lookup import full_id, open_client
 from dicom_node.jobs.circuits import Circuit, CircuitState
 from dicom_node.jobs.client import DestinationRow, JobsClient
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
-from dicom_node.layout import located
-from dicom_node.received_again import received_again
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
+from dicom_node.store.layout import located
+from dicom_node.store.received_again import received_again
 
 app = typer.Typer(
     help="The jobs: list, show, retry, discard, cancel, identity; resume a destination.", no_args_is_help=True

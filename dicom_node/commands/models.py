@@ -80,8 +80,8 @@ def evaluate(
 
     The gallery shows pictures of the data set: mind its licence.
     """
-    from models.training.evaluate import evaluate as run
-    from models.training.evaluate import weights_in
+    from models.evaluation.evaluate import evaluate as run
+    from models.evaluation.evaluate import weights_in
 
     settings = load_settings(config_file)
     with Progress(
@@ -118,10 +118,10 @@ def explain(
     config_file: ConfigOption = None,
 ) -> None:
     """Draw what speaks for a class on one slice, as a picture for the researcher. Header checks apply."""
+    from models.evaluation.heat_picture import explain_plane, write_picture
     from models.runtime import ResidentModel, load_model
-    from models.training.heat_picture import explain_plane, write_picture
-    from pipeline.geometry import build_volume
-    from pipeline.intake import read_path
+    from pipeline.geometry.build import build_volume
+    from pipeline.reading.files import read_path
 
     settings = load_settings(config_file)
     loaded = load_model(model, folders=settings.models.folders, device=settings.models.device)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dicom_node import tls
-from dicom_node.commitments import Asking
-from dicom_node.receive.disk import Disk
-from dicom_node.settings import Settings
+from dicom_node.commitment.ledger import Asking
+from dicom_node.network import tls
+from dicom_node.settings.tree import Settings
+from dicom_node.store.disk import Disk
 
 
 def lines(settings: Settings, now: datetime | None = None) -> Iterator[str]:

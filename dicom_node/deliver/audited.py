@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_node.audit import Action, Activity, AuditRecord, Outcome, Party
-from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination, FolderDestination
-from dicom_node.settings_hl7v2 import Hl7v2Destination
+from dicom_node.audit.trail import Action, Activity, AuditRecord, Outcome, Party
+from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.urls import public_url
 
 

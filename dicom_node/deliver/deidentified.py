@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import EncapsulatedPDFStorage
 
-from dicom_node.durable import write_durably
-from dicom_node.jobs.job import read_manifest
-from dicom_node.layout import located
-from pipeline.deidentify import deidentify
-from pipeline.subject import reconcile
+from dicom_node.store.durable import write_durably
+from dicom_node.store.layout import located
+from dicom_node.store.manifest import read_manifest
+from pipeline.export.deidentify import deidentify
+from pipeline.patient.subject import reconcile
 
 FOLDER: Final = ".deidentified"
 SOURCE_IMAGES: Final = "source-images"

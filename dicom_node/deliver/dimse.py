@@ -17,10 +17,10 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node import tls
 from dicom_node.deliver.journal import Journal
 from dicom_node.deliver.presence import FIND, held
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.network import tls
+from dicom_node.settings.destinations import DicomDestination
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 
 REJECT_PERMANENT = 1

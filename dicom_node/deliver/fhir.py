@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from dicom_node.client_tls import client_context
 from dicom_node.deliver.in_flight import slot
-from dicom_node.settings_destinations import FhirDestination
-from dicom_node.settings_http import Smart
+from dicom_node.network.client_tls import client_context
+from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.http import Smart
 from fhir.attachments import without_large
 from fhir.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient
 from fhir.client import FhirClient
@@ -20,8 +20,8 @@ from fhir.release import Release
 from fhir.report import build
 from fhir.urls import origin
 from pipeline.errors import BadSettings
-from pipeline.report_facts import FILENAME, from_json, page_filename
-from pipeline.sentences import Language
+from pipeline.report.content import FILENAME, from_json, page_filename
+from pipeline.report.sentences import Language
 
 
 class FhirSender:

@@ -6,8 +6,8 @@ import errno
 import filecmp
 from pathlib import Path
 
-from dicom_node.durable import remove_leftovers, sync_folder, write_durably
-from dicom_node.settings_destinations import FolderDestination
+from dicom_node.settings.destinations import FolderDestination
+from dicom_node.store.durable import remove_leftovers, sync_folder, write_durably
 from pipeline.errors import OutOfResources, PeerUnavailable
 
 

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dicom_node.settings import Settings
-from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination, FolderDestination
-from dicom_node.settings_hl7v2 import Hl7v2Destination
-from dicom_node.settings_privacy import Deidentify
+from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
+from dicom_node.settings.privacy import Deidentify
+from dicom_node.settings.tree import Settings
 
 
 class Sender(Protocol):
@@ -54,7 +54,7 @@ def sender_for(name: str, destination: Destination, settings: Settings) -> Sende
     """The sender for ``destination``, which the settings call ``name``."""
     # Imported where needed: the receiver and the command line read settings without pynetdicom's or httpx's weight.
     if isinstance(destination, DicomDestination):
-        from dicom_node.deliver.commitment import CommittedSender  # noqa: PLC0415
+        from dicom_node.deliver.committed import CommittedSender  # noqa: PLC0415
         from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415
 
         sender = DimseSender(destination, settings.receive.ae_title, resumes=True)

@@ -14,13 +14,13 @@ from typing import Any, Self
 import httpx
 
 from dicom_node.deliver.dimse import status_text
-from dicom_node.fetch.found import FoundSeries, FoundStudy, StudyQuery
 from dicom_node.fetch.outcome import SeriesOutcome, Tally
 from dicom_node.fetch.sinks import Fetched, Sink, Taker
-from dicom_node.multipart import PartReader, media_type
-from dicom_node.part10 import Spool
-from dicom_node.receive.header import is_uid, read_header
-from dicom_node.settings_remotes import DicomWebRemote
+from dicom_node.network.found import FoundSeries, FoundStudy, StudyQuery
+from dicom_node.network.multipart import PartReader, media_type
+from dicom_node.network.part10 import Spool
+from dicom_node.settings.remotes import DicomWebRemote
+from dicom_node.store.header import is_uid, read_header
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected, Truncated
 
 Query = list[tuple[str, str | int | float | bool | None]]
@@ -163,7 +163,7 @@ class DicomWebSource:
 
 
 class _Parts:
-    """Takes the parts of a WADO-RS answer (`dicom_node.multipart.Parts`)."""
+    """Takes the parts of a WADO-RS answer (`dicom_node.network.multipart.Parts`)."""
 
     def __init__(self, series: FoundSeries, taker: Taker, tally: Tally) -> None:
         self._series = series

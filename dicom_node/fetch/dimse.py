@@ -28,14 +28,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from dicom_node.deliver.dimse import status_text
-from dicom_node.fetch.association import associated, place
-from dicom_node.fetch.found import FoundInstance, FoundSeries, FoundStudy, StudyQuery
 from dicom_node.fetch.outcome import SeriesOutcome, Tally
-from dicom_node.fetch.query import Finder, finding
 from dicom_node.fetch.sinks import Fetched, NodeSink, Sink, Taker
-from dicom_node.receive.header import read_header
-from dicom_node.receive.keeper import transfer_syntaxes
-from dicom_node.settings_remotes import DicomRemote
+from dicom_node.network.association import associated, place
+from dicom_node.network.find import Finder, finding
+from dicom_node.network.found import FoundInstance, FoundSeries, FoundStudy, StudyQuery
+from dicom_node.receive.ingest import transfer_syntaxes
+from dicom_node.settings.remotes import DicomRemote
+from dicom_node.store.header import read_header
 from pipeline.errors import CandelaError, NotDicom, PeerUnavailable, Rejected
 
 GET = (StudyRootQueryRetrieveInformationModelGet, PatientRootQueryRetrieveInformationModelGet)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from dicom_node.fetch.found import FoundSeries, FoundStudy, StudyQuery
 from dicom_node.fetch.outcome import SeriesOutcome
 from dicom_node.fetch.sinks import Sink
+from dicom_node.network.found import FoundSeries, FoundStudy, StudyQuery
 from pipeline.errors import CandelaError, EmptyInput, MixedSeries
 
 

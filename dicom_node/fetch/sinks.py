@@ -20,14 +20,14 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
-from dicom_node.durable import sync_folder, write_durably
-from dicom_node.fetch.association import associated
-from dicom_node.receive.header import Header
-from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
-from dicom_node.settings_access import Tls
-from dicom_node.settings_receive import Receive
-from dicom_node.settings_remotes import DicomRemote
-from dicom_node.tls import own_name
+from dicom_node.network.association import associated
+from dicom_node.network.tls import own_name
+from dicom_node.settings.access import Tls
+from dicom_node.settings.receive import Receive
+from dicom_node.settings.remotes import DicomRemote
+from dicom_node.store.durable import sync_folder, write_durably
+from dicom_node.store.header import Header
+from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
 from pipeline.errors import CandelaError, OutOfResources, PeerUnavailable
 
 SUCCESS = 0x0000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from dicom_node.settings import Jobs
+from dicom_node.settings.tree import Jobs
 
 JITTER = 0.25
 LONGEST_OBEYED = 24 * 3600.0

@@ -19,7 +19,7 @@ import structlog
 
 from dicom_node.jobs import schema
 from dicom_node.jobs.backoff import spread
-from dicom_node.settings import Jobs, Settings
+from dicom_node.settings.tree import Jobs, Settings
 
 log = structlog.get_logger("candela.jobs")
 

@@ -18,7 +18,7 @@ from dicom_node.jobs.circuits import Circuit, Circuits
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 from pipeline.errors import CandelaError
 
 PAGE: Final = 100

@@ -20,7 +20,7 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.outcome import Failure
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 
 log = structlog.get_logger("candela.jobs")
 

@@ -13,7 +13,7 @@ from dicom_node.jobs.outcome import ResultRef
 class DeliveryJob:
     """JSON-ready input of a delivery workflow.
 
-    ``provisional``: a result that must not be sent where the series has grown since (`dicom_node.holding`).
+    ``provisional``: a result that must not be sent where the series has grown since (`dicom_node.jobs.holding`).
     """
 
     job: SeriesJob

@@ -1,4 +1,4 @@
-"""The engine's database as one file, and back: for `dicom_node.backup`."""
+"""The engine's database as one file, and back: for `dicom_node.node.backup`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from dicom_node.jobs.engine import DBOS_SCHEMA, database_down, sqlite_file
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings, Broken, OutOfResources
 
 SQLITE: Final = "engine.sqlite"

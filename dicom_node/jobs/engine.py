@@ -33,10 +33,10 @@ from dbos._migration import get_migration_versions, get_sqlite_migration_version
 
 from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.observability import uid
-from dicom_node.settings import Settings
+from dicom_node.observability.log import uid
+from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings, PeerUnavailable
-from pipeline.routing import Priority
+from pipeline.routing.rules import Priority
 
 APP: Final = "candela"
 APP_VERSION: Final = "workflows-1"

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import structlog
 
 from dicom_node.jobs.engine import APP, sqlite_file
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 
 log = structlog.get_logger("candela.jobs")
 

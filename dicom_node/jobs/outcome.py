@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import Broken, CandelaError, OutOfResources, Retryable
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 
 ResultKind = Literal["dicom", "fhir", "hl7v2"]
 REFUSAL = "refusal"

@@ -16,7 +16,7 @@ from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult, StepState
 from pipeline.errors import NotChosen
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 
 WAITING = ("ENQUEUED", "DELAYED")
 ACTIVE = (*WAITING, "PENDING")
@@ -35,7 +35,7 @@ class JobState(StrEnum):
     RETRYING = "retrying"
     DELIVERING = "delivering"
     HELD = "held"
-    """The answer is no finding, and further instances of its series may still come (`dicom_node.holding`)."""
+    """The answer is no finding, and further instances of its series may still come (`dicom_node.jobs.holding`)."""
     DONE = "done"
     SUPERSEDED = "superseded"
     """Further instances came before the answer had been sent everywhere: what had not been sent never is."""

@@ -21,7 +21,7 @@ from dicom_node.jobs.clock import Clock
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.workflows import MakeSender, RunSeries, register_delivery, register_series
-from dicom_node.settings import Settings
+from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings
 
 log = structlog.get_logger("candela.jobs")

@@ -16,22 +16,21 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOS, PortableWorkflowError
 
-from dicom_node import holding
-from dicom_node.audit import AuditRecord, open_trail
+from dicom_node.audit.trail import AuditRecord, open_trail
 from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
 from dicom_node.deliver.senders import Sender, privacy, takes
-from dicom_node.jobs import engine
+from dicom_node.jobs import engine, holding
 from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult, StepState
-from dicom_node.layout import located
-from dicom_node.observability import uid
-from dicom_node.settings import Settings
-from dicom_node.settings_destinations import Destination
+from dicom_node.observability.log import uid
+from dicom_node.settings.destinations import Destination
+from dicom_node.settings.tree import Settings
+from dicom_node.store.layout import located
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 
 log = structlog.get_logger("candela.jobs")
 

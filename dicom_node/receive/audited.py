@@ -8,8 +8,8 @@ from collections import OrderedDict
 
 import structlog
 
-from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
-from dicom_node.receive.access import Cause
+from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.receive.policy import Cause
 from pipeline.errors import OutOfResources
 
 log = structlog.get_logger("candela.listener")

@@ -25,7 +25,7 @@ from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.receive.upper_layer import TolerantDul
-from dicom_node.settings_access import Limits
+from dicom_node.settings.access import Limits
 
 IN_MEMORY = 8 << 20
 """Bytes of one data set that are gathered in memory; what is longer goes to disk."""

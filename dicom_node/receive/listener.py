@@ -19,14 +19,12 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
-from dicom_node import tls
-from dicom_node.observability import uid
+from dicom_node.network import tls
+from dicom_node.observability.counters import Counters
+from dicom_node.observability.log import uid
+from dicom_node.receive.admission import STORES_NOTHING, Door, Guest
 from dicom_node.receive.bounds import Memory, ReceivedData
-from dicom_node.receive.counters import Counters
-from dicom_node.receive.door import STORES_NOTHING, Door, Guest
-from dicom_node.receive.header import Header
-from dicom_node.receive.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
-from dicom_node.receive.keeper import Keeper, transfer_syntaxes
+from dicom_node.receive.ingest import Keeper, transfer_syntaxes
 from dicom_node.receive.refusals import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -39,7 +37,9 @@ from dicom_node.receive.refusals import (
 )
 from dicom_node.receive.storage_classes import storage_classes
 from dicom_node.receive.transport import PromptRequestHandler, PromptServer, SharedContexts
-from dicom_node.settings_access import Tls
+from dicom_node.settings.access import Tls
+from dicom_node.store.header import Header
+from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
 from pipeline.errors import NotDicom, OutOfResources
 
 log = structlog.get_logger("candela.listener")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dicom_node.receive.header import is_uid
+from dicom_node.store.header import is_uid
 
 APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 """The DICOM application context name (PS3.7 A.2.1)."""

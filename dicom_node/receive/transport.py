@@ -21,12 +21,12 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.receive.access import Cause
+from dicom_node.network.tls import ClientCertificate, caller_certificate
+from dicom_node.observability.counters import Counters
 from dicom_node.receive.bounds import BoundedDimse, Memory
-from dicom_node.receive.counters import Counters
+from dicom_node.receive.policy import Cause
 from dicom_node.receive.upper_layer import TolerantDul, serve
-from dicom_node.settings_access import Limits
-from dicom_node.tls import ClientCertificate, caller_certificate
+from dicom_node.settings.access import Limits
 
 log = structlog.get_logger("candela.listener")
 

@@ -25,7 +25,7 @@ from models.registry import get
 from models.training.head_features import HEADS, heads_of
 from models.training.plan import AnatomyPlan, Plan, read_plan
 from models.training.train import imagenet_weights
-from pipeline.preprocess import normalise
+from pipeline.preprocess.sampling import normalise
 
 COARSER = (1.7, 2.4)
 WEIGHTS, FIGURES = "anatomy.safetensors", "anatomy.json"

@@ -1,6 +1,6 @@
 """The training pictures: slices with tumours and masks, slices without, and real healthy heads in three planes.
 
-Everything passes through `pipeline.preprocess`, the definition that inference uses too.
+Everything passes through `pipeline.preprocess.sampling`, the definition that inference uses too.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom
 
-from models.training.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
-from pipeline.geometry import build_volume
-from pipeline.intake import read_path
+from models.evaluation.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import Plane, head_phantom
-from pipeline.preprocess import resample, sampling
-from pipeline.preprocess_recipe import Recipe
-from pipeline.volume import Volume
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.sampling import resample, sampling
+from pipeline.reading.files import read_path
 
 LABELS = {"glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary_tumor"}
 SLABS_MM = (2.0, 4.0, 7.0)

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.bundle import sha256
+from models.evaluation.members import members_of
 from models.loading import build_network
 from models.registry import get
 from models.training.head_features import CUT, HEADS, Part, parts
-from models.training.members import members_of
 from models.training.plan import HeadPlan, Plan, read_plan
 
 WEIGHTS, FIGURES = "model.safetensors", "head.json"

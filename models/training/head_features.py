@@ -23,7 +23,7 @@ from models.training.augment import Batch, change_look, change_shape, outliers
 from models.training.data import Pictures, echo_planar, healthy, tumours, without_tumour
 from models.training.drawn.kinds import KINDS, drawn
 from models.training.plan import Plan
-from pipeline.preprocess import normalise
+from pipeline.preprocess.sampling import normalise
 
 HEADS = ("tumour", "no tumour", "healthy")
 """Parts that show heads; all others show none."""

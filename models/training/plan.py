@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadModel
-from pipeline.preprocess_recipe import Recipe
+from pipeline.preprocess.recipe import Recipe
 
 
 @dataclass(frozen=True)

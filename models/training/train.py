@@ -23,15 +23,15 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from models.evaluation.figures import answers, slice_figures
 from models.networks import PretrainedRegionNet, SliceAnswer, together
 from models.registry import get
 from models.runtime import channels_last
 from models.training.augment import Batch
 from models.training.batches import Batches
-from models.training.figures import answers, slice_figures
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
-from pipeline.preprocess import normalise
+from pipeline.preprocess.sampling import normalise
 
 WEIGHTS = "model.safetensors"
 SETTLING = 24

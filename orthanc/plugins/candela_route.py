@@ -96,8 +96,8 @@ def is_result(tags: Mapping[str, Any]) -> bool:
     """Whether the instance with these tags (Orthanc's simplified form) was made by Candela.
 
     Decided by the data, not by the way it came: a result may return through another archive, under any AE title. The
-    rule is that of Candela's own loop guard (``pipeline/results/own.py``): Candela's Instance Creator UID, or two of
-    the marks manufacturer, software version and description on one piece of equipment.
+    rule is that of Candela's own loop guard (``pipeline/findings/own_results.py``): Candela's Instance Creator UID, or
+    two of the marks manufacturer, software version and description on one piece of equipment.
     """
     if tags.get("InstanceCreatorUID") == CREATOR_UID:
         return True

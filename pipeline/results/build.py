@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from pipeline.ports import ResultObject
-from pipeline.results import document, key_objects, overlay, parametric_map, presentation, report, segmentation
 from pipeline.results.encoding import encoded
+from pipeline.results.ko import key_objects
+from pipeline.results.pdf import document
+from pipeline.results.pm import parametric_map
+from pipeline.results.pr import presentation
 from pipeline.results.profile import KINDS, ObjectKind, Profile
 from pipeline.results.provenance import ResultContext
+from pipeline.results.result_object import ResultObject
+from pipeline.results.sc import overlay
+from pipeline.results.seg import segmentation
+from pipeline.results.sr import report
 
 Objects = tuple[ResultObject, ...]
 ByKind = dict[ObjectKind, Objects]

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.errors import BadResult
-from pipeline.ports import ResultObject
+from pipeline.results.result_object import ResultObject
 
 
 def encoded(item: ResultObject, transfer_syntax: UID) -> ResultObject:
@@ -36,7 +36,7 @@ def encoded(item: ResultObject, transfer_syntax: UID) -> ResultObject:
             ) from error
     else:
         ds.file_meta.TransferSyntaxUID = transfer_syntax
-        # Raw elements go out as they came (see pipeline.results.patient) only where the encodings are the same.
+        # Raw elements go out as they came (see pipeline.patient.attributes) only where the encodings are the same.
         ds.set_original_encoding(transfer_syntax.is_implicit_VR, True, ds._character_set)  # noqa: SLF001
     return replace(item, dataset=ds)
 

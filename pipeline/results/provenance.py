@@ -1,4 +1,4 @@
-"""What every result object says of where it came from; `pipeline.results.own` knows it again by that.
+"""What every result object says of where it came from; `pipeline.findings.own_results` knows it again by that.
 
 Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never stands for
 two contents: instants are the source's latest, UIDs are derived, nothing reads a clock.
@@ -17,18 +17,18 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from pipeline import codes
-from pipeline.attributes import texts
-from pipeline.codes import Code
-from pipeline.damage import is_uid
-from pipeline.findings import Findings
-from pipeline.identity import RunIdentity, derived_uid
-from pipeline.results.own import COMPUTED, CREATOR_UID, FOR_REVIEW, MANUFACTURER
-from pipeline.results.patient import PATIENT_AND_STUDY, carry_patient_and_study
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.identity import RunIdentity, derived_uid
+from pipeline.findings.model import Findings
+from pipeline.findings.own_results import COMPUTED, CREATOR_UID, FOR_REVIEW, MANUFACTURER
+from pipeline.geometry.volume import Volume
+from pipeline.patient.attributes import PATIENT_AND_STUDY, carry_patient_and_study
+from pipeline.reading.attributes import texts
+from pipeline.reading.validation import is_uid
 from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
-from pipeline.volume import Volume
 
 SERIES_NUMBERS = {
     "overlay": 9101,

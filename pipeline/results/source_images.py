@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage
 
-from pipeline.identity import RunIdentity
-from pipeline.volume import Volume
+from pipeline.findings.identity import RunIdentity
+from pipeline.geometry.volume import Volume
 
 WHOLE_INSTANCES = "ReferencedInstanceSequence"
 """Common Instance Reference (PS3.3 C.12.2): instances, never frames."""

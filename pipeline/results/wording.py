@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
-from pipeline import sentences
-from pipeline.answer import Answer
-from pipeline.findings import Findings
+from pipeline.findings.model import Findings
+from pipeline.report import sentences
+from pipeline.report.answer import Answer
 
 DISCLAIMER = sentences.disclaimer()
 PLAIN = str.maketrans(

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import Verification
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
-from dicom_node.settings import load
+from dicom_node.settings.tree import load
 from pipeline.errors import CandelaError
 from tests.peers import gossip
 from tests.peers.fhir_server import FhirServer

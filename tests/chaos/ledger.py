@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.status import JobDetail, JobState
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 
 
 @dataclass(frozen=True)

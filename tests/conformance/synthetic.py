@@ -10,15 +10,15 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 
 from pipeline import phantom
-from pipeline.findings import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
-from pipeline.geometry import build_volume
-from pipeline.identity import RunIdentity, instances_digest
-from pipeline.measure import measure_lesions
-from pipeline.ports import ResultObject
+from pipeline.findings.identity import RunIdentity, instances_digest
+from pipeline.findings.measure import measure_lesions
+from pipeline.findings.model import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
+from pipeline.geometry.build import build_volume
+from pipeline.patient.source_values import vouched
 from pipeline.results.build import build
 from pipeline.results.profile import KINDS, Profile
 from pipeline.results.provenance import ResultContext
-from pipeline.source_values import vouched
+from pipeline.results.result_object import ResultObject
 
 MODEL = ModelIdentity(
     name="brain_mri_tumor",

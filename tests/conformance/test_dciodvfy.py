@@ -11,14 +11,14 @@ from pydicom.tag import Tag
 
 from pipeline import phantom
 from pipeline.errors import MissingSlices
-from pipeline.findings import Outcome
-from pipeline.intake import read_path
-from pipeline.results import refusal
+from pipeline.findings.model import Outcome
+from pipeline.reading.files import read_path
 from pipeline.results.profile import KINDS
 from pipeline.results.provenance import ResultContext
+from pipeline.results.sc import refusal
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
 from tests.odd_values import element
-from tests.unit.pipeline.results.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
 

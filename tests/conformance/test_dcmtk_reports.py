@@ -12,13 +12,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.findings import Outcome
-from pipeline.intake import read_path
+from pipeline.findings.model import Outcome
+from pipeline.reading.files import read_path
 from pipeline.results.profile import Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
+from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_provenance import NAMES, with_raw
-from tests.unit.pipeline.results.test_segmentation import awkward_masks
 
 FLAVOURS: tuple[ReportFlavour, ...] = ("volumetric", "planar", "both")
 

@@ -14,16 +14,16 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.errors import InvalidHeader, MissingSlices, Refused
-from pipeline.findings import BoolArray, Outcome
-from pipeline.identity import derived_uid
-from pipeline.intake import read_path
+from pipeline.findings.identity import derived_uid
+from pipeline.findings.model import BoolArray, Outcome
+from pipeline.reading.files import read_path
 from pipeline.results.profile import KINDS, PRESETS, Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import UNDRAWN, build_all, context_of, file_bytes
 from tests.conformance.test_dciodvfy import errors
 from tests.conformance.test_templates import faults_of, selection_faults
 from tests.shapes import with_pixels
-from tests.unit.pipeline.results.test_segmentation import awkward_masks, mask_in_source_grid
+from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks, mask_in_source_grid
 
 
 def faults(context: ResultContext, folder: Path, profile: Profile | None = None) -> list[str]:

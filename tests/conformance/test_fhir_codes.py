@@ -17,8 +17,8 @@ from pydicom.sr._concepts_dict import concepts as part_16
 from fhir import report
 from fhir.release import Release
 from fhir.stored import objects
-from pipeline.findings import Outcome
-from pipeline.sentences import Language
+from pipeline.findings.model import Outcome
+from pipeline.report.sentences import Language
 from tests.peers.fhir_bundles import READ, plain_facts, refusal_of
 from tests.peers.fhir_server import FOLDER, NoFhirServer, ensure_installed
 

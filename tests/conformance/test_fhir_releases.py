@@ -17,10 +17,10 @@ from fhir import report
 from fhir.release import Release
 from pipeline import phantom
 from pipeline.errors import Refused
-from pipeline.findings import Outcome
-from pipeline.intake import read_path
-from pipeline.report_facts import ReportFacts, facts
-from pipeline.sentences import Language
+from pipeline.findings.model import Outcome
+from pipeline.reading.files import read_path
+from pipeline.report.content import ReportFacts, facts
+from pipeline.report.sentences import Language
 from tests.conformance.synthetic import build_all, context_of, phantom_context
 from tests.peers.fhir_bundles import READ, RECORDED, facts_of, plain_facts, refusal_of
 from tests.peers.fhir_server import NoFhirServer

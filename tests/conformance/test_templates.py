@@ -14,11 +14,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from pipeline.results.profile import KINDS, Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, phantom_context
-from tests.unit.pipeline.results.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
 
 @dataclass(frozen=True)

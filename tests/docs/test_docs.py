@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from dicom_node.cli import app
-from dicom_node.settings import load
+from dicom_node.settings.tree import load
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("docs/*.md")])

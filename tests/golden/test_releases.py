@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from models import registry
-from pipeline import identity
-from pipeline.identity import RunIdentity
+from pipeline.findings import identity
+from pipeline.findings.identity import RunIdentity
 from tests.conformance import synthetic
 
 

@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 
 from pipeline import phantom
 from pipeline.errors import Refused
-from pipeline.geometry import build_volume
-from pipeline.intake import read_files
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import Header, series_from_arrays
-from pipeline.volume import Volume
+from pipeline.reading.files import read_files
 from tests.conftest import DATA
 from tests.peers.witnesses import (
     AGREE_MM,

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from dicom_node import audit, audit_forward
-from dicom_node.audit import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
-from dicom_node.audit_forward import Forwarder
-from dicom_node.settings import Settings, load
+from dicom_node.audit import forward as audit_forward
+from dicom_node.audit import trail as audit
+from dicom_node.audit.forward import Forwarder
+from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.settings.tree import Settings, load
 from fhir.audit_event import audit_event
 from fhir.client import FhirClient
 from fhir.resources.R4B.auditevent import AuditEvent

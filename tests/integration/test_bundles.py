@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from dicom_node.cli import main
 from models import registry
 from pipeline import phantom
-from pipeline.codes import ABSENT, PRESENT, SYSTEMS
-from pipeline.identity import derived_uid
+from pipeline.findings.codes import ABSENT, PRESENT, SYSTEMS
+from pipeline.findings.identity import derived_uid
 from tests.conformance.test_dciodvfy import errors
 from tests.peers.tiny_bundle import CEREBRUM, LESION, bright_spots
 

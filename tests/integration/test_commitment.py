@@ -10,12 +10,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.commitments import Asking, Failed, Reference, Report, Request
+from dicom_node.commitment import scp
+from dicom_node.commitment.ledger import Asking, Failed, Reference, Report, Request
 from dicom_node.deliver.senders import sender_for
-from dicom_node.receive import commitment as scp
-from dicom_node.settings_access import ReportTo
-from dicom_node.settings_destinations import DicomDestination
-from dicom_node.settings_receive import Peer
+from dicom_node.settings.access import ReportTo
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.receive import Peer
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.commitment import CommittingPacs, Modality, report_to

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.deliver.dimse import DimseSender
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings.destinations import DicomDestination
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs

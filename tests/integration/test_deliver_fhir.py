@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import audit
+from dicom_node.audit import trail as audit
 from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.status import DeliveryState, JobState
-from dicom_node.settings_destinations import FhirDestination
+from dicom_node.settings.destinations import FhirDestination
 from pipeline.errors import PeerUnavailable
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.engine import Node
 from tests.peers.fhir_bundles import bundle_of
 from tests.peers.fhir_server import FhirServer

@@ -14,13 +14,13 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from dicom_node import audit
+from dicom_node.audit import trail as audit
 from dicom_node.cli import app
 from dicom_node.deliver.hl7v2.sender import Hl7v2Sender
 from dicom_node.jobs.status import JobState
-from dicom_node.settings_hl7v2 import Hl7v2Destination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken, CandelaError, PeerBusy, PeerUnavailable, Rejected
-from pipeline.report_facts import FILENAME, to_json
+from pipeline.report.content import FILENAME, to_json
 from tests.peers.engine import Node
 from tests.peers.hl7v2 import MllpReceiver, facts, named
 from tests.peers.ports import free_port

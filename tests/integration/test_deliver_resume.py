@@ -13,7 +13,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.deliver.journal import FOLDER
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings.destinations import DicomDestination
 from pipeline.errors import PeerUnavailable
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs

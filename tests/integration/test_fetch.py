@@ -13,13 +13,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from dicom_node import settings as node_settings
 from dicom_node.commands.fetch import source_of
 from dicom_node.fetch.fetch import find_study, prior_studies
-from dicom_node.fetch.found import StudyQuery
 from dicom_node.fetch.sinks import Fetched, NodeSink
-from dicom_node.receive.header import read_header
-from dicom_node.settings_receive import Peer, Receive
+from dicom_node.network.found import StudyQuery
+from dicom_node.settings import tree as node_settings
+from dicom_node.settings.receive import Peer, Receive
+from dicom_node.store.header import read_header
 from pipeline import phantom
 from pipeline.errors import BadSettings, EmptyInput, MixedSeries, PeerUnavailable
 from tests.integration.test_receive_senders import data_set_bytes, small_series

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fhir import page
-from pipeline.findings import Findings, Outcome
-from pipeline.report_facts import facts
-from pipeline.results import overlay
+from pipeline.findings.model import Findings, Outcome
+from pipeline.report.content import facts
+from pipeline.results.sc import overlay
 from tests.peers.fhir_bundles import RECORDED, context_of
 
 LONG = (

@@ -10,8 +10,8 @@ import pytest
 from fhir import report
 from fhir.client import FhirClient, Receipt
 from pipeline.errors import PeerBusy, Rejected
-from pipeline.findings import Outcome
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
 from tests.peers.fhir_relay import in_pages, meeting, relay
 from tests.peers.fhir_server import FhirServer

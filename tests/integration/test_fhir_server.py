@@ -13,7 +13,7 @@ from fhir.client import FhirClient
 from fhir.context import REPORT_TAG
 from fhir.subjects import logical_references
 from pipeline.errors import PeerUnavailable, Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, facts_of, references, refusal_of, resources
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply

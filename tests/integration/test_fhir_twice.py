@@ -13,7 +13,7 @@ from fhir.auth import Bearer
 from fhir.client import FhirClient
 from fhir.stored import objects
 from pipeline.errors import PeerBusy, Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
 from tests.peers.fhir_relay import in_pages, is_transaction, relay
 from tests.peers.fhir_server import FhirServer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.jobs.status import JobState
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 from tests.peers.engine import Node
 from tests.peers.pacs import Pacs
 

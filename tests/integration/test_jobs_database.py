@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import settings as node_settings
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobState
 from dicom_node.jobs.worker import RESTART
+from dicom_node.settings import tree as node_settings
 from pipeline.errors import BadSettings, PeerUnavailable
 from tests.peers.engine import Node
 from tests.peers.ports import free_port

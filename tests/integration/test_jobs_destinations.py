@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dicom_node.cli import app
 from dicom_node.jobs.circuits import CircuitState
 from dicom_node.jobs.status import DeliveryState, JobState
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port

@@ -13,8 +13,8 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.client import NoSuchJob
 from dicom_node.jobs.status import DeliveryState, JobState
-from pipeline.findings import Outcome
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
+from pipeline.findings.model import Outcome
 from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port

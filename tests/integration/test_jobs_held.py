@@ -7,10 +7,11 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from dicom_node import holding
-from dicom_node.jobs.job import SeriesJob, StoredInstance, manifest_text
+from dicom_node.jobs import holding
+from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryState, JobState
-from pipeline.identity import job_id
+from dicom_node.store.manifest import StoredInstance, manifest_text
+from pipeline.findings.identity import job_id
 from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs

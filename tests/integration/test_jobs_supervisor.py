@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 SUPERVISOR = """
 import sys
-from dicom_node.supervisor import Policy, Role, supervise
+from dicom_node.node.supervisor import Policy, Role, supervise
 policy = Policy(restart_first=0.1, restart_most=1.0, healthy=5.0, stop_within={stop_within})
 roles = [Role(f"role{{n}}", (sys.executable, "-c", code)) for n, code in enumerate({codes!r})]
 sys.exit(supervise(roles, policy))
@@ -169,7 +169,7 @@ def test_a_second_signal_does_not_wait(supervised: Supervised) -> None:
 
 NODE = """
 import sys
-from dicom_node.supervisor import Policy, Role, supervise
+from dicom_node.node.supervisor import Policy, Role, supervise
 worker = (sys.executable, "-m", "tests.peers.engine_worker", sys.argv[1])
 sys.exit(supervise([Role(queue, (*worker, queue)) for queue in ("infer", "deliver")], Policy(restart_first=0.1)))
 """
@@ -221,7 +221,7 @@ def test_a_hangup_reaches_the_roles_that_reload_and_stops_nobody(tmp_path: Path)
     pids, hups = tmp_path / "pids", tmp_path / "hups"
     script = f"""
 import sys
-from dicom_node.supervisor import Role, supervise
+from dicom_node.node.supervisor import Role, supervise
 reloads = {RELOADS.format(pids=str(pids), hups=str(hups))!r}
 lives = {LIVES.format(pids=str(pids))!r}
 sys.exit(supervise([

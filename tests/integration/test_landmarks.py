@@ -2,7 +2,7 @@
 
 Three balls of different sizes lie at no symmetric places, so that a mirrored, turned or shifted result is seen. They
 are drawn by each image's own header. A model that only thresholds goes the way that networks go: resampled to display
-orientation and back by `pipeline.preprocess`.
+orientation and back by `pipeline.preprocess.sampling`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from fhir.report import build as build_report
-from pipeline import nifti, preprocess
-from pipeline.findings import ClassProbability, ModelIdentity, Outcome, Prediction
-from pipeline.geometry import build_volume
-from pipeline.identity import RunIdentity
-from pipeline.intake import Series
-from pipeline.measure import to_findings
+from pipeline.export import nifti
+from pipeline.findings.identity import RunIdentity
+from pipeline.findings.measure import to_findings
+from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Prediction
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import Header, series_from_arrays
-from pipeline.preprocess_recipe import Recipe
+from pipeline.preprocess import sampling as preprocess
+from pipeline.preprocess.recipe import Recipe
 from pipeline.process import process
-from pipeline.results import segmentation
+from pipeline.reading.files import Series
 from pipeline.results.provenance import ResultContext
-from pipeline.volume import Volume
+from pipeline.results.seg import segmentation
 from tests.conformance.synthetic import MODEL, file_bytes
 from tests.peers.witnesses import from_simpleitk
 from tests.shapes import enhanced

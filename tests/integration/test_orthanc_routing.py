@@ -14,9 +14,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from orthanc.local import CONFIG, SCRIPT
-from pipeline import codes, phantom
+from pipeline import phantom
 from pipeline.errors import PeerUnavailable
-from pipeline.results.own import CREATOR_UID, is_own_result
+from pipeline.findings import codes
+from pipeline.findings.own_results import CREATOR_UID, is_own_result
 from pipeline.results.provenance import code_item
 from tests.conformance.synthetic import build_all, phantom_context
 from tests.peers.orthanc import (

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.jobs.status import JobDetail, JobState
 from pipeline import phantom
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.node import Node
 
 LONG, SHORT = "negative_hold = 3600", "negative_hold = 20"

@@ -19,7 +19,7 @@ from tests.peers import gossip
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.postgres import PostgresServer
 from tests.peers.receiver import send
-from tests.unit.pipeline.test_deidentify import KEY, SECRETS, marked
+from tests.unit.pipeline.export.test_deidentify import KEY, SECRETS, marked
 
 DIAGNOSTICS = f"Patient {SECRETS['PatientName']} ({SECRETS['PatientID']}) is not known here"
 

@@ -18,11 +18,11 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import MRImageStorage, Verification
 
-from dicom_node.audit import files, read, verify
-from dicom_node.reload import Reloader
-from dicom_node.settings import load
-from dicom_node.settings_access import Limits, Metrics, Retention
-from dicom_node.settings_receive import Peer
+from dicom_node.audit.trail import files, read, verify
+from dicom_node.node.reload import Reloader
+from dicom_node.settings.access import Limits, Metrics, Retention
+from dicom_node.settings.receive import Peer
+from dicom_node.settings.tree import load
 from pipeline import phantom
 from pipeline.errors import BadSettings
 from tests.peers.dcmtk import require_dcmtk, storescu

@@ -16,11 +16,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.ae_titles import title_text
-from dicom_node.audit import files, read
+from dicom_node.audit.trail import files, read
 from dicom_node.receive import transport
-from dicom_node.receive.instance_store import InstanceStore
-from dicom_node.settings_receive import Peer
+from dicom_node.settings.ae_titles import title_text
+from dicom_node.settings.receive import Peer
+from dicom_node.store.instance_store import InstanceStore
 from pipeline import phantom
 from tests.peers.dcmtk import require_dcmtk, running_storescp
 from tests.peers.odd_requests import ODD_TITLE, STRANGER, TABLE, UNREADABLE, Odd

@@ -18,9 +18,9 @@ from pydicom.uid import UID
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.receive.storage_classes import storage_classes
-from dicom_node.settings_receive import Receive, Stow
+from dicom_node.settings.receive import Receive, Stow
 from pipeline import phantom
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.dcmtk import require_dcmtk, running_storescp, storescu
 from tests.peers.node import Node as WholeNode
 from tests.peers.ports import free_port

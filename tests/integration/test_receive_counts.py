@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from dicom_node.receive.expected_count import FindCounter
-from dicom_node.settings_receive import Completion, FindCount, Peer
+from dicom_node.completion.expected_count import FindCounter
+from dicom_node.settings.receive import Completion, FindCount, Peer
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.integration.test_receive_senders import small_series

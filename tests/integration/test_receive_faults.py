@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.settings_receive import Completion
+from dicom_node.settings.receive import Completion
 from tests.integration.test_receive_senders import small_series
 from tests.peers.receiver import Node, Process, association, context_of, running_receiver, send, send_bytes
 
@@ -133,7 +133,7 @@ def test_what_is_no_data_set_is_not_understood(node: Node, content: bytes, synta
 
 def test_uids_are_never_paths(node: Node) -> None:
     """A SOP Instance UID that climbs out of the store is not understood; no file appears anywhere."""
-    from tests.unit.dicom_node.receive.test_receive_header import encode, small
+    from tests.unit.dicom_node.store.test_header import encode, small
 
     ds = small()
     del ds.SOPInstanceUID
@@ -149,7 +149,7 @@ def test_uids_are_never_paths(node: Node) -> None:
 @pytest.mark.parametrize("what", ["class", "instance"])
 def test_a_data_set_that_is_not_what_the_command_says_is_refused(node: Node, what: str) -> None:
     """0xA900 where SOP Class or SOP Instance UID differ; nothing is stored."""
-    from tests.unit.dicom_node.receive.test_receive_header import encode, small
+    from tests.unit.dicom_node.store.test_header import encode, small
 
     ds = small()
     ds.SOPInstanceUID = "1.2.3.77"

@@ -21,8 +21,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage
 
-from dicom_node.settings_access import Limits
-from dicom_node.settings_receive import Stow
+from dicom_node.settings.access import Limits
+from dicom_node.settings.receive import Stow
 from pipeline import phantom
 from tests.peers.ports import free_port
 from tests.peers.receiver import CALLED, CALLING, Node, running_receiver, send

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.settings_access import Limits
-from dicom_node.settings_receive import Peer, Stow
+from dicom_node.settings.access import Limits
+from dicom_node.settings.receive import Peer, Stow
 from pipeline import phantom
 from tests.peers import gossip
 from tests.peers.dcmtk import require_dcmtk, running_storescp

@@ -29,9 +29,9 @@ from pynetdicom import _config
 
 from dicom_node.receive import transport
 from dicom_node.receive.listener import transfer_syntaxes
-from dicom_node.settings_receive import Completion
+from dicom_node.settings.receive import Completion
 from pipeline import phantom
-from pipeline.results.own import CREATOR_UID
+from pipeline.findings.own_results import CREATOR_UID
 from tests.peers.dcmtk import echoscu, require_dcmtk, start_storescu, storescu
 from tests.peers.receiver import Node, association, context_of, running_receiver, send
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.commitments import Reference
-from dicom_node.receive.disk import Disk
-from dicom_node.receive.purge import Purger
-from dicom_node.receive.results_aside import ResultsAside
-from dicom_node.receive.series_index import SeriesRecord
-from dicom_node.settings_access import Retention
+from dicom_node.commitment.ledger import Reference
+from dicom_node.retention.purge import Purger
+from dicom_node.retention.results_aside import ResultsAside
+from dicom_node.settings.access import Retention
+from dicom_node.store.disk import Disk
+from dicom_node.store.series_index import SeriesRecord
 from pipeline import phantom
 from pipeline.errors import PeerUnavailable
 from tests.peers.commitment import Modality

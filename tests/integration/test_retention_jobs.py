@@ -6,9 +6,9 @@ import pytest
 
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobState
-from dicom_node.receive.series_index import SeriesRecord, State
-from dicom_node.retention import DeliveredSeries
-from pipeline.identity import derived_uid, instances_digest
+from dicom_node.retention.deliveries import DeliveredSeries
+from dicom_node.store.series_index import SeriesRecord, State
+from pipeline.findings.identity import derived_uid, instances_digest
 from tests.peers.engine import MakeNode, Node
 
 

@@ -23,9 +23,9 @@ from pydicom.uid import RawDataStorage
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
-from dicom_node.settings import load
+from dicom_node.settings.tree import load
 from pipeline import phantom
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 from tests import shapes
 from tests.conftest import ROOT
 from tests.peers.dcmtk import require_dcmtk, storescu

@@ -21,9 +21,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from dicom_node import audit
-from dicom_node.receive.access import Cause
-from dicom_node.settings_receive import Completion, Stow, StowClient
+from dicom_node.audit import trail as audit
+from dicom_node.receive.policy import Cause
+from dicom_node.settings.receive import Completion, Stow, StowClient
 from orthanc.local import CONFIG
 from pipeline import phantom
 from tests.integration.test_receive_faults import small_disk  # noqa: F401  (a fixture)

@@ -8,12 +8,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.deliver.dimse import DimseSender
-from dicom_node.fetch.query import finding
 from dicom_node.fetch.sinks import NodeSink
-from dicom_node.settings_access import DicomPeer
-from dicom_node.settings_destinations import DicomDestination
-from dicom_node.settings_receive import Peer
-from dicom_node.settings_remotes import DicomRemote
+from dicom_node.network.find import finding
+from dicom_node.settings.access import DicomPeer
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.receive import Peer
+from dicom_node.settings.remotes import DicomRemote
 from pipeline import phantom
 from pipeline.errors import BadSettings, PeerUnavailable
 from tests.peers.dcmtk import require_dcmtk, running_storescp
@@ -93,6 +93,6 @@ def test_what_is_fetched_enters_a_node_without_a_plain_port(tmp_path: Path, auth
 
 
 def test_a_peer_without_tls_is_spoken_to_plainly() -> None:
-    from dicom_node import tls
+    from dicom_node.network import tls
 
     assert tls.towards(DicomPeer(ae_title="A", host="h", port=1)) is None

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node import audit
+from dicom_node.audit import trail as audit
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline import phantom
-from pipeline.findings import Outcome
-from pipeline.intake import read_path
+from pipeline.findings.model import Outcome
+from pipeline.reading.files import read_path
 from tests.peers.fhir_server import start_fhir_server
 from tests.peers.hl7v2 import MllpReceiver
 from tests.peers.node import Node, dicom_destination, fhir_destination

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from dicom_node.commitments import SOP_CLASS, SOP_INSTANCE, Reference, Report, Request
+from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Reference, Report, Request
 from tests.peers.ports import free_port
 
 Heard = dict[str, Report]
@@ -142,7 +142,7 @@ class CommittingPacs:
 
     def report(self, request: Request, assoc: object = None) -> int | None:
         """Answer ``request``; the status that the node answers with."""
-        from dicom_node.commitments import Failed
+        from dicom_node.commitment.ledger import Failed
 
         missing = set(self.lost)
         last = request.references[-1].sop_instance_uid

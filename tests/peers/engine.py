@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dicom_node import settings as node_settings
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail, JobState
-from pipeline.identity import derived_uid, job_id
+from dicom_node.settings import tree as node_settings
+from pipeline.findings.identity import derived_uid, job_id
 from tests.peers import gossip
 from tests.peers.pacs import Pacs
 

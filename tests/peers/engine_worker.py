@@ -17,15 +17,15 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from dicom_node import settings as node_settings
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.jobs.worker import run_worker
-from dicom_node.settings import Settings
+from dicom_node.settings import tree as node_settings
+from dicom_node.settings.tree import Settings
 from pipeline.errors import PeerBusy
-from pipeline.findings import Outcome
-from pipeline.identity import derived_uid
-from pipeline.report_facts import FILENAME, to_json
+from pipeline.findings.identity import derived_uid
+from pipeline.findings.model import Outcome
+from pipeline.report.content import FILENAME, to_json
 from tests.peers.hl7v2 import facts
 
 OUTCOMES = {"negative": Outcome.NO_FINDING, "uncertain": Outcome.INDETERMINATE}

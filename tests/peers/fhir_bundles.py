@@ -14,14 +14,14 @@ from fhir import report
 from fhir.release import Release
 from fhir.stored import objects
 from pipeline import phantom
-from pipeline.answer import Refusal
-from pipeline.findings import Outcome
-from pipeline.identity import RunIdentity, instances_digest
-from pipeline.intake import Series
-from pipeline.report_facts import ReportFacts, facts, facts_of_refusal
+from pipeline.findings.identity import RunIdentity, instances_digest
+from pipeline.findings.model import Outcome
+from pipeline.reading.files import Series
+from pipeline.report.answer import Refusal
+from pipeline.report.content import ReportFacts, facts, facts_of_refusal
+from pipeline.report.patient_study import acquired, patient_of, series_of, study_of
+from pipeline.report.sentences import Language
 from pipeline.results.provenance import ResultContext
-from pipeline.sentences import Language
-from pipeline.source_facts import acquired, patient_of, series_of, study_of
 from tests.conformance import synthetic
 
 RECORDED = datetime(2026, 1, 5, 11, 30, tzinfo=UTC)

@@ -13,12 +13,12 @@ from typing import Any, Self
 import hl7
 from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
 
-from pipeline import codes
-from pipeline.answer import Answer, Region
-from pipeline.findings import ClassProbability, ModelIdentity, Outcome
-from pipeline.identity import RunIdentity
-from pipeline.report_facts import ReportFacts
-from pipeline.source_facts import Issued, Patient, SourceSeries, Study
+from pipeline.findings import codes
+from pipeline.findings.identity import RunIdentity
+from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome
+from pipeline.report.answer import Answer, Region
+from pipeline.report.content import ReportFacts
+from pipeline.report.patient_study import Issued, Patient, SourceSeries, Study
 
 MODEL = ModelIdentity(
     name="brain_mri_tumor",

@@ -18,8 +18,8 @@ from dicom_node.deliver.dimse import DimseSender
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
-from dicom_node.settings import Settings, load
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.tree import Settings, load
 from pipeline import phantom
 from tests.conftest import ROOT
 from tests.peers import gossip

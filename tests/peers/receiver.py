@@ -17,16 +17,16 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
-from dicom_node import observability
-from dicom_node.receive.completion import CompleteSeries
-from dicom_node.receive.disk import Disk
-from dicom_node.receive.monitor import ExpectedCount
-from dicom_node.receive.purge import Deliveries
-from dicom_node.receive.service import Receiver
-from dicom_node.settings import Settings
-from dicom_node.settings_access import Metrics, Retention, Tls
-from dicom_node.settings_receive import Completion, Peer, Receive, Stow
-from pipeline.results.own import is_own_result
+from dicom_node.completion.monitor import ExpectedCount
+from dicom_node.completion.rules import CompleteSeries
+from dicom_node.node.receiver import Receiver
+from dicom_node.observability import log as observability
+from dicom_node.retention.purge import Deliveries
+from dicom_node.settings.access import Metrics, Retention, Tls
+from dicom_node.settings.receive import Completion, Peer, Receive, Stow
+from dicom_node.settings.tree import Settings
+from dicom_node.store.disk import Disk
+from pipeline.findings.own_results import is_own_result
 from tests.peers import gossip
 from tests.peers.ports import free_port
 

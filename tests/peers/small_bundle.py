@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 
 SYSTEM = "urn:dicom:uid"
 PATIENT_SYSTEM = "urn:oid:1.2.276.0.99"

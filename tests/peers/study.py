@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 
 Series = tuple[Dataset, ...]
 

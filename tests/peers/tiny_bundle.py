@@ -123,7 +123,7 @@ def classifying(parent: Path, name: str = "tiny", **changes: Any) -> Path:
     }
     block = {"title": "Tiny", "classes": list(CLASSES), "none": "none", "thresholds": THRESHOLDS} | changes
     inference = {
-        "recipe": {"_target_": "pipeline.preprocess_recipe.Recipe", **RECIPE},
+        "recipe": {"_target_": "pipeline.preprocess_recipe.Recipe", **RECIPE},  # as bundles for 0.1.0 have it
         "network_def": {"_target_": "models.networks.RegionNet", "classes": 2, "filters": 8},
     }
     return write_bundle(parent / name, describe(outputs, RECIPE, block), inference, _random_weights())

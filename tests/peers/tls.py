@@ -11,7 +11,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dicom_node.settings_access import Tls
+from dicom_node.settings.access import Tls
 
 
 @dataclass(frozen=True)

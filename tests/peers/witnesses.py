@@ -17,7 +17,7 @@ import pydicom
 import SimpleITK as sitk  # noqa: N813
 from pydicom.errors import InvalidDicomError
 
-from pipeline.volume import Volume
+from pipeline.geometry.volume import Volume
 
 AGREE_MM = 1e-3
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from pipeline.geometry import build_volume
-from pipeline.identity import derived_uid, job_id
+from pipeline.findings.identity import derived_uid, job_id
+from pipeline.geometry.build import build_volume
 from tests.strategies import oblique_series
 
 

@@ -25,10 +25,10 @@ from pydicom.tag import Tag
 
 from pipeline import phantom
 from pipeline.errors import BadPixels, Refused, Truncated
-from pipeline.intake import Series, read_parts, read_path
-from pipeline.pixels import pixel_values
-from pipeline.planes import planes_of
-from pipeline.weighting import weighting
+from pipeline.pixels.values import pixel_values
+from pipeline.reading.files import Series, read_parts, read_path
+from pipeline.reading.slices import planes_of
+from pipeline.reading.weighting import weighting
 from tests.shapes import as_file, enhanced
 
 SMALL = phantom.head_phantom(slices=3, matrix=40)
@@ -238,9 +238,9 @@ PROGRAM = """
     import resource, sys
     from pathlib import Path
     from pipeline.errors import Refused
-    from pipeline.intake import read_path
-    from pipeline.pixels import pixel_values
-    from pipeline.planes import planes_of
+    from pipeline.reading.files import read_path
+    from pipeline.pixels.values import pixel_values
+    from pipeline.reading.slices import planes_of
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         for plane in planes_of(read_path(Path(sys.argv[1])).datasets):

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import center_of_mass
 
 from pipeline import phantom
-from pipeline.geometry import build_volume
-from pipeline.preprocess import DISPLAY, Sampling, sampling
-from pipeline.preprocess_recipe import Recipe
-from pipeline.volume import Volume
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.sampling import DISPLAY, Sampling, sampling
 from tests.strategies import Landmarked, landmarked_series
 
 BALL = 1000.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicom_node.multipart import PartReader, media_type
+from dicom_node.network.multipart import PartReader, media_type
 from pipeline.errors import NotDicom, Truncated
 
 BOUNDARY = "b-ound"

@@ -15,19 +15,20 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.handover import HandOver
-from dicom_node.jobs.job import SeriesJob, StoredInstance
-from dicom_node.receive.completion import CompleteSeries
-from dicom_node.receive.header import read_header
-from dicom_node.receive.instance_store import InstanceStore, Sender
-from dicom_node.receive.series_index import Arrival, SeriesIndex
-from dicom_node.series_header import representative_of
-from dicom_node.settings import Settings
-from dicom_node.study_folder import Pick, find_series, pick_series
+from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.rules import CompleteSeries
+from dicom_node.inference.study_folder import Pick, find_series, pick_series
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.settings.tree import Settings
+from dicom_node.store.header import read_header
+from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.manifest import StoredInstance
+from dicom_node.store.series_header import representative_of
+from dicom_node.store.series_index import Arrival, SeriesIndex
 from pipeline.errors import NotRouted, Refused
-from pipeline.identity import derived_uid
+from pipeline.findings.identity import derived_uid
 from pipeline.phantom import Header, head_phantom
-from pipeline.routing import Rule, When, judge
+from pipeline.routing.rules import Rule, When, judge
 from tests import shapes
 
 MODEL = "brain_mri_tumor"
@@ -234,7 +235,7 @@ def test_whatever_the_instances_say_there_is_one_decision(
 
 def test_slices_of_a_kept_index_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the file of the instance that speaks is."""
-    import dicom_node.series_header as module
+    import dicom_node.store.series_header as module
 
     opened: list[Path] = []
     read = module.read_header

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from pipeline.errors import NotRouted
-from pipeline.protocol import ProtocolContract
-from pipeline.routing import Rule, judge, route
-from pipeline.selection import Candidate, choose
-from pipeline.traits import SeriesTraits, describe
+from pipeline.routing.protocol import ProtocolContract
+from pipeline.routing.rules import Rule, judge, route
+from pipeline.routing.selection import Candidate, choose
+from pipeline.routing.series_attributes import SeriesTraits, describe
 
 READ = {
     "Modality": "CS", "BodyPartExamined": "CS", "SOPClassUID": "UI", "ImageType": "CS", "ScanningSequence": "CS",

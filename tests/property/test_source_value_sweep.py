@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.patient.source_values import keywords
 from pipeline.results.profile import PRESETS, Profile
-from pipeline.source_values import keywords
 from tests.odd_values import FULL, ODD, Sweep, may_be_damaged, odd_value, rotation
 
 MAY_REFUSE = {

@@ -14,9 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from dicom_node import settings
-from dicom_node.settings_destinations import DicomDestination, FhirDestination
-from dicom_node.settings_receive import FindCount
+from dicom_node.settings import tree as settings
+from dicom_node.settings.destinations import DicomDestination, FhirDestination
+from dicom_node.settings.receive import FindCount
 from orthanc.local import CONFIG, SCRIPT
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.ports import free_port

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.jobs.client import JobsClient
-from dicom_node.settings import load
-from dicom_node.settings_destinations import DicomDestination
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.tree import load
 from pipeline import phantom
 
 PORT, NOWHERE = 11_912, 11_913

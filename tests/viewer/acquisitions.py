@@ -20,11 +20,11 @@ from scipy.ndimage import gaussian_filter
 
 from fhir.report import build as build_report
 from pipeline import phantom
-from pipeline.findings import ClassProbability, ModelIdentity, Outcome, Prediction
-from pipeline.intake import Series
+from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Prediction
+from pipeline.geometry.volume import Volume
 from pipeline.process import Processed, process
+from pipeline.reading.files import Series
 from pipeline.results.profile import KINDS, PRESETS, Profile
-from pipeline.volume import Volume
 
 Name = Literal["axial", "coronal", "sagittal", "oblique"]
 BoolArray = npt.NDArray[np.bool_]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pipeline.codes import Code
 from pipeline.errors import Rejected
-from pipeline.source_facts import Issued
+from pipeline.findings.codes import Code
+from pipeline.report.patient_study import Issued
 
 ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
 """HL7 2.5.1, 2.7.1, with the delimiters ``|^~\\&``."""

@@ -29,14 +29,15 @@ from dicom_node.deliver.hl7v2.er7 import (
     plain,
     unit,
 )
-from dicom_node.settings_hl7v2 import Hl7v2Destination
-from pipeline import codes, sentences
-from pipeline.codes import Code
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import BadResult, Rejected
-from pipeline.findings import Outcome
-from pipeline.report_facts import ReportFacts
-from pipeline.sentences import Language
-from pipeline.source_facts import Issued
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.model import Outcome
+from pipeline.report import sentences
+from pipeline.report.content import ReportFacts
+from pipeline.report.patient_study import Issued
+from pipeline.report.sentences import Language
 
 VERSION: Final = "2.5.1"
 KIND: Final = "ORU^R01^ORU_R01"

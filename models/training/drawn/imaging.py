@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.training.drawn.scenes import Floats, Scene, between
-from pipeline.volume import FloatArray, Volume
+from pipeline.geometry.volume import FloatArray, Volume
 
 AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 """Columns, rows and normal of axial, coronal and sagittal planes, as axes of the patient."""

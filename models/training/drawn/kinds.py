@@ -10,7 +10,7 @@ from models.training.drawn.fruit import FRUIT
 from models.training.drawn.imaging import picture
 from models.training.drawn.phantoms import PHANTOMS
 from models.training.drawn.scenes import Kind
-from pipeline.preprocess_recipe import Recipe
+from pipeline.preprocess.recipe import Recipe
 
 KINDS: dict[str, Kind] = {**FRUIT, **PHANTOMS, **BODIES}
 LEAST_SHOWN = 0.05

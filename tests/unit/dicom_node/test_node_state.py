@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dicom_node.commands.node_state import lines
-from dicom_node.commitments import Asking, Reference, Report, Request
-from dicom_node.settings import Settings
-from dicom_node.settings_access import Retention, Tls
+from dicom_node.commitment.ledger import Asking, Reference, Report, Request
+from dicom_node.settings.access import Retention, Tls
+from dicom_node.settings.tree import Settings
 from tests.peers.tls import Authority
 
 

@@ -14,7 +14,7 @@ from fhir.amend import Settled, State, settle
 from fhir.context import REPORT_TAG, REVISION_TAG
 from fhir.release import Release
 from fhir.same_patient import Patients
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import facts_of, refusal_of, resources
 
 BASE = "http://ehr.example/fhir"

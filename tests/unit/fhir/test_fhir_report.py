@@ -16,9 +16,9 @@ import pytest
 from fhir import report
 from fhir.context import patient_reference
 from fhir.resources.R4B import get_fhir_model_class
-from pipeline.findings import Outcome
-from pipeline.report_facts import facts
-from pipeline.source_facts import patient_of
+from pipeline.findings.model import Outcome
+from pipeline.report.content import facts
+from pipeline.report.patient_study import patient_of
 from tests.conformance import synthetic
 from tests.peers.fhir_bundles import (
     READ,

@@ -12,7 +12,7 @@ from fhir import report
 from fhir.release import Release
 from fhir.same_patient import Patients
 from fhir.study_merge import UNSEARCHED, Merged, StudyState, merge, with_study
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import facts_of, references, resources
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ import pytest
 from fhir.answers import failure, redacted
 from fhir.subjects import identifying_texts, literal, logical_references, searched
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import plain_bundle
 
 PATIENT = {"type": "Patient", "identifier": {"system": "urn:oid:1.2", "value": "4711"}, "display": "Müller, Änne"}

@@ -13,7 +13,7 @@ from fhir.amend import State, settle
 from fhir.same_patient import Patients, Whose
 from fhir.study_merge import with_study
 from pipeline.errors import Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import facts_of, references, resources
 
 Json = dict[str, Any]

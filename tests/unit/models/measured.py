@@ -114,7 +114,7 @@ def four_classes(parent: Path, name: str = "four") -> Path:
     metadata["network_data_format"]["outputs"]["mask"]["spatial_shape"] = [32, 32]
     (folder / "configs/metadata.json").write_text(json.dumps(metadata))
     inference = {
-        "recipe": {"_target_": "pipeline.preprocess_recipe.Recipe", **recipe},
+        "recipe": {"_target_": "pipeline.preprocess.recipe.Recipe", **recipe},
         "network_def": {"_target_": "models.networks.PretrainedRegionNet", "classes": 4, "widths": WIDTHS},
     }
     (folder / "configs/inference.json").write_text(json.dumps(inference))

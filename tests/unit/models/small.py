@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.volume import Volume
+from pipeline.geometry.volume import Volume
 from tests.peers.tiny_bundle import CLASSES, classifying
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models import registry
-from models.training.ablation import VARIANTS, WholeImageNet, ablation, shortened
+from models.evaluation.ablation import VARIANTS, WholeImageNet, ablation, shortened
 from models.training.plan import read_plan
 from tests.unit.models.measured import WIDTHS, four_classes, picture_folder
 

@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 from models import registry
 from models.anatomy import Likeness, refuse_other_anatomy
 from models.bundle import Anatomy, Bundle, read_bundle, sha256
+from models.evaluation.runs import longest_run
 from models.layers import Layers
 from models.training.drawn.imaging import volume as imaged
 from models.training.drawn.kinds import KINDS
-from models.training.runs import longest_run
 from pipeline.errors import BadModel, OutOfScope
-from pipeline.geometry import build_volume
-from pipeline.intake import read_path
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import Plane, head_phantom
-from pipeline.preprocess import sampling
-from pipeline.volume import Volume
+from pipeline.preprocess.sampling import sampling
+from pipeline.reading.files import read_path
 from tests.unit.models.small import DATA, metadata, write_metadata
 
 BUNDLE = registry.get("brain_mri_tumor").bundle

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from models import registry
+from models.evaluation import attribution
+from models.evaluation.attribution import baselines, gradient_shap
+from models.evaluation.heat_picture import explain_plane, write_picture
 from models.explain import ClassLogits
 from models.runtime import ResidentModel, choose_device
-from models.training import attribution
-from models.training.attribution import baselines, gradient_shap
-from models.training.heat_picture import explain_plane, write_picture
 from pipeline.errors import BadSettings, Refused
-from pipeline.geometry import build_volume
+from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom, save
-from pipeline.preprocess import normalise
+from pipeline.preprocess.sampling import normalise
 from tests.unit.models.measured import Bright, four_classes, spots
 
 needs_captum = pytest.mark.skipif(

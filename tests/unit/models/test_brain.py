@@ -11,18 +11,18 @@ import torch
 from torch import nn
 
 from models import registry
+from models.evaluation.evaluate import answers, dice, neighbours, validation
+from models.evaluation.members import members_of
 from models.explain import Explainer
 from models.runtime import ResidentModel, load_model
 from models.training.data import Pictures
-from models.training.evaluate import answers, dice, neighbours, validation
-from models.training.members import members_of
 from models.training.plan import read_plan
 from pipeline.errors import OutOfScope
-from pipeline.findings import Outcome
-from pipeline.geometry import build_volume
-from pipeline.intake import read_path
+from pipeline.findings.model import Outcome
+from pipeline.geometry.build import build_volume
 from pipeline.phantom import Header, head_phantom, series_from_arrays
-from pipeline.preprocess import normalise
+from pipeline.preprocess.sampling import normalise
+from pipeline.reading.files import read_path
 from tests.unit.models.small import DATA
 from tests.unit.models.test_layers import without_skull
 

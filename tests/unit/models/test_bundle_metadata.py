@@ -14,8 +14,8 @@ from models.bundle import METADATA, Bundle, read_bundle
 from models.installed import check_packages
 from models.metadata import MOST_BYTES, read_metadata
 from pipeline.errors import BadModel
-from pipeline.findings import Needs
-from pipeline.preprocess import CLIP
+from pipeline.findings.model import Needs
+from pipeline.preprocess.sampling import CLIP
 from tests.peers.tiny_bundle import bright_spots, classifying
 from tests.unit.models.small import metadata, write_metadata
 

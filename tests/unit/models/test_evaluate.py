@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from models import registry
+from models.evaluation.card import BEGIN, END, put_in, tables
+from models.evaluation.evaluate import evaluate, weights_in
+from models.evaluation.figures import Cases, answers, figures, headline, measured, pooled
+from models.evaluation.gallery import chosen
+from models.evaluation.held_out import Set, every_picture, held_out, neighbours, stretches
+from models.evaluation.plots import write_plots
 from models.registry import SHIPPED
-from models.training.card import BEGIN, END, put_in, tables
-from models.training.evaluate import evaluate, weights_in
-from models.training.figures import Cases, answers, figures, headline, measured, pooled
-from models.training.gallery import chosen
-from models.training.held_out import Set, every_picture, held_out, neighbours, stretches
 from models.training.plan import read_plan
-from models.training.plots import write_plots
 from pipeline.errors import BadModel, EmptyInput, Refused
 from tests.unit.models.measured import Bright, four_classes, picture_folder, spots, write_weights
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.evaluation.counterfactual import lesion_moved, lesion_removed, one_sided
+from models.evaluation.explained import cascade, checks, heat, moved, pointing, randomisation, shifted
 from models.explain import Explainer
-from models.training.counterfactual import lesion_moved, lesion_removed, one_sided
-from models.training.explained import cascade, checks, heat, moved, pointing, randomisation, shifted
 from pipeline.errors import BadModel
 from tests.unit.models.measured import Bright, spots
 

@@ -23,10 +23,10 @@ from models.training.drawn.kinds import KINDS, drawn
 from models.training.head import FIGURES, LEFT_OUT, Seen, fit, may_see, train_heads
 from models.training.head_features import CUT, FRAMES, HEADS, Part
 from models.training.plan import HeadPlan, Plan, read_plan
-from pipeline.geometry import build_volume
+from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
-from pipeline.preprocess import sampling
-from pipeline.preprocess_recipe import Recipe
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.sampling import sampling
 from tests.unit.models.measured import four_classes, picture_folder
 
 SMALL = Recipe(matrix=48, pixel_mm=5.0, slab_mm=20.0)

@@ -14,12 +14,12 @@ from models import registry
 from models.layers import Layers, layers
 from models.training.drawn.imaging import volume as imaged
 from models.training.drawn.kinds import KINDS
-from pipeline.findings import FloatArray
-from pipeline.geometry import build_volume
+from pipeline.findings.model import FloatArray
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import Plane, head_phantom
-from pipeline.preprocess import resample, sampling
-from pipeline.preprocess_recipe import Recipe
-from pipeline.volume import Volume
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.sampling import resample, sampling
 from tests.unit.models.small import DATA
 
 RECIPE = Recipe(matrix=160, pixel_mm=1.568, slab_mm=4.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.metrics.average_precision import compute_average_precision
 from monai.metrics.rocauc import compute_roc_auc
 
-from models.training.metrics import (
+from models.evaluation.metrics import (
     across,
     bootstrap,
     calibration_error,

@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 
 from models.training.data import without_tumour
-from pipeline.preprocess import normalise, resample, sampling
-from pipeline.preprocess_recipe import Recipe
-from pipeline.volume import Volume
+from pipeline.geometry.volume import Volume
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.sampling import normalise, resample, sampling
 from tests.unit.models.small import volume
 
 RECIPE = Recipe(matrix=160, pixel_mm=1.568, slab_mm=4.0)

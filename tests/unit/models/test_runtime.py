@@ -15,10 +15,10 @@ from models.bundle import sha256
 from models.networks import PretrainedRegionNet
 from models.runtime import ResidentModel, choose_device, load_model, norms_folded, without_specks
 from pipeline.errors import BadModel, BadSettings, OutOfScope, UnsupportedModality, UnsupportedProtocol
-from pipeline.findings import Outcome
-from pipeline.geometry import build_volume
+from pipeline.findings.model import Outcome
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import head_phantom
-from pipeline.volume import Volume
 from tests.unit.models.measured import WIDTHS
 from tests.unit.models.small import CLASSES, make_bundle, metadata, volume, write_metadata
 

@@ -12,10 +12,10 @@ from models import runtime
 from models.runtime import ResidentModel, load_model
 from models.series import SlabAnswers, aggregate
 from pipeline.errors import BadPixels, OutOfScope, Refused
-from pipeline.findings import Outcome, Prediction
-from pipeline.geometry import build_volume
+from pipeline.findings.model import Outcome, Prediction
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
 from pipeline.phantom import head_phantom
-from pipeline.volume import Volume
 from tests.peers.tiny_bundle import bright_spots
 from tests.unit.models.small import volume
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from models import registry
+from models.evaluation.runs import longest_run
+from models.evaluation.scope import SLICES, drawn_cases, drawn_things, outcome, real_cases, real_series, synthetic
 from models.runtime import ResidentModel, choose_device
 from models.training.drawn.kinds import KINDS
-from models.training.runs import longest_run
-from models.training.scope import SLICES, drawn_cases, drawn_things, outcome, real_cases, real_series, synthetic
-from pipeline.findings import Outcome
-from pipeline.geometry import build_volume
+from pipeline.findings.model import Outcome
+from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
 from tests.unit.models.measured import four_classes, picture_folder
 

@@ -9,7 +9,7 @@ import pytest
 
 from models import registry
 from models.series import SeriesAnswer, SlabAnswers, aggregate
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.unit.watched import watched_labels
 
 CONTRACT = registry.get("brain_mri_tumor").bundle.contract

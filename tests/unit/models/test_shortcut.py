@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.evaluation.shortcut import FEATURES, change, cheat, features, fitted, plot, probe, study, styled
 from models.training.data import Pictures
-from models.training.shortcut import FEATURES, change, cheat, features, fitted, plot, probe, study, styled
 from tests.unit.models.measured import Bright, four_classes, picture_folder, spots
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from orthanc.local import SCRIPT
-from pipeline.results.own import CREATOR_UID, is_own_result
+from pipeline.findings.own_results import CREATOR_UID, is_own_result
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from pydicom.tag import Tag
 
 from pipeline import phantom
 from pipeline.errors import Refused
-from pipeline.geometry import build_volume
-from pipeline.intake import Series, read_parts
-from pipeline.protocol import ProtocolContract, check_protocol
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
+from pipeline.reading.files import Series, read_parts
 from pipeline.results.provenance import ResultContext, body_part
-from pipeline.traits import describe
-from pipeline.volume import Volume
+from pipeline.routing.protocol import ProtocolContract, check_protocol
+from pipeline.routing.series_attributes import describe
 from tests.shapes import as_file, enhanced
 
 BRAIN = ProtocolContract("MR", ("BRAIN", "HEAD"), ("T1",), contrast_expected=True)

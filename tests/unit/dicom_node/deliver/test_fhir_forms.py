@@ -15,12 +15,12 @@ from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import ResultRef, SeriesResult
 from dicom_node.jobs.workflows import fan_out
-from dicom_node.settings import Settings
-from dicom_node.settings_destinations import FhirDestination, FolderDestination
+from dicom_node.settings.destinations import FhirDestination, FolderDestination
+from dicom_node.settings.tree import Settings
 from pipeline.errors import Broken
-from pipeline.findings import Outcome
-from pipeline.report_facts import FILENAME, page_filename, to_json
-from pipeline.sentences import Language
+from pipeline.findings.model import Outcome
+from pipeline.report.content import FILENAME, page_filename, to_json
+from pipeline.report.sentences import Language
 from tests.peers.fhir_bundles import facts_of
 from tests.peers.http import HttpPeer, Reply
 

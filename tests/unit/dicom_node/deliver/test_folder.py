@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import durable
 from dicom_node.deliver.folder import FolderSender
-from dicom_node.settings_destinations import FolderDestination
+from dicom_node.settings.destinations import FolderDestination
+from dicom_node.store import durable
 from pipeline.errors import OutOfResources, PeerUnavailable
 
 

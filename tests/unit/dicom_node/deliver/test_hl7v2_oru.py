@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.deliver.hl7v2 import er7, oru
-from dicom_node.settings_hl7v2 import Hl7v2Destination
-from pipeline.answer import Refusal
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Rejected
-from pipeline.findings import Outcome
-from pipeline.report_facts import ReportFacts
-from pipeline.source_facts import Issued
+from pipeline.findings.model import Outcome
+from pipeline.report.answer import Refusal
+from pipeline.report.content import ReportFacts
+from pipeline.report.patient_study import Issued
 from tests.peers.hl7v2 import ANSWER, MODEL, PATIENT, facts, named
 
 TO = Hl7v2Destination(kind="hl7v2", host="127.0.0.1", port=1)

@@ -8,8 +8,8 @@ import pytest
 
 from dicom_node.deliver.dimse import Verdict, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
-from dicom_node.settings import Settings
-from dicom_node.settings_destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.tree import Settings
 
 PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
 COMMITTED = PACS.model_copy(update={"commitment": True})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.jobs.backoff import JITTER, LONGEST_OBEYED, delay
-from dicom_node.settings import Jobs
+from dicom_node.settings.tree import Jobs
 
 JOBS = Jobs(backoff_first=5.0, backoff_most=3600.0)
 attempts = st.integers(1, 10_000)

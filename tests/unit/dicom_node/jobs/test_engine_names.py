@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.jobs import engine
-from dicom_node.observability import uid
+from dicom_node.observability.log import uid
 
 names = st.text(min_size=1, max_size=12)
 

@@ -9,7 +9,7 @@ from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult
 from pipeline.errors import BadResult, OutOfResources, PeerBusy, Refused, Rejected
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 
 
 def raised(error: BaseException) -> Failure:

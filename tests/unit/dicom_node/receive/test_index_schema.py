@@ -13,12 +13,12 @@ from alembic.migration import MigrationContext
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import create_engine
 
-from dicom_node.jobs.job import StoredInstance
-from dicom_node.receive import schema
-from dicom_node.receive.header import read_header
-from dicom_node.receive.instance_store import InstanceStore, Sender
-from dicom_node.receive.series_index import Base, SeriesIndex, State
-from dicom_node.series_header import representative_of
+from dicom_node.store import schema
+from dicom_node.store.header import read_header
+from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.manifest import StoredInstance
+from dicom_node.store.series_header import representative_of
+from dicom_node.store.series_index import Base, SeriesIndex, State
 from pipeline.errors import BadSettings
 from pipeline.phantom import Header, head_phantom
 from tests.shapes import as_file

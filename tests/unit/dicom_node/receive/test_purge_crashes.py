@@ -17,14 +17,14 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.receive.counters import Counters
-from dicom_node.receive.disk import Disk
-from dicom_node.receive.header import read_header
-from dicom_node.receive.instance_store import InstanceStore, Sender
-from dicom_node.receive.purge import Purger
-from dicom_node.receive.results_aside import ResultsAside
-from dicom_node.receive.series_index import SeriesRecord, State
-from dicom_node.settings_access import Retention
+from dicom_node.observability.counters import Counters
+from dicom_node.retention.purge import Purger
+from dicom_node.retention.results_aside import ResultsAside
+from dicom_node.settings.access import Retention
+from dicom_node.store.disk import Disk
+from dicom_node.store.header import read_header
+from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.series_index import SeriesRecord, State
 from pipeline import phantom
 
 SERIES = phantom.head_phantom(slices=3, matrix=16, header=phantom.Header(key="purge crash"))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.receive.completion import CompleteSeries
-from dicom_node.receive.open_series import Look, look
-from dicom_node.settings_receive import Completion
+from dicom_node.completion.open_series import Look, look
+from dicom_node.completion.rules import CompleteSeries
+from dicom_node.settings.receive import Completion
 from pipeline import phantom
-from tests.unit.dicom_node.receive.test_receive_monitor import Bench, asked
+from tests.unit.dicom_node.completion.test_monitor import Bench, asked
 
 DEFAULT = Completion()
 
@@ -120,7 +120,7 @@ def test_the_same_few_images_again_and_again_are_no_large_part(bench: Bench) -> 
 
 def test_images_that_state_more_wait_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve of twenty by a released association; the rest comes within the minute. Also over a restart."""
-    monkeypatch.setattr("dicom_node.receive.open_series.look", lambda _: Look(at_least=20))
+    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(at_least=20))
     send_parts(bench, [range(12)], gap=0)
     bench.close()
     bench.open()
@@ -134,7 +134,7 @@ def test_images_that_state_more_wait_for_the_rest(bench: Bench, monkeypatch: pyt
 
 def test_images_that_never_come_are_not_waited_for_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence decides; the reading sees for itself that the images state more."""
-    monkeypatch.setattr("dicom_node.receive.open_series.look", lambda _: Look(at_least=20))
+    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(at_least=20))
     send_parts(bench, [range(12)], gap=0)
     turn_to(bench, 1000)
     assert bench.taken[0].reason == "quiet for 60.0 s (12 instances)"
@@ -142,7 +142,7 @@ def test_images_that_never_come_are_not_waited_for_for_ever(bench: Bench, monkey
 
 def test_one_object_of_many_frames_is_a_series(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An enhanced object comes alone, as a rule."""
-    monkeypatch.setattr("dicom_node.receive.open_series.look", lambda _: Look(frames=24))
+    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(frames=24))
     send_parts(bench, [(1,)], gap=0)
     turn_to(bench, 1000)
     assert bench.taken[0].reason == "association released and quiet for 3.0 s (1 instances)"

@@ -14,11 +14,11 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.receive import instance_store
-from dicom_node.receive.header import Header
-from dicom_node.receive.instance_store import HandedOver, InstanceStore, Sender
+from dicom_node.store import instance_store
+from dicom_node.store.header import Header
+from dicom_node.store.instance_store import HandedOver, InstanceStore, Sender
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
-from tests.unit.dicom_node.receive.test_receive_header import encode, small
+from tests.unit.dicom_node.store.test_header import encode, small
 
 SENDER = Sender("MODALITY", "CANDELA")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes as standard
 
-from pipeline import codes
-from pipeline.codes import Code
-from pipeline.findings import Outcome
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.model import Outcome
 
 ALL = {name: value for name, value in vars(codes).items() if isinstance(value, Code)}
 

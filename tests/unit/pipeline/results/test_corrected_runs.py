@@ -12,12 +12,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.findings import ClassProbability, Outcome, Prediction
-from pipeline.identity import Predecessor, RunIdentity, instances_digest
-from pipeline.intake import Series
+from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
+from pipeline.findings.model import ClassProbability, Outcome, Prediction
 from pipeline.process import REPLACES, process
+from pipeline.reading.files import Series
 from pipeline.results.provenance import ResultContext
-from pipeline.summaries import summary
+from pipeline.summary import summary
 from tests.conformance.synthetic import ANSWERS, MODEL, build_all, context_of, file_bytes
 from tests.peers.fhir_bundles import RECORDED
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.results.document import pdf_page
-from tests.unit.pipeline.results.test_document import named, read
+from pipeline.results.pdf.document import pdf_page
+from tests.unit.pipeline.results.pdf.test_document import named, read
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,19 @@ import pytest
 from skimage.color import rgb2lab
 
 from pipeline import phantom
-from pipeline.codes import BRAIN, GLIOMA, ClassTerm
-from pipeline.findings import ClassProbability, Findings, Outcome
-from pipeline.geometry import build_volume
-from pipeline.results import overlay
-from pipeline.results.canvas import SIDE, Box, Canvas, place
-from pipeline.results.heat_colours import TISSUE, blend, scale
-from pipeline.results.lettering import Face, can_draw, can_print, cut, runs, width
-from pipeline.results.page_parts import in_sentence, shown
-from pipeline.results.pages import Story, summary_page
-from pipeline.results.picture import direction_letters, display_window, point_of_interest
-from pipeline.results.section import sections_across, source_section, trimmed
-from pipeline.results.segmentation import OUTLINE_RGB
-from pipeline.volume import Volume
+from pipeline.findings.codes import BRAIN, GLIOMA, ClassTerm
+from pipeline.findings.model import ClassProbability, Findings, Outcome
+from pipeline.geometry.build import build_volume
+from pipeline.geometry.volume import Volume
+from pipeline.results.drawing.canvas import SIDE, Box, Canvas, place
+from pipeline.results.drawing.fonts import Face, can_draw, can_print, cut, runs, width
+from pipeline.results.drawing.heat_colours import TISSUE, blend, scale
+from pipeline.results.drawing.multiplanar import sections_across, source_section, trimmed
+from pipeline.results.drawing.page_parts import in_sentence, shown
+from pipeline.results.drawing.pages import Story, summary_page
+from pipeline.results.drawing.picture import direction_letters, display_window, point_of_interest
+from pipeline.results.sc import overlay
+from pipeline.results.seg.segmentation import OUTLINE_RGB
 from tests.conformance.synthetic import MODEL, context_of, phantom_context
 
 SIGHT = {

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from pipeline.ports import ResultObject
 from pipeline.results.build import build
 from pipeline.results.profile import KINDS, PRESETS, Profile, TransferSyntax
 from pipeline.results.provenance import ResultContext
+from pipeline.results.result_object import ResultObject
 from tests.conformance.synthetic import EVERYTHING, build_all, file_bytes, phantom_context
 
 

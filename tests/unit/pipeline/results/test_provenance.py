@@ -14,9 +14,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
-from pipeline.findings import Outcome
-from pipeline.intake import read_path
-from pipeline.results.own import CREATOR_UID
+from pipeline.findings.model import Outcome
+from pipeline.findings.own_results import CREATOR_UID
+from pipeline.reading.files import read_path
 from pipeline.results.profile import KINDS, Profile, TransferSyntax
 from pipeline.results.provenance import NO_DATE, SERIES_NUMBERS
 from pipeline.results.wording import ascii_text
@@ -194,7 +194,7 @@ def test_a_source_without_frame_of_reference_gets_one_of_this_run() -> None:
 SCRIPT = """
 import hashlib, json, sys, time
 sys.path.insert(0, sys.argv[1])
-from pipeline.findings import Outcome
+from pipeline.findings.model import Outcome
 from tests.conformance.synthetic import build_all, file_bytes, phantom_context
 objects = [item for outcome in (Outcome.FINDING, Outcome.NO_FINDING) for item in
            build_all(phantom_context(outcome=outcome, slices=12))]

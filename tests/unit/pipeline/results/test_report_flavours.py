@@ -8,16 +8,17 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from pipeline import codes, phantom
-from pipeline.findings import BoolArray
-from pipeline.measurements import lesion_observation_uid
+from pipeline import phantom
+from pipeline.findings import codes
+from pipeline.findings.measurements import lesion_observation_uid
+from pipeline.findings.model import BoolArray
 from pipeline.results.profile import Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
 from tests.shapes import with_pixels
-from tests.unit.pipeline.results.test_presentation import filled
-from tests.unit.pipeline.results.test_report import groups, items, named
-from tests.unit.pipeline.results.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.pr.test_presentation import filled
+from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.sr.test_report import groups, items, named
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
 

@@ -15,12 +15,14 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from fhir.report import build as build_report
 from pipeline import phantom
-from pipeline.report_facts import facts
-from pipeline.results import overlay, report, segmentation
+from pipeline.report.content import facts
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
+from pipeline.results.sc import overlay
+from pipeline.results.seg import segmentation
+from pipeline.results.sr import report
 from tests.conformance.synthetic import build_all, context_of, file_bytes
-from tests.unit.pipeline.results.test_segmentation import mask_in_source_grid, seg_of
+from tests.unit.pipeline.results.seg.test_segmentation import mask_in_source_grid, seg_of
 
 SLICES = 12
 OBJECT, OTHER = "1.2.826.1.1", "1.2.826.1.2"

@@ -16,19 +16,19 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.uid import LegacyConvertedEnhancedMRImageStorage
 
 from dicom_node.deliver.hl7v2.oru import build as build_message
-from dicom_node.settings_hl7v2 import Hl7v2Destination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.report import build as build_report
 from pipeline import phantom
-from pipeline.answer import Refusal
 from pipeline.errors import BadGeometry, CandelaError, MixedPatients, MixedStudies
-from pipeline.findings import ClassProbability, Outcome, Prediction
-from pipeline.identity import RunIdentity, instances_digest
-from pipeline.intake import Series, read_parts
+from pipeline.findings.identity import RunIdentity, instances_digest
+from pipeline.findings.model import ClassProbability, Outcome, Prediction
+from pipeline.patient.subject import CHOSEN, FILLED, LEFT_OUT
 from pipeline.process import Processed, process
-from pipeline.report_facts import facts_of_refusal
-from pipeline.results import refusal as refusal_page
-from pipeline.sentences import Language
-from pipeline.subject import CHOSEN, FILLED, LEFT_OUT
+from pipeline.reading.files import Series, read_parts
+from pipeline.report.answer import Refusal
+from pipeline.report.content import facts_of_refusal
+from pipeline.report.sentences import Language
+from pipeline.results.sc import refusal as refusal_page
 from tests.conformance.synthetic import ANSWERS, MODEL, file_bytes
 from tests.peers.fhir_bundles import RECORDED
 from tests.shapes import as_file, enhanced, group, reread

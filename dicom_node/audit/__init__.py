@@ -1,0 +1,1 @@
+"""The audit trail, and its way to a FHIR audit repository."""

@@ -1,0 +1,143 @@
+"""Sends the audit trail on to a FHIR audit repository, line by line, in order, at least once.
+
+How far it came stands in a file beside the trail, written after the repository took a line: a restart goes on there.
+What it may get twice it keeps once (`fhir.audit_event`). One process of a machine does it at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from dicom_node.audit import trail as audit
+from dicom_node.deliver.fhir import client_for
+from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.tree import Settings
+from dicom_node.store.durable import write_durably
+from fhir.audit_event import transaction
+from pipeline.errors import CandelaError, Rejected
+
+log = structlog.get_logger("candela.audit")
+
+AT_ONCE: Final = 100
+"""Records in one transaction."""
+LOOK_EVERY: Final = 5.0
+PAUSE_MOST: Final = 300.0
+POSITION: Final = "forwarded.json"
+
+Post = Callable[[dict[str, Any]], object]
+"""Posts a transaction Bundle; raises CandelaError where it was not taken."""
+
+
+class Forwarder:
+    """Forwards the trail in ``folder`` by ``post``; ``observer`` is what the node is called."""
+
+    def __init__(self, folder: Path, observer: str, post: Post) -> None:
+        self._folder = folder
+        self._observer = observer
+        self._post = post
+
+    def run(self, stop: threading.Event) -> None:
+        """Forward until ``stop``; with growing pauses where the repository takes nothing. Nothing is ever left out."""
+        pause = LOOK_EVERY
+        while not stop.wait(pause):
+            try:
+                while self.forward() == AT_ONCE and not stop.is_set():
+                    pass
+                pause = LOOK_EVERY
+            except (CandelaError, OSError) as error:
+                pause = min(PAUSE_MOST, pause * 2)
+                say = log.error if isinstance(error, Rejected) else log.warning
+                say("audit_not_forwarded", code=getattr(error, "code", type(error).__name__), wait_s=pause)
+
+    def forward(self) -> int:
+        """Forward the next records; how many there were. 0 too where another process is at it.
+
+        Raises
+        ------
+        CandelaError
+            where the repository did not take them: the next call begins with the same.
+        """
+        with self._alone() as alone:
+            if not alone:
+                return 0
+            name, offset = self._position()
+            found = self._next(name, offset)
+            if found is None:
+                return 0
+            records, position = found
+            if records:
+                self._post(transaction(records, self._observer))
+            write_durably(self._folder / POSITION, json.dumps(position).encode())
+            return len(records)
+
+    def _position(self) -> tuple[str, int]:
+        path = self._folder / POSITION
+        if not path.is_file():
+            return "", 0
+        name, offset = json.loads(path.read_text())
+        return str(name), int(offset)
+
+    def _next(self, name: str, offset: int) -> tuple[list[dict[str, Any]], tuple[str, int]] | None:
+        """Records after the position and the position behind them; None where there is nothing more."""
+        found = [path for path in audit.files(self._folder) if path.name >= name]
+        for path in found:
+            begin = offset if path.name == name else 0
+            if path.stat().st_size > begin:
+                return _read(path, begin, ended=path != found[-1])
+        return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        if not self._folder.is_dir():
+            yield False
+            return
+        descriptor = os.open(self._folder / ".forwarding", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path, begin: int, *, ended: bool) -> tuple[list[dict[str, Any]], tuple[str, int]] | None:
+    """At most `AT_ONCE` records from byte ``begin`` on, and the position behind them; None where there is none yet.
+
+    A line that is being written is waited for, unless its day has ``ended``: then a crash cut it short, and it is
+    passed over as other torn lines are.
+    """
+    records: list[dict[str, Any]] = []
+    end = begin
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            if len(records) == AT_ONCE or not (line.endswith(b"\n") or ended):
+                break
+            end += len(line)
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                log.warning("audit_line_torn", file=path.name)
+    return (records, (path.name, end)) if end > begin else None
+
+
+def start(settings: Settings) -> None:
+    """Forward in a thread of this process, as long as it lives, where the settings name a repository."""
+    if settings.audit.repository is None:
+        return
+    destination = settings.destinations[settings.audit.repository]
+    assert isinstance(destination, FhirDestination), "the settings are checked"
+    forwarder = Forwarder(settings.audit_dir, settings.receive.ae_title, client_for(destination).send)
+    threading.Thread(target=forwarder.run, args=(threading.Event(),), name="audit", daemon=True).start()

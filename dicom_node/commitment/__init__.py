@@ -1,0 +1,1 @@
+"""Storage commitment in both roles, and the ledger on disk between them."""

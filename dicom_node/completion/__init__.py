@@ -1,0 +1,1 @@
+"""When a series is complete, and its dispatch to jobs."""

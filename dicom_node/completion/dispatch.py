@@ -1,0 +1,214 @@
+"""From a complete series to queued jobs: routing, the choice within a study, the manifest on disk, jobs' identities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import structlog
+from pydicom.dataset import Dataset
+
+from dicom_node.completion.rules import CompleteSeries
+from dicom_node.completion.studies import Claim, Noted, StudyNotes
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.observability.log import uid
+from dicom_node.settings.tree import Settings
+from dicom_node.store.durable import sync_folder, write_durably
+from dicom_node.store.manifest import manifest_text
+from dicom_node.store.series_header import read_header, read_identity, representative_of
+from dicom_node.store.study_series import other_series
+from models import registry
+from pipeline.errors import CandelaError, MixedPatients, NotChosen
+from pipeline.findings.identity import job_id
+from pipeline.patient.subject import refuse_mixed_study
+from pipeline.reading.attributes import text
+from pipeline.routing.rules import judge
+from pipeline.routing.selection import Candidate, Choice, PassedOver, choose
+from pipeline.routing.series_attributes import SeriesTraits, describe
+
+log = structlog.get_logger("candela.handover")
+UNROUTED = "none"
+"""Stands in a job's id in place of a model's digest where no rule takes the series."""
+MIXED = "mixed-"
+"""Stands in a job's id before a model's digest where another series of the study names another patient."""
+NOT_CHOSEN = "not-"
+"""Stands in a job's id before a model's digest where that model reads another series of the study."""
+
+
+class HandOver:
+    """Gives each complete series to the jobs. Idempotent: the same revision handed over twice makes the same jobs.
+
+    A series that a rule with ``per_study`` takes is noted, and `decide` makes the jobs once its study is quiet
+    (`dicom_node.completion.study_watch`). ``submit`` is `JobsClient.submit`. Runs in the receiver, which knows models
+    by name, digest and contract only.
+    """
+
+    def __init__(self, settings: Settings, submit: Callable[[SeriesJob], bool]) -> None:
+        self._settings = settings
+        self._submit = submit
+        self._notes = StudyNotes(settings.studies_dir)
+
+    def __call__(self, series: CompleteSeries) -> None:
+        """Queue or note ``series`` for each model that reads it; durable when this returns.
+
+        Raises
+        ------
+        CandelaError, OSError
+            where the database or disk cannot take it now, or the rule's model is unknown; call again later.
+        """
+        found = representative_of(series.instances)
+        header = found.header
+        routing = judge(self._settings.rules, _traits(header, series, found.images), self._settings.match)
+        awaiting = []
+        mixed = self._mixed(series, header) if routing.taken else None
+        for rule in routing.taken:
+            destinations, priority = self._settings.destinations_of(rule), self._settings.priority_of(rule)
+            claim = Claim(rule.name, rule.model, destinations, priority)
+            if mixed is not None:
+                self._refuse_mixed(series, claim, mixed)
+            elif rule.per_study:
+                awaiting.append(claim)
+            else:
+                digest = registry.get(rule.model, self._settings.models.folders).digest
+                self._queue(series, digest, claim=claim)
+        if not routing.taken:
+            refusal = routing.refusal()
+            self._queue(series, UNROUTED, refusal=(refusal.code, str(refusal)))
+        if awaiting:
+            self._notes.keep(Noted(series, found.path, tuple(awaiting), found.images))
+            log.info("series_awaits_its_study", series=uid(series.series_instance_uid), revision=series.revision)
+        else:
+            self._notes.forget(series)
+
+    def _mixed(self, series: CompleteSeries, header: Dataset) -> MixedPatients | None:
+        """Why ``series`` may not be read: another series of its study in the store names another patient (ADR 47)."""
+        others = other_series(self._settings, series.study_instance_uid, series.series_instance_uid)
+        try:
+            refuse_mixed_study(header, {uid: read_identity(path) for uid, path in others.items() if path.is_file()})
+        except MixedPatients as error:
+            return error
+        return None
+
+    def _refuse_mixed(self, series: CompleteSeries, claim: Claim, mixed: MixedPatients) -> None:
+        digest = registry.get(claim.model, self._settings.models.folders).digest
+        self._queue(series, f"{MIXED}{digest}", claim=claim, refusal=(mixed.code, str(mixed)))
+
+    def undecided(self) -> Collection[str]:
+        """Study Instance UIDs of the studies that await a choice."""
+        return self._notes.undecided
+
+    def decide(self, study_instance_uid: str, /) -> None:
+        """Queue, for each model, the series of the study that suits it best, and record why the others are not read.
+
+        A series that was chosen before a better one came keeps its job and results.
+
+        Raises
+        ------
+        CandelaError, OSError
+            as `__call__`; what could be queued is.
+        """
+        noted = self._notes.of(study_instance_uid)
+        failures: list[CandelaError] = []
+        for model in sorted({claim.model for item in noted for claim in item.claims}):
+            try:
+                self._decide(model, {item.series.series_instance_uid: item for item in noted if item.claim(model)})
+            except CandelaError as error:  # a model that is gone must not hold the others up
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        self._notes.decided(study_instance_uid)
+
+    def _decide(self, model: str, noted: dict[str, Noted]) -> None:
+        bundle = registry.get(model, self._settings.models.folders).bundle
+        for name, item in list(noted.items()):
+            mixed = self._mixed(item.series, read_header(item.header))
+            if mixed is not None:  # it came after this one was noted, and before the choice
+                self._refuse_mixed(noted.pop(name).series, _claim(item, model), mixed)
+        if not noted:
+            return
+        choice = choose([_candidate(item) for item in noted.values()], bundle.contract.protocol)
+        if choice.chosen is not None:
+            item = noted[choice.chosen.series_instance_uid]
+            self._queue(item.series, bundle.digest, claim=_claim(item, model), selection=choice.reason)
+        for passed in choice.passed_over:
+            item = noted[passed.candidate.series_instance_uid]
+            refusal = _why_not(passed, choice, model)
+            self._queue(item.series, f"{NOT_CHOSEN}{bundle.digest}", claim=item.claim(model), refusal=refusal)
+        log.info("study_decided", model=model, series=len(noted), chosen=choice.chosen is not None)
+
+    def _queue(
+        self,
+        series: CompleteSeries,
+        digest: str,
+        *,
+        claim: Claim | None = None,
+        refusal: tuple[str, str] | None = None,
+        selection: str | None = None,
+    ) -> None:
+        """Make the job that ``claim`` asks for; or the record of why there is none, ``refusal``: code and text."""
+        name = job_id(series.series_instance_uid, (item.sop_instance_uid for item in series.instances), digest)
+        folder = self._settings.results_dir / name.replace(":", "_")
+        job = SeriesJob(
+            job_id=name,
+            series_instance_uid=series.series_instance_uid,
+            study_instance_uid=series.study_instance_uid,
+            revision=series.revision,
+            manifest=str(self._write_manifest(folder, series)),
+            instances=len(series.instances),
+            calling_ae=series.calling_ae,
+            completion=series.reason,
+            completed_at=series.completed_at.isoformat(),
+            rule=claim.rule if claim else None,
+            model=claim.model if claim and (refusal is None or refusal[0] == MixedPatients.code) else None,
+            destinations=claim.destinations if claim else (),
+            priority=claim.priority if claim else "routine",
+            refusal_code=refusal[0] if refusal else None,
+            refusal=refusal[1] if refusal else None,
+            selection=selection,
+            expected=series.expected,
+            silence=series.silence,
+        )
+        new = self._submit(job)
+        log.info(
+            "series_handed_over",
+            series=uid(series.series_instance_uid),
+            revision=series.revision,
+            instances=len(series.instances),
+            rule=job.rule or "none",
+            refusal=job.refusal_code or "none",
+            new=new,
+        )
+
+    @staticmethod
+    def _write_manifest(folder: Path, series: CompleteSeries) -> Path:
+        """The list of the revision's files, beside which the results will stand."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+        path = (folder / "manifest.json").absolute()
+        if not path.exists():
+            write_durably(path, manifest_text(series.instances, series.earlier, series.shared).encode())
+        return path
+
+
+def _traits(header: Dataset, series: CompleteSeries, images: int) -> SeriesTraits:
+    called = text(getattr(header, "file_meta", Dataset()), "ReceivingApplicationEntityTitle")
+    return describe(header, instances=images, calling_ae=series.calling_ae, called_ae=called)
+
+
+def _claim(noted: Noted, model: str) -> Claim:
+    claim = noted.claim(model)
+    assert claim is not None, "only series that a rule gives to the model are chosen from"
+    return claim
+
+
+def _candidate(noted: Noted) -> Candidate:
+    header = read_header(noted.header)
+    return Candidate(noted.series.series_instance_uid, header, _traits(header, noted.series, noted.images))
+
+
+def _why_not(passed: PassedOver, choice: Choice, model: str) -> tuple[str, str]:
+    """Code and text: another series is read instead, or the model takes none of the study."""
+    if choice.chosen is None and passed.code is not None:
+        return passed.code, f"Model {model} reads no series of the study: {passed.reason}"
+    error = NotChosen(f"Model {model} reads one series of the study: {passed.reason}.")
+    return error.code, str(error)

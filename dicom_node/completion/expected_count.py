@@ -1,0 +1,38 @@
+"""How many instances a PACS says a series has, by C-FIND."""
+
+from __future__ import annotations
+
+from dicom_node.network.find import finding
+from dicom_node.settings.receive import FindCount
+from dicom_node.settings.remotes import DicomRemote
+
+TIMEOUT = 10.0
+"""Seconds for the connection, the association and each answer."""
+
+
+class FindCounter:
+    """Asks the PACS ``source``, as ``ae_title``, how many instances a series has.
+
+    Number of Series Related Instances (0020,1209) at series level (PS3.4 C.6.2.1); a PACS that knows the series but
+    not that key, which is optional, is asked for the instances. Study Root, or Patient Root where that is not taken.
+    """
+
+    def __init__(self, source: FindCount, ae_title: str, timeout: float = TIMEOUT) -> None:
+        address = source.model_dump(include={"ae_title", "host", "port", "tls", "tls_name"})
+        self._remote = DicomRemote(kind="dicom", timeout=timeout, **address)
+        self._remote.known_as(source.identity)
+        self._ae_title = ae_title
+
+    def __call__(self, series_instance_uid: str, study_instance_uid: str, /) -> int | None:
+        """The number; None where the PACS has no such series.
+
+        Raises
+        ------
+        PeerUnavailable
+            where there is no association or no answer in time.
+        PeerBusy, Rejected
+            where the PACS answers with a failure: 0xA700 (out of resources), or any other.
+        """
+        with finding(self._remote, self._ae_title) as find:
+            found = find.series(study_instance_uid, series_instance_uid)
+            return find.count(found[0]) or None if found else None

@@ -1,0 +1,114 @@
+"""What the monitor remembers of a series that is not handed over yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
+from dicom_node.completion.rules import Evidence
+from dicom_node.store.header import UNREADABLE
+from pipeline.findings.completeness import frames, stated_instances
+
+LAST_STATED = 0x2001FFFF
+"""Behind it an image states nothing of its series' size, and the functional groups of enhanced objects begin."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one instance states: how many the series has ``at_least``, and its own number of ``frames``."""
+
+    at_least: int = 1
+    frames: int = 1
+
+
+@dataclass
+class OpenSeries:
+    """A series on its way. Times are seconds of the monitor's clock.
+
+    ``carrying`` are the paths that came by each association that is open, ``plausible`` says whether one of those
+    that have ended since none was open carried a plausible part. ``cut_before`` is the highest association number known
+    when an association that carried the series was cut off; only the release of a later one says that its sender has
+    finished. ``sample`` is the relative path of one instance.
+    """
+
+    study_instance_uid: str
+    calling_ae: str
+    received: int
+    last_received: float
+    plausible_part: int = 1
+    reopened: int = 0
+    released_at: float | None = None
+    carrying: dict[int, set[str]] = field(default_factory=dict)
+    carried_by: int = 0
+    plausible: bool = False
+    cut_before: int = 0
+    sample: str | None = None
+    stated: int = 1
+    expected: int | None = None
+    asked_for: int = -1
+    count_pending: bool = False
+    count_ahead: bool = False
+    failures: int = 0
+    retry_at: float = 0.0
+
+    def arrived(self, association: int, path: str, at: float) -> bool:
+        """An instance came, or came again; whether ``association`` is a further one that carries the series."""
+        self.last_received = at
+        self.released_at = None
+        self.sample = path
+        if not self.carrying:
+            self.plausible = False
+        further = association not in self.carrying
+        self.carried_by += further
+        self.carrying.setdefault(association, set()).add(path)
+        return further
+
+    def ended(self, association: int, folder: Path) -> None:
+        """One of the associations that carry the series is over."""
+        images = len(self.carrying.pop(association)) * self.look(folder).frames
+        self.plausible |= images >= self.plausible_part
+
+    def look(self, folder: Path) -> Look:
+        """Note what one instance states of the series; ``folder`` is that of the store."""
+        seen = look(folder / self.sample) if self.sample is not None else Look()
+        self.stated = max(self.stated, seen.at_least)
+        return seen
+
+    def counted(self, expected: int | None) -> None:
+        """The peer has answered. 0: it has never heard of the series."""
+        self.count_pending = False
+        self.expected = expected or None
+        self.count_ahead |= self.expected is not None and self.expected > self.asked_for
+
+    def evidence(self, source: str) -> Evidence:
+        return Evidence(
+            received=self.received,
+            last_received=self.last_received,
+            released_at=None if self.carrying else self.released_at,
+            plausible=self.plausible or any(len(paths) >= self.plausible_part for paths in self.carrying.values()),
+            reopened=self.reopened,
+            stated=self.stated,
+            expected=self.expected,
+            expected_source=source,
+            count_pending=self.count_pending,
+            count_fresh=self.asked_for == self.received and not self.count_pending,
+            count_ahead=self.count_ahead,
+        )
+
+
+def look(path: Path) -> Look:
+    """What the instance at ``path`` states; where it cannot be read, nothing: reading it whole will say why."""
+    try:
+        with path.open("rb") as file:
+            header = read_partial(file, stop_when=_is_behind)
+        return Look(stated_instances(header), frames(header))
+    except (*UNREADABLE, InvalidDicomError):
+        return Look()
+
+
+def _is_behind(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return bool(tag > LAST_STATED)

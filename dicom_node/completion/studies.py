@@ -1,0 +1,145 @@
+"""Complete series that await a choice among the series of their study, kept on disk.
+
+Layout under the folder::
+
+    .undecided/<Study Instance UID>                     empty: a series of the study has come since the last choice
+    <Study Instance UID>/<Series Instance UID>.json     the series' last revision, and the models that rules give it to
+
+A series is noted first and its study marked then; the mark goes when the jobs have the choice. A crash anywhere between
+leads to the same choice again. What was noted stays: a series that comes later is compared with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from dicom_node.completion.rules import CompleteSeries
+from dicom_node.observability.log import uid
+from dicom_node.store.durable import sync_folder, write_durably
+from dicom_node.store.layout import located
+from dicom_node.store.manifest import StoredInstance
+from pipeline.errors import Broken
+from pipeline.routing.rules import Priority
+
+log = structlog.get_logger("candela.studies")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A rule that gives a series to a model, as the rule stood when the series was complete."""
+
+    rule: str
+    model: str
+    destinations: tuple[str, ...]
+    priority: Priority
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A series that awaits or had a choice. ``header`` is the path of the instance that speaks for it, ``images`` how
+    many of its instances are images.
+    """
+
+    series: CompleteSeries
+    header: Path
+    claims: tuple[Claim, ...]
+    images: int
+
+    def claim(self, model: str) -> Claim | None:
+        return next((claim for claim in self.claims if claim.model == model), None)
+
+
+class StudyNotes:
+    """The notes in ``folder``. One thread of one process, the receiver's monitor, works with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._marks = folder / ".undecided"
+        self._undecided = {path.name for path in self._marks.iterdir()} if self._marks.is_dir() else set()
+
+    @property
+    def undecided(self) -> frozenset[str]:
+        """Study Instance UIDs of the studies that await a choice."""
+        return frozenset(self._undecided)
+
+    def keep(self, noted: Noted) -> None:
+        """Note a series, in place of its earlier revision; durable when it returns."""
+        study = noted.series.study_instance_uid
+        path = self._path(noted.series)
+        for folder in (self._marks, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(self._folder.parent)
+        sync_folder(self._folder)
+        write_durably(path, json.dumps(_plain(noted)).encode())
+        write_durably(self._marks / study, b"")
+        self._undecided.add(study)
+
+    def forget(self, series: CompleteSeries) -> None:
+        """Drop an earlier revision of a series that no rule wants a choice for any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path(series).unlink()
+
+    def of(self, study_instance_uid: str) -> tuple[Noted, ...]:
+        """The series noted for a study whose files are still in the store.
+
+        Raises
+        ------
+        Broken
+            where a note was damaged on disk.
+        """
+        notes = (_read(path) for path in sorted((self._folder / study_instance_uid).glob("*.json")))
+        return tuple(noted for noted in notes if _still_stored(noted))
+
+    def decided(self, study_instance_uid: str) -> None:
+        """The jobs have the choice."""
+        (self._marks / study_instance_uid).unlink(missing_ok=True)
+        sync_folder(self._marks)
+        self._undecided.discard(study_instance_uid)
+
+    def _path(self, series: CompleteSeries) -> Path:
+        return self._folder / series.study_instance_uid / f"{series.series_instance_uid}.json"
+
+
+def _still_stored(noted: Noted) -> bool:
+    if noted.header.is_file():
+        return True
+    log.warning("series_gone_from_store", series=uid(noted.series.series_instance_uid))
+    return False
+
+
+def _plain(noted: Noted) -> dict[str, object]:
+    series = asdict(replace(noted.series, instances=(), earlier=()))
+    series["completed_at"] = noted.series.completed_at.isoformat()
+    for key in ("instances", "earlier"):
+        series[key] = [item.to_dict() for item in getattr(noted.series, key)]
+    return {
+        "series": series,
+        "header": str(noted.header),
+        "claims": [asdict(claim) for claim in noted.claims],
+        "images": noted.images,
+    }
+
+
+def _read(path: Path) -> Noted:
+    try:
+        data = json.loads(path.read_text())
+        series = data["series"]
+        for key in ("instances", "earlier"):
+            series[key] = tuple(StoredInstance(**item) for item in series.get(key, ()))
+        series["completed_at"] = datetime.fromisoformat(series["completed_at"])
+        claims = tuple(Claim(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"])
+        header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json
+        complete = CompleteSeries(**series)
+        return Noted(complete, header, claims, int(data.get("images", len(complete.instances))))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Broken(
+            "A note of a series that awaits a choice is damaged.",
+            where=str(path),
+            todo="Remove the file; the study's other series are chosen from then. Send the series again.",
+        ) from error

@@ -1,0 +1,91 @@
+"""When a study has been quiet for long enough to choose among its series: a part of the monitor, in its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from dicom_node.completion.retries import retry_wait
+from dicom_node.observability.counters import Counters
+from dicom_node.observability.log import uid
+from pipeline.errors import CandelaError
+
+log = structlog.get_logger("candela.studies")
+
+
+class StudyDecisions(Protocol):
+    """Chooses among the complete series of a study. What awaits a choice outlives the process."""
+
+    def undecided(self) -> Collection[str]:
+        """Study Instance UIDs of the studies with a series that no choice has seen yet."""
+        ...
+
+    def decide(self, study_instance_uid: str, /) -> None:
+        """Choose, and hand the outcome to the jobs; durable when it returns.
+
+        Called again with the same study where it raised or the process died, so it must be idempotent.
+        """
+        ...
+
+
+@dataclass
+class _Waiting:
+    heard: float
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+class StudyWatch:
+    """Calls ``decisions`` for each undecided study once nothing was heard of it for ``quiet`` seconds.
+
+    A study that an earlier process left undecided waits that long from now: its sender must have time to come back.
+    """
+
+    def __init__(
+        self, decisions: StudyDecisions, quiet: float, counters: Counters, monotonic: Callable[[], float]
+    ) -> None:
+        self._decisions = decisions
+        self._quiet = quiet
+        self._counters = counters
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._waiting: dict[str, _Waiting] = {}
+
+    def heard(self, study_instance_uid: str, at: float) -> None:
+        """An instance of the study arrived, or one of its series was handed over."""
+        waiting = self._waiting.setdefault(study_instance_uid, _Waiting(at))
+        waiting.heard = max(waiting.heard, at)
+
+    def step(self, receiving: Collection[str]) -> float | None:
+        """Decide what is due; the instant at which the next falls due, None where none will by itself.
+
+        ``receiving`` are the studies with a series that is not complete: they wait, whatever the clock says.
+        """
+        undecided = self._decisions.undecided()
+        self._waiting = {study: item for study, item in self._waiting.items() if study in {*undecided, *receiving}}
+        due = []
+        for study in set(undecided) - set(receiving):
+            waiting = self._waiting.setdefault(study, _Waiting(self._started))
+            at = max(waiting.heard + self._quiet, waiting.retry_at)
+            if self._monotonic() < at or not self._decide(study, waiting):
+                due.append(max(at, waiting.retry_at))
+        return min(due, default=None)
+
+    def _decide(self, study: str, waiting: _Waiting) -> bool:
+        try:
+            self._decisions.decide(study)
+        except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the study must stay)
+            waiting.failures += 1
+            wait = retry_wait(waiting.failures)
+            waiting.retry_at = self._monotonic() + wait
+            self._counters.add("study_decision_failures")
+            code = error.code if isinstance(error, CandelaError) else type(error).__name__
+            log.error(  # noqa: TRY400  (a trace may quote values)
+                "study_decision_failed", study=uid(study), code=code, tries=waiting.failures, retry_in=wait
+            )
+            return False
+        del self._waiting[study]
+        return True

@@ -1,0 +1,105 @@
+"""Writing a run's results to a folder so that a crash at any moment leaves either nothing or whole files."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from dicom_node.store.durable import write_durably
+from pipeline.export.nifti import build as build_nifti
+from pipeline.report.content import FILENAME as FACTS
+from pipeline.report.content import page_filename, to_json
+from pipeline.report.sentences import Language
+from pipeline.results.result_object import ResultObject
+from pipeline.summary import summary
+
+if TYPE_CHECKING:
+    from pipeline.process import Processed
+
+SUMMARY = "summary.json"
+BUNDLE = "fhir-bundle.json"
+PREVIEWS = "previews"
+
+
+def write_results(processed: Processed, folder: Path, *, nifti: bool = False) -> dict[str, Any]:
+    """Write objects, previews (PNG) of pictures, the PDF, the findings, the FHIR Bundle and, last, summary.json.
+
+    Returns the summary.
+
+    ``nifti``: also volume, mask and heat map as NIfTI, named in the summary under ``nifti``.
+    The summary's presence says that all others are there.
+    """
+    remove_results(folder)
+    (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+    _write_objects(processed.objects, folder)
+    for language, page in processed.pages.items():
+        write_durably(folder / page_filename(language), page)
+    write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
+    write_durably(folder / FACTS, to_json(processed.facts))
+    content = summary(processed)
+    if nifti:
+        files = build_nifti(processed.volume, processed.findings)
+        for file in files:
+            write_durably(folder / file.filename, file.data)
+        content["nifti"] = [{"file": file.filename, "content": file.content} for file in files]
+    write_summary(content, folder)
+    return content
+
+
+def write_refusal(content: dict[str, Any], page: tuple[ResultObject, ...], folder: Path) -> dict[str, Any]:
+    """Write the summary ``content`` of a refusal, after the ``page`` that says why, where there is one."""
+    remove_results(folder)
+    if page:
+        (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+        _write_objects(page, folder)
+    write_summary(content, folder)
+    return content
+
+
+def _write_objects(objects: tuple[ResultObject, ...], folder: Path) -> None:
+    for item in objects:
+        write_durably(folder / item.filename, _dicom_bytes(item.dataset))
+        if item.preview is not None:
+            name = Path(item.filename).with_suffix(".png").name
+            write_durably(folder / PREVIEWS / name, _png_bytes(item.preview))
+
+
+def remove_results(folder: Path) -> None:
+    """Take away what an earlier run left in ``folder``, so that no result of it is taken for one of this run."""
+    if not (folder / SUMMARY).is_file():
+        return
+    earlier = json.loads((folder / SUMMARY).read_text())
+    (folder / SUMMARY).unlink()
+    for item in earlier["objects"]:
+        (folder / item["file"]).unlink(missing_ok=True)
+        (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
+    for item in earlier.get("nifti", ()):
+        (folder / item["file"]).unlink(missing_ok=True)
+    for name in (BUNDLE, FACTS, *map(page_filename, Language)):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_summary(content: dict[str, Any], folder: Path) -> None:
+    """summary.json in ``folder`` (made where missing), in place of an earlier run's results."""
+    remove_results(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _dicom_bytes(ds: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()

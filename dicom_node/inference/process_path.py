@@ -1,0 +1,88 @@
+"""`candela process`: one series in, its results or its refusal in a folder, with no network.
+
+What the headers refuse is refused before torch, MONAI, scipy and highdicom are loaded: they are imported where a model
+is, and not before.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dicom_node.inference.output import SUMMARY, write_refusal
+from dicom_node.inference.refusals import refusal_page
+from dicom_node.inference.study_folder import Pick, pick_series
+from dicom_node.settings.tree import Settings
+from models import registry
+from pipeline.errors import BadSettings, Refused
+from pipeline.ports import Progress
+from pipeline.results.profile import DEFAULT_PRESET
+from pipeline.results.result_object import ResultObject
+from pipeline.routing.preflight import preflight
+from pipeline.summary import refusal_summary
+
+
+def process_path(
+    path: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    model: str | None,
+    progress: Progress,
+    nifti: bool = False,
+    with_page: bool = False,
+    pick: Pick | None = None,
+    profile: str = DEFAULT_PRESET,
+    identity_from: str | None = None,
+) -> dict[str, Any]:
+    """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
+
+    ``profile`` is the name of the profile (`Settings.profile`) that says which results, and in which form.
+
+    ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
+    map as NIfTI. ``with_page``: a refusal also as a page with the reason. ``pick`` says which of several series at
+    ``path`` is meant; ``identity_from`` is the instance whose patient is vouched for, where its images name several.
+    """
+    _refuse_foreign_folder(out)
+    profiles = {profile: settings.profile(profile)}
+    series, entry = None, None
+    try:
+        progress("reading")
+        series, name = pick_series(path, settings, model, pick or Pick())
+        entry = registry.get(name, settings.models.folders)
+        preflight(series, entry.check, identity_from)
+        progress("loading the model")
+        from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
+        from models.runtime import load_model  # noqa: PLC0415 - the same
+
+        loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
+        return run(
+            series,
+            loaded,
+            out,
+            settings,
+            datetime.now(tz=UTC),
+            progress,
+            profiles,
+            identity_from=identity_from,
+            nifti=nifti,
+        )
+    except Refused as refusal:
+        page: tuple[ResultObject, ...] = ()
+        if with_page and series and entry:
+            page = refusal_page(series, entry.bundle.identity, refusal, settings.uid_root, identity_from)
+        series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
+        return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Results go into an empty folder or over an earlier run's, never among somebody's files."""
+    if out.exists() and not out.is_dir():
+        raise BadSettings("This is not a folder.", where=str(out), todo="Give --out a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
+        raise BadSettings(
+            "The folder holds files that are not an earlier run's results.",
+            where=str(out),
+            todo="Give --out an empty one.",
+        )

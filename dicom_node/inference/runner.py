@@ -1,0 +1,247 @@
+"""Running the pipeline over a series, and over stored ones for the workers.
+
+`candela process` enters at `dicom_node.inference.process_path`, which refuses by the headers before this is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from dicom_node.inference.lineage import predecessors
+from dicom_node.inference.output import BUNDLE, SUMMARY, write_refusal, write_results
+from dicom_node.inference.refusals import refusal_page
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
+from dicom_node.observability.log import uid
+from dicom_node.settings.tree import Settings
+from dicom_node.store.durable import write_durably
+from dicom_node.store.layout import located
+from dicom_node.store.manifest import StoredInstance, read_versions
+from fhir.report import build as build_report
+from models.runtime import load_model
+from pipeline.errors import Broken, Refused
+from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
+from pipeline.findings.model import Outcome
+from pipeline.ports import Progress, SeriesModel
+from pipeline.process import process
+from pipeline.reading.files import Series, read_parts
+from pipeline.report.answer import Refusal
+from pipeline.report.content import FILENAME as FACTS
+from pipeline.report.content import ReportFacts, facts_of_refusal, page_filename, to_json
+from pipeline.report.sentences import Language
+from pipeline.results.profile import Profile
+from pipeline.results.result_object import ResultObject
+from pipeline.summary import refusal_summary
+
+log = structlog.get_logger("candela.inference")
+
+HL7V2 = "hl7v2-report"
+"""The result that HL7 v2 messages are built from."""
+
+
+class SeriesRunner:
+    """What an inference worker does with a job: read the stored series, run the model, keep the results on disk.
+
+    Models are loaded when first needed and stay resident. A job whose worker died is run again from its manifest: the
+    results get the same UIDs and bytes, and replace what the dead one had written.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._model = functools.cache(self._load)
+
+    def warm_up(self) -> None:
+        """Load the models that the rules name, so that the first series does not wait for them."""
+        for name in sorted({rule.model for rule in self._settings.rules}):
+            self._model(name)
+
+    def __call__(self, job: SeriesJob) -> SeriesResult:
+        """Results of ``job``; a refusal is a value.
+
+        Raises
+        ------
+        Retryable
+            where this machine lacks resources.
+        Broken
+            where a stored file is not what was acknowledged, or the model or a result failed.
+        """
+        manifest = located(job.manifest, self._settings.data_dir)
+        out = manifest.parent
+        bound = log.bind(series=uid(job.series_instance_uid), revision=job.revision)
+        start = time.monotonic()
+        if job.model is None or job.refusal_code is not None:
+            result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
+            bound.info("series_not_read", code=result.refusal_code)
+            return result
+        series = None
+        try:
+            series = self._read(manifest)
+            profiles = self._settings.profiles_of(job.destinations)
+            summary = run(
+                series,
+                self._model(job.model),
+                out,
+                self._settings,
+                self._clock(),
+                _silent,
+                profiles,
+                pacs=self._settings.pacs_of(job.destinations),
+                predecessors=() if job.identity_from else predecessors(job, out),
+                identity_from=job.identity_from,
+                revision=job.revision,
+                expected=job.expected,
+            )
+        except Refused as refusal:
+            bound.info("series_refused", code=refusal.code)
+            return self._refused(refusal, series, out, job)
+        bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
+        return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
+
+    def _refused(self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob) -> SeriesResult:
+        """The refusal, with what destinations that want refusals get; nothing where the series cannot be read."""
+        wanted = {name for name in job.destinations if self._settings.wants_refusals(name)}
+        kinds = {self._settings.destinations[name].kind for name in wanted}
+        page: tuple[ResultObject, ...] = ()
+        if series is not None and kinds - {"fhir"}:
+            page = refusal_page(
+                series, self._model(str(job.model)).identity, refusal, self._settings.uid_root, job.identity_from
+            )
+        result = _refused(refusal.code, str(refusal), out, job, page)
+        told = self._told(refusal, series, job) if series is not None and "fhir" in kinds else None
+        if told is None:
+            return result
+        write_durably(out / FACTS, to_json(told))
+        files = (str(out / FACTS),)
+        told_by = (ResultRef("fhir-bundle", "fhir", files), ResultRef(HL7V2, "hl7v2", files))
+        return replace(result, results=(*result.results, *told_by))
+
+    def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
+        """None where the header does not even say of which study it is, or the images name two patients or studies."""
+        assert job.model is not None, "a rule gave the series to a model"
+        model = self._model(job.model).identity
+        run = RunIdentity(
+            job.series_instance_uid,
+            instances_digest(series.sop_instance_uids),
+            model.digest,
+            self._settings.uid_root,
+            identity_from=job.identity_from,
+        )
+        try:
+            return facts_of_refusal(
+                series,
+                Refusal(refusal.code, str(refusal)),
+                model,
+                run,
+                recorded=self._clock(),
+                revision=job.revision,
+            )
+        except (Refused, AttributeError, ValueError):
+            return None
+
+    def _load(self, name: str) -> SeriesModel:
+        return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
+
+    def _read(self, path: Path) -> Series:
+        manifest = read_versions(path)
+        series = read_parts(
+            map(self._content, manifest.instances),
+            where=str(path.parent),
+            earlier=map(self._content, manifest.earlier),
+        )
+        return replace(series, notes=(*series.notes, *_shared_note(manifest.shared)))
+
+    def _content(self, item: StoredInstance) -> tuple[str, bytes]:
+        path = located(item.path, self._settings.data_dir)
+        if not path.is_file():
+            raise Broken("A received instance is gone from the store.", where=item.path, todo="Restore it.")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != item.sha256:
+            raise Broken(
+                "A stored file is not what was acknowledged: the disk damaged it.",
+                where=item.path,
+                todo="Mend the disk, have the sender send the instance again, or restore the file.",
+            )
+        return item.path, data
+
+
+def _shared_note(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    images = "1 image has its" if count == 1 else f"{count} images have their"
+    return (f"{images} SOP Instance UID in another series too: references to the images fit both.",)
+
+
+def run(
+    series: Series,
+    model: SeriesModel,
+    out: Path,
+    settings: Settings,
+    recorded: datetime,
+    progress: Progress,
+    profiles: Mapping[str, Profile],
+    *,
+    pacs: Mapping[str, str] | None = None,
+    predecessors: tuple[Predecessor, ...] = (),
+    identity_from: str | None = None,
+    revision: int = 1,
+    expected: int | None = None,
+    nifti: bool = False,
+) -> dict[str, Any]:
+    """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary."""
+    processed = process(
+        series,
+        model,
+        build_report,
+        now=time.monotonic,
+        recorded=recorded,
+        revision=revision,
+        uid_root=settings.uid_root,
+        predecessors=predecessors,
+        identity_from=identity_from,
+        expected=expected,
+        profiles=profiles,
+        pacs=pacs,
+        languages=settings.report_languages,
+        progress=progress,
+    )
+    progress("writing")
+    return write_results(processed, out, nifti=nifti)
+
+
+def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
+    """The results of a run as deliveries know them: the objects of one role for the same profiles travel together.
+
+    Where profiles want different forms of a role, the later ones' results are called after who gets them.
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for item in summary["objects"]:
+        groups[item["role"], tuple(item["profiles"])].append(str(out / item["file"]))
+    results: dict[str, ResultRef] = {}
+    for (role, profiles), files in groups.items():
+        name = f"{role} for {', '.join(profiles)}" if role in results else role
+        results[name] = ResultRef(name, "dicom", tuple(files), profiles)
+    facts = str(out / FACTS)
+    pages = tuple(str(path) for path in (out / page_filename(language) for language in Language) if path.is_file())
+    fhir = ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE), facts, *pages))
+    return (*results.values(), fhir, ResultRef(HL7V2, "hl7v2", (facts, *pages)))
+
+
+def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[ResultObject, ...] = ()) -> SeriesResult:
+    write_refusal(refusal_summary(job.series_instance_uid, code, reason, page), page, out)
+    results = (ResultRef(REFUSAL, "dicom", tuple(str(out / item.filename) for item in page)),) if page else ()
+    return SeriesResult(Outcome.REFUSED, str(out / SUMMARY), results, refusal_code=code, refusal=reason)
+
+
+def _silent(_stage: str) -> None:
+    """Nobody watches a worker's stages."""

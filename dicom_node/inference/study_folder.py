@@ -1,0 +1,204 @@
+"""The series that lie together in a folder: for `candela config explain`, and which of them `candela process` reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.settings.tree import Settings
+from models import registry
+from pipeline.errors import EmptyInput, MixedSeries, NotRouted, Refused, UnsupportedProtocol
+from pipeline.findings.own_results import is_own_result
+from pipeline.patient.subject import refuse_mixed_study
+from pipeline.reading.attributes import number, text
+from pipeline.reading.files import UNREADABLE, Series, read_files, read_path
+from pipeline.reading.representative import images, representative
+from pipeline.routing.rules import judge
+from pipeline.routing.selection import Candidate, choose
+from pipeline.routing.series_attributes import describe
+
+DEFAULT_MODEL = "brain_mri_tumor"
+"""Where there are no rules and no model is named: the one that ships."""
+SHOWN_MOST = 5
+"""How many series an error names; more would hide what it says."""
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """One series: its files, the header that speaks for it (`pipeline.reading.representative`), and how many images
+    it has.
+    """
+
+    series_instance_uid: str
+    paths: tuple[Path, ...]
+    header: Dataset
+    instances: int
+
+    def candidate(self, calling_ae: str = "", called_ae: str = "") -> Candidate:
+        traits = describe(self.header, instances=self.instances, calling_ae=calling_ae, called_ae=called_ae)
+        return Candidate(self.series_instance_uid, self.header, traits)
+
+
+def find_series(path: Path) -> tuple[FoundSeries, ...]:
+    """Every series in the folder ``path`` by SeriesNumber, or the one in a file or archive.
+
+    Files that cannot be read are left out here: reading their series says what is wrong with them.
+
+    Raises
+    ------
+    FileNotFoundError
+        where there is nothing at ``path``.
+    EmptyInput
+        where there is no DICOM file in the folder; of a file or archive, what `read_path` raises.
+    """
+    if not path.is_dir():
+        series = read_path(path)
+        uid = str(series.header.SeriesInstanceUID)
+        return (FoundSeries(uid, (path,), series.representative, images(series.datasets)),)
+    by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        header = _header(file)
+        if header is not None and (uid := text(header, "SeriesInstanceUID")):
+            by_series[uid].append((file, header))
+    if not by_series:
+        raise EmptyInput(
+            "There is no DICOM file here.", where=str(path), todo="Pass the folder that holds the series or the study."
+        )
+    found = (_found(uid, items) for uid, items in by_series.items())
+    return tuple(sorted(found, key=lambda item: (number(item.header, "SeriesNumber") or 0, item.series_instance_uid)))
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which of several series is meant: the one of this UID, or the one that suits the model best.
+
+    ``vouched``: whose series it is is known, whatever the other series of its study say (`pipeline.patient.subject`).
+    """
+
+    series_instance_uid: str | None = None
+    best: bool = False
+    vouched: bool = False
+
+
+def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -> tuple[Series, str]:
+    """The series at ``path`` to be read, and the model that reads it: ``model``, else the rules', else the default.
+
+    Raises
+    ------
+    MixedSeries
+        where several lie there and ``pick`` does not say which.
+    MixedPatients
+        where another series of the same study at ``path`` names another patient.
+    NotRouted, UnsupportedProtocol
+        where no rule takes one, or none suits the model best; else what `pipeline.reading.files.read_path` raises.
+    """
+    if pick.best:
+        name = model or (_first_model(path, settings) if settings.rules else DEFAULT_MODEL)
+        return _read_best(path, settings, name, vouched=pick.vouched), name
+    if pick.series_instance_uid is None:
+        series = _read_one(path)
+    else:
+        series = read_series(path, pick.series_instance_uid, vouched=pick.vouched)
+    return series, model or _model_for(series, settings)
+
+
+def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -> Series:
+    """One series of the folder ``path``. Unless ``vouched``, the series of its study there must name one patient.
+
+    Raises
+    ------
+    EmptyInput
+        where it is not there.
+    MixedPatients
+        where another series of its study names another patient; else as `pipeline.reading.files.read_path`.
+    """
+    found = find_series(path)
+    wanted = next((item for item in found if item.series_instance_uid == series_instance_uid), None)
+    if wanted is None:
+        raise EmptyInput(
+            f"There is no such series here, among {len(found)}.",
+            where=str(path),
+            todo="`candela config explain` lists the series of a folder.",
+        )
+    if not vouched:
+        _refuse_mixed_study(wanted, found)
+    return read_files(wanted.paths, path) if path.is_dir() else read_path(path)
+
+
+def _refuse_mixed_study(wanted: FoundSeries, found: tuple[FoundSeries, ...]) -> None:
+    study = text(wanted.header, "StudyInstanceUID")
+    others = {
+        item.series_instance_uid: item.header
+        for item in found
+        if item is not wanted and text(item.header, "StudyInstanceUID") == study and not is_own_result(item.header)
+    }
+    refuse_mixed_study(wanted.header, others)
+
+
+def _read_one(path: Path) -> Series:
+    try:
+        return read_path(path)
+    except MixedSeries as error:
+        todo = f"{error.todo} Or choose: --series UID, or --best for the one that suits the model best."
+        raise MixedSeries(error.what, where=error.where, todo=todo) from None
+
+
+def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> Series:
+    """The series of the study in ``path`` that suits ``model`` best; refused where none does, each with its reason."""
+    found = find_series(path)
+    contract = registry.get(model, settings.models.folders).bundle.contract.protocol
+    choice = choose([item.candidate() for item in found], contract)
+    if choice.chosen is None:
+        reasons = [f"series {item.candidate.series_instance_uid}: {item.reason}" for item in choice.passed_over]
+        more = "; ..." if len(reasons) > SHOWN_MOST else ""
+        raise UnsupportedProtocol(
+            f"None of the {len(found)} series here suits model {model} ({'; '.join(reasons[:SHOWN_MOST])}{more}).",
+            where=str(path),
+            todo="Pass a study with a series that the model takes.",
+        )
+    return read_series(path, choice.chosen.series_instance_uid, vouched=vouched)
+
+
+def _model_for(series: Series, settings: Settings) -> str:
+    if not settings.rules:
+        return DEFAULT_MODEL
+    routing = judge(settings.rules, describe(series.representative, instances=images(series.datasets)), settings.match)
+    if not routing.taken:
+        raise routing.refusal()
+    return routing.taken[0].model
+
+
+def _first_model(path: Path, settings: Settings) -> str:
+    """The model of the first rule that takes any series in ``path``."""
+    found = find_series(path)
+    routings = [judge(settings.rules, item.candidate().traits, settings.match) for item in found]
+    taken = {rule.name for routing in routings for rule in routing.taken}
+    rule = next((rule for rule in settings.rules if rule.name in taken), None)
+    if rule is None:
+        raise NotRouted(
+            f"No rule takes any of the {len(found)} series here.",
+            where=str(path),
+            todo="`candela config explain` says why; add a [[rules]] table to candela.toml, or give --model.",
+        )
+    return rule.model
+
+
+def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FoundSeries:
+    """Copies of one instance count once."""
+    headers = {text(header, "SOPInstanceUID"): header for _, header in items}
+    speaks = representative(headers.values())
+    return FoundSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
+
+
+def _header(file: Path) -> Dataset | None:
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+    except (InvalidDicomError, Refused, *UNREADABLE):
+        return None
+    is_directory = text(header.file_meta, "MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
+    return None if is_directory else header

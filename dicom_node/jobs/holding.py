@@ -1,0 +1,99 @@
+"""Answers that are no finding leave only while nothing shows that their series has grown (docs/adr/0048).
+
+Such an answer is held for a time after it was read. When it may go, and before each later try to send it, the store is
+asked whether it has an instance of the series that the job does not have: it lies there before its sender is told that
+it was taken. The job's folder notes the hold, so that a later revision replaces only what may have left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.settings.tree import Settings
+from dicom_node.store.durable import sync_folder
+from dicom_node.store.layout import located
+from dicom_node.store.manifest import read_manifest
+from pipeline.errors import Broken
+from pipeline.findings.model import Outcome
+from pipeline.findings.own_results import is_own_result
+from pipeline.reading.files import UNREADABLE
+
+HELD: Final = frozenset({Outcome.NO_FINDING, Outcome.INDETERMINATE})
+"""What a part of a series may say and the whole may take back. A finding stays one, a refusal says nothing."""
+HELD_MARK: Final = ".held"
+RELEASED_MARK: Final = ".released"
+"""Empty files in the folder of a job: its answer was held; some of it may have left since."""
+SUPERSEDED: Final = "Further instances of the series have arrived: this answer to a part of it is never sent."
+
+
+def remaining(job: SeriesJob, outcome: Outcome, settings: Settings, clock: Callable[[], float] = time.time) -> float:
+    """Seconds that an answer still has to be held; 0 where it may go at once."""
+    if outcome not in HELD:
+        return 0.0
+    counted = job.expected is not None and job.expected <= job.instances
+    hold = settings.completion.hold(counted=counted, revision=job.revision) - job.silence
+    since = max(0.0, clock() - datetime.fromisoformat(job.completed_at).timestamp())
+    return max(0.0, hold - since)
+
+
+def hold(job: SeriesJob, settings: Settings) -> None:
+    """Note durably, in the job's folder, that its answer is held."""
+    _mark(_folder(job, settings) / HELD_MARK)
+
+
+def was_withheld(folder: Path) -> bool:
+    """Whether the answer of the job in ``folder`` has never left: it is held, or was superseded in its hold."""
+    return (folder / HELD_MARK).exists() and not (folder / RELEASED_MARK).exists()
+
+
+def may_leave(job: SeriesJob, settings: Settings) -> bool:
+    """Whether an answer that is no finding may be sent now. Before it may, the job's folder says so."""
+    if has_grown(job, settings):
+        return False
+    folder = _folder(job, settings)
+    if not was_withheld(folder):
+        return True
+    _mark(folder / RELEASED_MARK)
+    return not has_grown(job, settings)
+
+
+def has_grown(job: SeriesJob, settings: Settings) -> bool:
+    """Whether the store has an instance of the job's series that the job does not have, other than our own results.
+
+    Raises
+    ------
+    Broken
+        where the job's manifest is gone.
+    """
+    manifest = located(job.manifest, settings.data_dir)
+    if not manifest.is_file():
+        raise Broken("The list of the instances that were read is gone.", where=str(manifest), todo="Restore it.")
+    known = {item.sop_instance_uid for item in read_manifest(manifest)}
+    stored = (settings.store_dir / job.series_instance_uid).glob("*.dcm")
+    return any(path.stem.partition("~")[0] not in known and not _is_own(path) for path in stored)
+
+
+def _is_own(path: Path) -> bool:
+    """False where it cannot be read: the receiver took it for an instance of the series."""
+    try:
+        return is_own_result(pydicom.dcmread(path, stop_before_pixels=True))
+    except (*UNREADABLE, InvalidDicomError):
+        return False
+
+
+def _mark(path: Path) -> None:
+    """Make an empty file; several deliveries of one job may do so at once."""
+    path.touch()
+    sync_folder(path.parent)
+
+
+def _folder(job: SeriesJob, settings: Settings) -> Path:
+    return located(job.manifest, settings.data_dir).parent

@@ -1,0 +1,244 @@
+"""Whose series it is, where its images or its study name two patients: what an operator sees, and what a choice makes.
+
+Nothing here writes a log line: what the images say of their patients is for the operator's terminal alone.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.status import JobDetail
+from dicom_node.settings.tree import Settings
+from dicom_node.store.durable import sync_folder, write_durably
+from dicom_node.store.layout import located
+from dicom_node.store.manifest import Manifest, StoredInstance, manifest_text, read_manifest, read_versions
+from dicom_node.store.series_header import read_identity
+from dicom_node.store.study_series import current_instances, other_series
+from models import registry
+from pipeline.errors import CandelaError, MixedPatients, MixedStudies
+from pipeline.findings.identity import job_id
+from pipeline.patient.naming import named_by, text_of
+from pipeline.patient.subject import Group, contradiction, groups_of
+
+VALUES = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber")
+SHOWN, CHOSEN = "identities of a series shown", "identity of a series chosen"
+AGAIN = "corrected series read again"
+"""What the audit trail calls them."""
+ACTIONS = {SHOWN: Action.READ, CHOSEN: Action.UPDATE, AGAIN: Action.EXECUTE}
+
+
+class NoChoice(CandelaError):
+    """No identity can be chosen for this job, or not this one."""
+
+    code = "NO_CHOICE"
+
+
+@dataclass(frozen=True)
+class Identities:
+    """How the images of a job's series differ in what they say of patient and study, and what its study says beside it.
+
+    ``others`` are the study's other series that name another patient: Series Instance UID → why.
+    """
+
+    groups: tuple[Group, ...]
+    others: dict[str, str]
+
+
+def identities(detail: JobDetail, settings: Settings) -> Identities:
+    """What the images of a job say.
+
+    Raises
+    ------
+    NoChoice
+        where they are no longer in the store.
+    """
+    return identities_of(_stored(detail.job, settings), detail.job, settings)
+
+
+def identities_of(instances: tuple[StoredInstance, ...], job: SeriesJob, settings: Settings) -> Identities:
+    """What ``instances`` of the job's series say."""
+    headers = {item.sop_instance_uid: read_identity(located(item.path, settings.data_dir)) for item in instances}
+    groups = groups_of(headers)
+    paths = other_series(settings, job.study_instance_uid, job.series_instance_uid)
+    others = {series: named_by(read_identity(path)) for series, path in paths.items() if path.is_file()}
+    compared = {
+        series: next((why for group in groups if (why := contradiction(group.named, other))), "")
+        for series, other in others.items()
+    }
+    return Identities(groups, {series: why for series, why in compared.items() if why})
+
+
+def chosen(detail: JobDetail, sop_instance_uid: str, settings: Settings) -> SeriesJob:
+    """The job that reads the series again under the identity of ``sop_instance_uid``; its manifest is on disk.
+
+    The same choice makes the same job. What the first job was given (rule, destinations, priority) stays.
+
+    Raises
+    ------
+    NoChoice
+        where there is nothing to choose, no model to read it, or the instance is not of the series.
+    BadModel
+        where the model is gone.
+    """
+    job = detail.job
+    instances = _stored(job, settings)
+    _check(detail, instances, sop_instance_uid, settings)
+    again = _job(job, instances, settings, identity_from=sop_instance_uid)
+    return replace(again, identity_from=sop_instance_uid)
+
+
+def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settings) -> SeriesJob:
+    """The job that reads the images of a refused series as they were received last; its manifest is on disk.
+
+    A PACS corrects a patient under the same SOP Instance UIDs, which alone makes no new revision (ADR 3).
+    ``all_jobs`` are those of the series.
+
+    Raises
+    ------
+    NoChoice
+        where the series was not refused for its patient or study, was read since, is gone, or its study still names
+        two patients.
+    BadModel
+        where the model is gone.
+    """
+    job = detail.job
+    if _code(detail) not in (MixedPatients.code, MixedStudies.code):
+        raise NoChoice("The series was not refused for its patient or study.", where=job.job_id)
+    instances = current_instances(settings, job.series_instance_uid)
+    if not instances:
+        raise NoChoice("The series is no longer in the store.", where=job.job_id, todo="Send it again.")
+    now = identities_of(instances, job, settings)
+    if now.others:
+        raise NoChoice(
+            f"Other series of the study still name another patient: {', '.join(sorted(now.others))}.",
+            where=job.job_id,
+            todo="Correct them too, or say whose this one is: `candela jobs identity JOB --right UID`.",
+        )
+    # One SOP Instance UID of a result never stands for two contents: what was read once is not read anew.
+    if any(_may_have_results(item, instances, settings) for item in all_jobs):
+        raise NoChoice(
+            "The series was read since it was refused.", where=job.job_id, todo="`candela jobs list` shows the job."
+        )
+    before = {item.sha256 for item in _listed(job, settings)}
+    return _job(job, instances, settings, *(item.sha256 for item in instances if item.sha256 not in before))
+
+
+def _may_have_results(detail: JobDetail, instances: tuple[StoredInstance, ...], settings: Settings) -> bool:
+    """Whether this job made, or may yet make, results of another content under the UIDs that ``instances`` lead to."""
+    if detail.job.identity_from is not None or detail.job.model is None or _code(detail) is not None:
+        return False
+    listed = {item.sop_instance_uid: item.sha256 for item in _listed(detail.job, settings)}
+    wanted = {item.sop_instance_uid: item.sha256 for item in instances}
+    return listed.keys() == wanted.keys() and listed != wanted
+
+
+def _listed(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
+    """What the job's manifest lists; nothing where it was purged."""
+    manifest = located(job.manifest, settings.data_dir)
+    return read_manifest(manifest) if manifest.is_file() else ()
+
+
+def _job(
+    job: SeriesJob,
+    instances: tuple[StoredInstance, ...],
+    settings: Settings,
+    *more: str,
+    identity_from: str | None = None,
+) -> SeriesJob:
+    """``job`` over ``instances`` under an id of its own, to which ``more`` adds; its manifest is on disk."""
+    if job.model is None:
+        raise NoChoice("No model reads this series.", where=job.job_id, todo="`candela jobs show` says why.")
+    digest = registry.get(job.model, settings.models.folders).digest
+    uids = (*(item.sop_instance_uid for item in instances), *more)
+    name = job_id(job.series_instance_uid, uids, digest, identity_from)
+    folder = settings.results_dir / name.replace(":", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+    manifest = (folder / "manifest.json").absolute()
+    if not manifest.exists():
+        listed = located(job.manifest, settings.data_dir)
+        before = read_versions(listed) if listed.is_file() else Manifest(())
+        taken = {item.sha256 for item in instances}
+        earlier = tuple(item for item in (*before.earlier, *before.instances) if item.sha256 not in taken)
+        write_durably(manifest, manifest_text(instances, earlier, before.shared).encode())
+    return replace(job, job_id=name, manifest=str(manifest), instances=len(instances), refusal_code=None, refusal=None)
+
+
+def audit(trail: AuditTrail, settings: Settings, job: SeriesJob, what: str, sop_instance_uid: str = "") -> None:
+    """Record that the operator saw or chose whose series it is, or had it read again.
+
+    Raises
+    ------
+    OutOfResources
+        where it could not be written: it must then not be done.
+    """
+    trail.record(
+        AuditRecord(
+            Activity.ACCESSED,
+            ACTIONS[what],
+            Outcome.SUCCESS,
+            source=Party(settings.receive.ae_title, "node"),
+            destination=Party(_user(), "user"),
+            what=what,
+            count=job.instances,
+            studies=(job.study_instance_uid,),
+            series=(job.series_instance_uid,),
+            instances=(sop_instance_uid,) if sop_instance_uid else (),
+            job=job.job_id,
+        )
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry for its user
+        return f"uid {os.getuid()}"
+
+
+def _stored(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
+    instances = _listed(job, settings)
+    gone = [item for item in instances if not located(item.path, settings.data_dir).is_file()]
+    if not instances or gone:
+        raise NoChoice(
+            "The images of this job are no longer in the store.", where=job.job_id, todo="Send the series again."
+        )
+    return instances
+
+
+def _code(detail: JobDetail) -> str | None:
+    """Why the series was refused, by the hand-over or the worker."""
+    return detail.job.refusal_code or (detail.result.refusal_code if detail.result else None)
+
+
+def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, settings: Settings) -> None:
+    job = detail.job
+    code = _code(detail)
+    if job.model is None:
+        raise NoChoice("No model reads this series.", where=job.job_id, todo="`candela jobs show` says why.")
+    if uid not in {item.sop_instance_uid for item in instances}:
+        raise NoChoice(
+            "The instance is not one of this job's series.",
+            where=f"instance {uid}",
+            todo="`candela jobs identity JOB` lists instances of it.",
+        )
+    if code == MixedStudies.code:
+        raise NoChoice(
+            "The images name two studies: no choice of a patient unites them.",
+            where=job.job_id,
+            todo="Correct the images at their source and send the series again.",
+        )
+    if code != MixedPatients.code and len(identities(detail, settings).groups) == 1:
+        raise NoChoice("All images say the same of their patient.", where=job.job_id)
+
+
+def values_of(job: SeriesJob, sop_instance_uid: str, settings: Settings) -> dict[str, str]:
+    """What an instance says of patient and study, by DICOM keyword: for the operator's eyes alone."""
+    item = next(item for item in _stored(job, settings) if item.sop_instance_uid == sop_instance_uid)
+    header = read_identity(located(item.path, settings.data_dir))
+    return {keyword: text_of(header, keyword) for keyword in VALUES}

@@ -1,0 +1,235 @@
+"""The receiver as one thing that starts and stops."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+from pydicom.dataset import Dataset
+
+from dicom_node.audit.trail import Party, open_trail
+from dicom_node.commitment.scp import StorageCommitment
+from dicom_node.completion.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
+from dicom_node.completion.study_watch import StudyDecisions
+from dicom_node.network import tls
+from dicom_node.observability.counters import Counters
+from dicom_node.observability.metrics import MetricsServer, ReceiverFigures
+from dicom_node.receive.admission import Door
+from dicom_node.receive.audited import ReceptionAudit
+from dicom_node.receive.ingest import Keeper
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.stow.server import HttpServer
+from dicom_node.receive.stow.service import StowWay, stow_app
+from dicom_node.retention.purge import Deliveries, Purger
+from dicom_node.retention.results_aside import ResultsAside
+from dicom_node.settings.tree import Settings
+from dicom_node.store import layout
+from dicom_node.store.disk import Disk
+from dicom_node.store.instance_store import InstanceStore
+from dicom_node.store.series_index import SeriesIndex
+from pipeline.errors import BadSettings
+
+log = structlog.get_logger("candela.receiver")
+
+SOURCES = {"orthanc": "Orthanc", "c-find": "C-FIND"}
+"""How an expected count's source is called in the recorded reason."""
+
+
+class Receiver:
+    """Listener, STOW-RS where the settings have it, store, index and monitor of one node.
+
+    Parameters
+    ----------
+    settings : the whole tree; ``receive``, ``completion`` and the folders are used.
+    submit : takes over complete series; see `dicom_node.completion.monitor.Submit`.
+    expected_counts : by calling AE title, whom to ask how many instances a series has.
+    is_own_result : the loop guard, given a data set up to and including Series Instance UID: what Candela made is
+        stored and never handed over.
+    clock : seconds since the epoch, for what is recorded.
+    monotonic : seconds that never jump, for what is waited for.
+    studies : chooses among the series of a study, where rules want that; see `dicom_node.completion.study_watch`.
+    deliveries : knows what became of a series; without it nothing is ever purged.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        submit: Submit,
+        expected_counts: Mapping[str, ExpectedCount],
+        is_own_result: Callable[[Dataset], bool],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        studies: StudyDecisions | None = None,
+        deliveries: Deliveries | None = None,
+    ) -> None:
+        self._settings = settings
+        self._deliveries = deliveries
+        self._results = ResultsAside(settings.results_dir)
+        self._submit = submit
+        self._studies = studies
+        self._counts = {ae: CountSource(_source(settings, ae), ask) for ae, ask in expected_counts.items()}
+        self._is_own = is_own_result
+        self._clock = clock
+        self._monotonic = monotonic
+        self.counters = Counters()
+        self._store: InstanceStore | None = None
+        self._index: SeriesIndex | None = None
+        self._monitor: SeriesMonitor | None = None
+        self._listener: Listener | None = None
+        self._stow: HttpServer | None = None
+        self._door: Door | None = None
+        self._commitment: StorageCommitment | None = None
+        self._purger: Purger | None = None
+        self._metrics: MetricsServer | None = None
+
+    def start(self) -> None:
+        """Bring the index up to the files, take up what an earlier process left, and listen.
+
+        Raises
+        ------
+        BadSettings
+            where another receiver writes to the same store, a newer version of Candela has, or the certificates cannot
+            be used.
+        OSError
+            where a port is taken or the folder cannot be written.
+        """
+        store = InstanceStore(self._settings.store_dir, self._clock)
+        try:
+            layout.claim(self._settings.data_dir)
+            self._results.sweep(store.has)
+            index = SeriesIndex(self._settings.data_dir / "index.sqlite")
+        except BadSettings:
+            store.close()
+            raise
+        missed = index.reconcile(store, self._is_own)
+        self.counters.add("instances_damaged", store.damaged)
+        log.info("index_ready", missed=missed, damaged=store.damaged)
+        monitor = SeriesMonitor(
+            index,
+            store,
+            self._settings.completion,
+            self._submit,
+            self._counts,
+            self.counters,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            studies=self._studies,
+        )
+        keeper = Keeper(store, monitor, self.counters, self._is_own)
+        self._store, self._index, self._monitor = store, index, monitor
+        try:
+            self._open(store, index, monitor, keeper)
+        except (OSError, BadSettings):
+            self.stop(grace=0)
+            raise
+
+    def _open(self, store: InstanceStore, index: SeriesIndex, monitor: SeriesMonitor, keeper: Keeper) -> None:
+        """Start what is told by others, and then the ways in."""
+        settings, counters = self._settings, self.counters
+        disk = Disk(settings.data_dir, settings.retention)
+        warn_days = settings.tls.warn_days if settings.tls else 0.0
+        audit = ReceptionAudit(open_trail(settings), Party(settings.receive.ae_title, "node"))
+        door = self._door = Door(settings.receive, counters, lambda: disk.has_room, warn_days, audit)
+        self._commitment = StorageCommitment(
+            settings.commitments_dir, door, store, index, monitor, counters, clock=self._clock
+        )
+        numbers = itertools.count(1)
+        self._listener = Listener(
+            door,
+            keeper,
+            counters,
+            numbers,
+            incoming=store.incoming,
+            identity=settings.tls,
+            commitment=self._commitment,
+        )
+        stow = settings.receive.stow
+        if stow is not None:
+            way = StowWay(settings.receive, stow, store, keeper, counters, numbers, lambda: disk.has_room, audit)
+            self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
+        self._metrics = MetricsServer(settings.metrics, self._figures(door, disk, self._commitment))
+        monitor.start()
+        self._commitment.start()
+        if self._deliveries is not None:
+            self._purger = Purger(
+                settings.retention,
+                disk,
+                store,
+                index,
+                monitor,
+                self._deliveries,
+                self._results,
+                counters,
+                clock=self._clock,
+                monotonic=self._monotonic,
+            )
+            self._purger.start()
+        self._listener.start()
+        if self._stow is not None:
+            self._stow.start()
+        self._metrics.start()
+
+    def _figures(self, door: Door, disk: Disk, commitment: StorageCommitment) -> ReceiverFigures:
+        gauges = {
+            "associations_open": lambda: float(door.inside),
+            "commitments_waiting": lambda: float(commitment.waiting),
+            "disk_used_ratio": lambda: disk.used,
+            "refusing_associations": lambda: float(not disk.has_room),
+        }
+        identity = self._settings.tls
+        return ReceiverFigures(self.counters, gauges, lambda: tls.expiries(identity) if identity else {})
+
+    def reload(self, settings: Settings) -> None:
+        """Take in who may come and by which certificates; running associations go on.
+
+        Raises
+        ------
+        BadSettings
+            where the certificates cannot be used: nothing has changed then.
+        """
+        if self._listener is None or self._door is None:
+            return
+        try:
+            if settings.tls is not None and self._settings.receive.tls_port is not None:
+                self._listener.secure_with(settings.tls)
+        except BadSettings:
+            self.counters.add("reloads_refused")
+            raise
+        self._door.settings = settings.receive
+        self.counters.add("reloads")
+
+    @property
+    def index(self) -> SeriesIndex:
+        """What is in the store, for reading, between `start` and `stop`."""
+        assert self._index is not None, "the receiver is not started"
+        return self._index
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Accept no more, let running associations finish for ``grace`` seconds, write the index, let go of the store.
+
+        What is not complete yet is taken up at the next start.
+        """
+        if self._listener is not None:
+            self._listener.stop(grace)
+        if self._stow is not None:
+            self._stow.stop(grace)
+        for part in (self._metrics, self._purger, self._commitment):
+            if part is not None:
+                part.stop()
+        if self._monitor is not None:
+            self._monitor.stop()
+        if self._index is not None:
+            self._index.close()
+        if self._store is not None:
+            self._store.close()
+        self._store = self._index = self._monitor = self._listener = self._stow = None
+        self._metrics = self._purger = self._commitment = self._door = None
+
+
+def _source(settings: Settings, ae_title: str) -> str:
+    peer = settings.receive.peer(ae_title)
+    if peer is None or peer.expected_count is None:
+        return "peer"
+    return SOURCES[peer.expected_count.kind]

@@ -1,0 +1,162 @@
+"""Putting the roles together: what each process is made of."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.node.supervisor import Role, supervise
+from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.receive import OrthancCount
+from dicom_node.settings.tree import Settings
+from dicom_node.store import layout
+from pipeline.errors import BadSettings
+
+if TYPE_CHECKING:
+    from dicom_node.completion.monitor import ExpectedCount
+
+log = structlog.get_logger("candela.node")
+
+
+def check_models(settings: Settings) -> None:
+    """Every rule names a model that is there and sound.
+
+    Raises
+    ------
+    BadSettings
+        naming the rule, and the models there are.
+    BadModel
+        where a bundle is broken.
+    """
+    from models import registry
+
+    known = {entry.name for entry in registry.entries(settings.models.folders)}
+    for rule in settings.rules:
+        if rule.model not in known:
+            raise BadSettings(
+                f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
+                todo=f"Known models: {', '.join(sorted(known))}.",
+            )
+
+
+def check_destinations(settings: Settings) -> None:
+    """Every destination's address, certificates and secrets can be used, as far as can be told without asking it.
+
+    Raises
+    ------
+    BadSettings
+        naming the file or address.
+    """
+    from dicom_node.deliver.senders import sender_for
+
+    for name, destination in settings.destinations.items():
+        sender_for(name, destination, settings)
+        if isinstance(destination, FhirDestination):
+            from dicom_node.deliver.fhir import check_secrets
+
+            check_secrets(destination)
+
+
+def serve(settings: Settings, config: Path | None) -> int:
+    """Every role on this machine, as child processes; the exit status."""
+    from dicom_node.jobs import engine
+
+    check_models(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    layout.check(settings.data_dir)
+    engine.prepare(settings)
+    options = ("--config", str(config)) if config else ()
+    command = (sys.executable, "-m", "dicom_node.cli")
+    return supervise(
+        [
+            Role("receiver", (*command, "receiver", *options), reloads=True),
+            Role("infer", (*command, "worker", "--queues", "infer", *options)),
+            Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
+        ]
+    )
+
+
+def receive(settings: Settings, config: Path | None = None) -> int:
+    """The receiver, until SIGTERM or SIGINT; the exit status. SIGHUP or a change of ``config`` reloads it."""
+    from dicom_node.completion.dispatch import HandOver
+    from dicom_node.jobs import engine
+    from dicom_node.jobs.client import JobsClient
+    from dicom_node.node.receiver import Receiver
+    from dicom_node.node.reload import Reloader
+    from dicom_node.retention.deliveries import DeliveredSeries
+    from pipeline.findings.own_results import is_own_result
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    layout.check(settings.data_dir)
+    engine.prepare(settings)
+    with JobsClient(settings) as client:
+        hand_over = HandOver(settings, client.submit)
+        receiver = Receiver(
+            settings,
+            submit=hand_over,
+            studies=hand_over,
+            expected_counts=expected_counts(settings),
+            is_own_result=is_own_result,
+            clock=time.time,
+            deliveries=DeliveredSeries(settings, client, hand_over.undecided),
+        )
+        reloader = Reloader(config, settings, receiver.reload)
+        signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+        receiver.start()
+        reloader.start()
+        stop.wait()
+        reloader.stop()
+        receiver.stop()
+    return 0
+
+
+def expected_counts(settings: Settings) -> dict[str, ExpectedCount]:
+    """By calling AE title: whom to ask how many instances a series has."""
+    from dicom_node.completion.expected_count import FindCounter
+
+    counters: dict[str, ExpectedCount] = {}
+    for peer in settings.receive.peers:
+        source = peer.expected_count
+        if isinstance(source, OrthancCount):
+            counters[peer.ae_title] = _orthanc_counter(source)
+        elif source is not None:
+            counters[peer.ae_title] = FindCounter(source, settings.receive.ae_title)
+    return counters
+
+
+def _orthanc_counter(source: OrthancCount) -> ExpectedCount:
+    from orthanc.client import OrthancClient
+
+    client = OrthancClient(source.url, source.username, source.password.get_secret_value())
+
+    def count(series_instance_uid: str, study_instance_uid: str, /) -> int | None:  # noqa: ARG001  (Orthanc needs one)
+        return client.instances_of_series(series_instance_uid)
+
+    return count
+
+
+def work(settings: Settings, queues: tuple[str, ...]) -> int:
+    """A worker, until SIGTERM or SIGINT. The process ends within `run_worker`."""
+    from dicom_node.jobs import engine
+    from dicom_node.jobs.worker import run_worker
+
+    layout.check(settings.data_dir)
+    if engine.DELIVER in queues:
+        from dicom_node.audit import forward as audit_forward
+
+        audit_forward.start(settings)
+    if engine.INFER not in queues:
+        run_worker(settings, queues)
+    from dicom_node.inference.runner import SeriesRunner
+
+    runner = SeriesRunner(settings)
+    runner.warm_up()
+    run_worker(settings, queues, run_series=runner)

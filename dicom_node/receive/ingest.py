@@ -1,0 +1,91 @@
+"""The one way into the store, whatever protocol an instance came by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+from pynetdicom import ALL_TRANSFER_SYNTAXES
+
+from dicom_node.completion.monitor import SeriesMonitor
+from dicom_node.observability.counters import Counters
+from dicom_node.store.header import UNREADABLE, Header, read_header
+from dicom_node.store.instance_store import InstanceStore, Sender, Stored
+from dicom_node.store.series_index import Arrival
+from pipeline.errors import NotDicom
+
+
+@cache
+def transfer_syntaxes() -> tuple[UID, ...]:
+    """Those that pydicom, with the plugins installed, can decode: what Candela could not read it does not accept."""
+    return tuple(syntax for syntax in map(UID, ALL_TRANSFER_SYNTAXES) if _decodable(syntax))
+
+
+def _decodable(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+class Keeper:
+    """Stores instances, tells the monitor, counts."""
+
+    def __init__(
+        self, store: InstanceStore, monitor: SeriesMonitor, counters: Counters, is_own: Callable[[Dataset], bool]
+    ) -> None:
+        self._store = store
+        self._monitor = monitor
+        self._counters = counters
+        self._is_own = is_own
+
+    def identify(self, encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> tuple[Header, bool]:
+        """What a data set says it is, and whether Candela made it.
+
+        Raises
+        ------
+        NotDicom
+            where it cannot be read, or lacks one of the four UIDs.
+        """
+        header = read_header(encoded, transfer_syntax)
+        try:
+            return header, self._is_own(header.elements)
+        except UNREADABLE as error:
+            raise NotDicom(
+                f"The data set cannot be read ({type(error).__name__}).", todo="Check the sender's transfer syntax."
+            ) from None
+
+    def keep(
+        self,
+        encoded: bytes | memoryview,
+        identity: tuple[Header, bool],
+        transfer_syntax: UID,
+        sender: Sender,
+        association: int,
+    ) -> Stored:
+        """Put a data set, as it was `identify`'d, on stable storage.
+
+        ``association`` numbers the association or request that it came by: the monitor is told when that ends.
+
+        Raises
+        ------
+        OutOfResources
+            where the disk is full or fails; nothing is left behind.
+        """
+        header, own = identity
+        stored = self._store.put(encoded, header, transfer_syntax, sender)
+        self._monitor.arrived(Arrival(stored, own, association))
+        if not stored.new:
+            self._counters.add("instances_repeated")
+        else:
+            self._counters.add("instances_replaced" if stored.version > 1 else "instances_stored")
+            self._counters.add("bytes_stored", len(encoded))
+        return stored
+
+    def ended(self, association: int, *, released: bool) -> None:
+        """An association or request is over: ended in order by its requestor, or cut off."""
+        self._monitor.association_ended(association, released=released)

@@ -1,0 +1,263 @@
+"""STOW-RS: POST /dicom-web/studies[/{study}] (PS3.18 10.5), into the same store as C-STORE.
+
+An answer of 200 says that every instance is on stable storage; 202 that some are, and the response says which. A
+request is to series completion what an association is: ended in order when its body came whole, else cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from dicom_node.audit.trail import Party
+from dicom_node.network.multipart import PartReader, media_type
+from dicom_node.observability.counters import Counters
+from dicom_node.receive.audited import ReceptionAudit
+from dicom_node.receive.ingest import Keeper
+from dicom_node.receive.policy import Cause
+from dicom_node.receive.stow.answer import DICOM_JSON, DICOM_XML, answer_body, wanted_type
+from dicom_node.receive.stow.request import CANNOT_UNDERSTAND, TOO_LONG, StoreRequest, TooMuch
+from dicom_node.settings.receive import Receive, Stow
+from dicom_node.store.header import is_uid
+from dicom_node.store.instance_store import InstanceStore, Sender
+from pipeline.errors import NotDicom, Truncated
+
+log = structlog.get_logger("candela.stow")
+
+BLOCK = 256 << 10
+"""Bytes that are gathered before they are read; so many must come within ``receive.network_timeout``."""
+COME_AGAIN = "5"
+"""Seconds after which a client that found us busy or full may try again."""
+
+
+@dataclass(frozen=True)
+class StowWay:
+    """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike.
+
+    ``has_room`` says whether the disk is below the mark from which on nothing further is begun. ``audit`` is told who
+    brought what, and who was not let in.
+    """
+
+    settings: Receive
+    stow: Stow
+    store: InstanceStore
+    keeper: Keeper
+    counters: Counters
+    numbers: Iterator[int]
+    has_room: Callable[[], bool] = lambda: True
+    audit: ReceptionAudit | None = None
+
+
+def stow_app(way: StowWay) -> FastAPI:
+    """The ASGI application: STOW-RS and nothing else."""
+    app = FastAPI(title="Candela", openapi_url=None)
+    app.include_router(stow_router(way))
+    return app
+
+
+def stow_router(way: StowWay) -> APIRouter:
+    """The two routes of the Store transaction.
+
+    ======  ==========================================================================================
+    200     every instance is on stable storage
+    202     some are; FailedSOPSequence and OtherFailuresSequence say which are not
+    400     no part, not multipart, an impossible StudyInstanceUID
+    401     no token, or an unknown one
+    406     neither application/dicom+json nor application/dicom+xml is accepted
+    408     the body stalled
+    409     no instance was taken; the response says why
+    413     more parts or bytes than the settings allow
+    415     a media type other than application/dicom, alone or in multipart/related; an encoded body
+    503     too many requests at once, or the disk is full: Retry-After
+    ======  ==========================================================================================
+    """
+    router = APIRouter()
+    slots = threading.BoundedSemaphore(way.stow.maximum_requests)
+
+    @router.post("/dicom-web/studies")
+    @router.post("/dicom-web/studies/{study}")
+    async def store(request: Request, study: str = "") -> Response:
+        calling_ae = _caller(way.stow, request.headers.get("authorization", ""))
+        if calling_ae is None:
+            _turned_away(way, request)
+            return _problem(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        refused = _unacceptable(way.stow, request, study)
+        if refused is not None:
+            return refused
+        if not way.has_room():
+            return _problem(503, "the disk is full", {"Retry-After": COME_AGAIN})
+        if not slots.acquire(blocking=False):
+            return _problem(503, "too many requests at once", {"Retry-After": COME_AGAIN})
+        try:
+            return await _store(way, request, study, calling_ae)
+        finally:
+            slots.release()
+
+    return router
+
+
+def _caller(stow: Stow, authorization: str) -> str | None:
+    """What the sender is called; None where it may not store."""
+    if not stow.clients:
+        return stow.ae_title
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    presented = token.strip().encode()
+    matching = [c for c in stow.clients if hmac.compare_digest(c.bearer_token.get_secret_value().encode(), presented)]
+    return matching[0].ae_title if matching else None
+
+
+def _turned_away(way: StowWay, request: Request) -> None:
+    way.counters.denied[Cause.TOKEN] += 1
+    if way.audit is not None:
+        way.audit.denied(Party("", "http", _address(request)), Cause.TOKEN)
+
+
+def _address(request: Request) -> str:
+    """Whose connection it is: a proxy's, where one stands in front."""
+    return request.client.host if request.client else ""
+
+
+def _unacceptable(stow: Stow, request: Request, study: str) -> Response | None:
+    """The answer to a request that its first lines condemn."""
+    if study and not is_uid(study):
+        return _problem(400, "that is no StudyInstanceUID")
+    if _number(request.headers.get("content-length", "")) > stow.maximum_bytes:
+        return _problem(413, f"a request may have {stow.maximum_bytes} bytes")
+    if wanted_type(request.headers.get("accept", "")) is None:
+        return _problem(406, f"the response is {DICOM_JSON} or {DICOM_XML}")
+    return _wrong_media_type(request)
+
+
+def _wrong_media_type(request: Request) -> Response | None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        return _problem(415, "the body must not be encoded")
+    kind, parameters = media_type(request.headers.get("content-type", ""))
+    if kind == "multipart/related":
+        if parameters.get("type", "application/dicom").lower() != "application/dicom":
+            return _problem(415, "only application/dicom is taken")
+        if not parameters.get("boundary"):
+            return _problem(400, "Content-Type names no boundary")
+    elif kind != "application/dicom":
+        return _problem(415, 'send multipart/related; type="application/dicom", or application/dicom')
+    return None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _problem(status: int, what: str, headers: dict[str, str] | None = None) -> Response:
+    log.warning("stow_refused", status=status, reason=what)
+    return Response(what + "\n", status, {**(headers or {}), "Connection": "close"}, "text/plain")
+
+
+async def _store(way: StowWay, request: Request, study: str, calling_ae: str) -> Response:
+    """Read the body and answer; the monitor is told of the end however it comes."""
+    sender = Sender(calling_ae=calling_ae, called_ae=way.settings.ae_title)
+    number = next(way.numbers)
+    way.counters.add("requests_accepted")
+    taken = StoreRequest(way.stow, way.store.incoming, way.keeper, sender, number, study)
+    whole = False
+    try:
+        kind, parameters = media_type(request.headers.get("content-type", ""))
+        if kind == "application/dicom":
+            await _read_one(request, taken, way.settings.network_timeout)
+        else:
+            await _read_parts(request, parameters["boundary"], taken, way.settings.network_timeout)
+        whole = True
+        if taken.status() == 400:
+            return _problem(400, "the body has no part")
+    except (NotDicom, Truncated) as error:
+        if not taken.stored:
+            return _problem(400, error.what)
+        taken.cut_short(CANNOT_UNDERSTAND)
+    except TooMuch as error:
+        if not taken.stored:
+            return _problem(413, str(error))
+        taken.cut_short(TOO_LONG)
+    except TimeoutError:
+        return _problem(408, "the body stalled")
+    except ClientDisconnect:
+        log.warning("stow_cut_off", stored=len(taken.stored))
+        return Response(status_code=400)  # nobody reads it
+    finally:
+        taken.close()
+        way.keeper.ended(number, released=whole)
+        if way.audit is not None:  # before the answer, and not awaited: what is cut off was stored all the same
+            source = Party(calling_ae, "http", _address(request))
+            way.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
+    return _answer(way, request, taken)
+
+
+def _answer(way: StowWay, request: Request, taken: StoreRequest) -> Response:
+    status = taken.status()
+    if taken.failures:
+        way.counters.add("instances_refused", len(taken.failures))
+        reasons = sorted({f"0x{failure.reason:04X} {failure.comment}" for failure in taken.failures})
+        log.warning("stow_instances_refused", refused=len(taken.failures), stored=len(taken.stored), reasons=reasons)
+    kind = wanted_type(request.headers.get("accept", "")) or DICOM_JSON
+    headers = {"Retry-After": COME_AGAIN} if status == 503 else {}
+    return Response(answer_body(taken.stored, taken.failures, kind), status, headers, kind)
+
+
+async def _read_parts(request: Request, boundary: str, taken: StoreRequest, patience: float) -> None:
+    reader = PartReader(boundary, taken)
+    blocks = _Blocks(request, patience)
+    while block := await blocks.next():
+        await run_in_threadpool(reader.feed, block)
+    reader.finish()
+
+
+async def _read_one(request: Request, taken: StoreRequest, patience: float) -> None:
+    """A body that is one DICOM file."""
+    taken.begin({"content-type": "application/dicom"})
+    blocks = _Blocks(request, patience)
+    while block := await blocks.next():
+        await run_in_threadpool(taken.data, block)
+    await run_in_threadpool(taken.end)
+
+
+class _Blocks:
+    """The body in blocks of about `BLOCK` bytes."""
+
+    def __init__(self, request: Request, patience: float) -> None:
+        self._chunks = request.stream().__aiter__()
+        self._patience = patience
+        self._over: Exception | None = None
+
+    async def next(self) -> bytes:
+        """The next block; empty at the end of the body. What came before an error is given before it is raised.
+
+        Raises
+        ------
+        TimeoutError
+            where it does not come within the patience: a client may be slow, not arbitrarily so.
+        ClientDisconnect
+            where the client went away.
+        """
+        if self._over is not None:
+            raise self._over
+        deadline = time.monotonic() + self._patience
+        block = bytearray()
+        while len(block) < BLOCK:
+            try:
+                block += await asyncio.wait_for(anext(self._chunks), deadline - time.monotonic())
+            except StopAsyncIteration:
+                break
+            except (TimeoutError, ClientDisconnect) as error:
+                if not block:
+                    raise
+                self._over = error
+                break
+        return bytes(block)

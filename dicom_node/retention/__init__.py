@@ -1,0 +1,1 @@
+"""Removing series that were delivered."""

@@ -1,0 +1,174 @@
+"""Removes what was delivered, by age and by how full the disk is; never anything else."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from dicom_node.completion.monitor import SeriesMonitor
+from dicom_node.observability.counters import Counters
+from dicom_node.observability.log import uid
+from dicom_node.retention.results_aside import ResultsAside
+from dicom_node.settings.access import Retention
+from dicom_node.store.disk import Disk
+from dicom_node.store.instance_store import InstanceStore
+from dicom_node.store.series_index import SeriesIndex, SeriesRecord, State
+from pipeline.errors import CandelaError
+
+log = structlog.get_logger("candela.retention")
+
+DAY = 86400.0
+ASK_AGAIN = 600.0
+"""Seconds for which a series that was not delivered is not asked about again."""
+
+
+class Deliveries(Protocol):
+    """Knows what became of a series."""
+
+    def __call__(self, series: SeriesRecord, /) -> tuple[Path, ...] | None:
+        """The folders of all its results, once each was delivered or given up by an operator; None before.
+
+        Raises
+        ------
+        CandelaError
+            where nobody can tell now.
+        """
+        ...
+
+
+class Purger:
+    """Looks every ``check_every`` seconds between `start` and `stop`. ``results`` holds what `Deliveries` names."""
+
+    def __init__(
+        self,
+        retention: Retention,
+        disk: Disk,
+        store: InstanceStore,
+        index: SeriesIndex,
+        monitor: SeriesMonitor,
+        deliveries: Deliveries,
+        results: ResultsAside,
+        counters: Counters,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._retention, self._disk = retention, disk
+        self._store, self._index, self._monitor = store, index, monitor
+        self._deliveries = deliveries
+        self._results = results
+        self._counters = counters
+        self._clock, self._monotonic = clock, monotonic
+        self._ask_at: dict[str, float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="purger", daemon=True)
+
+    def start(self) -> None:
+        """Look at once, and then again and again; not at all where the settings have no policy."""
+        if self._retention.keep_days is not None or self._retention.purge_above is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001  (a failed look must not end the looking)
+                log.error("purge_failed", error=type(error).__name__)  # noqa: TRY400  (a trace may quote values)
+            self._stopping.wait(self._retention.check_every)
+
+    def look(self) -> int:
+        """Remove what is old enough, and, while the disk is too full, what is oldest; how many series."""
+        purged = sum(self._purge(series) for series in self._candidates(self._old_enough()))
+        if self._disk.over_purge_mark():
+            for series in self._candidates(math.inf):
+                purged += self._purge(series)
+                if not self._disk.over_purge_mark():
+                    break
+        return purged
+
+    def _old_enough(self) -> float:
+        keep = self._retention.keep_days
+        return -math.inf if keep is None else self._clock() - keep * DAY
+
+    def _candidates(self, before: float) -> Iterator[SeriesRecord]:
+        """Series last received before ``before``, the oldest first, that were not found undelivered just now."""
+        if before == -math.inf:
+            return
+        now = self._monotonic()
+        self._ask_at = {name: at for name, at in self._ask_at.items() if at > now}
+        for series in self._index.settled(before):
+            if self._stopping.is_set():
+                return
+            if series.series_instance_uid not in self._ask_at:
+                yield series
+
+    def _purge(self, series: SeriesRecord) -> bool:
+        """Remove ``series`` where it may go; whether it went.
+
+        Its results go aside first and are deleted last: whatever happens in between, a series that the store still has
+        has its manifests too (`dicom_node.retention.results_aside`).
+        """
+        name = series.series_instance_uid
+        results = self._delivered(series)
+        if results is None:
+            self._ask_at[name] = self._monotonic() + ASK_AGAIN
+            return False
+        paths = self._index.paths(name)
+        if self._index.series(name) != series:  # after the paths: an instance that has come since changed it
+            return False
+        if not self._may_go(name):
+            return False
+        size = None
+        try:
+            self._results.move(name, results)
+            # Asked again: an operator may have retried a job since, which then finds its manifest or fails for good.
+            if self._delivered(series) is not None:
+                size = self._store.purge(
+                    name, paths, committed_before=self._committed_before(), told=lambda: self._gone(name, paths)
+                )
+        finally:
+            if size is None:
+                self._results.put_back(name)
+        if size is None:
+            return False
+        self._results.delete()
+        self._counters.add("series_purged")
+        self._counters.add("bytes_purged", size)
+        log.info("series_purged", series=uid(name), bytes=size)
+        return True
+
+    def _delivered(self, series: SeriesRecord) -> tuple[Path, ...] | None:
+        try:
+            return () if series.state is State.OWN else self._deliveries(series)
+        except CandelaError as error:
+            log.warning("purge_waits", code=error.code)
+            return None
+
+    def _gone(self, name: str, paths: tuple[str, ...]) -> None:
+        """The store has let go of the series, and no instance of it can be placed before this returns."""
+        self._monitor.purged(name, paths)
+        self._results.commit(name)
+
+    def _may_go(self, name: str) -> bool:
+        """Whether no commitment holds the series; one that is given in this moment is seen by the store."""
+        committed = self._store.committed_at(name)
+        if committed is None or committed < self._committed_before():
+            return True
+        self._ask_at[name] = self._monotonic() + ASK_AGAIN
+        return False
+
+    def _committed_before(self) -> float:
+        keep = self._retention.committed_days
+        return -math.inf if keep is None else self._clock() - keep * DAY

@@ -1,0 +1,1 @@
+"""Settings: one typed tree, read once from candela.toml and CANDELA_* variables."""

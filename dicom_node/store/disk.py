@@ -1,0 +1,41 @@
+"""How full the disk of ``data_dir`` is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dicom_node.settings.access import Retention
+
+
+class Disk:
+    """The disk that ``folder`` (which need not exist yet) lies on, judged by the watermarks of ``retention``."""
+
+    def __init__(self, folder: Path, retention: Retention) -> None:
+        self._folder = folder
+        self._retention = retention
+
+    @property
+    def used(self) -> float:
+        """The fraction in use: all but what a process without privileges may still write. Raises OSError."""
+        folder = self._folder.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        found = os.statvfs(folder)
+        return 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether further senders are let in; so where it cannot be told: writing will show."""
+        try:
+            return self.used < self._retention.refuse_above
+        except OSError:
+            return True
+
+    def over_purge_mark(self) -> bool:
+        """Whether delivered series are to be removed, the oldest first."""
+        mark = self._retention.purge_above
+        try:
+            return mark is not None and self.used > mark
+        except OSError:
+            return False

@@ -1,0 +1,120 @@
+"""The few attributes that say what a data set is, read from its first bytes without touching the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+from pipeline.errors import NotDicom
+from pipeline.reading import files as intake
+
+UIDS_END = 0x0020000E
+"""Series Instance UID: nothing behind it is needed to store an instance."""
+LAST_TAG = 0x00200013
+"""Instance Number, which says which instance speaks for its series. Read where the bytes up to it can be read."""
+ELEMENTS_MOST = 4096
+"""How many elements may stand before Series Instance UID: real ones have a hundred, megabytes of zeros a million."""
+INFLATED_MOST = 4 << 20
+"""How much of a deflated data set is inflated in search of the UIDs, bytes: a bound on what a bomb can cost."""
+
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+UNREADABLE = (*intake.UNREADABLE, MemoryError)
+"""A length that lies may ask for more memory than there is: here, before anything is stored, that is the sender's."""
+
+
+def is_uid(value: str) -> bool:
+    """Whether ``value`` is a UID as far as a file name goes: digits and dots, at most 64 characters (PS3.5 9.1).
+
+    Components with a leading zero, which the standard forbids and scanners write, are let through.
+    """
+    return len(value) <= 64 and UID_FORM.fullmatch(value) is not None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an instance says it is.
+
+    ``elements`` is the data set up to and including Series Instance UID; up to Instance Number where that can be read.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    elements: Dataset
+
+
+def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> Header:
+    """The header of a data set as it stands on the wire or in a file behind the file meta.
+
+    ``encoded`` need only reach past Series Instance UID; a stream stands at the data set's first byte, and is not read
+    whole. What lies between that and Instance Number is read where it can be: a value that is damaged there does not
+    keep the instance from being stored.
+
+    Raises
+    ------
+    NotDicom
+        where the bytes cannot be read in this transfer syntax, or one of the four UIDs is missing or malformed;
+        ``where`` is the keyword of that one.
+    """
+    try:
+        stream = BytesIO(encoded) if isinstance(encoded, bytes | memoryview) else encoded
+        if transfer_syntax.is_deflated:
+            deflated = stream.read(2 * INFLATED_MOST)  # deflating makes nothing twice as long
+            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, INFLATED_MOST))
+        elements = _read_up_to(UIDS_END, stream, transfer_syntax)
+        names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+        uids = [str(elements.get(name, "")).strip(" \0") for name in names]
+    except UNREADABLE as error:
+        raise NotDicom(
+            f"The data set cannot be read ({type(error).__name__}).", todo="Check the sender's transfer syntax."
+        ) from None
+    for name, value in zip(names, uids, strict=True):
+        if not value:
+            raise NotDicom(f"The data set has no {name}.", where=name, todo="Check the sender.")
+        if not is_uid(value):
+            raise NotDicom(f"{name} of the data set is not a UID.", where=name, todo="Check the sender.")
+    with contextlib.suppress(*UNREADABLE):
+        elements.update(_read_up_to(LAST_TAG, stream, transfer_syntax))
+    sop_class, sop_instance, study, series = uids
+    return Header(sop_class, sop_instance, study, series, elements)
+
+
+def _read_up_to(last: int, stream: BinaryIO, transfer_syntax: UID) -> Dataset:
+    """The elements from where ``stream`` stands up to the tag ``last``; the stream stands behind them then."""
+    return read_dataset(
+        stream,
+        is_implicit_VR=transfer_syntax.is_implicit_VR,
+        is_little_endian=transfer_syntax.is_little_endian,
+        stop_when=_Limit(last),
+    )
+
+
+class _Limit:
+    """Ends the reading behind the tag ``last``.
+
+    Raises
+    ------
+    ValueError
+        where the UIDs are not reached in `ELEMENTS_MOST` elements.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._seen = 0
+
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        self._seen += 1
+        if self._seen > ELEMENTS_MOST:
+            raise ValueError("too many elements")
+        return bool(tag > self._last)

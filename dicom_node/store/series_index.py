@@ -1,0 +1,445 @@
+"""What is in the store, by series: a SQLite file that may be lost at any time, since the files tell it again.
+
+Because of that the journal is WAL with ``synchronous=NORMAL``: a power cut may take the last transactions, never the
+consistency, and `SeriesIndex.reconcile` at start finds what they held. Only the monitor's thread writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+from pydicom.dataset import Dataset
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dicom_node.store import schema
+from dicom_node.store.header import Header
+from dicom_node.store.instance_store import HandedOver, InstanceStore, Stored
+from dicom_node.store.manifest import StoredInstance
+from pipeline.errors import BadSettings
+from pipeline.findings.identity import instances_digest
+from pipeline.reading import attributes
+from pipeline.reading.representative import NO_IMAGE, class_standing
+
+log = structlog.get_logger("candela.index")
+
+
+class State(StrEnum):
+    """Where a series stands. A late instance leads from handed over back to receiving."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    HANDED_OVER = "handed_over"
+    OWN = "own"
+    """Holds only Candela's own results: kept, never handed over."""
+
+
+class Base(DeclarativeBase):
+    """Tables of the index."""
+
+
+class InstanceRow(Base):
+    """One version of an instance on disk; ``path`` is relative to the store.
+
+    ``instance_number``, ``modality`` and ``image`` are what its header says; ``instance_number`` is infinite where it
+    says none. They are None of what a release before this column added: the file tells it then.
+    """
+
+    __tablename__ = "instances"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_class_uid: Mapped[str]
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int]
+    sha256: Mapped[str]
+    calling_ae: Mapped[str]
+    received_at: Mapped[float]
+    own: Mapped[bool]
+    instance_number: Mapped[float | None]
+    modality: Mapped[str | None]
+    image: Mapped[bool | None]
+
+
+class SeriesRow(Base):
+    """One series. Times are seconds since the epoch; ``revision`` is the last one handed over, 0 before any.
+
+    ``instances`` counts its different instances, without Candela's own: counted along, since counting them anew for
+    each arrival takes the longer the more there are.
+    """
+
+    __tablename__ = "series"
+    series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str]
+    calling_ae: Mapped[str]
+    state: Mapped[str]
+    first_received: Mapped[float]
+    last_received: Mapped[float]
+    associations: Mapped[int] = mapped_column(default=0)
+    released: Mapped[bool] = mapped_column(default=False)
+    expected: Mapped[int | None]
+    reason: Mapped[str | None]
+    completed_at: Mapped[str | None]
+    revision: Mapped[int] = mapped_column(default=0)
+    handed_digest: Mapped[str | None]
+    instances: Mapped[int] = mapped_column(default=0)
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """A series as the index has it; ``instances`` are the different ones that are not Candela's own."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    calling_ae: str
+    state: State
+    first_received: float
+    last_received: float
+    associations: int
+    released: bool
+    expected: int | None
+    reason: str | None
+    completed_at: str | None
+    revision: int
+    handed_digest: str | None
+    instances: int = 0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An instance that was stored. ``own``: Candela made it. ``association`` numbers it within this process."""
+
+    stored: Stored
+    own: bool
+    association: int = 0
+
+
+@dataclass(frozen=True)
+class FoundInstance:
+    """The current version of an instance; ``path`` is relative to the store."""
+
+    series_instance_uid: str
+    sop_class_uid: str
+    path: str
+    sha256: str
+
+
+class SeriesIndex:
+    """The index at ``path``, of this or any earlier release. What SQLite cannot read is put aside and begun anew.
+
+    Raises
+    ------
+    BadSettings
+        where a newer version of Candela has worked with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._engine = self._open()
+        except DatabaseError as error:
+            aside = self._put_aside()
+            log.warning("index_put_aside", reason=type(error.orig).__name__, aside=aside)
+            self._engine = self._open()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _open(self) -> Engine:
+        engine = create_engine(f"sqlite:///{self.path}")
+        event.listen(engine, "connect", _set_pragmas)
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # tables too change as a whole or not at all
+                _check(connection)
+                schema.bring_up(connection)
+        except (DatabaseError, BadSettings):
+            engine.dispose()
+            raise
+        return engine
+
+    def _put_aside(self) -> str:
+        aside = self.path.with_name(f"{self.path.name}.broken")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return aside.name
+
+    def reconcile(self, store: InstanceStore, is_own: Callable[[Dataset], bool]) -> int:
+        """Make the index say what the files say; how many instances it had missed.
+
+        Files that the index does not have are read, checked and added; entries without a file are dropped.
+        """
+        on_disk = {path for _, path in store.paths()}
+        with Session(self._engine) as session:
+            known = set(session.scalars(select(InstanceRow.path)))
+            for path in known - on_disk:
+                session.delete(session.get_one(InstanceRow, path))
+            session.commit()
+        found = (store.read(path) for path in sorted(on_disk - known))
+        missed = [Arrival(stored, is_own(stored.header.elements)) for stored in found if stored]
+        self.add(missed)
+        with Session(self._engine) as session:
+            for row in session.scalars(select(SeriesRow)).all():
+                _drop_empty(session, row.series_instance_uid)
+            session.commit()
+            for row in session.scalars(select(SeriesRow)):
+                handed = store.handed_over(row.series_instance_uid)
+                if handed is not None and handed.revision >= row.revision:
+                    row.revision, row.handed_digest = handed.revision, handed.digest
+                    row.reason, row.completed_at = handed.reason, handed.completed_at
+                self._settle(session, row)
+            session.commit()
+        return len(missed)
+
+    @staticmethod
+    def _settle(session: Session, row: SeriesRow) -> None:
+        """State and number that follow from the instances and from what was handed over."""
+        row.instances = _distinct(session, row.series_instance_uid)
+        ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
+        if not ours:
+            row.state = State.OWN
+        elif row.handed_digest == instances_digest(ours):
+            row.state = State.HANDED_OVER
+        else:
+            row.state = State.RECEIVING
+
+    def add(self, arrivals: Iterable[Arrival]) -> None:
+        """Add instances, in one transaction; their series are receiving again, except for Candela's own."""
+        arrivals = tuple(arrivals)
+        with Session(self._engine) as session:
+            for arrival in arrivals:
+                stored = arrival.stored
+                further = not arrival.own and not _has(session, stored)
+                session.execute(
+                    insert(InstanceRow)
+                    .values(
+                        path=stored.path,
+                        series_instance_uid=stored.header.series_instance_uid,
+                        sop_class_uid=stored.header.sop_class_uid,
+                        sop_instance_uid=stored.header.sop_instance_uid,
+                        version=stored.version,
+                        sha256=stored.sha256,
+                        calling_ae=stored.calling_ae,
+                        received_at=stored.received_at,
+                        own=arrival.own,
+                        **_described(stored.header),
+                    )
+                    .on_conflict_do_nothing()
+                )
+                self._note(session, arrival, further=further)
+            session.commit()
+
+    @staticmethod
+    def _note(session: Session, arrival: Arrival, *, further: bool) -> None:
+        stored, header = arrival.stored, arrival.stored.header
+        row = session.get(SeriesRow, header.series_instance_uid)
+        if row is None:
+            row = SeriesRow(
+                series_instance_uid=header.series_instance_uid,
+                study_instance_uid=header.study_instance_uid,
+                calling_ae=stored.calling_ae,
+                state=State.OWN if arrival.own else State.RECEIVING,
+                instances=0,
+                first_received=stored.received_at,
+                last_received=stored.received_at,
+            )
+            session.add(row)
+        row.instances += further
+        row.first_received = min(row.first_received, stored.received_at)
+        row.last_received = max(row.last_received, stored.received_at)
+        if not arrival.own:
+            row.calling_ae = stored.calling_ae
+            row.released = False
+            if row.state == State.OWN:
+                row.state = State.RECEIVING
+
+    def set_series(self, series_instance_uid: str, **values: object) -> None:
+        """Set columns of one series."""
+        with self._engine.begin() as connection:
+            of_series = SeriesRow.series_instance_uid == series_instance_uid
+            connection.execute(update(SeriesRow).where(of_series).values(**values))
+
+    def set_handed_over(self, series_instance_uid: str, handed: HandedOver) -> None:
+        """The jobs have this revision."""
+        self.set_series(
+            series_instance_uid,
+            state=State.HANDED_OVER,
+            revision=handed.revision,
+            handed_digest=handed.digest,
+            reason=handed.reason,
+            completed_at=handed.completed_at,
+        )
+
+    def series(self, series_instance_uid: str) -> SeriesRecord | None:
+        with Session(self._engine) as session:
+            row = session.get(SeriesRow, series_instance_uid)
+            return _record(row) if row else None
+
+    def unfinished(self) -> tuple[SeriesRecord, ...]:
+        """The series that are still to be handed over."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(SeriesRow).where(SeriesRow.state.in_((State.RECEIVING, State.COMPLETE))))
+            return tuple(_record(row) for row in rows)
+
+    def all_series(self) -> tuple[SeriesRecord, ...]:
+        """Every series, the last received first."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(SeriesRow).order_by(SeriesRow.last_received.desc()))
+            return tuple(_record(row) for row in rows)
+
+    def settled(self, before: float) -> tuple[SeriesRecord, ...]:
+        """Series that the jobs have, or of our own results, last received before ``before``; the oldest first."""
+        with Session(self._engine) as session:
+            rows = session.scalars(
+                select(SeriesRow)
+                .where(SeriesRow.state.in_((State.HANDED_OVER, State.OWN)), SeriesRow.last_received < before)
+                .order_by(SeriesRow.last_received)
+            )
+            return tuple(_record(row) for row in rows)
+
+    def paths(self, series_instance_uid: str) -> tuple[str, ...]:
+        """The relative path of every version of every instance of a series."""
+        with Session(self._engine) as session:
+            of_series = InstanceRow.series_instance_uid == series_instance_uid
+            return tuple(session.scalars(select(InstanceRow.path).where(of_series)))
+
+    def current(self, sop_instance_uid: str) -> FoundInstance | None:
+        """The version of an instance that was received last, Candela's own included."""
+        with Session(self._engine) as session:
+            row = session.scalars(
+                select(InstanceRow)
+                .where(InstanceRow.sop_instance_uid == sop_instance_uid)
+                .order_by(InstanceRow.received_at.desc(), InstanceRow.version.desc())
+                .limit(1)
+            ).first()
+            if row is None:
+                return None
+            return FoundInstance(row.series_instance_uid, row.sop_class_uid, row.path, row.sha256)
+
+    def forget(self, series_instance_uid: str, paths: Collection[str]) -> None:
+        """Drop files that are no longer in the store, and their series where it has no other."""
+        with Session(self._engine) as session:
+            for path in paths:
+                row = session.get(InstanceRow, path)
+                if row is not None:
+                    session.delete(row)
+            session.flush()
+            _drop_empty(session, series_instance_uid)
+            series = session.get(SeriesRow, series_instance_uid)
+            if series is not None:
+                series.instances = _distinct(session, series_instance_uid)
+            session.commit()
+
+    def instances(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
+        """The current version of each instance that is not Candela's own, by SOP Instance UID; paths in ``folder``."""
+        versions = self._versions(series_instance_uid, folder)
+        return tuple({item.sop_instance_uid: item for item in versions}.values())
+
+    def earlier(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
+        """The versions that `instances` leaves out, those of one instance in the order of reception."""
+        versions = self._versions(series_instance_uid, folder)
+        current = {item.sop_instance_uid: item for item in versions}
+        return tuple(item for item in versions if current[item.sop_instance_uid] is not item)
+
+    def _versions(self, series_instance_uid: str, folder: Path) -> list[StoredInstance]:
+        with Session(self._engine) as session:
+            rows = session.scalars(
+                select(InstanceRow)
+                .where(InstanceRow.series_instance_uid == series_instance_uid, InstanceRow.own.is_(False))
+                .order_by(InstanceRow.sop_instance_uid, InstanceRow.version)
+            )
+            return [
+                StoredInstance(
+                    str(folder / row.path), row.sop_instance_uid, row.sha256, row.sop_class_uid, row.instance_number
+                )
+                for row in rows
+            ]
+
+    def shared(self, series_instance_uid: str) -> int:
+        """How many SOP Instance UIDs of the series another series has too, without Candela's own."""
+        own = InstanceRow.own.is_(False)
+        here = select(InstanceRow.sop_instance_uid).where(InstanceRow.series_instance_uid == series_instance_uid, own)
+        elsewhere = InstanceRow.series_instance_uid != series_instance_uid
+        with Session(self._engine) as session:
+            number = func.count(InstanceRow.sop_instance_uid.distinct())
+            return session.scalars(select(number).where(elsewhere, own, InstanceRow.sop_instance_uid.in_(here))).one()
+
+    def count(self, series_instance_uid: str) -> int:
+        """How many different instances the series has, without Candela's own."""
+        with Session(self._engine) as session:
+            row = session.get(SeriesRow, series_instance_uid)
+            return row.instances if row else 0
+
+
+def _described(header: Header) -> dict[str, object]:
+    """What routing asks of every instance of a series, so that it need not open each file."""
+    instance_number = attributes.number(header.elements, "InstanceNumber")
+    stands = class_standing(header.sop_class_uid)
+    return {
+        "instance_number": math.inf if instance_number is None else instance_number,
+        "modality": attributes.text(header.elements, "Modality"),
+        "image": None if stands is None else stands != NO_IMAGE,
+    }
+
+
+def _distinct(session: Session, series_instance_uid: str) -> int:
+    """`SeriesRow.instances`, counted anew."""
+    number = func.count(InstanceRow.sop_instance_uid.distinct())
+    of_series = InstanceRow.series_instance_uid == series_instance_uid
+    return session.scalars(select(number).where(of_series, InstanceRow.own.is_(False))).one()
+
+
+def _has(session: Session, stored: Stored) -> bool:
+    """Whether a version of the instance, not Candela's own, is in its series already."""
+    header = stored.header
+    same = (
+        InstanceRow.sop_instance_uid == header.sop_instance_uid,
+        InstanceRow.series_instance_uid == header.series_instance_uid,
+        InstanceRow.own.is_(False),
+    )
+    return session.scalars(select(InstanceRow.path).where(*same).limit(1)).first() is not None
+
+
+def _check(connection: Connection) -> None:
+    healthy = connection.execute(text("PRAGMA quick_check(1)")).scalar_one() == "ok"
+    if not healthy:
+        raise DatabaseError("PRAGMA", None, ValueError("a damaged index"))
+
+
+def _current(session: Session, series_instance_uid: str) -> list[tuple[str, bool]]:
+    rows = session.execute(
+        select(InstanceRow.sop_instance_uid, InstanceRow.own)
+        .where(InstanceRow.series_instance_uid == series_instance_uid)
+        .order_by(InstanceRow.version)
+    )
+    return list({uid: (uid, own) for uid, own in rows}.values())
+
+
+def _drop_empty(session: Session, series_instance_uid: str) -> None:
+    of_series = InstanceRow.series_instance_uid == series_instance_uid
+    if not session.scalars(select(func.count()).select_from(InstanceRow).where(of_series)).one():
+        row = session.get(SeriesRow, series_instance_uid)
+        if row is not None:
+            session.delete(row)
+
+
+def _record(row: SeriesRow) -> SeriesRecord:
+    values = {column.key: getattr(row, column.key) for column in SeriesRow.__table__.columns}
+    return SeriesRecord(**{**values, "state": State(row.state)})
+
+
+def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

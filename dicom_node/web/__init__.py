@@ -1,1 +1,0 @@
-"""What the node offers by HTTP."""

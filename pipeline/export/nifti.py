@@ -1,0 +1,83 @@
+"""Volume, lesion mask and heat map as NIfTI-1, for researchers.
+
+DICOM, `pipeline.geometry.volume` and SimpleITK give patient coordinates in LPS (x to the patient's left, y to
+posterior,
+z to head); NIfTI and nibabel in RAS (x to the right, y to anterior, z to head). The change of signs is made here and
+nowhere
+else. Voxels are neither resampled nor mirrored: they are stored as the source has them, the first NIfTI axis running
+along its columns, the second along its rows, the third from slice to slice, and the affine says where that is.
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.findings.model import Findings
+from pipeline.geometry.volume import Affine, Volume
+
+SCANNER = 1
+"""NIFTI_XFORM_SCANNER_ANAT: coordinates are the scanner's, as those of DICOM are."""
+SHEAR_TOLERANCE = 1e-4
+"""Cosine between two axes below which they count as perpendicular: 0.006 degrees, the rounding of scanners."""
+FAST = 1
+"""Level of gzip: the noise of MR voxels hardly shrinks further, and level 6 takes several times as long."""
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """One NIfTI-1 file: its name, what its voxels hold, its bytes (gzip; the same voxels give the same bytes)."""
+
+    filename: str
+    content: str
+    data: bytes
+
+
+def build(volume: Volume, findings: Findings) -> tuple[NiftiFile, ...]:
+    """The three files of one run, all on the voxels of ``volume``.
+
+    ``volume.nii.gz`` holds modality values (float32), ``mask.nii.gz`` the number of the lesion at each voxel, from 1 in
+    the order of ``findings.lesions`` and 0 outside (where two overlap, the higher number, which is the smaller lesion),
+    ``heatmap.nii.gz`` the class activation, 0..1 (float32). The headers name nobody.
+    """
+    labels = np.zeros(volume.shape, dtype=np.uint8 if len(findings.lesions) < 256 else np.uint16)
+    for number, lesion in enumerate(findings.lesions, start=1):
+        labels[lesion.mask] = number
+    return (
+        NiftiFile("volume.nii.gz", "modality values", _encoded(volume.array, volume)),
+        NiftiFile("mask.nii.gz", "lesion number, 0 outside", _encoded(labels, volume)),
+        NiftiFile("heatmap.nii.gz", "class activation, 0 to 1", _encoded(findings.heatmap, volume)),
+    )
+
+
+def to_ras(affine: Affine) -> Affine:
+    """From array index (slice, row, column, 1) → LPS, mm to NIfTI index (column, row, slice, 1) → RAS, mm; (4, 4)."""
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
+
+
+def _encoded(array: npt.NDArray[np.float32] | npt.NDArray[np.unsignedinteger], volume: Volume) -> bytes:
+    """``array`` (slices, rows, columns) on the voxels of ``volume`` as the bytes of a ``.nii.gz`` file.
+
+    sform and qform both say where the voxels are, code 1 (scanner). A sheared stack (gantry tilt) has the sform alone,
+    since a qform holds no shear; its code is then 0, which tells readers to take the other.
+    """
+    import nibabel as nib  # noqa: PLC0415  (only who asks for NIfTI waits for it)
+
+    affine = to_ras(volume.affine)
+    image = nib.Nifti1Image(array.transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=SCANNER)
+    if is_sheared(affine):
+        image.set_qform(None, code=0)
+    else:
+        image.set_qform(affine, code=SCANNER)
+    return gzip.compress(image.to_bytes(), compresslevel=FAST, mtime=0)
+
+
+def is_sheared(affine: Affine) -> bool:
+    """Whether the axes of ``affine`` (4, 4) are not perpendicular to each other."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)

@@ -1,0 +1,161 @@
+"""Coded concepts that SEG, SR and FHIR share, so that one finding carries one code everywhere.
+
+Meanings of DICOM, SNOMED CT, LOINC and UCUM codes are those of PS3.16 where it lists the code, else the SNOMED CT
+preferred term. The tests compare every code with pydicom's copy of PS3.16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """A concept: ``value`` in coding ``scheme`` (PS3.16 section 8 designator), with its ``meaning`` for readers."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    @property
+    def system(self) -> str:
+        """The scheme's FHIR system URI."""
+        return SYSTEMS[self.scheme]
+
+
+PRIVATE_SCHEME = "99CANDELA"
+"""Designator of the few concepts that no standard scheme has (designators of private schemes begin with 99)."""
+PRIVATE_SCHEME_NAME = "Candela private concepts"
+
+SYSTEMS = {
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "SCT": "http://snomed.info/sct",
+    "LN": "http://loinc.org",
+    "UCUM": "http://unitsofmeasure.org",
+    "UMLS": "http://www.nlm.nih.gov/research/umls",
+    PRIVATE_SCHEME: "urn:candela:concepts",
+}
+"""FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
+
+# Diagnoses that a class of the model stands for: SNOMED CT disorders. An unverified result suggests, never states them.
+GLIOMA = Code("393564001", "SCT", "Glioma")
+MENINGIOMA = Code("302820008", "SCT", "Intracranial meningioma")
+PITUITARY_TUMOR = Code("127024001", "SCT", "Neoplasm of pituitary gland")
+NEOPLASM_OF_BRAIN = Code("126952004", "SCT", "Neoplasm of brain")
+NO_TUMOR = Code("no-tumor", PRIVATE_SCHEME, "No tumor")
+
+CLASS_CODES = {
+    "glioma": GLIOMA,
+    "meningioma": MENINGIOMA,
+    "pituitary_tumor": PITUITARY_TUMOR,
+    "no_tumor": NO_TUMOR,
+}
+"""Code of each class name of the models' cards."""
+CLASS_TITLES = {
+    "glioma": "Glioma",
+    "meningioma": "Meningioma",
+    "pituitary_tumor": "Pituitary tumor",
+    "no_tumor": "No tumor",
+}
+
+# What is outlined: PS3.16 CID 7150 and CID 7159.
+MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+NEOPLASM = Code("108369006", "SCT", "Neoplasm")
+
+# Where: PS3.16 CID 4.
+BRAIN = Code("12738006", "SCT", "Brain")
+PITUITARY = Code("56329008", "SCT", "Pituitary")
+
+# Whether there is one: PS3.16 CID 240, CID 4220.
+PRESENCE = Code("705057003", "SCT", "Presence")
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
+
+# Measurements: PS3.16 CID 7469, TID 300.
+VOLUME = Code("118565006", "SCT", "Volume")
+LONG_AXIS = Code("103339001", "SCT", "Long axis")
+SHORT_AXIS = Code("103340004", "SCT", "Short axis")
+MR_SIGNAL_INTENSITY = Code("110852", "DCM", "MR signal intensity")
+PROBABILITY = Code("122157", "DCM", "Probability")
+DERIVATION = Code("121401", "DCM", "Derivation")
+MEAN = Code("373098007", "SCT", "Mean")
+
+# Units: PS3.16 CID 7181.
+CUBIC_MILLIMETER = Code("mm3", "UCUM", "cubic millimeter")
+MILLIMETER = Code("mm", "UCUM", "mm")
+ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
+NO_UNITS = Code("1", "UCUM", "no units")
+
+# How: PS3.16 TID 1419, TID 1501.
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+
+# Procedure and report.
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+MR_BRAIN = Code("24590-2", "LN", "MR Brain")
+FINDING = Code("121071", "DCM", "Finding")
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+IMPRESSION = Code("121073", "DCM", "Impression")
+COMMENT = Code("121106", "DCM", "Comment")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
+REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
+TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
+
+# The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+ALGORITHM_FAMILY = Code("111000", "DCM", "Algorithm Family")
+ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
+ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
+ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
+GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
+
+
+@dataclass(frozen=True)
+class ClassTerm:
+    """How one class of a model is called: ``name`` on its card, ``title`` for readers, its ``code``, and the ``site``
+    where a finding of it lies (PS3.16 CID 4).
+    """
+
+    name: str
+    title: str
+    code: Code
+    site: Code
+
+
+def class_term(name: str) -> ClassTerm:
+    """The term of a model class whose bundle gives none of its own."""
+    return ClassTerm(name, class_title(name), class_code(name), finding_site(name))
+
+
+def class_code(name: str) -> Code:
+    """Code of a model class; a private code where the class is none of `CLASS_CODES`."""
+    return CLASS_CODES.get(name) or Code(name[:16], PRIVATE_SCHEME, class_title(name))
+
+
+def class_title(name: str) -> str:
+    """What a reader sees for a model class: ``pituitary_tumor`` is "Pituitary tumor"."""
+    return CLASS_TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def finding_site(class_name: str) -> Code:
+    """Where a finding of class ``class_name`` is: the pituitary for its tumours, the brain for all others."""
+    return PITUITARY if class_name == "pituitary_tumor" else BRAIN
+
+
+def presence(outcome: str) -> Code:
+    """Whether what the model looks for is there, as ``outcome`` (a `pipeline.findings.model.Outcome`) says.
+
+    Raises
+    ------
+    ValueError
+        for a refusal, which says nothing of the patient.
+    """
+    codes = {"finding": PRESENT, "no_finding": ABSENT, "indeterminate": INDETERMINATE}
+    if outcome not in codes:
+        raise ValueError(f"{outcome} says nothing of a finding")
+    return codes[outcome]

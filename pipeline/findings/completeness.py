@@ -1,0 +1,150 @@
+"""Whether a stack is all of its series, and enough of the patient to say that there is no lesion.
+
+A part of a series looks like a whole one: where slices are missing at its end, or regularly between the others, what is
+left is a regular volume. What speaks against it is collected here: how much of the patient the stack covers, how far
+its slices lie apart, what the images state of their own number, and what a peer counts. None of it proves that a series
+is whole; each can only show that it is not (docs/adr/0048).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from pipeline.findings.model import Needs, Outcome, Prediction
+from pipeline.geometry.volume import Volume
+from pipeline.reading.attributes import number, texts
+from pipeline.reading.files import UNREADABLE
+
+NOT_REPORTED = "That there is no lesion is not reported: the images do not suffice for it."
+"""Every result of a negative answer that was withheld repeats it, before the reasons."""
+WIDER = 1.5
+"""Steps of more than so many stated ones have slices between them: where every second one is missing it is 2."""
+WIDER_THAN_THICK = 1.75
+"""The same where only Slice Thickness is stated, which says nothing of the gap: some protocols leave half a slice."""
+PRIVATE_COUNTS = (
+    (0x0025, "GEMS_SERS_01", 0x07),
+    (0x2001, "Philips Imaging DD 001", 0x18),
+)
+"""Group, private creator and element of Images in Series (GE) and Number of Slices MR (Philips), as their conformance
+statements call them."""
+MOST_STATED = 100_000
+"""What states more states nonsense."""
+
+
+def judged(
+    prediction: Prediction, volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None = None
+) -> Prediction:
+    """``prediction`` with a caveat for each sign that ``volume`` is a part; a negative answer is then indeterminate.
+
+    ``datasets`` are all instances of the series; ``expected`` is how many of them a peer counts, where one was asked.
+    """
+    reasons = tuple(_shortfalls(volume, datasets, needs, expected))
+    if not reasons:
+        return prediction
+    if prediction.outcome is not Outcome.NO_FINDING:
+        return replace(prediction, caveats=(*prediction.caveats, *reasons))
+    caveats = (NOT_REPORTED, *reasons, *prediction.caveats)
+    return replace(prediction, outcome=Outcome.INDETERMINATE, caveats=caveats)
+
+
+def stated_instances(header: Dataset) -> int:
+    """How many instances its series has at least, as an instance states it; 1 where it states nothing.
+
+    Images in Acquisition (0020,1002), In-concatenation Total Number (0020,9163), Number of Series Related Instances
+    (0020,1209), and what GE and Philips state privately. Derived images repeat what was true of their originals, and
+    an object of several frames counts those.
+    """
+    counts = [number(header, "InConcatenationTotalNumber"), number(header, "NumberOfSeriesRelatedInstances")]
+    if frames(header) == 1 and "DERIVED" not in (text.upper() for text in texts(header, "ImageType")):
+        counts += [number(header, "ImagesInAcquisition"), *_private_counts(header)]
+    return max((int(count) for count in counts if count is not None and 1 <= count <= MOST_STATED), default=1)
+
+
+def frames(header: Dataset) -> int:
+    """Number of Frames; 1 where it is absent or none."""
+    return max(1, int(number(header, "NumberOfFrames") or 1))
+
+
+def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None) -> Iterator[str]:
+    """What shows that ``volume`` is a part of its series or too little of the patient, a sentence each."""
+    step = volume.voxel_mm3 / (volume.spacing[1] * volume.spacing[2])  # along the normal, also of a sheared stack
+    covered = step * len(volume.array)
+    if needs.coverage_mm is not None and covered < needs.coverage_mm - _rounding(needs.coverage_mm):
+        yield (
+            f"The slices cover {covered:.0f} mm of the patient; to say that there is no lesion,"
+            f" {needs.coverage_mm:g} mm are needed."
+        )
+    if needs.spacing_mm is not None and step > needs.spacing_mm + _rounding(needs.spacing_mm):
+        yield (
+            f"The slices lie {step:.1f} mm apart; to say that there is no lesion, they must lie within"
+            f" {needs.spacing_mm:g} mm."
+        )
+    yield from _between(volume, datasets, step)
+    yield from _counted(volume, datasets, expected)
+
+
+def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterator[str]:
+    """What shows that slices are missing regularly between those that are there."""
+    stated, most = _stated_step(volume.sources[0])
+    if stated is not None:
+        if step > most * stated:
+            yield (
+                f"The slices lie {step:.1f} mm apart where the images state {stated:g} mm: slices may be missing"
+                " between them."
+            )
+        return
+    numbers = _values(datasets, "InstanceNumber")
+    gaps = np.diff(sorted(numbers))
+    if len(numbers) == len(datasets) and len(gaps) and gaps.min() > 1:
+        yield "Instance Number leaves numbers out between all images: slices may be missing between them."
+
+
+def _counted(volume: Volume, datasets: Sequence[Dataset], expected: int | None) -> Iterator[str]:
+    """What shows by number that images are missing."""
+    there = len({str(ds.SOPInstanceUID) for ds in datasets})
+    stated = max(stated_instances(ds) for ds in datasets)
+    if stated > there:
+        yield f"The images state that there are at least {stated} of them; {there} are here."
+    if expected is not None and expected > there:
+        yield f"The sender's archive counts {expected} images of the series; {there} are here."
+    times = _values(datasets, "TemporalPositionIdentifier")
+    claimed = max((number(ds, "NumberOfTemporalPositions") or 0.0 for ds in datasets), default=0.0)
+    if times and len(times) < claimed <= MOST_STATED:
+        yield f"The images state {claimed:.0f} temporal positions; {len(times)} are here."
+    places = _values(volume.sources, "InStackPositionNumber")
+    if len(places) == len(volume.sources) and len(places) < max(places) <= MOST_STATED:
+        yield f"The images state that their stack has at least {max(places):.0f} places; {len(places)} are here."
+
+
+def _stated_step(header: Dataset) -> tuple[float | None, float]:
+    """The distance in mm from slice to slice that the header allows, and how many of it are too much.
+
+    Spacing Between Slices (0018,0088) is measured from centre to centre; some scanners write the gap alone, which is
+    less than a slice is thick.
+    """
+    thick, between = (abs(number(header, name) or 0.0) for name in ("SliceThickness", "SpacingBetweenSlices"))
+    if between > 0:
+        return (between if between >= thick else between + thick), WIDER
+    return (thick, WIDER_THAN_THICK) if thick > 0 else (None, WIDER)
+
+
+def _values(headers: Sequence[Dataset], keyword: str) -> set[float]:
+    return {value for header in headers if (value := number(header, keyword)) is not None}
+
+
+def _rounding(limit: float) -> float:
+    """Positions are rounded: a stack of exactly the limit is within it."""
+    return 1e-3 * limit
+
+
+def _private_counts(header: Dataset) -> Iterator[float | None]:
+    for group, creator, element in PRIVATE_COUNTS:
+        try:
+            value = header.private_block(group, creator)[element].value
+            yield float(value)
+        except (*UNREADABLE, KeyError):
+            continue

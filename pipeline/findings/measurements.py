@@ -1,0 +1,53 @@
+"""The numbers that every result gives of a finding, named and coded once: report, FHIR and pages say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+from pipeline.findings.identity import RunIdentity
+from pipeline.findings.model import Lesion
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number. ``name`` is its place in identifiers, ``title`` its English name, ``digits`` those after the point.
+
+    ``derivation`` says how it was made of many values (PS3.16 CID 7464), where it was.
+    """
+
+    name: str
+    title: str
+    code: Code
+    value: float
+    unit: Code
+    digits: int = 1
+    derivation: Code | None = None
+
+
+def of_lesion(lesion: Lesion) -> tuple[Measurement, ...]:
+    """Volume, long axis, short axis, mean signal; in this order."""
+    return (
+        Measurement("volume", "Volume", codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETER),
+        Measurement("long_axis", "Long axis", codes.LONG_AXIS, lesion.long_axis.length_mm, codes.MILLIMETER),
+        Measurement("short_axis", "Short axis", codes.SHORT_AXIS, lesion.short_axis.length_mm, codes.MILLIMETER),
+        Measurement(
+            "mean_intensity",
+            "Mean signal",
+            codes.MR_SIGNAL_INTENSITY,
+            lesion.mean_intensity,
+            codes.ARBITRARY_UNIT,
+            derivation=codes.MEAN,
+        ),
+    )
+
+
+def lesion_observation_uid(run: RunIdentity, lesion: Lesion, name: str) -> str:
+    """Observation UID (0040,A171) of measurement ``name`` of ``lesion``, the same in every report of the run."""
+    return run.uid("observation", "lesion", lesion.tracking_id, name)
+
+
+def probability_observation_uid(run: RunIdentity, class_name: str) -> str:
+    """Observation UID of the probability of class ``class_name``."""
+    return run.uid("observation", "probability", class_name)

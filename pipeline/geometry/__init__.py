@@ -1,0 +1,1 @@
+"""From slices to one regular volume: image planes, slice spacing, stacks, the affine in LPS."""

@@ -1,0 +1,132 @@
+"""What tells the stacks of one series apart: the attributes in which their headers differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from pipeline.geometry.image_plane import PlacedPlane
+
+NUMBER_TOLERANCE = 0.01
+"""Share by which two numbers of the same sequence parameter may differ: some scanners write the echo time that each
+slice really had. Echoes, b-values and inversion times that are set apart differ by far more."""
+
+Value = float | str
+"""A header's value as it is compared: numbers as numbers, all else as text; an absent one is the empty text."""
+
+
+@dataclass(frozen=True)
+class Distinction:
+    """One thing in which headers may differ.
+
+    ``keywords`` are the classic attribute and those that stand for it in the frames of a multi-frame object, which are
+    asked first. ``shown``: whether its value may stand in a message (free text may not).
+    """
+
+    keywords: tuple[str, ...]
+    read: Callable[[Any], Value]
+    shown: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.keywords[0]
+
+    def value(self, ds: Dataset) -> Value:
+        """What ``ds`` says; empty where it says nothing."""
+        for keyword in reversed(self.keywords):
+            value = ds.get(keyword)
+            if value is not None and value != "":
+                return self.read(value)
+        return ""
+
+    def words(self, value: Value) -> str:
+        """How a message names ``value``."""
+        if value == "":
+            return f"no {self.name}"
+        if not self.shown:
+            return f"another {self.name}"
+        return f"{self.name} {value:g}" if isinstance(value, float) else f"{self.name} {value}"
+
+
+def _parts(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+
+
+def _text(value: Any) -> str:
+    return "/".join(str(part).strip().upper() for part in _parts(value))
+
+
+def _number(value: Any) -> Value:
+    """A number, or several as text of three decimals."""
+    parts = _parts(value)
+    try:
+        return float(parts[0]) if len(parts) == 1 else "/".join(f"{float(part) + 0.0:.3f}" for part in parts)
+    except (TypeError, ValueError):
+        return _text(value)
+
+
+def _image_type(value: Any) -> str:
+    """Image Type from its third value on (PS3.3 C.7.6.1.1.2): the first two tell of processing, not of contrast."""
+    return "/".join(str(part).strip().upper() for part in _parts(value)[2:])
+
+
+def _within(keyword: str, read: Callable[[Any], Value]) -> Callable[[Any], Value]:
+    """``read`` for ``keyword`` in the first item of a sequence, as frames of multi-frame objects have it."""
+
+    def nested(sequence: Any) -> Value:
+        value = next((item.get(keyword) for item in _parts(sequence)[:1]), None)
+        return "" if value is None else read(value)
+
+    return nested
+
+
+CONTRAST = (
+    Distinction(("StackID",), _text),
+    Distinction(("ImageType", "FrameType"), _image_type),
+    Distinction(("ComplexImageComponent",), _text),
+    Distinction(("EchoTime", "EffectiveEchoTime"), _number),
+    Distinction(("EchoNumbers",), _number),
+    Distinction(("InversionTime", "InversionTimes"), _number),
+    Distinction(("FlipAngle",), _number),
+    Distinction(("DiffusionBValue",), _number),
+    Distinction(("DiffusionGradientOrientation",), _number),
+    Distinction(("DiffusionGradientDirectionSequence",), _within("DiffusionGradientOrientation", _number)),
+    Distinction(("VelocityEncodingDirection",), _number),
+    Distinction(("ASLContext",), _text),
+    Distinction(("MRArterialSpinLabelingSequence",), _within("ASLContext", _text)),
+    Distinction(("ConvolutionKernel",), _text),
+    Distinction(("NominalPercentageOfCardiacPhase",), _number),
+    Distinction(("ScanningSequence",), _text),
+    Distinction(("SequenceName", "PulseSequenceName"), _text, shown=False),
+    Distinction(("ContrastBolusAgent",), _text, shown=False),
+)
+"""Slices that differ in one of these show different things and never make one volume."""
+
+REPETITION = (
+    Distinction(("TemporalPositionIdentifier", "TemporalPositionIndex"), _number),
+    Distinction(("AcquisitionNumber", "FrameAcquisitionNumber"), _number),
+    Distinction(("TriggerTime", "NominalCardiacTriggerDelayTime"), _number),
+    Distinction(("TemporalPositionTimeOffset",), _number),
+    Distinction(("ImageType", "FrameType"), _text),
+    Distinction(("AcquisitionDateTime", "FrameAcquisitionDateTime"), _text, shown=False),
+    Distinction(("AcquisitionTime",), _text, shown=False),
+    Distinction(("ContentTime",), _text, shown=False),
+)
+"""In the order in which they are asked where one position is there several times, and only there: within one stack they
+may differ from slice to slice (GE numbers acquisitions by slice). Clock times come last."""
+
+
+def values_of(distinction: Distinction, planes: Sequence[PlacedPlane]) -> list[Value]:
+    """The value of each plane; numbers within `NUMBER_TOLERANCE` of the next smaller one are made equal."""
+    raw = [distinction.value(plane.ds) for plane in planes]
+    same: dict[Value, Value] = {}
+    start = last = 0.0
+    for index, number in enumerate(sorted({value for value in raw if isinstance(value, float)})):
+        if index == 0 or number - last > NUMBER_TOLERANCE * max(abs(number), abs(last)):
+            start = number
+        same[number] = start
+        last = number
+    return [same.get(value, value) for value in raw]

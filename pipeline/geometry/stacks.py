@@ -1,0 +1,363 @@
+"""Which planes of a series belong together, and which of its stacks is read.
+
+A series may hold more than one stack: a localiser inside, two echoes, time points, b-values, a second orientation. They
+are told apart by rule, never mixed, and where the rules leave more than one that could be read, none is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from pipeline.errors import BadGeometry, DuplicateSlices, MixedGeometry, UnsupportedProtocol
+from pipeline.geometry.image_plane import PlacedPlane, Vector
+from pipeline.geometry.slice_spacing import LEAST_SLICES, SAME_POSITION_MM, is_regular
+from pipeline.geometry.stack_attributes import CONTRAST, REPETITION, Distinction, Value, values_of
+from pipeline.pixels.values import pixel_values
+from pipeline.reading.weighting import is_further_gradient_echo
+
+Flags = npt.NDArray[np.bool_]
+Prefer = Callable[[Dataset], float]
+"""How well a stack with this header suits the reader: more is better, minus infinity where it is not taken at all."""
+
+PARALLEL_TOLERANCE = 1e-3
+"""On each direction cosine of planes of one stack: 0.06 degrees, or 0.25 mm at the far edge of a 250 mm field."""
+PIXEL_TOLERANCE = 1e-4
+"""Share by which the pixel spacing of planes of one stack may differ: 0.03 mm over 256 pixels of 1 mm."""
+LOCALISER_SHARE = 0.25
+"""A stack in another orientation or matrix with fewer than this share of the main stack's slices is taken for its
+localiser. A second stack that somebody wanted read has about as many slices as the first."""
+STACKS_NAMED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Planes that could make one volume. ``traits`` are the ways in which the series' stacks differ, as words."""
+
+    planes: tuple[PlacedPlane, ...]
+    traits: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    @property
+    def header(self) -> Dataset:
+        return self.planes[0].ds
+
+    @property
+    def is_localiser(self) -> bool:
+        return any("LOCALIZER" in str(self.header.get(keyword) or "").upper() for keyword in ("ImageType", "FrameType"))
+
+    @cached_property
+    def extent(self) -> tuple[float, float, float]:
+        """First and last position along the normal, and the mean step between them, in mm."""
+        positions = _positions(self.planes)
+        first, last = float(positions.min()), float(positions.max())
+        return first, last, (last - first) / max(1, len(self) - 1)
+
+    def __str__(self) -> str:
+        what = " and ".join(self.traits)
+        return f"{len(self)} slice{'s' if len(self) > 1 else ''}{f' with {what}' if what else ''}"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The stack that is read, and what was left out of the series, a sentence each."""
+
+    stack: Stack
+    notes: tuple[str, ...] = ()
+
+
+def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choice:
+    """The one stack of a series that is read.
+
+    1. One stack: that.
+    2. Stacks that ``prefer`` does not take are out, where it takes any. A gradient echo that it takes is refused where
+       the series holds another one a few ms later: a field map, or a fat-water pair.
+    3. Localisers are out: by Image Type, or a stack in another orientation or matrix with few slices. So are one or
+       two slices that could make no volume, where the rest covers their place.
+    4. Of what is left, the one that ``prefer`` puts first, if it covers the others' part of the patient.
+    5. Otherwise the series is refused.
+
+    Raises
+    ------
+    MixedGeometry, DuplicateSlices
+        naming every stack with its number of slices and one of its instances.
+    UnsupportedProtocol
+        where the stack is one of two gradient echoes.
+    """
+    split, notes = split_stacks(planes)
+    if len(split) == 1:
+        return Choice(split[0], notes)
+    scores = [prefer(stack.header) if prefer else 0.0 for stack in split]
+    taken = [stack for stack, score in zip(split, scores, strict=True) if score > -math.inf]
+    if prefer is not None:
+        _refuse_echo_pair(taken, split)
+    able = taken or list(split)
+    able = [stack for stack in able if not stack.is_localiser] or able
+    largest = max(able, key=len)
+    rivals = [stack for stack in able if not _minor(stack, largest)]
+    ranked = {id(stack): score for stack, score in zip(split, scores, strict=True)}
+    top = max(ranked[id(stack)] for stack in rivals)
+    best = [stack for stack in rivals if ranked[id(stack)] == top]
+    if len(best) > 1 or any(_reaches_beyond(stack, best[0]) for stack in able):
+        raise _several(split)
+    others = [stack for stack in split if stack is not best[0]]
+    left_out = f"Of {len(split)} stacks in the series one was read, {best[0]}; not {_listed(others)}."
+    return Choice(best[0], (*notes, left_out))
+
+
+def _refuse_echo_pair(taken: Sequence[Stack], split: Sequence[Stack]) -> None:
+    for stack in taken:
+        for other in split:
+            if _same_grid(stack.planes[0], other.planes[0]) and is_further_gradient_echo(stack.header, other.header):
+                raise UnsupportedProtocol(
+                    f"The series holds gradient echoes a few ms apart, {stack} and {other}: a field map, or an in-phase"
+                    " and out-of-phase pair; the model takes anatomical images.",
+                    where=f"series {stack.header.SeriesInstanceUID}",
+                    todo="Send an anatomical T1 series; of a fat-water pair, send one image as a series of its own.",
+                )
+
+
+def _minor(stack: Stack, largest: Stack) -> bool:
+    if stack is largest:
+        return False
+    if _same_grid(stack.planes[0], largest.planes[0]):
+        return len(stack) < LEAST_SLICES <= len(largest)
+    return len(stack) < LOCALISER_SHARE * len(largest)
+
+
+def _reaches_beyond(other: Stack, winner: Stack) -> bool:
+    """Whether ``other``, which lies parallel to ``winner``, shows a part of the patient that that does not."""
+    if other is winner or not _parallel(other.planes[0], winner.planes[0]):
+        return False
+    first, last, step = winner.extent
+    here = _positions(other.planes, winner.planes[0].normal)
+    return bool(here.min() < first - step / 2 - SAME_POSITION_MM or here.max() > last + step / 2 + SAME_POSITION_MM)
+
+
+def _several(split: Sequence[Stack]) -> BadGeometry:
+    together = [plane for stack in split for plane in stack.planes]
+    one_grid = all(_same_grid(stack.planes[0], split[0].planes[0]) for stack in split)
+    kind = DuplicateSlices if one_grid and _repeats(together) else MixedGeometry
+    named = "; ".join(f"{stack} (first: {stack.planes[0].where})" for stack in split[:STACKS_NAMED])
+    more = f"; and {len(split) - STACKS_NAMED} more" if len(split) > STACKS_NAMED else ""
+    return kind(
+        f"The series holds {len(split)} stacks of slices and no rule tells which one to read: {named}{more}.",
+        where=f"series {split[0].header.SeriesInstanceUID}",
+        todo="Send each echo, time point or stack as a series of its own.",
+    )
+
+
+def _listed(stacks: Sequence[Stack]) -> str:
+    named = ", ".join(str(stack) for stack in stacks[:STACKS_NAMED])
+    return f"{named} and {len(stacks) - STACKS_NAMED} more stacks" if len(stacks) > STACKS_NAMED else named
+
+
+def split_stacks(planes: Sequence[PlacedPlane]) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
+    """The stacks of a series, largest first, and what was repaired on the way. The order of ``planes`` does not matter.
+
+    Split by grid (orientation, matrix, pixel spacing, frame of reference), then by what the slices show (`CONTRAST`),
+    then, where positions repeat, by what tells repetitions apart (`REPETITION`), and last of all by their pixels:
+    copies of one slice under several SOP Instance UIDs count once.
+    """
+    ordered = sorted(planes, key=lambda plane: (str(plane.plane.instance.SOPInstanceUID), plane.plane.frame or 0))
+    notes: list[str] = []
+    parts: list[tuple[list[PlacedPlane], list[str]]] = []
+    grids = _by_grid(ordered)
+    for grid in grids:
+        name = _grid_words(grid[0], [other[0] for other in grids]) if len(grids) > 1 else []
+        for alike, contrast in _by_contrast(grid):
+            for part, repetition in _by_repetition(alike):
+                kept, note = _without_copies(part)
+                notes += note
+                parts.append((kept, [*name, *contrast, *repetition]))
+    parts.sort(key=lambda part: (-len(part[0]), part[1]))
+    return tuple(Stack(tuple(part), tuple(words)) for part, words in parts), tuple(notes)
+
+
+def _by_grid(planes: Sequence[PlacedPlane]) -> list[list[PlacedPlane]]:
+    """``planes`` by matrix, frame of reference, orientation and pixel spacing, the last two within their tolerance."""
+    alike: dict[tuple[str, str], list[PlacedPlane]] = defaultdict(list)
+    for plane in planes:
+        alike[_matrix(plane), _frame_of_reference(plane)].append(plane)
+    grids: list[list[PlacedPlane]] = []
+    for group in alike.values():
+        rest = group
+        while rest:
+            together = _like_first(rest)
+            grids.append([plane for plane, same in zip(rest, together, strict=True) if same])
+            rest = [plane for plane, same in zip(rest, together, strict=True) if not same]
+    return grids
+
+
+def _like_first(planes: Sequence[PlacedPlane]) -> Flags:
+    """Which planes lie parallel to the first and have its pixel spacing."""
+    cosines = np.array([(*plane.across, *plane.down) for plane in planes])
+    spacing = np.array([plane.spacing for plane in planes])
+    parallel = np.abs(cosines - cosines[0]).max(axis=1) <= PARALLEL_TOLERANCE
+    return np.asarray(parallel & (np.abs(spacing / spacing[0] - 1) <= PIXEL_TOLERANCE).all(axis=1))
+
+
+def _parallel(one: PlacedPlane, other: PlacedPlane) -> bool:
+    """Whether they look the same way, whatever the way in which their rows run."""
+    return float(np.abs(one.normal - other.normal).max()) <= PARALLEL_TOLERANCE
+
+
+def _same_grid(one: PlacedPlane, other: PlacedPlane) -> bool:
+    return (
+        _matrix(one) == _matrix(other)
+        and _frame_of_reference(one) == _frame_of_reference(other)
+        and bool(_like_first([one, other])[1])
+    )
+
+
+def _matrix(plane: PlacedPlane) -> str:
+    return f"{plane.ds.get('Rows')} x {plane.ds.get('Columns')}"
+
+
+def _frame_of_reference(plane: PlacedPlane) -> str:
+    return str(plane.ds.get("FrameOfReferenceUID") or "")
+
+
+def _grid_words(plane: PlacedPlane, grids: Sequence[PlacedPlane]) -> list[str]:
+    """In what ``plane``'s grid differs from the others."""
+    words = []
+    if np.ptp(np.array([(*other.across, *other.down) for other in grids]), axis=0).max() > PARALLEL_TOLERANCE:
+        angles = ", ".join(f"{value:.2f}" for value in plane.normal + 0.0)
+        unclear = len({other.orientation for other in grids}) < len(grids)
+        words.append(f"{plane.orientation} orientation{f' (normal {angles})' if unclear else ''}")
+    if len({_matrix(other) for other in grids}) > 1:
+        words.append(f"matrix {_matrix(plane)}")
+    if any(not np.allclose(other.spacing, grids[0].spacing, rtol=PIXEL_TOLERANCE) for other in grids):
+        words.append(f"PixelSpacing {plane.spacing[0]:g} by {plane.spacing[1]:g} mm")
+    if len({_frame_of_reference(other) for other in grids}) > 1:
+        words.append(f"FrameOfReferenceUID ...{_frame_of_reference(plane)[-8:]}")
+    return words
+
+
+Part = tuple[list[PlacedPlane], list[str]]
+
+
+def _by_contrast(planes: list[PlacedPlane]) -> list[Part]:
+    """``planes`` by what they show. What differs from each slice to the next is no stack's own and splits nothing."""
+    repeated = _repeats(planes)
+    telling: list[tuple[Distinction, list[Value]]] = []
+    for distinction in CONTRAST:
+        values = values_of(distinction, planes)
+        count = len(set(values))
+        if count > 1 and (repeated or count < len(planes)):
+            telling.append((distinction, values))
+    parts: dict[tuple[Value, ...], list[PlacedPlane]] = defaultdict(list)
+    for index, plane in enumerate(planes):
+        parts[tuple(values[index] for _, values in telling)].append(plane)
+    return [
+        (part, [distinction.words(value) for (distinction, _), value in zip(telling, key, strict=True)])
+        for key, part in parts.items()
+    ]
+
+
+def _by_repetition(planes: list[PlacedPlane]) -> list[Part]:
+    """``planes`` by time point or acquisition: where positions repeat, or lie unevenly until they are split."""
+    repeated = _repeats(planes)
+    if not repeated and (len(planes) < 2 * LEAST_SLICES or is_regular(planes)):
+        return [(planes, [])]
+    for distinction in REPETITION:
+        values = [distinction.value(plane.ds) for plane in planes]
+        if "" in values or len({type(value) for value in values}) > 1 or len(set(values)) == 1:
+            continue
+        parts = _in_turn(planes, values) if repeated else _each_regular(planes, values)
+        if parts:
+            return [(part, [_nth(distinction, value, number)]) for number, (part, value) in enumerate(parts, start=1)]
+    return [(planes, [])]
+
+
+def _nth(distinction: Distinction, value: Value, number: int) -> str:
+    return distinction.words(value) if distinction.shown else f"{distinction.name} in turn {number}"
+
+
+def _in_turn(planes: list[PlacedPlane], values: Sequence[Value]) -> list[tuple[list[PlacedPlane], Value]]:
+    """``planes`` in the order of ``values``, cut where a position comes again; empty where that is no clean cut.
+
+    Clean: no value stands on both sides of a cut, and at least one part has every position.
+    """
+    places = _places(planes)
+    order = sorted(range(len(planes)), key=lambda index: (values[index], places[index]))
+    parts: list[list[int]] = []
+    taken: set[int] = set(places)
+    for index in order:
+        if places[index] in taken:
+            if parts and values[parts[-1][-1]] == values[index]:
+                return []
+            parts.append([])
+            taken = set()
+        parts[-1].append(index)
+        taken.add(places[index])
+    if len(parts) < 2 or max(len(part) for part in parts) < len(set(places)):
+        return []
+    return [([planes[index] for index in part], values[part[0]]) for part in parts]
+
+
+def _each_regular(planes: list[PlacedPlane], values: Sequence[Value]) -> list[tuple[list[PlacedPlane], Value]]:
+    """``planes`` by equal ``values`` where each part is a regular stack by itself; empty where one is not."""
+    parts: dict[Value, list[PlacedPlane]] = defaultdict(list)
+    for plane, value in zip(planes, values, strict=True):
+        parts[value].append(plane)
+    return [(part, value) for value, part in parts.items()] if all(map(is_regular, parts.values())) else []
+
+
+def _without_copies(planes: list[PlacedPlane]) -> tuple[list[PlacedPlane], list[str]]:
+    """``planes`` with each slice once, where those at one position have equal pixels; a note says how many went."""
+    if not _repeats(planes):
+        return planes, []
+    at: dict[int, list[PlacedPlane]] = defaultdict(list)
+    for plane, place in zip(planes, _places(planes), strict=True):
+        at[place].append(plane)
+    kept = []
+    for group in at.values():
+        if len(group) > 1 and not _copies(group):
+            return planes, []
+        kept.append(group[0])
+    count = len(planes) - len(kept)
+    words = f"{count} copies of slices were" if count > 1 else "1 copy of a slice was"
+    return kept, [f"{words} left out (same place and pixels, another SOP Instance UID)."]
+
+
+def _copies(group: Iterable[PlacedPlane]) -> bool:
+    """Whether the planes, at one position along the normal, have the same origin and the same modality values."""
+    first, *others = group
+    values = None
+    for other in others:
+        if float(np.linalg.norm(first.origin - other.origin)) > SAME_POSITION_MM:
+            return False
+        values = pixel_values(first.plane) if values is None else values
+        if not np.array_equal(values, pixel_values(other.plane)):
+            return False
+    return True
+
+
+def _positions(planes: Sequence[PlacedPlane], normal: Vector | None = None) -> Vector:
+    """Positions in mm along ``normal``, or the first plane's."""
+    along = planes[0].normal if normal is None else normal
+    return np.array([float(plane.origin @ along) for plane in planes])
+
+
+def _places(planes: Sequence[PlacedPlane]) -> list[int]:
+    """The number of each plane's position among the different ones, ascending along the normal."""
+    positions = _positions(planes)
+    order = np.argsort(positions, kind="stable")
+    numbers = np.concatenate([[0], np.cumsum(np.diff(positions[order]) >= SAME_POSITION_MM)])
+    places = np.empty(len(planes), dtype=int)
+    places[order] = numbers
+    return [int(place) for place in places]
+
+
+def _repeats(planes: Sequence[PlacedPlane]) -> bool:
+    return len(set(_places(planes))) < len(planes)

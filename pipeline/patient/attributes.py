@@ -1,0 +1,112 @@
+"""Patient and study of the source, carried to a result as the bytes that they came in, or read for a page."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from pipeline.reading.value_forms import Unfit, decode, encoded_text, printable, raw_element
+
+PATIENT_AND_STUDY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "QualityControlSubject",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDescription",
+    "ReferringPhysicianName",
+    "TimezoneOffsetFromUTC",
+)
+"""Text attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1) that are copied byte for byte."""
+PATIENT_AND_STUDY_SEQUENCES = (
+    "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence",
+    "DeidentificationMethodCodeSequence",
+    "IssuerOfAccessionNumberSequence",
+    "ProcedureCodeSequence",
+)
+TYPE_2 = {
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+}
+"""Those of them that must be there, empty where unknown."""
+
+
+def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
+    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew.
+
+    ``source`` is a header that `pipeline.patient.source_values` cleaned: whatever it holds is fit to be repeated.
+    """
+    if "SpecificCharacterSet" in source:
+        ds.SpecificCharacterSet = source.SpecificCharacterSet
+    elif "SpecificCharacterSet" in ds:
+        del ds.SpecificCharacterSet
+    for keyword in PATIENT_AND_STUDY:
+        value = encoded(source, keyword)
+        if value is None and keyword in TYPE_2:
+            value = b""
+        if value is not None:
+            tag = Tag(keyword)
+            ds[tag] = raw_element(tag, dictionary_VR(tag), value)
+    for keyword in PATIENT_AND_STUDY_SEQUENCES:
+        if source.get(keyword):
+            ds[keyword] = deepcopy(source[keyword])
+    # Tells the writer that the raw elements are in the encoding that it writes: they go out as they are.
+    ds.set_original_encoding(False, True, ds._character_set)  # noqa: SLF001  (pydicom offers no other way to ask)
+
+
+def encoded(ds: Dataset, keyword: str) -> bytes | None:
+    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent, or
+    is no text.
+    """
+    try:
+        return encoded_text(ds, Tag(keyword), ds.get("SpecificCharacterSet"))
+    except Unfit:
+        return None
+
+
+def decoded(source: Dataset, keyword: str) -> str:
+    """A text attribute as a reader sees it, in the source's character set; empty where it is absent.
+
+    The source itself keeps its bytes: pydicom would decode the element for good, and a result would then carry what it
+    encodes anew. Bytes that the character set does not have stand as U+FFFD. Several values stand as the file separates
+    them, by backslashes.
+    """
+    value = encoded(source, keyword)
+    return printable(decode(value, source.get("SpecificCharacterSet"), dictionary_VR(keyword))) if value else ""
+
+
+def readable_name(source: Dataset) -> tuple[str, ...]:
+    """The patient's name as people write it, one entry for each component group that is there (PS3.5 6.2.1.1).
+
+    ``Yamada^Tarou=山田^太郎=やまだ^たろう`` is ("Yamada, Tarou", "山田 太郎", "やまだ たろう").
+    """
+    groups = decoded(source, "PatientName").split("=")
+    return tuple(
+        name for number, group in enumerate(groups) if (name := _as_written(group, comma=number == 0 and "^" in group))
+    )
+
+
+def _as_written(group: str, *, comma: bool) -> str:
+    family, *others = (part.strip() for part in group.split("^"))
+    given = " ".join(part for part in others if part)
+    return (", " if comma else " ").join(part for part in (family, given) if part)

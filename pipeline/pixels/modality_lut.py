@@ -1,0 +1,123 @@
+"""From stored to modality values: rescale or Modality LUT (PS3.3 C.11.1), and what MONOCHROME1 means for them.
+
+A modality value is what the scanner measured: Hounsfield units of CT, signal of MR. PhotometricInterpretation says how
+values are shown (PS3.3 C.7.6.3.1.2), and for values with a unit that is all it says: a Hounsfield unit stays one
+whether it is shown black or white. For values without a unit, signal in arbitrary numbers, "white" is the only meaning
+that they have, so MONOCHROME1 is mirrored: great is white, as in every MONOCHROME2 image that a model has learnt from.
+The mirror maps the least modality value that the image could hold to the greatest and back.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_modality_lut
+
+from pipeline.errors import BadPixels
+from pipeline.pixels.decoding import Layout, Stored
+from pipeline.reading.attributes import text
+from pipeline.reading.validation import UNREADABLE
+
+Values = npt.NDArray[np.float64]
+
+WITHOUT_UNIT = frozenset({"", "US"})
+"""RescaleType of values that have no unit: absent, or "unspecified" (PS3.3 C.11.1.1.2)."""
+WITH_UNIT = frozenset({"CT", "PT"})
+"""Modalities whose values have a unit though RescaleType is not stated (PS3.3 C.8.2.1.1.2, C.8.9.1.1.3)."""
+AIR_HU = -1000.0
+NO_SIGNAL = 0.0
+
+
+def to_modality(stored: Stored, ds: Dataset, where: str) -> Values:
+    """Modality values, float64, of ``stored`` pixel values of the slice whose header is ``ds``.
+
+    Real World Value Mappings are not applied: they speak of another quantity than the one that models read.
+
+    Raises
+    ------
+    BadPixels
+        where rescale and LUT contradict each other or themselves.
+    """
+    if ds.get("ModalityLUTSequence"):
+        return _by_lut(stored, ds, where)
+    slope, intercept = _rescale(ds, where)
+    return stored.astype(np.float64) * slope + intercept
+
+
+def has_unit(ds: Dataset) -> bool:
+    """Whether modality values of ``ds`` are in a unit (Hounsfield, Bq/ml, ...), not arbitrary."""
+    kind = _kind(ds)
+    return kind not in WITHOUT_UNIT or text(ds, "Modality") in WITH_UNIT
+
+
+def nothing_there(ds: Dataset) -> float:
+    """The modality value of a pixel without an image (padding): air in Hounsfield units, else no signal."""
+    kind = _kind(ds)
+    return AIR_HU if kind == "HU" or (not kind and text(ds, "Modality") == "CT") else NO_SIGNAL
+
+
+def mirror(ds: Dataset, layout: Layout, where: str) -> float | None:
+    """What a modality value of a mirrored image is subtracted from; None where nothing is mirrored.
+
+    Raises
+    ------
+    BadPixels
+        where MONOCHROME1 stands over floating-point values, whose range has no ends to mirror.
+    """
+    if layout.photometric != "MONOCHROME1" or has_unit(ds):
+        return None
+    if layout.is_float:
+        raise BadPixels(
+            "The image is MONOCHROME1 with floating-point values: there is no telling what is white.",
+            where=where,
+            todo="Send the original images.",
+        )
+    ends = np.array(layout.limits, dtype=np.int64)
+    return float(to_modality(ends, ds, where).sum())
+
+
+def _kind(ds: Dataset) -> str:
+    """RescaleType, or what a Modality LUT says in its stead; empty where neither is stated."""
+    table = ds.get("ModalityLUTSequence")
+    kind = table[0].get("ModalityLUTType") if table else ds.get("RescaleType")
+    return str(kind or "").strip().upper()
+
+
+def _rescale(ds: Dataset, where: str) -> tuple[float, float]:
+    slope, intercept = _stated(ds, "RescaleSlope", 1.0, where), _stated(ds, "RescaleIntercept", 0.0, where)
+    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+        raise BadPixels(
+            f"RescaleSlope is {slope:g} and RescaleIntercept {intercept:g}: no image is left.",
+            where=where,
+            todo="Send the original images.",
+        )
+    return slope, intercept
+
+
+def _stated(ds: Dataset, keyword: str, otherwise: float, where: str) -> float:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return otherwise
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadPixels(f"{keyword} is not one number.", where=where, todo="Send the original images.") from None
+
+
+def _by_lut(stored: Stored, ds: Dataset, where: str) -> Values:
+    if ds.get("RescaleSlope") is not None or ds.get("RescaleIntercept") is not None:
+        raise BadPixels(
+            "The image has a Modality LUT and a rescale slope: they exclude each other (PS3.3 C.11.1).",
+            where=where,
+            todo="Send the original images.",
+        )
+    try:
+        table = apply_modality_lut(stored.astype(np.int64), ds)
+    except UNREADABLE as error:
+        raise BadPixels(
+            "The Modality LUT does not agree with its descriptor.", where=where, todo="Send the original images."
+        ) from error
+    return np.asarray(table, dtype=np.float64)

@@ -1,0 +1,213 @@
+"""From a volume or a picture to what a network reads, and back: the one definition for training and inference.
+
+Three steps, each the same wherever it is called:
+
+1. `Sampling` turns each plane of a volume to the display orientation of the training images (axial: patient's left at
+   the right, front at the top; coronal: left at the right, head up; sagittal: front at the left, head up), averages
+   thin planes to slabs of about ``slab_mm`` (a network that learnt from thick 2D slices reads thick slices), resamples
+   in-plane to ``pixel_mm`` and crops or pads to a square matrix around the head. It knows its way back.
+2. `resample` is the in-plane part of it, for pictures that are in display orientation already.
+3. `normalise` makes intensities comparable: scaled by the bright end of the slice, then zero mean and unit deviation
+   over the head's pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.geometry.volume import FloatArray, Volume
+from pipeline.preprocess.recipe import Recipe
+
+FAINT_SLICE = 0.3
+"""A slice's bright end is taken as at least this share of the volume's, so that air is not blown up to a head."""
+FOREGROUND = 0.1
+"""Pixels above this share of the bright end count as head when mean and deviation are taken."""
+CLIP = 4.0
+
+# Direction (LPS) of increasing row index and of increasing column index, by the axis that the planes are normal to.
+DISPLAY: dict[int, tuple[tuple[int, float], tuple[int, float]]] = {
+    0: ((2, -1.0), (1, 1.0)),  # sagittal: rows to the feet, columns to the back
+    1: ((2, -1.0), (0, 1.0)),  # coronal: rows to the feet, columns to the patient's left
+    2: ((1, 1.0), (0, 1.0)),  # axial: rows to the back, columns to the patient's left
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a (rows, columns) picture lies in the square matrix: resampled to ``size``, then shifted by ``offset``.
+
+    Matrix pixel = resampled pixel + offset, for rows and columns alike; what falls outside is cut off.
+    """
+
+    source: tuple[int, int]
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    matrix: int
+
+    @property
+    def filled(self) -> tuple[slice, slice]:
+        """The rows and columns of the matrix that the picture covers; around it there is padding."""
+        rows, columns = (
+            slice(max(0, start), min(self.matrix, start + length))
+            for start, length in zip(self.offset, self.size, strict=True)
+        )
+        return rows, columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 1, rows, columns) -> (N, 1, matrix, matrix), padded with zero."""
+        small = functional.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
+        return _shifted(small, self.offset, (self.matrix, self.matrix))
+
+    def backward(self, maps: Tensor) -> Tensor:
+        """(N, 1, matrix, matrix) -> (N, 1, rows, columns), linear; outside of the matrix it is zero."""
+        back = _shifted(maps, (-self.offset[0], -self.offset[1]), self.size)
+        return functional.interpolate(back, self.source, mode="bilinear", align_corners=False)
+
+
+def fit(shape: tuple[int, int], spacing: tuple[float, float], recipe: Recipe, head: FloatArray | None = None) -> Fit:
+    """How a picture of ``shape`` (rows, columns) with ``spacing`` (mm) is fitted into the matrix.
+
+    The picture's centre is kept, except that a picture larger than the matrix is centred on ``head``, (rows, columns)
+    the brightest values of the series, so that the matrix holds the head.
+    """
+    size = tuple(max(1, round(n * mm / recipe.pixel_mm)) for n, mm in zip(shape, spacing, strict=True))
+    offset = []
+    for axis in (0, 1):
+        start = (recipe.matrix - size[axis]) // 2
+        if head is not None and size[axis] > recipe.matrix:
+            profile = head.max(axis=1 - axis)
+            inside = np.flatnonzero(profile > 0.25 * profile.max()) if profile.max() > 0 else np.arange(shape[axis])
+            centre = (inside[0] + inside[-1] + 1) / 2 * size[axis] / shape[axis]
+            start = round(min(0.0, max(float(recipe.matrix - size[axis]), recipe.matrix / 2 - centre)))
+        offset.append(start)
+    return Fit(shape, (size[0], size[1]), (offset[0], offset[1]), recipe.matrix)
+
+
+def resample(image: FloatArray, spacing: tuple[float, float], recipe: Recipe) -> FloatArray:
+    """One picture in display orientation, (rows, columns), as the network's matrix: float32 (matrix, matrix)."""
+    fitted = fit((image.shape[0], image.shape[1]), spacing, recipe, head=image)
+    return fitted.forward(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None])[0, 0].numpy()
+
+
+def normalise(images: Tensor, *, volume_bright: float | None = None) -> Tensor:
+    """Comparable intensities: (N, 1, M, M) of any scale -> about -2.. `CLIP`, zero mean and unit deviation in the head.
+
+    ``volume_bright`` is the bright end of the whole series where there is one. A slice without content is all zero.
+    """
+    flat = images.flatten(1)
+    bright = torch.quantile(flat, 0.995, dim=1)
+    if volume_bright is not None:
+        bright = bright.clamp(min=FAINT_SLICE * volume_bright)
+    empty = bright <= 0
+    bright = torch.where(empty, torch.ones_like(bright), bright)
+    scaled = (flat / bright[:, None]).clamp(0, 1.3)
+    inside = (scaled > FOREGROUND).to(scaled.dtype)
+    count = inside.sum(1, keepdim=True).clamp(min=1)
+    mean = (scaled * inside).sum(1, keepdim=True) / count
+    deviation = (((scaled - mean) ** 2 * inside).sum(1, keepdim=True) / count).sqrt().clamp(min=0.05)
+    standard = ((scaled - mean) / deviation).clamp(-CLIP, CLIP)
+    return torch.where(empty[:, None], torch.zeros_like(standard), standard).view_as(images)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What the network reads of one volume, and the way back to its pixels.
+
+    Attributes
+    ----------
+    shape : (slices, rows, columns) of the volume.
+    transpose, flip : how a source plane becomes a displayed one: transposed first, then flipped along (rows, columns).
+    slabs : first and last + 1 source plane of each slab, in order; together they are every plane.
+    fit : in-plane fit of a displayed plane.
+    """
+
+    shape: tuple[int, int, int]
+    transpose: bool
+    flip: tuple[bool, bool]
+    slabs: tuple[tuple[int, int], ...]
+    fit: Fit
+
+    def displayed(self, planes: FloatArray) -> FloatArray:
+        """(n, rows, columns) as stored -> as displayed."""
+        turned = planes.transpose(0, 2, 1) if self.transpose else planes
+        return np.ascontiguousarray(turned[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1])
+
+    def stored(self, planes: npt.NDArray[np.float32]) -> FloatArray:
+        """The inverse of `displayed`."""
+        turned = planes[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
+        return np.ascontiguousarray(turned.transpose(0, 2, 1) if self.transpose else turned)
+
+    @cached_property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Position of each slab's centre, in planes."""
+        return np.array([(first + last - 1) / 2 for first, last in self.slabs])
+
+    def resampled(self, array: FloatArray) -> Tensor:
+        """The volume's (slices, rows, columns) as displayed slabs, (slabs, 1, M, M), intensities not yet normalised.
+
+        NaN and infinity count as zero; negative values are lifted to zero.
+        """
+        clean = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+        averaged = np.stack([clean[first:last].mean(axis=0) for first, last in self.slabs])
+        averaged -= np.minimum(averaged.min(), 0.0)
+        return self.fit.forward(torch.from_numpy(self.displayed(averaged))[:, None])
+
+    def inputs(self, array: FloatArray) -> Tensor:
+        """The volume's (slices, rows, columns) as normalised network inputs, (slabs, 1, M, M)."""
+        images = self.resampled(array)
+        return normalise(images, volume_bright=float(np.quantile(images.numpy(), 0.995)))
+
+    def to_source(self, maps: Tensor) -> FloatArray:
+        """Maps of the slabs, (slabs, 1, M, M), on the source pixels, (slices, rows, columns); linear between slabs."""
+        planes = self.stored(self.fit.backward(maps.float())[:, 0].numpy())
+        position = np.interp(np.arange(self.shape[0]), self.centres, np.arange(len(self.slabs)))
+        low = np.floor(position).astype(int)
+        high = np.minimum(low + 1, len(self.slabs) - 1)
+        part = (position - low).astype(np.float32)[:, None, None]
+        return np.asarray(planes[low] * (1 - part) + planes[high] * part, dtype=np.float32)
+
+    def slab_of(self, plane: int) -> int:
+        """Index of the slab that holds source plane ``plane``."""
+        return next(k for k, (first, last) in enumerate(self.slabs) if first <= plane < last)
+
+    def plane_of(self, slab: int) -> int:
+        """The source plane in the middle of ``slab``."""
+        first, last = self.slabs[slab]
+        return (first + last - 1) // 2
+
+
+def sampling(volume: Volume, recipe: Recipe) -> Sampling:
+    """How ``volume`` is read by a network with ``recipe``."""
+    slices, rows, columns = volume.shape
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    (row_axis, row_sign), (column_axis, column_sign) = DISPLAY[int(np.argmax(np.abs(directions[:, 0])))]
+    down, right = directions[:, 1], directions[:, 2]
+    transpose = bool(abs(down[column_axis]) > abs(down[row_axis]))
+    if transpose:
+        down, right = right, down
+    flip = (bool(down[row_axis] * row_sign < 0), bool(right[column_axis] * column_sign < 0))
+    thickness, row_mm, column_mm = volume.spacing
+    per_slab = max(1, round(recipe.slab_mm / thickness)) if thickness > 0 else 1
+    count = max(1, round(slices / per_slab))
+    edges = np.linspace(0, slices, count + 1).round().astype(int)
+    slabs = tuple((int(a), int(b)) for a, b in pairwise(edges))
+    shape, spacing = ((columns, rows), (column_mm, row_mm)) if transpose else ((rows, columns), (row_mm, column_mm))
+    turned = Sampling(volume.shape, transpose, flip, slabs, fit(shape, spacing, recipe))
+    brightest = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0).max(axis=0)
+    head = turned.displayed(brightest[None])[0]
+    return Sampling(volume.shape, transpose, flip, slabs, fit(shape, spacing, recipe, head=head))
+
+
+def _shifted(images: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """``images`` (N, C, h, w) laid on a zero canvas of ``size`` with its corner at ``offset``; negative cuts."""
+    top, left = offset
+    bottom, right = size[0] - images.shape[-2] - top, size[1] - images.shape[-1] - left
+    return functional.pad(images, (left, right, top, bottom))

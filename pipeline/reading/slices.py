@@ -1,0 +1,188 @@
+"""The slices of a series, one `Plane` each, whatever shape of object they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+
+from pipeline.errors import BadGeometry, BadPixels, InvalidHeader, MissingSlices
+from pipeline.pixels.decoding import StoredPixels
+from pipeline.pixels.modality_lut import mirror
+from pipeline.reading.functional_groups import classic_header, number_of_frames, without_pixels
+from pipeline.reading.mosaic import refuse_mosaic
+from pipeline.reading.sop_classes import class_name, is_enhanced, refuse_other_kinds
+from pipeline.reading.validation import UNREADABLE, leave_out_odd
+
+MOST_VOXELS = 1 << 30
+"""A thousand slices of 1024²: 4 GiB as float32, more than any series that a model here reads."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice as its header places it.
+
+    Attributes
+    ----------
+    ds : the slice's header in classic form: SOP Instance UID, Rows, Columns, PixelSpacing, ImagePositionPatient,
+        ImageOrientationPatient, sequence parameters and so on stand at the top level. For a single-frame instance it is
+        the instance itself; for a frame of a multi-frame object the shared and the frame's own functional groups are
+        laid over the instance's header (without pixel data). Where `pixel_values` mirrors a MONOCHROME1 slice, this is
+        a header without pixels that says MONOCHROME2 and whose window is mirrored too.
+    instance : the stored object that holds the pixels.
+    frame : number of the frame within ``instance``, from 1 (PS3.3 C.7.6.16); None for a single-frame instance.
+    pixels : what decodes the frames of ``instance``, one for all its planes; None where nobody has made one yet.
+    left_out : keywords of the frame's own values that cannot be read and were left out of ``ds``.
+    """
+
+    ds: Dataset
+    instance: Dataset
+    frame: int | None = None
+    pixels: StoredPixels | None = field(default=None, repr=False, compare=False)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """How an error names the slice."""
+        number = "" if self.frame is None else f", frame {self.frame}"
+        return f"instance {self.instance.SOPInstanceUID}{number}"
+
+
+def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
+    """Every slice in ``datasets``, in their order and that of their frames. No pixel is decoded.
+
+    Raises
+    ------
+    NotVolume
+        where an instance is of a kind that holds no slices: a radiograph, ultrasound, a video.
+    BadGeometry, MissingSlices
+        where an instance holds slices in a form that is not read, or a part of a concatenation is missing.
+    BadPixels
+        where the header's account of the pixels cannot be true.
+    InvalidHeader
+        where the header is damaged.
+    """
+    _check_concatenations(datasets)
+    planes: list[Plane] = []
+    voxels = 0
+    for ds in datasets:
+        try:
+            found = tuple(_planes(ds))
+        except UNREADABLE as error:
+            raise InvalidHeader(
+                f"The header is damaged ({type(error).__name__}).",
+                where=f"instance {ds.SOPInstanceUID}",
+                todo="Send or export it again.",
+            ) from error
+        voxels += len(found) * int(ds.Rows) * int(ds.Columns)
+        if voxels > MOST_VOXELS:
+            raise BadPixels(
+                f"The series claims more than {MOST_VOXELS} voxels.",
+                where=f"series {ds.SeriesInstanceUID}",
+                todo="Send one stack of slices at a time.",
+            )
+        planes.extend(found)
+    return tuple(planes)
+
+
+def header_of(ds: Dataset) -> Dataset:
+    """The header of ``ds`` in classic form; of an enhanced object that of its first frame.
+
+    Raises
+    ------
+    BadGeometry, InvalidHeader
+        where an enhanced object's functional groups cannot be read.
+    """
+    if not is_enhanced(ds):
+        return ds
+    try:
+        number_of_frames(ds)
+        header, _ = _frame_header(ds, 1)
+    except UNREADABLE as error:
+        raise InvalidHeader(
+            f"The functional groups are damaged ({type(error).__name__}).",
+            where=f"instance {ds.SOPInstanceUID}",
+            todo="Send or export it again.",
+        ) from error
+    return header
+
+
+def _frame_header(ds: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
+    """The frame's header in classic form, and the keywords of the values that cannot be read and were left out."""
+    header, unread = classic_header(ds, frame)
+    return header, (*unread, *leave_out_odd(header))
+
+
+def _planes(ds: Dataset) -> Iterator[Plane]:
+    where = f"instance {ds.SOPInstanceUID}"
+    refuse_other_kinds(ds, where)
+    refuse_mosaic(ds, where)
+    if is_enhanced(ds):
+        pixels = StoredPixels(ds)
+        for frame in range(1, number_of_frames(ds) + 1):
+            header, left_out = _frame_header(ds, frame)
+            yield Plane(_as_shown(header, pixels, where), ds, frame, pixels, left_out)
+        return
+    frames = _frames(ds, where)
+    if frames > 1:
+        raise BadGeometry(
+            f"The instance is a multi-frame {class_name(ds)} of {frames} frames: nothing tells their places.",
+            where=where,
+            todo="Send the series as classic single-frame images or as Enhanced MR or CT.",
+        )
+    if ds.get("PixelAspectRatio") and not ds.get("PixelSpacing"):
+        raise BadGeometry(
+            "The image has a PixelAspectRatio and no PixelSpacing: its size is not known.",
+            where=where,
+            todo="Send the original images.",
+        )
+    pixels = StoredPixels(ds)
+    yield Plane(_as_shown(ds, pixels, where), ds, None, pixels)
+
+
+def _frames(ds: Dataset, where: str) -> int:
+    """NumberOfFrames of a classic object; 1 where it says nothing."""
+    frames = ds.get("NumberOfFrames")
+    if frames in (None, ""):
+        return 1
+    if not isinstance(frames, int):
+        raise InvalidHeader("NumberOfFrames is no whole number.", where=where, todo="Send or export it again.")
+    return int(frames) or 1
+
+
+def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:
+    """``header``; where the values are mirrored, one that says what they are then."""
+    mirrored = mirror(header, pixels.layout, where)
+    if mirrored is None:
+        return header
+    shown = without_pixels(header)
+    shown.add_new("PhotometricInterpretation", "CS", "MONOCHROME2")
+    shown.add_new("PresentationLUTShape", "CS", "INVERSE")  # what a presentation state of the stored pixels must do
+    centre = header.get("WindowCenter")
+    if centre not in (None, ""):
+        centres = [centre] if isinstance(centre, int | float) else list(centre)
+        shown.add_new("WindowCenter", "DS", [round(mirrored - float(value), 6) for value in centres])
+    shown.pop("VOILUTSequence", None)
+    return shown
+
+
+def _check_concatenations(datasets: Sequence[Dataset]) -> None:
+    """Every part of an object that was sent in parts is there (PS3.3 C.7.6.16.2.2.4)."""
+    parts: dict[str, set[int]] = {}
+    totals: dict[str, int] = {}
+    for ds in datasets:
+        uid, number, total = (
+            ds.get(name) for name in ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+        )
+        if not isinstance(uid, str) or not isinstance(number, int):
+            continue
+        parts.setdefault(uid, set()).add(number)
+        totals[uid] = max(totals.get(uid, 0), total if isinstance(total, int) else 0, number)
+    for uid, total in totals.items():
+        if len(parts[uid]) < total:
+            raise MissingSlices(
+                f"{total - len(parts[uid])} of {total} parts of a concatenation are missing.",
+                where=f"concatenation {uid}",
+                todo="Send all its parts; the series is then read again.",
+            )

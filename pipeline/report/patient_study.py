@@ -1,0 +1,173 @@
+"""What reports need of the source's header: patient, study, series and times, as text that every format takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName
+
+from pipeline.reading.value_forms import printable
+
+OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+STUDY = ("StudyDate", "StudyTime")
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A number and who gave it out: ``system`` a URI, ``assigner`` a name that is none; None where unknown."""
+
+    value: str
+    system: str | None = None
+    assigner: str | None = None
+
+
+@dataclass(frozen=True)
+class Patient:
+    """``name`` as a reader writes it, ``dicom_name`` as the header has it (PN components); ``birth_date`` ISO 8601.
+
+    Texts are empty where the header is silent.
+    """
+
+    identifier: Issued | None
+    name: str
+    dicom_name: str
+    birth_date: str
+    sex: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """``started`` is ISO 8601: a day, or an instant with its time zone; None where unknown."""
+
+    uid: str
+    started: str | None
+    description: str
+    accession: Issued | None
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """The series that was read; ``instances`` counts its SOP instances."""
+
+    uid: str
+    number: int | None
+    modality: str
+    description: str
+    instances: int
+
+
+def patient_of(header: Dataset) -> Patient:
+    value = text(header, "PatientID")
+    issuer = text(header, "IssuerOfPatientID")
+    system = _universal_system(header.get("IssuerOfPatientIDQualifiersSequence")) or _as_uri(issuer)
+    birth = _date(text(header, "PatientBirthDate"))
+    return Patient(
+        identifier=Issued(value, system, issuer if issuer and system is None else None) if value else None,
+        name=patient_name(header),
+        dicom_name=text(header, "PatientName"),
+        birth_date=birth.isoformat() if birth else "",
+        sex=text(header, "PatientSex"),
+    )
+
+
+def study_of(header: Dataset) -> Study:
+    accession = text(header, "AccessionNumber")
+    system = _universal_system(header.get("IssuerOfAccessionNumberSequence"))
+    return Study(
+        uid=str(header.StudyInstanceUID),
+        started=first_time(header, STUDY),
+        description=text(header, "StudyDescription"),
+        accession=Issued(accession, system) if accession else None,
+    )
+
+
+def series_of(headers: Sequence[Dataset]) -> SourceSeries:
+    """A multi-frame instance counts once, however many of its frames are among ``headers``."""
+    first = headers[0]
+    number = first.get("SeriesNumber")
+    return SourceSeries(
+        uid=str(first.SeriesInstanceUID),
+        number=int(number) if number not in (None, "") and int(number) >= 0 else None,
+        modality=text(first, "Modality"),
+        description=text(first, "SeriesDescription"),
+        instances=len({str(ds.SOPInstanceUID) for ds in headers}),
+    )
+
+
+def acquired(header: Dataset) -> str | None:
+    """When the images were acquired: what an observation is true of."""
+    return first_time(header, ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"), STUDY)
+
+
+def patient_name(header: Dataset) -> str:
+    """The name as a reader writes it: ``Müller, Änne``. The alphabetic group, else the first that is there."""
+    name = PersonName(text(header, "PatientName"))
+    given = " ".join(part for part in (name.given_name, name.middle_name) if part)
+    return ", ".join(part for part in (name.family_name, given) if part) or str(name).strip("=^ ")
+
+
+def first_time(header: Dataset, *keywords: tuple[str, str]) -> str | None:
+    """ISO 8601 of the first of the (date, time) attributes that is there. Without a time zone only the day is known."""
+    for date_keyword, time_keyword in keywords:
+        day = _date(text(header, date_keyword))
+        if day is None:
+            continue
+        clock = re.fullmatch(r"(\d{2})(\d{2})(\d{2})(\.\d+)?", text(header, time_keyword))
+        zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(header, "TimezoneOffsetFromUTC"))
+        if clock is None or zone is None:
+            return day.isoformat()
+        hour, minute, second = (int(part) for part in clock.groups()[:3])
+        if hour > 23 or minute > 59 or second > 59:
+            return day.isoformat()
+        offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
+        zone_info = timezone(offset) if offset else UTC
+        return datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=zone_info).isoformat()
+    return None
+
+
+def _date(value: str) -> date | None:
+    match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", value)
+    if match is None:
+        return None
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:  # 20260231
+        return None
+
+
+def _universal_system(sequence: Iterable[Dataset] | None) -> str | None:
+    """System of an issuer that has a Universal Entity ID (PS3.3 table 10-17)."""
+    for item in sequence or ():
+        value, kind = text(item, "UniversalEntityID"), text(item, "UniversalEntityIDType")
+        if kind == "ISO" and OID.fullmatch(value):
+            return f"urn:oid:{value}"
+        if kind == "URI" and URI_SCHEME.fullmatch(value):
+            return value
+        if kind == "UUID" and UUID_FORM.fullmatch(value.lower()):
+            return f"urn:uuid:{value.lower()}"
+    return None
+
+
+def _as_uri(issuer: str) -> str | None:
+    """An issuer that is itself an OID or a URI; a plain name such as ``HOSPITAL`` is no system."""
+    if OID.fullmatch(issuer):
+        return f"urn:oid:{issuer}"
+    return issuer if URI_SCHEME.fullmatch(issuer) else None
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """A text attribute as one string of printable characters (R4's string has no others), empty where it is absent.
+
+    Several values stand as the file separates them, by backslashes.
+    """
+    value = ds.get(keyword)
+    parts = value if isinstance(value, MultiValue) else [value]
+    joined = "\\".join(str(part) for part in parts if part is not None)
+    return printable(joined)

@@ -1,0 +1,1 @@
+"""Drawing: canvas, fonts, pictures of slices, multiplanar reformats, colours of the heat map."""

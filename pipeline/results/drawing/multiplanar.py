@@ -1,0 +1,204 @@
+"""Flat pictures through a volume: its own planes, and planes across them in their true proportions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates
+
+from pipeline.findings.model import Findings
+from pipeline.geometry.volume import Volume
+
+Vector = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
+Window = tuple[float, float]
+"""Values shown black and white."""
+
+UPRIGHT: dict[int, tuple[tuple[int, int], tuple[int, int]]] = {
+    0: ((1, 1), (2, -1)),
+    1: ((0, 1), (2, -1)),
+    2: ((0, 1), (1, 1)),
+}
+"""How a plane whose normal is nearest to patient axis x, y or z is shown: the axis, and the sign along it (LPS), that
+columns and rows follow. Sagittal: posterior on the right, head up; coronal: left on the right, head up; axial: left on
+the right, anterior up."""
+MOST_SAMPLES = 320
+"""Rows and columns of a plane across; it is shown on fewer pixels of the page."""
+LEAST_PLANES = 8
+LEAST_EXTENT = 0.3
+"""Planes across are shown for at least so many source planes, that cover at least so much of what one plane is wide:
+fewer would show a strip that nobody recognises."""
+
+TRIM_BELOW, TRIM_NOISE, TRIM_MM = 0.08, 0.01, 9.0
+"""Air is darker than this share of the window, save for this share of a row or column (noise); mm kept around."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A flat picture through a volume.
+
+    Attributes
+    ----------
+    grey : float32, (rows, columns), modality values; not a number where the volume does not reach.
+    heat : float32, (rows, columns), class activation 0..1.
+    masks : number of each lesion that it shows, from 1, with its share of each pixel, float32 (rows, columns), 0..1.
+    spacing : mm from row to row and from column to column.
+    across, down : unit vectors (LPS) of increasing column and row.
+    origin : patient coordinates (mm, LPS) of the centre of the first pixel.
+    index : the source plane that this is, None for a plane across.
+    first : row and column of the source plane that the first pixel is.
+    """
+
+    grey: Plane
+    heat: Plane
+    masks: tuple[tuple[int, Plane], ...]
+    spacing: tuple[float, float]
+    across: Vector
+    down: Vector
+    origin: Vector
+    index: int | None = None
+    first: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.grey.shape
+        return rows, columns
+
+    def from_source(self, pixel: tuple[float, float]) -> tuple[float, float]:
+        """(row, column) here of a (row, column) of the source plane."""
+        return pixel[0] - self.first[0], pixel[1] - self.first[1]
+
+    def to_pixel(self, point: Vector) -> tuple[float, float]:
+        """(row, column), with fractions, of the place in this plane that is nearest to ``point`` (mm, LPS).
+
+        Rows and columns may meet at an angle (a sheared stack seen from the side never does; a source plane may, by
+        rounding), so both are solved for at once.
+        """
+        axes = np.stack([self.down * self.spacing[0], self.across * self.spacing[1]], axis=1)
+        (row, column), *_ = np.linalg.lstsq(axes, point - self.origin, rcond=None)
+        return float(row), float(column)
+
+
+def source_section(volume: Volume, findings: Findings, index: int) -> Section:
+    """Source plane ``index`` as it was acquired."""
+    return Section(
+        grey=volume.array[index],
+        heat=findings.heatmap[index],
+        masks=tuple(
+            (number, lesion.mask[index].astype(np.float32))
+            for number, lesion in enumerate(findings.lesions, start=1)
+            if lesion.mask[index].any()
+        ),
+        spacing=volume.spacing[1:],
+        across=volume.affine[:3, 2] / volume.spacing[2],
+        down=volume.affine[:3, 1] / volume.spacing[1],
+        origin=volume.to_patient((index, 0, 0)),
+        index=index,
+    )
+
+
+def sections_across(volume: Volume, findings: Findings, point: Vector) -> tuple[Section, ...]:
+    """The two planes through ``point`` (mm, LPS) that are perpendicular to the source planes and to each other.
+
+    Interpolated linearly between slices, square pixels, upright as readers expect it. None where the source planes are
+    too few, or cover too little, for such a picture to show anything.
+    """
+    planes, rows, columns = volume.shape
+    down, across = volume.affine[:3, 1] / volume.spacing[1], volume.affine[:3, 2] / volume.spacing[2]
+    normal = np.cross(across, down)
+    normal /= np.linalg.norm(normal)
+    extent = planes * abs(float(normal @ volume.affine[:3, 0]))
+    widest = max(rows * volume.spacing[1], columns * volume.spacing[2])
+    if planes < LEAST_PLANES or extent < LEAST_EXTENT * widest:
+        return ()
+    return tuple(_across(volume, findings, point, in_plane, normal) for in_plane in (across, down))
+
+
+def trimmed(section: Section, window: Window) -> Section:
+    """``section`` without the dark air around the body, so that what matters is larger on a page.
+
+    Whatever is outlined or coloured stays, with `TRIM_MM` around it; and never less than a third is left.
+    """
+    low, high = window
+    shown = (np.nan_to_num(section.grey, nan=low) > low + TRIM_BELOW * (high - low)) | (section.heat > 0.1)
+    for _, mask in section.masks:
+        shown |= mask > 0
+    parts = []
+    for axis, step in ((1, section.spacing[0]), (0, section.spacing[1])):
+        filled = np.flatnonzero(shown.mean(axis=axis) > TRIM_NOISE)
+        count = shown.shape[1 - axis]
+        pad = round(TRIM_MM / step)
+        first, last = (filled[0] - pad, filled[-1] + pad + 1) if len(filled) else (0, count)
+        lacking = max(0, count // 3 - (last - first)) // 2
+        parts.append(slice(max(0, first - lacking), min(count, last + lacking)))
+    rows, columns = parts
+    return replace(
+        section,
+        grey=section.grey[rows, columns],
+        heat=section.heat[rows, columns],
+        masks=tuple((number, mask[rows, columns]) for number, mask in section.masks),
+        origin=section.origin
+        + section.down * section.spacing[0] * rows.start
+        + section.across * section.spacing[1] * columns.start,
+        first=(rows.start, columns.start),
+    )
+
+
+def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector, normal: Vector) -> Section:
+    """The plane through ``point`` that ``in_plane`` and ``normal`` span, as far as the volume reaches."""
+    facing = int(np.argmax(np.abs(np.cross(in_plane, normal))))
+    (column_axis, column_sign), (row_axis, row_sign) = UPRIGHT[facing]
+    in_columns = abs(in_plane[column_axis]) + abs(normal[row_axis]) >= abs(normal[column_axis]) + abs(
+        in_plane[row_axis]
+    )
+    across, down = (in_plane, normal) if in_columns else (normal, in_plane)
+    across = across * (1 if across[column_axis] * column_sign >= 0 else -1)
+    down = down * (1 if down[row_axis] * row_sign >= 0 else -1)
+    corners = np.array([[k, r, c] for k in (0, 1) for r in (0, 1) for c in (0, 1)]) * volume.shape - 0.5
+    away = volume.to_patient(corners) - point
+    reach = [(float((away @ axis).min()), float((away @ axis).max())) for axis in (down, across)]
+    step = max(min(volume.spacing[1:]), *((high - low) / MOST_SAMPLES for low, high in reach))
+    rows, columns = (max(1, round((high - low) / step)) for low, high in reach)
+    origin = point + down * (reach[0][0] + step / 2) + across * (reach[1][0] + step / 2)
+    places = volume.to_index(
+        origin + np.arange(rows)[:, None, None] * step * down + np.arange(columns)[None, :, None] * step * across
+    )
+    at = np.moveaxis(places, -1, 0)
+    masks = (
+        (number, _sample(lesion.mask, at, 0.0))
+        for number, lesion in enumerate(findings.lesions, start=1)
+        if _near(lesion.slices, at[0])
+    )
+    return Section(
+        grey=_sample(volume.array, at, np.nan),
+        heat=_sample(findings.heatmap, at, 0.0),
+        masks=tuple((number, mask) for number, mask in masks if mask.max() >= 0.5),
+        spacing=(step, step),
+        across=across,
+        down=down,
+        origin=origin,
+    )
+
+
+def _near(slices: tuple[int, ...], planes: npt.NDArray[np.float64]) -> bool:
+    return bool(slices) and slices[0] - 1 <= planes.max() and slices[-1] + 1 >= planes.min()
+
+
+def _sample(array: npt.NDArray[np.generic], at: npt.NDArray[np.float64], outside: float) -> Plane:
+    """``array`` (slices, rows, columns) at places (3, ...), linearly; the outermost half voxel is the outermost value.
+
+    Only the part of the array that the places touch is read: a volume may be large, and a plane touches little of it.
+    """
+    shape = np.array(array.shape)[:, None, None]
+    within = ((at > -0.5) & (at < shape - 0.5)).all(axis=0)
+    if not within.any():
+        return np.full(at.shape[1:], outside, dtype=np.float32)
+    inside = np.clip(at, 0, shape - 1)
+    low = np.floor(inside[:, within].min(axis=1)).astype(int)
+    high = np.ceil(inside[:, within].max(axis=1)).astype(int) + 1
+    part = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
+    places = np.clip(inside - low[:, None, None], 0, np.array(part.shape)[:, None, None] - 1)
+    taken = map_coordinates(part, places, order=1, mode="nearest")
+    return np.where(within, taken, np.float32(outside)).astype(np.float32)

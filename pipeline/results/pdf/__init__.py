@@ -1,0 +1,1 @@
+"""Encapsulated PDF: the report as one page."""

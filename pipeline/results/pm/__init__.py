@@ -1,0 +1,1 @@
+"""Parametric Map of the heat map."""

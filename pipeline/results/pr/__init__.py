@@ -1,0 +1,1 @@
+"""Grayscale Softcopy Presentation State."""

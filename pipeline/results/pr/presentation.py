@@ -1,0 +1,174 @@
+"""Presentation state (GSPS): outline, diameters and label on the original images, where a viewer shows no segmentation.
+
+Grayscale Softcopy Presentation State (PS3.3 A.33.1). It refers to every image of the volume, so that a reader who
+applies it scrolls through the whole series; only images that a lesion touches have an outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import highdicom as hd
+import numpy as np
+
+from pipeline.findings.contours import outlines, pieces
+from pipeline.findings.model import Diameter, Lesion
+from pipeline.findings.own_results import MANUFACTURER
+from pipeline.results.pr.grayscale import Grayscale, grayscale_of
+from pipeline.results.provenance import ResultContext, body_part, decimal, finish
+from pipeline.results.result_object import ResultObject
+from pipeline.results.seg.segmentation import OUTLINE_RGB
+from pipeline.results.wording import DISCLAIMER, ascii_text
+
+KIND = "presentation"
+TEXT_RGB = (255, 214, 0)
+PIXEL = hd.pr.AnnotationUnitsValues.PIXEL
+DISPLAY = hd.pr.AnnotationUnitsValues.DISPLAY
+LABEL_SHARE = (0.45, 0.035)
+"""Width of a label's box, and its height for each line, as shares of the image; viewers fit the text into it."""
+
+
+def build(context: ResultContext) -> tuple[ResultObject, ...]:
+    """One presentation state for the series, or nothing where nothing is outlined."""
+    lesions = context.findings.lesions
+    if not lesions:
+        return ()
+    model = context.findings.model
+    grey = grayscale_of(context.volume, context.findings.key_slice)
+    images = [context.references[k] for k in grey.planes]
+    layers = _layers()
+    made = hd.pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=images,
+        series_instance_uid=context.series_uid(KIND),
+        series_number=1,
+        sop_instance_uid=context.instance_uid(KIND),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=ascii_text(model.title, 64),
+        software_versions=ascii_text(model.version, 64),
+        device_serial_number=model.digest[:16],
+        content_label="AI_OUTLINE",
+        content_description=DISCLAIMER,
+        content_creator_name="Candela^AI",
+        graphic_layers=list(layers.values()),
+        graphic_annotations=[
+            hd.pr.GraphicAnnotation(images, layers["AI_LABEL"], text_objects=[_notice(context)]),
+            *_annotations(context, grey, layers),
+        ],
+        voi_lut_transformations=_windows(grey, context),
+        modality_lut_transformation=grey.modality_lut,
+        presentation_lut_transformation=hd.PresentationLUTTransformation(
+            presentation_lut_shape="INVERSE" if grey.inverse else "IDENTITY"
+        ),
+    )
+    made.BodyPartExamined = body_part(context)
+    # highdicom (0.28.2) states square pixels whatever they are, which would show an oblong image squeezed.
+    (area,) = made.DisplayedAreaSelectionSequence
+    del area.PresentationPixelAspectRatio
+    area.PresentationPixelSpacing = [decimal(value) for value in context.volume.spacing[1:]]
+    ds = finish(made, context, kind=KIND, number=1, description="outline")
+    return (ResultObject(role=KIND, filename="presentation.dcm", dataset=ds),)
+
+
+def _layers() -> dict[str, hd.pr.GraphicLayer]:
+    return {
+        name: hd.pr.GraphicLayer(name, order, description, hd.color.CIELabColor.from_rgb(*rgb))
+        for order, (name, description, rgb) in enumerate(
+            (
+                ("AI_OUTLINE", "AI: outline of each lesion", OUTLINE_RGB),
+                ("AI_DIAMETER", "AI: long and short axis", TEXT_RGB),
+                ("AI_LABEL", "AI: labels", TEXT_RGB),
+            ),
+            start=1,
+        )
+    }
+
+
+def _annotations(
+    context: ResultContext, grey: Grayscale, layers: dict[str, hd.pr.GraphicLayer]
+) -> Iterator[hd.pr.GraphicAnnotation]:
+    """Image by image: the outlines, the diameters that lie in it, and a label for each lesion."""
+    for k in grey.planes:
+        lesions = [lesion for lesion in context.findings.lesions if lesion.mask[k].any()]
+        if not lesions:
+            continue
+        image = [context.references[k]]
+        drawn = [item for lesion in lesions for item in _outline(lesion, k)]
+        yield hd.pr.GraphicAnnotation(image, layers["AI_OUTLINE"], graphic_objects=drawn)
+        axes = [_line(axis, lesion) for lesion in lesions for axis in (lesion.long_axis, lesion.short_axis)]
+        here = [line for line, where in zip(axes, _planes_of_axes(lesions), strict=True) if where == k]
+        if here:
+            yield hd.pr.GraphicAnnotation(image, layers["AI_DIAMETER"], graphic_objects=here)
+        labels = [_label(lesion, k, context) for lesion in lesions]
+        yield hd.pr.GraphicAnnotation(image, layers["AI_LABEL"], text_objects=labels)
+
+
+def _outline(lesion: Lesion, k: int) -> Iterator[hd.pr.GraphicObject]:
+    for polygon in outlines(lesion.mask[k]):
+        for points in pieces(polygon):
+            yield _polyline(points, lesion)
+
+
+def _line(axis: Diameter, lesion: Lesion) -> hd.pr.GraphicObject:
+    ends = np.array([axis.start, axis.end])[:, ::-1] + 0.5  # from pixel centres at integers to corners
+    return _polyline(ends, lesion)
+
+
+def _planes_of_axes(lesions: Sequence[Lesion]) -> list[int]:
+    return [axis.slice_index for lesion in lesions for axis in (lesion.long_axis, lesion.short_axis)]
+
+
+def _polyline(points: np.ndarray, lesion: Lesion) -> hd.pr.GraphicObject:
+    return hd.pr.GraphicObject(
+        "POLYLINE",
+        points,
+        PIXEL,
+        tracking_id=ascii_text(lesion.tracking_id, 64),
+        tracking_uid=lesion.tracking_uid,
+    )
+
+
+def _label(lesion: Lesion, k: int, context: ResultContext) -> hd.pr.TextObject:
+    """What the lesion is, below it or above where there is no room; in full on the plane of its diameter."""
+    lines = [f"{lesion.tracking_id} (AI)"]
+    if k == lesion.long_axis.slice_index:
+        title = context.findings.model.term(lesion.label).title
+        size = f"{lesion.long_axis.length_mm:.0f} x {lesion.short_axis.length_mm:.0f} mm"
+        lines = [f"{lesion.tracking_id} (AI): {title} suggested", size]
+    rows, columns = context.volume.shape[1:]
+    touched_rows, touched_columns = np.nonzero(lesion.mask[k])
+    width, height = max(1.0, LABEL_SHARE[0] * columns), max(1.0, LABEL_SHARE[1] * rows * len(lines))
+    below = float(touched_rows.max()) + 1 + height / 2
+    top = below if below + height <= rows else max(0.0, float(touched_rows.min()) - 1.5 * height)
+    left = max(0.0, min(float(touched_columns.min()), columns - width))
+    return hd.pr.TextObject(
+        "\r\n".join(ascii_text(line) for line in lines),
+        PIXEL,
+        bounding_box=(left, top, left + width, top + height),
+        text_justification="LEFT",
+        tracking_id=ascii_text(lesion.tracking_id, 64),
+        tracking_uid=lesion.tracking_uid,
+    )
+
+
+def _notice(context: ResultContext) -> hd.pr.TextObject:
+    """On every image, at its lower edge: whose outline this is, and what it is not."""
+    model = context.findings.model
+    text = ascii_text(f"{DISCLAIMER}. {model.title} {model.version}")
+    return hd.pr.TextObject(text, DISPLAY, bounding_box=(0.01, 0.955, 0.99, 0.99), text_justification="LEFT")
+
+
+def _windows(grey: Grayscale, context: ResultContext) -> list[hd.pr.SoftcopyVOILUTTransformation]:
+    """One window for all images, or one for each group of images whose stored values mean different things."""
+    return [
+        hd.pr.SoftcopyVOILUTTransformation(
+            window_center=decimal(window.center),
+            window_width=decimal(window.width),
+            referenced_images=(
+                hd.ReferencedImageSequence([context.references[k] for k in window.planes])
+                if len(grey.windows) > 1
+                else None
+            ),
+        )
+        for window in grey.windows
+    ]

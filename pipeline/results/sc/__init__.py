@@ -1,0 +1,1 @@
+"""Secondary Capture: overlays, and the page of a refusal."""

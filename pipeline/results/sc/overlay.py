@@ -1,0 +1,152 @@
+"""Grad-CAM overlay (SC): pictures that every viewer shows, also one that knows neither SEG nor SR.
+
+A series of single-frame Secondary Capture images (PS3.3 A.8.1) rather than one multi-frame object: there is no PACS
+that does not show it, and each page carries the geometry that is true of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from pipeline.findings import codes
+from pipeline.findings.model import Findings, Outcome
+from pipeline.geometry.volume import Volume
+from pipeline.results.drawing.canvas import Pixels, Placement
+from pipeline.results.drawing.pages import Page, Story, shows_heatmap, slice_page, summary_page
+from pipeline.results.provenance import (
+    ResultContext,
+    body_part,
+    code_item,
+    decimal,
+    finish,
+    set_lossy_compression,
+)
+from pipeline.results.result_object import ResultObject
+from pipeline.results.source_images import image_reference, instance_reference
+from pipeline.results.wording import DISCLAIMER, conclusion
+
+KIND = "overlay"
+MOST_SLICES = 12
+"""Slice pages at most, evenly over the lesion: 3 MB each, and the SEG outlines every slice."""
+
+
+def build(context: ResultContext) -> tuple[ResultObject, ...]:
+    """The summary page, then the lesion's slices from one end to the other; the summary alone where there is none."""
+    story = Story(context.volume, context.findings)
+    planes = pages_for(context.findings)
+    count = len(planes) + 1
+    pages = [summary_page(story, pages=count)]
+    pages += [slice_page(story, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
+    return tuple(
+        ResultObject(
+            role=KIND,
+            filename=f"overlay-{number:03d}.dcm",
+            dataset=_secondary_capture(page, number, context),
+            preview=page.pixels,
+        )
+        for number, page in enumerate(pages, start=1)
+    )
+
+
+def pages_for(findings: Findings) -> tuple[int, ...]:
+    """Planes that get a page, ascending: those that a lesion touches, at most `MOST_SLICES`, evenly chosen.
+
+    The key slice and the plane of the largest lesion's diameter are always among them. A finding without an outline has
+    its key slice.
+    """
+    touched = sorted({k for lesion in findings.lesions for k in lesion.slices})
+    if not touched:
+        return (findings.key_slice,) if findings.outcome is Outcome.FINDING else ()
+    if len(touched) <= MOST_SLICES:
+        return tuple(touched)
+    wanted = {k for k in (findings.key_slice, findings.lesions[0].long_axis.slice_index) if k in touched}
+    even = [touched[i] for i in np.linspace(0, len(touched) - 1, MOST_SLICES).round().astype(int)]
+    for k in sorted(wanted):  # each takes the place of its nearest neighbour that is not itself wanted
+        if k not in even:
+            nearest = min((other for other in even if other not in wanted), key=lambda other: abs(other - k))
+            even[even.index(nearest)] = k
+    return tuple(sorted(even))
+
+
+def _secondary_capture(page: Page, number: int, context: ResultContext) -> Dataset:
+    """``page`` as an 8-bit RGB Secondary Capture image.
+
+    No rescale or window attributes: viewers that apply them to colour show black. Burned In Annotation is YES since
+    there is text in the pixels, so that whoever removes identifiers looks at them; there are none.
+    """
+    source = context.volume.sources[page.slice_index]
+    findings = context.findings
+    ds = Dataset()
+    ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.Modality = "OT"
+    ds.ConversionType = "WSD"
+    ds.ImageType = ["DERIVED", "SECONDARY"]
+    ds.BodyPartExamined = body_part(context)
+    ds.PatientOrientation = None
+    ds.BurnedInAnnotation = "YES"
+    set_lossy_compression(ds, context)
+    ds.DerivationDescription = _derivation(findings)
+    ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
+    ds.SourceImageSequence = [_source_item(context.volume, page.slice_index)]
+    ds.ReferencedSeriesSequence = [series_item(source)]
+    if page.placement is not None:
+        _set_geometry(ds, context, page.slice_index, page.placement)
+    rgb_image(ds, page.pixels)
+    return finish(ds, context, kind=KIND, number=number, description="overlay")
+
+
+def rgb_image(ds: Dataset, pixels: Pixels) -> None:
+    """Image Pixel module (PS3.3 C.7.6.3) of ``pixels``: 8-bit RGB by pixel, which no viewer mishandles."""
+    ds.SamplesPerPixel = 3
+    ds.PhotometricInterpretation = "RGB"
+    ds.PlanarConfiguration = 0
+    ds.Rows, ds.Columns, _ = pixels.shape
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit, ds.PixelRepresentation = 7, 0
+    ds.PixelData = pixels.tobytes()
+    ds["PixelData"].VR = "OB"
+
+
+def _derivation(findings: Findings) -> str:
+    shown = (
+        "Gradient-weighted class activation (Grad-CAM) and outline over" if shows_heatmap(findings) else "Text beside"
+    )
+    return f"{shown} the source image, by {findings.model.name} {findings.model.version}. {DISCLAIMER}."
+
+
+def _source_item(volume: Volume, index: int) -> Dataset:
+    item = image_reference(volume, index)
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.SOURCE_IMAGE)]
+    return item
+
+
+def series_item(source: Dataset) -> Dataset:
+    """Common Instance Reference (PS3.3 C.12.2): the series that the source image is in."""
+    item = Dataset()
+    item.SeriesInstanceUID = source.SeriesInstanceUID
+    item.ReferencedInstanceSequence = [instance_reference(source)]
+    return item
+
+
+def _set_geometry(ds: Dataset, context: ResultContext, index: int, placement: Placement) -> None:
+    """Frame of reference, plane and spacing of the page, which extends the source plane beyond its edges.
+
+    The page lies in the source's plane at `Placement.pixels_per_mm`, so that viewers link, scroll and measure on it as
+    on the source; what is written beside the picture lies outside of the source's field of view.
+    """
+    volume = context.volume
+    ds.FrameOfReferenceUID = context.frame_of_reference_uid
+    ds.PositionReferenceIndicator = None
+    ds.ImageOrientationPatient = volume.sources[index].ImageOrientationPatient
+    ds.ImagePositionPatient = [decimal(value) for value in page_position(volume, index, placement)]
+    spacing = decimal(1 / placement.pixels_per_mm)
+    ds.PixelSpacing = [spacing, spacing]
+
+
+def page_position(volume: Volume, index: int, placement: Placement) -> npt.NDArray[np.float64]:
+    """Patient coordinates (mm, LPS) of the centre of the page's first pixel."""
+    row, column = placement.to_plane(0.5, 0.5)
+    return volume.to_patient((index, row, column))

@@ -1,0 +1,1 @@
+"""Structured reports after TID 1500."""

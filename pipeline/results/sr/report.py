@@ -1,0 +1,129 @@
+"""Structured report (SR): what was found, measured and how sure the algorithm is, for machines and people to read.
+
+Comprehensive 3D SR (PS3.3 A.35.13) with the root template TID 1500 "Measurement Report" (PS3.16).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+
+from pipeline.findings import codes
+from pipeline.findings.model import Findings
+from pipeline.findings.own_results import MANUFACTURER
+from pipeline.results.profile import ReportTitle
+from pipeline.results.provenance import ResultContext, finish
+from pipeline.results.result_object import ResultObject
+from pipeline.results.seg.segmentation import coded
+from pipeline.results.sr import groups as report_groups
+from pipeline.results.sr.observer import observer_context
+from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
+
+KIND = "report"
+TITLES: dict[ReportTitle, hd.sr.CodedConcept] = {
+    "imaging": hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+    "oncology": hd.sr.CodedConcept("126001", "DCM", "Oncology Measurement Report"),
+}
+"""PS3.16 CID 7021."""
+CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
+HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+
+
+def build(
+    context: ResultContext, segmentation: tuple[ResultObject, ...], overlays: tuple[ResultObject, ...]
+) -> tuple[ResultObject, ...]:
+    """One report, also where nothing was found: it then says so, with the probabilities.
+
+    ``segmentation`` and ``overlays`` are this run's, as their modules built them; the report refers to them. Without
+    overlays (the profile wants none) nothing stands as Visual Explanation.
+    """
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
+        procedure_reported=coded(codes.MR_BRAIN),
+        imaging_measurements=report_groups.build(context, segmentation, overlays),
+        title=TITLES[context.profile.report_title],
+    )
+    content[0].ContentSequence.append(_evaluations(context))
+    _separate(content[0])
+    cited = overlays if context.profile.report_flavour == "planar" else (*segmentation, *overlays)
+    evidence = [*context.instances, *(item.dataset for item in cited)]
+    made = hd.sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=content[0],
+        series_instance_uid=context.series_uid(KIND),
+        series_number=1,
+        sop_instance_uid=context.instance_uid(KIND),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=False,
+        is_final=False,
+        is_verified=False,
+        coding_schemes=[
+            CodingSchemeIdentificationItem(
+                designator=codes.PRIVATE_SCHEME, name=codes.PRIVATE_SCHEME_NAME, responsible_organization=MANUFACTURER
+            )
+        ],
+    )
+    if context.run.previous is not None:
+        made.PredecessorDocumentsSequence = [_document(replace(context, run=context.run.previous), made)]
+    ds = finish(made, context, kind=KIND, number=1, description="report")
+    return (ResultObject(role=KIND, filename="report.dcm", dataset=ds),)
+
+
+def _separate(container: Dataset) -> None:
+    """Say of every container that its items are separate, not one flowing text (PS3.3 C.18.8), as highdicom says.
+
+    Readers that show a report as text then write each item's name before its value.
+    """
+    container.ContinuityOfContent = "SEPARATE"
+    for item in container.ContentSequence:
+        if item.ValueType == "CONTAINER":
+            _separate(item)
+
+
+def _document(earlier: ResultContext, made: Dataset) -> Dataset:
+    """A reference to the report of an earlier run (Hierarchical SOP Instance Reference Macro, PS3.3 C.17.2.1)."""
+    report, series, study = Dataset(), Dataset(), Dataset()
+    report.ReferencedSOPClassUID = made.SOPClassUID
+    report.ReferencedSOPInstanceUID = earlier.instance_uid(KIND)
+    series.SeriesInstanceUID = earlier.series_uid(KIND)
+    series.ReferencedSOPSequence = [report]
+    study.StudyInstanceUID = earlier.volume.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
+
+
+def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
+    """TID 1500, Qualitative Evaluations: whether the model's target is there, and what to know of the answer."""
+    findings = context.findings
+    model = findings.model
+    container = hd.sr.ContainerContentItem(name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
+    container.ContentSequence = hd.sr.ContentSequence()
+    answer = hd.sr.CodeContentItem(
+        name=coded(codes.PRESENCE), value=coded(codes.presence(findings.outcome)), relationship_type=CONTAINS
+    )
+    of_what = hd.sr.CodeContentItem(
+        name=coded(codes.FINDING), value=coded(model.target), relationship_type=HAS_CONCEPT_MOD
+    )
+    answer.ContentSequence = hd.sr.ContentSequence([of_what])
+    container.ContentSequence.append(answer)
+    texts = (
+        f"{DISCLAIMER}. Computed by {model.title} {model.version}.",
+        conclusion(findings),
+        _probabilities(findings),
+        *findings.caveats,
+    )
+    for text in texts:
+        container.ContentSequence.append(
+            hd.sr.TextContentItem(name=coded(codes.COMMENT), value=ascii_text(text), relationship_type=CONTAINS)
+        )
+    return container
+
+
+def _probabilities(findings: Findings) -> str:
+    """In words: readers that show a report as text leave out which class a probability is of (its modifier)."""
+    listed = (f"{findings.model.term(item.name).title} {item.probability:.2f}" for item in findings.probabilities)
+    return f"Model probability: {', '.join(listed)}."

@@ -1,0 +1,1 @@
+"""What a series is and who reads it: series attributes, rules, the model's protocol, the choice in a study."""

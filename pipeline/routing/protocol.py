@@ -1,0 +1,105 @@
+"""Whether the header of a series says that it is what a model was made for.
+
+Headers are claims, not proof: this check refuses what is plainly something else; the model's own look at the pixels
+comes after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from pipeline.errors import UnsupportedModality, UnsupportedProtocol
+from pipeline.reading import series_words
+from pipeline.reading.attributes import text, texts, values
+from pipeline.reading.weighting import Judgement, judge
+
+
+@dataclass(frozen=True)
+class ProtocolContract:
+    """What a model takes, from its bundle.
+
+    ``body_parts`` are values of BodyPartExamined (PS3.16 Annex L); ``weightings`` among T1, T2, PD, T2*;
+    ``contrast_expected`` says that the model was validated on images with contrast agent only.
+    """
+
+    modality: str
+    body_parts: tuple[str, ...]
+    weightings: tuple[str, ...]
+    contrast_expected: bool
+
+
+def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ...]:
+    """Caveats for a series with this header (pixel data not needed).
+
+    Raises
+    ------
+    UnsupportedModality, UnsupportedProtocol
+        naming the attribute that speaks against the series.
+    """
+    modality = text(header, "Modality").upper() or "absent"
+    where = f"series {text(header, 'SeriesInstanceUID')}"
+    if modality != contract.modality:
+        raise UnsupportedModality(
+            f"The modality is {modality}; the model takes {contract.modality}.",
+            where=where,
+            todo="Send a series that the model takes.",
+        )
+    caveats = []
+    body_part = text(header, "BodyPartExamined").upper()
+    if body_part and body_part not in contract.body_parts:
+        raise UnsupportedProtocol(
+            f"BodyPartExamined is {body_part}; the model takes {' or '.join(contract.body_parts)}.",
+            where=where,
+            todo="Send a series that the model takes.",
+        )
+    if not body_part:
+        caveats.append("The body part is not stated in the images.")
+    _refuse_special(header, where)
+    judged = judge(header)
+    if judged.weighting not in contract.weightings:
+        inversion = text(header, "InversionTime")
+        raise UnsupportedProtocol(
+            f"{_weighting_in_words(judged)}"
+            f" (ScanningSequence {text(header, 'ScanningSequence') or 'absent'},"
+            f" TR {text(header, 'RepetitionTime') or 'absent'} ms, TE {text(header, 'EchoTime') or 'absent'} ms"
+            f"{f', TI {inversion} ms' if inversion else ''});"
+            f" the model takes {' or '.join(contract.weightings)}.",
+            where=where,
+            todo="Send a series that the model takes.",
+        )
+    if judged.evidence:
+        caveats.append(f"The {judged.weighting} weighting was taken from {', '.join(judged.evidence)}.")
+    if contract.contrast_expected and not texts(header, "ContrastBolusAgent"):
+        caveats.append("No contrast agent is recorded: the model was validated on images with contrast only.")
+    return tuple(caveats)
+
+
+def _weighting_in_words(judged: Judgement) -> str:
+    if judged.weighting is not None:
+        return f"The series is {judged.weighting}-weighted"
+    return f"The header does not tell the weighting of the series: {judged.reason}"
+
+
+def _refuse_special(header: Dataset, where: str) -> None:
+    """Refuse what is no anatomical series: echo-planar, diffusion, angiography, field maps, projections, localisers."""
+    reasons = []
+    if "EP" in {value.upper() for value in texts(header, "ScanningSequence")}:
+        reasons.append("echo-planar (ScanningSequence EP)")
+    if text(header, "AngioFlag").upper() == "Y":
+        reasons.append("an angiography (AngioFlag Y)")
+    if any(values(header, "DiffusionBValue")):
+        reasons.append("diffusion-weighted (DiffusionBValue)")
+    reasons += [f"{what} (ImageType {value})" for value, what in series_words.special_image_types(header).items()]
+    special = series_words.special(header)
+    if special is not None and special[1] != "ImageType":
+        reasons.append(f"{special[0]} ({special[1]})")
+    if not reasons and series_words.is_localizer(header):
+        reasons.append("a localiser (ImageType or SeriesDescription)")
+    if reasons:
+        raise UnsupportedProtocol(
+            f"The series is {', '.join(reasons)}; the model takes anatomical images.",
+            where=where,
+            todo="Send a series that the model takes.",
+        )

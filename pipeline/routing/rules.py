@@ -1,0 +1,366 @@
+"""Routing rules as data: which models read a series, and where their results go. Nothing is evaluated as code.
+
+`judge` asks every rule and keeps every answer, so that what explains a decision is what made it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydicom._uid_dict import UID_dictionary
+from pydicom.dataset import Dataset
+
+from pipeline.errors import NotRouted
+from pipeline.reading.weighting import Weighting
+from pipeline.routing.series_attributes import Acquisition, Orientation, SeriesTraits, describe
+
+Priority = Literal["stat", "routine"]
+Match = Literal["first", "all"]
+Kinds = Literal["exclude", "include", "only"]
+PRINTABLE = re.compile(r"[\w .+*/^\\-]{1,64}", re.ASCII)
+"""What a reason may quote of a code, number or AE title that came over the wire."""
+UID_FORM = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)+")
+
+
+def _upper(value: object) -> object:
+    """Code Strings are in capitals (PS3.5 6.2); settings need not be."""
+    return tuple(item.strip().upper() if isinstance(item, str) else item for item in _listed(value))
+
+
+def _lower(value: object) -> object:
+    return tuple(item.strip().lower() if isinstance(item, str) else item for item in _listed(value))
+
+
+def _listed(value: object) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _sop_classes(value: object) -> object:
+    return tuple(_sop_class(item) for item in _listed(value))
+
+
+def _sop_class(name: object) -> str:
+    text = str(name)
+    known = {entry[4]: uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class"}
+    if text in known:
+        return known[text]
+    if UID_FORM.fullmatch(text):
+        return text
+    raise ValueError(f"{text!r} is neither a SOP Class's keyword (MRImageStorage) nor a UID")
+
+
+Codes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_upper)]
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)]
+
+
+class Table(BaseModel):
+    """A table of candela.toml: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(Table):
+    """A closed range; either end may be left open, not both."""
+
+    min: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    max: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _some_number_fits(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a range needs min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no series can match")
+        return self
+
+    def holds(self, value: float | None) -> bool:
+        """Whether ``value`` lies within; None never does."""
+        if value is None:
+            return False
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+    def words(self, unit: str) -> str:
+        ends = [f"at least {self.min:g}"] if self.min is not None else []
+        ends += [f"at most {self.max:g}"] if self.max is not None else []
+        return f"{' and '.join(ends)}{unit}"
+
+
+class ImageTypes(Table):
+    """Values of ImageType: all of ``contains`` must be there, none of ``excludes`` may be."""
+
+    contains: Codes = ()
+    excludes: Codes = ()
+
+
+class Conditions(Table):
+    """Conditions on a series; all that are set must hold. docs/routing.md lists them with their sources.
+
+    Where several values are given, one of them suffices. Upper and lower case do not matter. A range never holds for a
+    series that does not state the number. ``description`` are shell patterns (``*t1*``) against SeriesDescription and
+    ProtocolName.
+    """
+
+    modality: Texts = ()
+    body_part: Texts = ()
+    sop_class: Annotated[tuple[str, ...], BeforeValidator(_sop_classes)] = ()
+    image_type: ImageTypes = ImageTypes()
+    scanning_sequence: Annotated[tuple[Literal["SE", "IR", "GR", "EP", "RM"], ...], BeforeValidator(_upper)] = ()
+    orientation: Annotated[tuple[Orientation, ...], BeforeValidator(_lower)] = ()
+    weighting: Annotated[tuple[Weighting, ...], BeforeValidator(_upper)] = ()
+    acquisition: Annotated[tuple[Acquisition, ...], BeforeValidator(_upper)] = ()
+    contrast: bool | None = None
+    derived: Kinds | None = None
+    localizer: Kinds | None = None
+    manufacturer: Texts = ()
+    station: Texts = ()
+    calling_ae: Texts = ()
+    called_ae: Texts = ()
+    description: Texts = ()
+    echo_time: Range | None = None
+    repetition_time: Range | None = None
+    inversion_time: Range | None = None
+    flip_angle: Range | None = None
+    slice_thickness: Range | None = None
+    magnetic_field_strength: Range | None = None
+    number_of_slices: Range | None = None
+
+
+class When(Conditions):
+    """A rule's conditions. Unlike in a group, derived images and localisers are left out unless asked for."""
+
+    derived: Kinds | None = "exclude"
+    localizer: Kinds | None = "exclude"
+    any_of: tuple[Conditions, ...] = ()
+    none_of: tuple[Conditions, ...] = ()
+
+    @model_validator(mode="after")
+    def _groups_say_something(self) -> Self:
+        if not all(group.model_fields_set for group in (*self.any_of, *self.none_of)):
+            raise ValueError("a group of any_of or none_of is empty: it would hold for every series")
+        return self
+
+
+class Rule(Table):
+    """One ``[[rules]]`` table of candela.toml.
+
+    ``per_study``: of all series of a study that rules give to this model, the one that suits it best is read
+    (`pipeline.routing.selection`); otherwise each is read as soon as it is complete.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    when: When = When()
+    model: Annotated[str, Field(min_length=1)]
+    destinations: tuple[str, ...] = ()
+    priority: Priority = "routine"
+    per_study: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of a rule put to a series: what was asked, what was found, and in words why it does not hold."""
+
+    condition: str
+    wanted: str
+    found: str
+    holds: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says to a series.
+
+    ``taken`` is False for a rule that holds and yet does nothing: ``overruled`` then names the rule before it that
+    decided. Rules behind the deciding one are judged as well, for those who read explanations.
+    """
+
+    rule: Rule
+    checks: tuple[Check, ...]
+    overruled: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+    @property
+    def taken(self) -> bool:
+        return self.holds and self.overruled is None
+
+    @property
+    def reason(self) -> str:
+        """Why the rule does not take the series; "" where it does."""
+        if self.overruled is not None:
+            return f"rule {self.overruled!r} decided before"
+        return next((check.reason for check in self.checks if not check.holds), "")
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The verdict of every rule on one series, in the rules' order."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def taken(self) -> tuple[Rule, ...]:
+        """The rules that give the series to a model, each model once."""
+        return tuple(verdict.rule for verdict in self.verdicts if verdict.taken)
+
+    def refusal(self) -> NotRouted:
+        """Why no rule takes the series, rule by rule. Never repeats free text of the header."""
+        reasons = "; ".join(f"rule {verdict.rule.name!r}: {verdict.reason}" for verdict in self.verdicts)
+        return NotRouted(
+            "No rule takes this series" + (f" ({reasons})." if reasons else ": there are no rules."),
+            todo="Add a [[rules]] table for it to candela.toml, or stop sending such series.",
+        )
+
+
+def judge(rules: tuple[Rule, ...], traits: SeriesTraits, match: Match = "first") -> Routing:
+    """Put a series with these traits to every rule.
+
+    ``match`` "first": the first rule that holds takes the series. "all": every rule that holds does, but a model reads
+    a series once, under the first rule that names it.
+    """
+    verdicts: list[Verdict] = []
+    for rule in rules:
+        verdict = Verdict(rule, tuple(_checks(rule.when, traits)))
+        if verdict.holds:
+            before = (
+                item.rule for item in verdicts if item.taken and (match == "first" or item.rule.model == rule.model)
+            )
+            verdict = Verdict(rule, verdict.checks, overruled=next((item.name for item in before), None))
+        verdicts.append(verdict)
+    return Routing(tuple(verdicts))
+
+
+def route(rules: tuple[Rule, ...], header: Dataset, calling_ae: str = "") -> Rule:
+    """The first rule that takes a series with this header.
+
+    Raises
+    ------
+    NotRouted
+        naming, for each rule, why it did not take the series.
+    """
+    routing = judge(rules, describe(header, calling_ae=calling_ae))
+    if not routing.taken:
+        raise routing.refusal()
+    return routing.taken[0]
+
+
+def _checks(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+    """Every condition of ``when`` that is set."""
+    yield from _codes(when, traits)
+    yield from _image_types(when, traits)
+    yield from _kinds(when, traits)
+    yield from _ranges(when, traits)
+    if when.description:
+        wanted = " or ".join(when.description)
+        held = any(
+            fnmatchcase(text.casefold(), pattern.casefold())
+            for text in traits.descriptions
+            for pattern in when.description
+        )
+        reason = f"neither series description nor protocol name matches {wanted}"
+        yield Check("description", wanted, "a match" if held else "no match", held, reason)
+    if isinstance(when, When):
+        yield from _groups(when, traits)
+
+
+def _codes(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+    exact: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+        ("modality", when.modality, (traits.modality,)),
+        ("body part", when.body_part, (traits.body_part,)),
+        ("SOP class", when.sop_class, (traits.sop_class,)),
+        ("scanning sequence", when.scanning_sequence, traits.scanning_sequence),
+        ("orientation", when.orientation, (traits.orientation or "",)),
+        ("weighting", when.weighting, (traits.weighting or "",)),
+        ("acquisition", when.acquisition, (traits.acquisition or "",)),
+        ("manufacturer", when.manufacturer, (traits.manufacturer,)),
+        ("station", when.station, (traits.station,)),
+        ("calling AE title", when.calling_ae, (traits.calling_ae,)),
+        ("called AE title", when.called_ae, (traits.called_ae,)),
+    )
+    for what, allowed, present in exact:
+        if allowed:
+            held = bool({item.casefold() for item in allowed} & {item.casefold() for item in present if item})
+            found = _quoted("\\".join(_name(item) for item in present))
+            yield _check(what, " or ".join(_name(item) for item in allowed), found, held=held)
+
+
+def _image_types(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+    found = _quoted("\\".join(traits.image_type))
+    for value in when.image_type.contains:
+        yield _check("image type", f"with {value}", found, held=value in traits.image_type)
+    for value in when.image_type.excludes:
+        yield _check("image type", f"without {value}", found, held=value not in traits.image_type)
+
+
+def _kinds(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+    if when.contrast is not None:
+        found = {"stated": "stated by the tags", "described": "named in the description", None: "not mentioned"}
+        wanted = "given" if when.contrast else "not given"
+        held = (traits.contrast is not None) == when.contrast
+        reason = f"contrast agent is {found[traits.contrast]}, and the rule wants {'one' if when.contrast else 'none'}"
+        yield Check("contrast agent", wanted, found[traits.contrast], held, reason)
+    for what, key, policy, is_one in (
+        ("derived image", "derived", when.derived, traits.derived),
+        ("localiser", "localizer", when.localizer, traits.localizer),
+    ):
+        if policy in {"exclude", "only"}:
+            reason = f"it is a {what} (when.{key} is not set to include it)" if is_one else f"it is no {what}"
+            wanted = "no" if policy == "exclude" else "yes"
+            yield Check(what, wanted, "yes" if is_one else "no", is_one == (policy == "only"), reason)
+
+
+def _ranges(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+    for what, key, unit in (
+        ("echo time", "echo_time", " ms"),
+        ("repetition time", "repetition_time", " ms"),
+        ("inversion time", "inversion_time", " ms"),
+        ("flip angle", "flip_angle", "°"),
+        ("slice thickness", "slice_thickness", " mm"),
+        ("field strength", "magnetic_field_strength", " T"),
+        ("number of slices", "number_of_slices", ""),
+    ):
+        wanted: Range | None = getattr(when, key)
+        value: float | None = getattr(traits, key)
+        if wanted is not None:
+            found = "absent" if value is None else f"{value:g}{unit}"
+            yield _check(what, wanted.words(unit), found, held=wanted.holds(value))
+
+
+def _groups(when: When, traits: SeriesTraits) -> Iterator[Check]:
+    if when.any_of:
+        failed = [_first_failure(group, traits) for group in when.any_of]
+        held = "" in failed
+        found = f"group {failed.index('') + 1}" if held else "none"
+        reason = f"none of its any_of groups holds ({'; '.join(failed)})"
+        yield Check("any of", f"one of {len(when.any_of)} groups", found, held, reason)
+    for number, group in enumerate(when.none_of, start=1):
+        failure = _first_failure(group, traits)
+        reason = f"its none_of group {number} holds"
+        yield Check("none of", f"not group {number}", failure or "it holds", bool(failure), reason)
+
+
+def _first_failure(group: Conditions, traits: SeriesTraits) -> str:
+    return next((check.reason for check in _checks(group, traits) if not check.holds), "")
+
+
+def _check(what: str, wanted: str, found: str, *, held: bool) -> Check:
+    return Check(what, wanted, found, held, f"{what} is {found}, not {wanted}")
+
+
+def _name(value: str) -> str:
+    """A SOP Class UID's keyword; anything else as it is."""
+    entry = UID_dictionary.get(value)
+    return entry[4] if entry else value
+
+
+def _quoted(found: str) -> str:
+    if not found:
+        return "absent"
+    return found if PRINTABLE.fullmatch(found) else "unprintable"

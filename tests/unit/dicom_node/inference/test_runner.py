@@ -1,0 +1,121 @@
+"""Reading a stored series: the files are those that were acknowledged, or nothing is read from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from dicom_node.inference.runner import SeriesRunner
+from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.workflows import fan_out
+from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.tree import Settings
+from dicom_node.store.manifest import StoredInstance, manifest_text
+from pipeline import phantom
+from pipeline.errors import Broken
+from pipeline.findings.model import Outcome
+from pipeline.report.content import from_json
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> SeriesJob:
+    """A stored series without one slice in the middle: read, it is refused, with no need of a model's answer."""
+    datasets = phantom.head_phantom(slices=6, matrix=32)
+    kept = datasets[:2] + datasets[3:]
+    paths = phantom.save(kept, tmp_path / "store")
+    instances = tuple(
+        StoredInstance(str(path), str(ds.SOPInstanceUID), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path, ds in zip(paths, kept, strict=True)
+    )
+    manifest = tmp_path / "results" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text(manifest_text(instances))
+    return SeriesJob(
+        job_id="job",
+        series_instance_uid=str(kept[0].SeriesInstanceUID),
+        study_instance_uid=str(kept[0].StudyInstanceUID),
+        revision=1,
+        manifest=str(manifest),
+        instances=len(kept),
+        calling_ae="MODALITY",
+        completion="quiet",
+        completed_at="2026-01-05T10:15:00+00:00",
+        rule="brain",
+        model="brain_mri_tumor",
+        destinations=(),
+        priority="routine",
+    )
+
+
+def test_a_refusal_is_a_value(job: SeriesJob, tmp_path: Path) -> None:
+    result = SeriesRunner(Settings(data_dir=tmp_path))(job)
+    assert (result.outcome, result.refusal_code) == (Outcome.REFUSED, "MISSING_SLICES")
+
+
+WANTS, WANTS_NOT = (
+    {"kind": "folder", "path": "/nowhere", "refusals": True},
+    {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": 104},
+)
+
+
+def test_a_refusal_is_a_page_only_for_the_destination_that_asks(job: SeriesJob, tmp_path: Path) -> None:
+    """The page goes to the archive and not to the PACS; the summary names it, the next run takes it away."""
+    settings = Settings(data_dir=tmp_path, destinations={"archive": WANTS, "pacs": WANTS_NOT})
+    job = replace(job, destinations=("pacs", "archive"))
+    result = SeriesRunner(settings)(job)
+    assert result.outcome is Outcome.REFUSED
+    sent = [(item.result.name, item.destination) for item in fan_out(job, result, settings)]
+    assert sent == [("refusal", "archive")]
+    ((file,),) = (item.files for item in result.results)
+    page = pydicom.dcmread(file)
+    assert "missing" in page.ImageComments
+    assert str(page.StudyInstanceUID) == job.study_instance_uid
+    summary = json.loads(Path(str(result.summary)).read_text())
+    assert [item["file"] for item in summary["objects"]] == ["refusal.dcm"]
+    first = Path(file).read_bytes()
+    assert SeriesRunner(settings)(job).results == result.results
+    assert Path(file).read_bytes() == first
+    assert SeriesRunner(Settings(data_dir=tmp_path))(replace(job, destinations=())).results == ()
+    assert not Path(file).exists()
+
+
+def test_nobody_gets_a_refusal_unasked(job: SeriesJob, tmp_path: Path) -> None:
+    """Off by default: radiologists are not flooded with pages beside every localiser (ADR 2)."""
+    settings = Settings(data_dir=tmp_path, destinations={"pacs": WANTS_NOT})
+    assert SeriesRunner(settings)(replace(job, destinations=("pacs",))).results == ()
+
+
+def test_a_destination_that_wants_refusals_is_told(job: SeriesJob, tmp_path: Path) -> None:
+    """Its findings say which model refused whose series, and why; without such a destination there are none."""
+    wanted = FhirDestination(kind="fhir", url="http://ehr.example", refusals=True)
+    settings = Settings(data_dir=tmp_path, destinations={"ehr": wanted})
+    ref, hl7v2 = SeriesRunner(settings)(replace(job, destinations=("ehr",), revision=2)).results
+    assert (ref.name, ref.kind) == ("fhir-bundle", "fhir")
+    assert (hl7v2.name, hl7v2.kind, hl7v2.files) == ("hl7v2-report", "hl7v2", ref.files)
+    told = from_json(Path(ref.files[0]).read_bytes())
+    assert told.answer.refusal is not None
+    assert (told.answer.outcome, told.answer.refusal.code) == (Outcome.REFUSED, "MISSING_SLICES")
+    assert (told.answer.model.name, told.answer.revision) == ("brain_mri_tumor", 2)
+    assert told.source.instances == 5
+    assert SeriesRunner(settings)(job).results == ()
+
+
+def test_a_file_that_the_disk_damaged_is_our_fault_and_never_read(job: SeriesJob, tmp_path: Path) -> None:
+    """One flipped bit in a pixel would still decode: the digest of what was acknowledged tells."""
+    path = tmp_path / "store" / "IM0004.dcm"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Broken, match=r"not what was acknowledged.*IM0004\.dcm"):
+        SeriesRunner(Settings(data_dir=tmp_path))(job)
+
+
+def test_a_file_that_is_gone_is_our_fault(job: SeriesJob, tmp_path: Path) -> None:
+    (tmp_path / "store" / "IM0001.dcm").unlink()
+    with pytest.raises(Broken, match=r"gone from the store.*IM0001\.dcm"):
+        SeriesRunner(Settings(data_dir=tmp_path))(job)
