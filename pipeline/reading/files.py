@@ -23,7 +23,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from pipeline.errors import BadPixels, EmptyInput, InvalidHeader, MixedSeries, NotDicom, NotImage, Refused, Truncated
-from pipeline.reading.attributes import numbers
+from pipeline.reading.attributes import numbers, text
 from pipeline.reading.copies import settle
 from pipeline.reading.functional_groups import PER_FRAME
 from pipeline.reading.representative import representative
@@ -254,7 +254,7 @@ def _read_one(name: str, data: bytes, left_out: set[str]) -> Dataset | None:
         raise Truncated(
             f"The file ends early or is damaged ({type(error).__name__}).", where=name, todo="Send or export it again."
         ) from error
-    if ds.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":  # DICOMDIR
+    if text(ds.file_meta, "MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":  # DICOMDIR
         return None
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         if not ds.get(keyword):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -93,6 +93,7 @@ HEADER_END = 1600
 
 
 @HOSTILE
+@example("classic", 163, b"\0")  # another VR in the file meta
 @given(
     st.sampled_from(sorted(SEEDS)),
     st.integers(132, HEADER_END),
