@@ -132,6 +132,14 @@ NESTED = (
 )
 
 
+UNWRITABLE = "unwritable"
+"""Outcome of a case of which pydicom makes no file: nothing was tried."""
+
+
+class Unwritable(Exception):
+    """pydicom writes no file with this value."""
+
+
 @dataclass(frozen=True)
 class StandIn:
     """A model whose answer is the phantom's lesion, at once: the header checks are those of real models."""
@@ -212,7 +220,10 @@ def series_with(values: Mapping[str, Any], *, implicit: bool = False) -> Series:
         ds.set_original_encoding(implicit, True, ds._character_set)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pydicom.dcmwrite(buffer, ds, enforce_file_format=True)
+            try:
+                pydicom.dcmwrite(buffer, ds, enforce_file_format=True)
+            except Exception as error:
+                raise Unwritable from error
         data = buffer.getvalue()
         if CHARACTER_SET in values and not implicit:
             data = data.replace(CHARACTER_SET_BYTES, _character_set_element(values[CHARACTER_SET]), 1)
@@ -252,6 +263,8 @@ def outcome_of(
                 profiles=profiles,
                 languages=tuple(Language) if pdf else (),
             )
+        except Unwritable:
+            return UNWRITABLE
         except Refused as refusal:
             _check_refusal(refusal, series)
             return refusal.code

@@ -23,7 +23,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from pipeline.errors import BadPixels, EmptyInput, InvalidHeader, MixedSeries, NotDicom, NotImage, Refused, Truncated
-from pipeline.reading.attributes import numbers, text
+from pipeline.reading.attributes import numbers, text, values
 from pipeline.reading.copies import settle
 from pipeline.reading.functional_groups import PER_FRAME
 from pipeline.reading.representative import representative
@@ -257,10 +257,11 @@ def _read_one(name: str, data: bytes, left_out: set[str]) -> Dataset | None:
     if text(ds.file_meta, "MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":  # DICOMDIR
         return None
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        if not ds.get(keyword):
+        found = values(ds, keyword)
+        if not found:
             kind = Truncated if is_cut else InvalidHeader
             raise kind(f"The data set has no {keyword}.", where=name, todo="Send or export it again.")
-        if not is_uid(str(ds[keyword].value)):
+        if len(found) > 1 or not isinstance(found[0], str) or not is_uid(found[0]):
             raise InvalidHeader(
                 f"{keyword} is not a UID: no result could refer to it.",
                 where=name,

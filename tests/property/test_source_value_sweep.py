@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.patient.source_values import keywords
 from pipeline.results.profile import PRESETS, Profile
-from tests.odd_values import FULL, ODD, Sweep, may_be_damaged, odd_value, rotation
+from tests.odd_values import FULL, ODD, UNWRITABLE, Sweep, may_be_damaged, odd_value, rotation
 
 MAY_REFUSE = {
     "SpecificCharacterSet",
@@ -93,6 +93,15 @@ def test_a_patient_that_cannot_be_named_is_refused(value: object) -> None:
     finished(sweep)
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("value", [("US", b"\1\0"), ("FD", b"\0\0"), ("UT", b"not a UID"), b"1.2\\1.3", None])
+def test_a_uid_that_is_none_is_refused(keyword: str, value: object) -> None:
+    """Also where it would read as one: the number 1 is no UID, though "1" may be."""
+    sweep = Sweep()
+    assert sweep.run(keyword, {keyword: value}, profiles=LIGHT) == "INVALID_HEADER"
+    finished(sweep)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("keyword", list(keywords()))
 def test_every_odd_value_of_every_attribute(keyword: str) -> None:
@@ -101,9 +110,10 @@ def test_every_odd_value_of_every_attribute(keyword: str) -> None:
     for number, (name, value) in enumerate(ODD):
         values = {keyword: odd_value(keyword, name, value)}
         found = sweep.run(f"{keyword}, {name}", values, implicit=number % 2 == 1)
-        refusable = keyword in MAY_REFUSE or may_be_damaged(keyword, name)
+        refusable = keyword in MAY_REFUSE or may_be_damaged(keyword, name) or found == UNWRITABLE
         assert refusable or found == "results" or sweep.failures, (name, found)
     finished(sweep)
+    assert list(sweep.outcomes.values()).count(UNWRITABLE) <= 6, "too little was tried"
 
 
 @pytest.mark.nightly
