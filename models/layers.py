@@ -9,11 +9,12 @@ that the field of view cuts, keep them where they are whole.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, label, map_coordinates
+from scipy.ndimage import binary_fill_holes, binary_opening, find_objects, gaussian_filter, label, map_coordinates
 
 from pipeline.findings.model import BoolArray, FloatArray
 
@@ -40,6 +41,8 @@ LEAST_BELOW = 0.05
 """What is darker, as a share of the slab's median, counts as so bright: noise has no rim."""
 COARSEST_MM = 5.0
 """Of source pixels in which scalp and skull can be told apart."""
+MOST_THINGS = 3
+"""Of what a slab shows, so many connected things with the largest extent may be the one that is meant."""
 LARGE = 0.5
 """Slabs are judged that show at least so much of what the largest shows: near the rim of a head its layers lie flat."""
 SMOOTH_RAYS, SMOOTH_MM = 1.5, 0.5
@@ -91,15 +94,20 @@ def layers(slabs: FloatArray, pixel_mm: float, *, picture: tuple[slice, slice], 
 
 
 def _outline(slab: FloatArray) -> BoolArray | None:
-    """The largest connected thing in ``slab`` without its holes; None where hardly anything is shown."""
+    """The largest connected thing in ``slab`` with its holes filled; None where hardly anything is shown.
+
+    Holes are filled before sizes are compared: where the skull is black all around, scalp and brain do not touch, and
+    the brain has more pixels of its own than the scalp.
+    """
     bright = float(np.quantile(slab, BRIGHT))
     shown = binary_opening(slab > FOREGROUND * bright) if bright > 0 else np.zeros(slab.shape, dtype=bool)
     labels, count = label(shown)
     if not count:
         return None
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    inside: BoolArray = binary_fill_holes(labels == int(sizes.argmax()))
+    boxes = find_objects(labels)
+    extent = [math.prod(part.stop - part.start for part in box) for box in boxes]
+    largest = np.argsort(extent)[::-1][:MOST_THINGS] + 1
+    inside = max((binary_fill_holes(labels == number) for number in largest), key=np.count_nonzero)
     return inside if inside.mean() >= LEAST_SHOWN else None
 
 

@@ -113,6 +113,17 @@ def _copied(folder: Path) -> Path:
     return folder / "copy"
 
 
+def test_what_scalp_and_skull_surround_all_around_may_differ_a_little_more() -> None:
+    """15 % more, and no further; what they surround in part may not."""
+    limits = registry.get("brain_mri_tumor").bundle.contract.anatomy
+    assert limits
+    more, far = (np.full(3, limits.distance * factor, dtype=np.float32) for factor in (1.1, 1.2))
+    refuse_other_anatomy(Layers(0.95, cut_out=False), more, limits)
+    for share, distances in ((0.95, far), (0.85, more), (None, more)):
+        with pytest.raises(OutOfScope, match="structure differs"):
+            refuse_other_anatomy(Layers(share, cut_out=False), distances, limits)
+
+
 def test_a_bundle_with_other_anatomy_weights_is_broken(tmp_path: Path) -> None:
     """Missing, changed, outside of the bundle, and not fitting: each is named when the bundle is read or loaded."""
     folder = _copied(tmp_path)

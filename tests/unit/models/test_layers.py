@@ -74,6 +74,23 @@ def test_a_head_has_scalp_and_skull_in_every_plane(plane: Plane) -> None:
         assert found > 2 * least()
 
 
+def black_skull(slices: int = 4) -> Volume:
+    """Ellipses: an even scalp, an even brain with two ventricles, and between them a black skull."""
+    rows, columns = np.mgrid[-1:1:128j, -1:1:128j]
+    r = np.hypot(columns / 0.72, rows / 0.88)
+    plane = np.select([r < 0.86, r < 0.94, r < 1.0], [520.0, 60.0, 900.0], 0.0)
+    plane[np.hypot((np.abs(columns) - 0.12) / 0.07, rows / 0.28) < 1] = 150
+    affine = np.diag([6.0, 1.8, 1.8, 1.0])[[2, 1, 0, 3]]
+    return Volume(np.repeat(plane[None], slices, axis=0).astype(np.float32), affine, ())
+
+
+def test_a_skull_so_black_that_scalp_and_brain_do_not_touch_is_seen() -> None:
+    """The outline is that of the scalp, not that of the brain, which is the larger of the two."""
+    share = around(black_skull()).share
+    assert share is not None
+    assert share > 0.9
+
+
 @pytest.mark.parametrize("plane", PLANES)
 def test_a_brain_that_was_cut_out_has_none_and_nothing_around(plane: Plane) -> None:
     """Brain extraction leaves zero around a brain; scalp and skull are gone."""
