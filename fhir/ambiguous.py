@@ -12,40 +12,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fhir.release import Json
 from fhir.stored import Search, has_identifier, kind_of, objects, tag_of
 
-STUDY = "ImagingStudy"
 
+def duplicates(bundle: Json, search: Search) -> tuple[Json, ...]:
+    """The entries of ``bundle`` that a conditional create cannot make: the server has several under its condition.
 
-@dataclass(frozen=True)
-class Duplicates:
-    """Entries of a transaction that the server cannot create since it has several of them.
-
-    ``proven`` were found by a search; ``suspected`` is the ImagingStudy where the server lets nobody search for one:
-    it alone is also the hospital's own.
+    Where the server lets nobody search for a kind of resource, none of that kind is known to be there twice.
     """
-
-    proven: tuple[Json, ...] = ()
-    suspected: tuple[Json, ...] = ()
-
-    @property
-    def entries(self) -> tuple[Json, ...]:
-        return self.proven or self.suspected
-
-
-def duplicates(bundle: Json, search: Search) -> Duplicates:
-    """The conditional creates of ``bundle`` that match more than one resource now."""
-    proven, suspected = [], []
-    for entry in bundle.get("entry", ()):
-        found = _matches(entry, search) if entry["request"].get("ifNoneExist") else []
-        if found is None and kind_of(entry) == STUDY:
-            suspected.append(entry)
-        elif found is not None and len(found) > 1:
-            proven.append(entry)
-    return Duplicates(tuple(proven), tuple(suspected))
+    creates = (entry for entry in bundle.get("entry", ()) if entry["request"].get("ifNoneExist"))
+    return tuple(entry for entry in creates if len(_matches(entry, search) or ()) > 1)
 
 
 def _matches(entry: Json, search: Search) -> list[Json] | None:

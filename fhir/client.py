@@ -102,15 +102,14 @@ class FhirClient:
         if status_of(response) != PRECONDITION_FAILED:
             return response, bundle, ()
         several = duplicates(bundle, search)
-        if not several.proven:
+        if not several:
             self._check_versions(server, bundle)
-        if not several.entries:
             return response, bundle, ()
-        lighter = named_by_identifier(bundle, several.entries)
+        lighter = named_by_identifier(bundle, several)
         response = server.post("", json=lighter)
         if status_of(response) == PRECONDITION_FAILED:
             self._check_versions(server, lighter)
-        return response, lighter, (note(several.entries),)
+        return response, lighter, (note(several),)
 
     def _check_versions(self, server: Connection, bundle: dict[str, Any]) -> None:
         """Raise PeerBusy unless every version that ``bundle`` names is still the current one.

@@ -123,14 +123,13 @@ def _licenses(about: metadata.PackageMetadata) -> list[License]:
 
 
 def _model(entry: registry.Entry) -> Component:
-    (weights,) = (entry.folder / "models").glob("*.safetensors")
     return Component(
         name=entry.name,
         version=entry.version,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"model:{entry.name}",
         description=entry.title,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256(weights))],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256(entry.bundle.weights))],
         licenses=[LicenseFactory().make_from_string("Apache-2.0")],
     )
 
