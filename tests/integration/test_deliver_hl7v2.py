@@ -177,7 +177,7 @@ def test_mutual_tls(tmp_path: Path) -> None:
     assert len(receiver.taken) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_pdf_of_60_mb_arrives(tmp_path: Path) -> None:
     """Byte for byte; and not at all where the destination wants none."""
     pdf = b"%PDF-1.7\n" + os.urandom(60 << 20)

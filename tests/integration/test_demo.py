@@ -51,6 +51,7 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "demo" / "candela.log").read_text()
 
 
+@pytest.mark.nightly
 def test_without_orthanc_it_says_so_and_does_the_rest(tmp_path: Path) -> None:
     """A series of one's own, sent by the demo itself; results in a folder."""
     phantom.save(phantom.head_phantom(slices=8, matrix=96), tmp_path / "mine")

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline import phantom
 from tests.conftest import ROOT
 
 
+@pytest.mark.nightly
 def test_a_gallery_of_own_series_shows_pages_and_names_nobody(tmp_path: Path) -> None:
     """A series that is read and one that is refused: each has its pages; no PDF, no name; a second run replaces all."""
     header = phantom.Header(patient_name="Secret^Name", patient_id="PID-4711", key="gallery")

@@ -167,7 +167,7 @@ def test_a_root_that_lets_in_anything_is_no_setting(root: str) -> None:
         Receive(private_storage_classes=(root,))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_no_model_reads_ends_in_a_typed_refusal(tmp_path: Path) -> None:
     """A retired class by C-STORE and a private one by STOW-RS, both of Modality MR, through the whole node."""
     port = free_port()

@@ -39,7 +39,7 @@ def test_the_open_way_sees_the_whole_image() -> None:
     torch.testing.assert_close(super(WholeImageNet, net).region(moved, pixels)[1], plain, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_variant_has_a_row_and_is_not_trained_twice(tmp_path: Path) -> None:
     """Figures by variant are written; a second call goes on from what is there."""
     data, bundles = picture_folder(tmp_path), tmp_path / "bundles"
