@@ -105,13 +105,17 @@ def test_figures_are_put_between_the_marks_of_a_card(tmp_path: Path) -> None:
 
 
 def test_the_shipped_card_has_the_shipped_figures() -> None:
-    """The tables in the brain model's card are those of its evaluation, which is of its weights."""
+    """The tables in the brain model's card are those of its evaluation, which is of its weights.
+
+    Where a later version of the bundle has the same weights, the card says whose figures they are.
+    """
     folder = SHIPPED / "brain_mri_tumor"
-    result = json.loads((folder / "docs/evaluation.json").read_text())
-    assert tables(result) in (folder / "docs/README.md").read_text()
+    result, card = json.loads((folder / "docs/evaluation.json").read_text()), (folder / "docs/README.md").read_text()
+    assert tables(result) in card
     bundle = registry.get("brain_mri_tumor").bundle
-    assert result["model"]["version"] == bundle.contract.version
     assert result["model"]["weights_sha256"] == bundle.contract.sha256
+    evaluated = result["model"]["version"]
+    assert evaluated == bundle.contract.version or f"the networks of {evaluated}" in card
 
 
 def test_candela_models_train_and_evaluate(data: Path, bundles: Path, tmp_path: Path) -> None:
