@@ -119,7 +119,7 @@ ODD: tuple[Odd, ...] = (
 
 def may_be_damaged(keyword: str, name: str) -> bool:
     """Whether intake may take the whole instance for damaged: the element cannot be parsed."""
-    return name == "too short for its VR" or (name == "as UN" and dictionary_VR(keyword) == "SQ")
+    return name == "too short for its VR" or (name in ("as UN", "as AT") and dictionary_VR(keyword) == "SQ")
 
 
 NESTED = (
