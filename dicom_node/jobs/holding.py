@@ -1,8 +1,9 @@
 """Answers that are no finding leave only while nothing shows that their series has grown (docs/adr/0048).
 
-Such an answer is held for a time after it was read. When it may go, and before each later try to send it, the store is
-asked whether it has an instance of the series that the job does not have: it lies there before its sender is told that
-it was taken. The job's folder notes the hold, so that a later revision replaces only what may have left.
+A worker holds such an answer for a time after it has read the series. When the time is over, and before each later
+attempt, the delivery looks in the store for an instance of the series that the job does not have: the store writes an
+instance before it acknowledges it. The job's folder records the hold, so that a later revision replaces only results
+that may have left.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class Listener:
     """Accepts associations on ``settings.host`` and its ports between `start` and `stop`.
 
     Every public storage SOP class is accepted, retired ones too, and those that ``receive.private_storage_classes``
-    names when the association is asked for. ``numbers`` numbers the associations; whoever else
-    takes instances in draws from the same, so that a higher number is always a later one. ``incoming`` is the folder
+    names when the association is asked for. ``numbers`` numbers the associations. STOW-RS draws from
+    the same numbers, so that a higher number is always a later one. ``incoming`` is the folder
     in which long data sets are received.
     """
 

@@ -33,7 +33,7 @@ class TolerantDul(DULServiceProvider):
     """The upper layer of an acceptor.
 
     ``asked`` is the association request as it was received. ``aborting`` is called once, with the reason, when we end
-    the connection in another way than by a rejection or a release; whoever finds a fault writes it to ``fault`` first.
+    the connection in another way than by a rejection or a release. The code that finds a fault sets ``fault`` first.
     """
 
     def __init__(self, assoc: Association, aborting: Callable[[Association, str], None]) -> None:

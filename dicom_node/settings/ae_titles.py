@@ -21,7 +21,7 @@ _ESCAPE: Final = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 def title_text(received: bytes) -> str:
-    """The text form of a title as it stands in a PDU or in the file meta; empty where it is blank."""
+    """The text form of the title that a PDU or the file meta holds; empty for a blank title."""
     title = received.partition(b"\0")[0].strip()
     return "".join(chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x5C else f"\\x{byte:02x}" for byte in title)
 

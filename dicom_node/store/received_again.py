@@ -1,4 +1,4 @@
-"""What the store has received of a job's instances after the job was made: said to whoever asks about the job."""
+"""Later versions of a job's instances that the store received after the job was made, for `candela jobs show`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED_MOST = 6
 
 
 def received_again(manifest: Path, data_dir: Path) -> tuple[str, ...]:
-    """Sentences on the instances of ``manifest`` of which the store holds a later version; none where there is none.
+    """One sentence for each way in which the store holds later versions of the instances in ``manifest``.
 
     A job reads what it was handed (docs/adr/0003), so its results are of the version before. Header attributes are
     named, their values are not.
