@@ -84,9 +84,11 @@ def test_two_studies_of_one_identifier_do_not_hold_the_report_up(server: FhirSer
     assert "reference" not in named
     assert named["identifier"] == resources(made, "ImagingStudy")[0]["identifier"][0]
     assert server.count("ImagingStudy") == studies
-    for entry in server.get("Observation", _count="200")["entry"]:
-        if entry["resource"]["meta"]["tag"][0] == stored["meta"]["tag"][0]:
-            assert all("reference" not in item for item in entry["resource"].get("derivedFrom", ()))
+    tag = stored["meta"]["tag"][0]
+    observations = server.get("Observation", _tag=f"{tag['system']}|{tag['code']}", _count="50")["entry"]
+    assert len(observations) == len(resources(made, "Observation"))
+    for entry in observations:
+        assert all("reference" not in item for item in entry["resource"].get("derivedFrom", ()))
 
 
 def test_a_study_entered_in_error_is_not_referred_to(server: FhirServer) -> None:
