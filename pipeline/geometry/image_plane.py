@@ -1,104 +1,107 @@
-"""Where one plane lies in the patient, as its own header says it (PS3.3 C.7.6.2.1.1).
+"""The Image Plane of one slice: its position and orientation in the patient (PS3.3 C.7.6.2).
 
-Image Position and Image Orientation (Patient) alone decide. They are in LPS, which turns with the patient: Patient
-Position (HFS, FFP, ...) says how the patient lay in the scanner and is of no use here.
+Image Position (Patient), Image Orientation (Patient) and Pixel Spacing alone decide. The first two are in LPS, which
+turns with the patient, so Patient Position (HFS, FFP, ...), which says how the patient lay in the scanner, is not used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from pipeline.errors import BadGeometry
-from pipeline.reading.slices import Plane
+from pipeline.reading.slices import Slice
 
 Vector = npt.NDArray[np.float64]
 
 ORIENTATION_ROUNDING = 1e-4
-"""How far from 1 a length, and from 0 the cosine between rows and columns, may be without a word: scanners write
+"""How far from 1 a length, and from 0 the cosine between rows and columns, may be without a note: scanners write
 direction cosines with six decimals or more. 0.006 degrees."""
 ORIENTATION_TOLERANCE = 2e-3
 """How far they may be off for the nearest perpendicular pair to be taken, with a note: cosines of three decimals
-(worst case 1.7e-3). It moves the far edge of a 250 mm field of view by 0.25 mm at most, under half a pixel."""
+(worst case 1.7e-3). This moves the far edge of a 250 mm field of view by 0.25 mm at most, under half a pixel."""
 INSTEAD = {
     "ImagePositionPatient": ("SliceLocation", "which does not tell where in the patient the slice lies"),
     "PixelSpacing": ("ImagerPixelSpacing", "which is measured at the detector, not in the patient"),
 }
-"""What is sometimes sent in place of an attribute, and why it is no substitute (PS3.3 C.7.6.2.1.2, 10.7.1.3)."""
+"""An attribute that senders sometimes give in place of the right one, and why it is no substitute (PS3.3
+C.7.6.2.1.2, 10.7.1.3)."""
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedPlane:
-    """A plane and its place.
+class ImagePlane:
+    """A slice with its position and orientation in the patient.
 
     Attributes
     ----------
+    source : the slice.
     origin : (3,) mm, LPS, the centre of the first pixel.
     across, down : (3,) perpendicular unit vectors, LPS, of increasing column index and increasing row index.
     spacing : mm between rows and between columns, as in Pixel Spacing (PS3.3 10.7.1.3).
-    repaired : by how much the stated cosines missed being perpendicular unit vectors; 0 where that was rounding.
+    deviation : how far the stated cosines are from perpendicular unit vectors; 0 where that is within rounding.
     """
 
-    plane: Plane
+    source: Slice
     origin: Vector
     across: Vector
     down: Vector
     spacing: tuple[float, float]
-    repaired: float
+    deviation: float
+
+    @classmethod
+    def of(cls, source: Slice) -> Self:
+        """The plane that the header of ``source`` describes.
+
+        Raises
+        ------
+        BadGeometry
+            where Image Position, Image Orientation (Patient) or Pixel Spacing is missing, not a number, or impossible.
+        """
+        origin = _numbers(source, "ImagePositionPatient", 3)
+        cosines = _numbers(source, "ImageOrientationPatient", 6)
+        spacing = _numbers(source, "PixelSpacing", 2)
+        if spacing.min() <= 0:
+            raise BadGeometry(
+                f"PixelSpacing is {spacing[0]:g} by {spacing[1]:g} mm; both must be above zero.",
+                where=source.where,
+                todo="Send the original images.",
+            )
+        across, down, deviation = _perpendicular(cosines, source)
+        return cls(source, origin, across, down, (float(spacing[0]), float(spacing[1])), deviation)
 
     @property
     def ds(self) -> Dataset:
-        return self.plane.ds
+        return self.source.ds
 
     @property
     def where(self) -> str:
-        return self.plane.where
+        return self.source.where
 
     @cached_property
     def normal(self) -> Vector:
-        """Unit vector (LPS) from which the planes of a stack are counted: across × down."""
+        """Unit vector (LPS), across × down, along which the planes of a stack are ordered."""
         return np.cross(self.across, self.down)
 
     @property
     def orientation(self) -> str:
-        """``axial``, ``coronal`` or ``sagittal``: the nearest to how the plane lies."""
+        """``axial``, ``coronal`` or ``sagittal``: whichever is nearest."""
         return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(self.normal)))]
 
 
-def placed(plane: Plane) -> PlacedPlane:
-    """``plane`` with its place.
-
-    Raises
-    ------
-    BadGeometry
-        where Image Position, Image Orientation (Patient) or Pixel Spacing is missing, no number, or impossible.
-    """
-    origin = _numbers(plane, "ImagePositionPatient", 3)
-    cosines = _numbers(plane, "ImageOrientationPatient", 6)
-    spacing = _numbers(plane, "PixelSpacing", 2)
-    if spacing.min() <= 0:
-        raise BadGeometry(
-            f"PixelSpacing is {spacing[0]:g} by {spacing[1]:g} mm; both must be above zero.",
-            where=plane.where,
-            todo="Send the original images.",
-        )
-    across, down, missed = _perpendicular(cosines, plane)
-    return PlacedPlane(plane, origin, across, down, (float(spacing[0]), float(spacing[1])), missed)
-
-
-def _numbers(plane: Plane, keyword: str, count: int) -> Vector:
-    value = plane.ds.get(keyword)
+def _numbers(source: Slice, keyword: str, count: int) -> Vector:
+    value = source.ds.get(keyword)
     parts = [] if value is None or isinstance(value, str) else np.atleast_1d(np.array(value, dtype=object)).tolist()
     if len(parts) != count or any(part is None or part == "" for part in parts):
         other, why = INSTEAD.get(keyword, ("", ""))
-        aside = f" It has {other}, {why}." if other and plane.ds.get(other) not in (None, "") else ""
+        aside = f" It has {other}, {why}." if other and source.ds.get(other) not in (None, "") else ""
         raise BadGeometry(
             f"{keyword} is missing or has not {count} values: the image has no known place in the patient.{aside}",
-            where=plane.where,
+            where=source.where,
             todo="Send the original images rather than a screen capture or a projection image.",
         )
     try:
@@ -106,14 +109,14 @@ def _numbers(plane: Plane, keyword: str, count: int) -> Vector:
     except (TypeError, ValueError):
         numbers = np.full(count, np.nan)
     if not np.isfinite(numbers).all():
-        raise BadGeometry(f"{keyword} holds a value that is no number.", where=plane.where, todo="Send it again.")
+        raise BadGeometry(f"{keyword} holds a value that is not a number.", where=source.where, todo="Send it again.")
     return numbers
 
 
-def _perpendicular(cosines: Vector, plane: Plane) -> tuple[Vector, Vector, float]:
-    """The perpendicular unit vectors nearest to the stated ones, and how far those were off (0: no more than rounding).
+def _perpendicular(cosines: Vector, source: Slice) -> tuple[Vector, Vector, float]:
+    """The perpendicular unit vectors nearest to the stated ones, and how far those are off (0: within rounding).
 
-    The nearest pair in the least-squares sense is the orthogonal polar factor: neither vector is taken as the true one.
+    The nearest pair in the least-squares sense is the orthogonal polar factor: neither vector counts as the true one.
     """
     stated = np.stack([cosines[:3], cosines[3:]], axis=1)
     gram = stated.T @ stated
@@ -122,7 +125,7 @@ def _perpendicular(cosines: Vector, plane: Plane) -> tuple[Vector, Vector, float
         raise BadGeometry(
             "ImageOrientationPatient is not two perpendicular unit vectors:"
             f" lengths {np.sqrt(gram[0, 0]):.4f} and {np.sqrt(gram[1, 1]):.4f}, scalar product {gram[0, 1]:.4f}.",
-            where=plane.where,
+            where=source.where,
             todo="Send the original images.",
         )
     left, _, right = np.linalg.svd(stated, full_matrices=False)

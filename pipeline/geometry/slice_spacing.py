@@ -1,4 +1,4 @@
-"""Parallel planes as one regular lattice: order and spacing from positions, never from numbers or thickness."""
+"""Parallel planes as one regular slice grid. Order and spacing come from positions, never from numbers or thickness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import BadGeometry, DuplicateSlices, MissingSlices
-from pipeline.geometry.image_plane import PlacedPlane, Vector
+from pipeline.geometry.image_plane import ImagePlane, Vector
 from pipeline.geometry.volume import Affine
 
 SAME_POSITION_MM = 0.05
@@ -19,38 +19,38 @@ SPACING_TOLERANCE = 0.02
 """Share of the median spacing by which a single step may differ: rounding of positions to 0.1 mm on 5 mm slices."""
 SPACING_TOLERANCE_MM = 0.05
 OFF_PLACE_MM = 0.25
-"""How far the lattice may put a plane's origin from where its header says: twice what rounding of two positions to
-0.1 mm can do in one plane (0.14 mm), and a quarter of a usual pixel."""
+"""The most that the grid may move a plane's origin from where its header puts it: twice what rounding of two
+positions to 0.1 mm can do in one plane (0.14 mm), and a quarter of a usual pixel."""
 GAP = 1.5
-"""A step of more than so many median steps is a gap rather than an uneven spacing."""
+"""A step longer than this many median steps is a gap; a shorter one is uneven spacing."""
 MOST_GAPS = 0.25
-"""Share of the steps up to which wide ones are gaps; more of them, and the spacing itself changes along the stack."""
+"""If a larger share of the steps is wide, they are not gaps: the spacing itself changes along the stack."""
 MOST_TILT_DEGREES = 30.0
-"""The most that a CT gantry tilts; beyond it the sequence of positions is something else."""
+"""The most that a CT gantry tilts; a steeper stack is something else."""
 LEAST_SLICES = 3
-"""Two planes have one step, which is regular by itself: a missing slice or a wrong position could not be seen."""
+"""Two planes have a single step, which is always regular: it cannot show a missing slice or a wrong position."""
 GAPS_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
-    """Regular planes.
+class SliceGrid:
+    """Planes in order with one step between neighbours.
 
     Attributes
     ----------
     planes : ascending along the first plane's normal.
     affine : float64 (4, 4), array index (slice, row, column, 1) to LPS mm at the voxel's centre. The slice column is
         the step from plane to plane: along the normal, or exactly as sheared as the stack is.
-    notes : what is unusual about it, a sentence each.
+    notes : what is unusual about the grid, one sentence each.
     """
 
-    planes: tuple[PlacedPlane, ...]
+    planes: tuple[ImagePlane, ...]
     affine: Affine
     notes: tuple[str, ...]
 
 
-def lattice(stack: Sequence[PlacedPlane]) -> Lattice:
-    """The planes of ``stack``, which are parallel and share matrix and pixel spacing, in order and with their affine.
+def slice_grid(stack: Sequence[ImagePlane]) -> SliceGrid:
+    """The grid of ``stack``, whose planes are parallel and share matrix and pixel spacing.
 
     Raises
     ------
@@ -76,19 +76,19 @@ def lattice(stack: Sequence[PlacedPlane]) -> Lattice:
     affine[:3, 1] = first.down * first.spacing[0]
     affine[:3, 2] = first.across * first.spacing[1]
     affine[:3, 3] = first.origin
-    return Lattice(planes, affine, notes)
+    return SliceGrid(planes, affine, notes)
 
 
-def is_regular(stack: Sequence[PlacedPlane]) -> bool:
-    """Whether `lattice` takes ``stack``."""
+def is_regular(stack: Sequence[ImagePlane]) -> bool:
+    """Whether `slice_grid` accepts ``stack``."""
     try:
-        lattice(stack)
+        slice_grid(stack)
     except BadGeometry:
         return False
     return True
 
 
-def _check_steps(planes: Sequence[PlacedPlane], steps: Vector) -> None:
+def _check_steps(planes: Sequence[ImagePlane], steps: Vector) -> None:
     """Refuse repeated positions, gaps and uneven spacing; ``steps`` in mm along the normal."""
     close = np.flatnonzero(steps < SAME_POSITION_MM)
     if close.size:
@@ -116,7 +116,7 @@ def _check_steps(planes: Sequence[PlacedPlane], steps: Vector) -> None:
     )
 
 
-def _missing(planes: Sequence[PlacedPlane], steps: Vector, gaps: npt.NDArray[np.intp], median: float) -> MissingSlices:
+def _missing(planes: Sequence[ImagePlane], steps: Vector, gaps: npt.NDArray[np.intp], median: float) -> MissingSlices:
     if gaps.size == 1 and int(gaps[0]) in (0, steps.size - 1):
         lone = planes[0] if gaps[0] == 0 else planes[-1]
         return MissingSlices(
@@ -143,10 +143,11 @@ def _count(gap: float, median: float) -> str:
     return f"{count} slice{'s are' if count > 1 else ' is'}"
 
 
-def _step(planes: Sequence[PlacedPlane], normal: Vector) -> tuple[Vector, tuple[str, ...]]:
+def _step(planes: Sequence[ImagePlane], normal: Vector) -> tuple[Vector, tuple[str, ...]]:
     """The vector (mm, LPS) from plane to plane that puts every origin within `OFF_PLACE_MM` of its place.
 
-    Along the normal where that does; else the straight line that a tilted gantry makes; else the stack is refused.
+    A step along the normal is tried first, then the straight line that a tilted gantry makes; else the stack is
+    refused.
     """
     origins = np.array([plane.origin for plane in planes])
     line = (origins[-1] - origins[0]) / (len(planes) - 1)
@@ -181,5 +182,5 @@ def _off(origins: Vector, step: Vector) -> Vector:
     return np.asarray(np.linalg.norm(origins - expected, axis=1))
 
 
-def _series(planes: Sequence[PlacedPlane]) -> str:
+def _series(planes: Sequence[ImagePlane]) -> str:
     return f"series {planes[0].ds.SeriesInstanceUID}"

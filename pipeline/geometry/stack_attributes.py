@@ -1,4 +1,4 @@
-"""What tells the stacks of one series apart: the attributes in which their headers differ."""
+"""The attributes in which the headers of one series' stacks differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from pipeline.geometry.image_plane import PlacedPlane
+from pipeline.geometry.image_plane import ImagePlane
 
 NUMBER_TOLERANCE = 0.01
 """Share by which two numbers of the same sequence parameter may differ: some scanners write the echo time that each
@@ -19,8 +19,8 @@ Value = float | str
 
 
 @dataclass(frozen=True)
-class Distinction:
-    """One thing in which headers may differ.
+class StackAttribute:
+    """One attribute in which headers may differ.
 
     ``keywords`` are the classic attribute and those that stand for it in the frames of a multi-frame object, which are
     asked first. ``shown``: whether its value may stand in a message (free text may not).
@@ -84,44 +84,44 @@ def _within(keyword: str, read: Callable[[Any], Value]) -> Callable[[Any], Value
 
 
 CONTRAST = (
-    Distinction(("StackID",), _text),
-    Distinction(("ImageType", "FrameType"), _image_type),
-    Distinction(("ComplexImageComponent",), _text),
-    Distinction(("EchoTime", "EffectiveEchoTime"), _number),
-    Distinction(("EchoNumbers",), _number),
-    Distinction(("InversionTime", "InversionTimes"), _number),
-    Distinction(("FlipAngle",), _number),
-    Distinction(("DiffusionBValue",), _number),
-    Distinction(("DiffusionGradientOrientation",), _number),
-    Distinction(("DiffusionGradientDirectionSequence",), _within("DiffusionGradientOrientation", _number)),
-    Distinction(("VelocityEncodingDirection",), _number),
-    Distinction(("ASLContext",), _text),
-    Distinction(("MRArterialSpinLabelingSequence",), _within("ASLContext", _text)),
-    Distinction(("ConvolutionKernel",), _text),
-    Distinction(("NominalPercentageOfCardiacPhase",), _number),
-    Distinction(("ScanningSequence",), _text),
-    Distinction(("SequenceName", "PulseSequenceName"), _text, shown=False),
-    Distinction(("ContrastBolusAgent",), _text, shown=False),
+    StackAttribute(("StackID",), _text),
+    StackAttribute(("ImageType", "FrameType"), _image_type),
+    StackAttribute(("ComplexImageComponent",), _text),
+    StackAttribute(("EchoTime", "EffectiveEchoTime"), _number),
+    StackAttribute(("EchoNumbers",), _number),
+    StackAttribute(("InversionTime", "InversionTimes"), _number),
+    StackAttribute(("FlipAngle",), _number),
+    StackAttribute(("DiffusionBValue",), _number),
+    StackAttribute(("DiffusionGradientOrientation",), _number),
+    StackAttribute(("DiffusionGradientDirectionSequence",), _within("DiffusionGradientOrientation", _number)),
+    StackAttribute(("VelocityEncodingDirection",), _number),
+    StackAttribute(("ASLContext",), _text),
+    StackAttribute(("MRArterialSpinLabelingSequence",), _within("ASLContext", _text)),
+    StackAttribute(("ConvolutionKernel",), _text),
+    StackAttribute(("NominalPercentageOfCardiacPhase",), _number),
+    StackAttribute(("ScanningSequence",), _text),
+    StackAttribute(("SequenceName", "PulseSequenceName"), _text, shown=False),
+    StackAttribute(("ContrastBolusAgent",), _text, shown=False),
 )
 """Slices that differ in one of these show different things and never make one volume."""
 
 REPETITION = (
-    Distinction(("TemporalPositionIdentifier", "TemporalPositionIndex"), _number),
-    Distinction(("AcquisitionNumber", "FrameAcquisitionNumber"), _number),
-    Distinction(("TriggerTime", "NominalCardiacTriggerDelayTime"), _number),
-    Distinction(("TemporalPositionTimeOffset",), _number),
-    Distinction(("ImageType", "FrameType"), _text),
-    Distinction(("AcquisitionDateTime", "FrameAcquisitionDateTime"), _text, shown=False),
-    Distinction(("AcquisitionTime",), _text, shown=False),
-    Distinction(("ContentTime",), _text, shown=False),
+    StackAttribute(("TemporalPositionIdentifier", "TemporalPositionIndex"), _number),
+    StackAttribute(("AcquisitionNumber", "FrameAcquisitionNumber"), _number),
+    StackAttribute(("TriggerTime", "NominalCardiacTriggerDelayTime"), _number),
+    StackAttribute(("TemporalPositionTimeOffset",), _number),
+    StackAttribute(("ImageType", "FrameType"), _text),
+    StackAttribute(("AcquisitionDateTime", "FrameAcquisitionDateTime"), _text, shown=False),
+    StackAttribute(("AcquisitionTime",), _text, shown=False),
+    StackAttribute(("ContentTime",), _text, shown=False),
 )
 """In the order in which they are asked where one position is there several times, and only there: within one stack they
 may differ from slice to slice (GE numbers acquisitions by slice). Clock times come last."""
 
 
-def values_of(distinction: Distinction, planes: Sequence[PlacedPlane]) -> list[Value]:
+def values_of(attribute: StackAttribute, planes: Sequence[ImagePlane]) -> list[Value]:
     """The value of each plane; numbers within `NUMBER_TOLERANCE` of the next smaller one are made equal."""
-    raw = [distinction.value(plane.ds) for plane in planes]
+    raw = [attribute.value(plane.ds) for plane in planes]
     same: dict[Value, Value] = {}
     start = last = 0.0
     for index, number in enumerate(sorted({value for value in raw if isinstance(value, float)})):

@@ -1,7 +1,7 @@
 """Which planes of a series belong together, and which of its stacks is read.
 
-A series may hold more than one stack: a localiser inside, two echoes, time points, b-values, a second orientation. They
-are told apart by rule, never mixed, and where the rules leave more than one that could be read, none is.
+A series may hold more than one stack: a localiser inside, two echoes, time points, b-values, a second orientation.
+Rules tell them apart and never mix them. If more than one stack could be read, the series is refused.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from pipeline.errors import BadGeometry, DuplicateSlices, MixedGeometry, UnsupportedProtocol
-from pipeline.geometry.image_plane import PlacedPlane, Vector
+from pipeline.geometry.image_plane import ImagePlane, Vector
 from pipeline.geometry.slice_spacing import LEAST_SLICES, SAME_POSITION_MM, is_regular
-from pipeline.geometry.stack_attributes import CONTRAST, REPETITION, Distinction, Value, values_of
+from pipeline.geometry.stack_attributes import CONTRAST, REPETITION, StackAttribute, Value, values_of
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.weighting import is_further_gradient_echo
 
 Flags = npt.NDArray[np.bool_]
 Prefer = Callable[[Dataset], float]
-"""How well a stack with this header suits the reader: more is better, minus infinity where it is not taken at all."""
+"""Scores a stack by its header: higher is better, minus infinity means that the model does not read it."""
 
 PARALLEL_TOLERANCE = 1e-3
 """On each direction cosine of planes of one stack: 0.06 degrees, or 0.25 mm at the far edge of a 250 mm field."""
@@ -39,10 +39,10 @@ STACKS_NAMED = 6
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Planes that could make one volume. ``traits`` are the ways in which the series' stacks differ, as words."""
+    """Planes that could make one volume. ``differences`` name what sets them apart from the series' other stacks."""
 
-    planes: tuple[PlacedPlane, ...]
-    traits: tuple[str, ...] = ()
+    planes: tuple[ImagePlane, ...]
+    differences: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -63,19 +63,19 @@ class Stack:
         return first, last, (last - first) / max(1, len(self) - 1)
 
     def __str__(self) -> str:
-        what = " and ".join(self.traits)
+        what = " and ".join(self.differences)
         return f"{len(self)} slice{'s' if len(self) > 1 else ''}{f' with {what}' if what else ''}"
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ChosenStack:
     """The stack that is read, and what was left out of the series, a sentence each."""
 
     stack: Stack
     notes: tuple[str, ...] = ()
 
 
-def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choice:
+def choose(planes: Sequence[ImagePlane], prefer: Prefer | None = None) -> ChosenStack:
     """The one stack of a series that is read.
 
     1. One stack: that.
@@ -95,7 +95,7 @@ def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choic
     """
     split, notes = split_stacks(planes)
     if len(split) == 1:
-        return Choice(split[0], notes)
+        return ChosenStack(split[0], notes)
     scores = [prefer(stack.header) if prefer else 0.0 for stack in split]
     taken = [stack for stack, score in zip(split, scores, strict=True) if score > -math.inf]
     if prefer is not None:
@@ -111,7 +111,7 @@ def choose(planes: Sequence[PlacedPlane], prefer: Prefer | None = None) -> Choic
         raise _several(split)
     others = [stack for stack in split if stack is not best[0]]
     left_out = f"Of {len(split)} stacks in the series one was read, {best[0]}; not {_listed(others)}."
-    return Choice(best[0], (*notes, left_out))
+    return ChosenStack(best[0], (*notes, left_out))
 
 
 def _refuse_echo_pair(taken: Sequence[Stack], split: Sequence[Stack]) -> None:
@@ -161,16 +161,16 @@ def _listed(stacks: Sequence[Stack]) -> str:
     return f"{named} and {len(stacks) - STACKS_NAMED} more stacks" if len(stacks) > STACKS_NAMED else named
 
 
-def split_stacks(planes: Sequence[PlacedPlane]) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
+def split_stacks(planes: Sequence[ImagePlane]) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
     """The stacks of a series, largest first, and what was repaired on the way. The order of ``planes`` does not matter.
 
     Split by grid (orientation, matrix, pixel spacing, frame of reference), then by what the slices show (`CONTRAST`),
     then, where positions repeat, by what tells repetitions apart (`REPETITION`), and last of all by their pixels:
     copies of one slice under several SOP Instance UIDs count once.
     """
-    ordered = sorted(planes, key=lambda plane: (str(plane.plane.instance.SOPInstanceUID), plane.plane.frame or 0))
+    ordered = sorted(planes, key=lambda plane: (str(plane.source.instance.SOPInstanceUID), plane.source.frame or 0))
     notes: list[str] = []
-    parts: list[tuple[list[PlacedPlane], list[str]]] = []
+    parts: list[tuple[list[ImagePlane], list[str]]] = []
     grids = _by_grid(ordered)
     for grid in grids:
         name = _grid_words(grid[0], [other[0] for other in grids]) if len(grids) > 1 else []
@@ -183,12 +183,12 @@ def split_stacks(planes: Sequence[PlacedPlane]) -> tuple[tuple[Stack, ...], tupl
     return tuple(Stack(tuple(part), tuple(words)) for part, words in parts), tuple(notes)
 
 
-def _by_grid(planes: Sequence[PlacedPlane]) -> list[list[PlacedPlane]]:
+def _by_grid(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
     """``planes`` by matrix, frame of reference, orientation and pixel spacing, the last two within their tolerance."""
-    alike: dict[tuple[str, str], list[PlacedPlane]] = defaultdict(list)
+    alike: dict[tuple[str, str], list[ImagePlane]] = defaultdict(list)
     for plane in planes:
         alike[_matrix(plane), _frame_of_reference(plane)].append(plane)
-    grids: list[list[PlacedPlane]] = []
+    grids: list[list[ImagePlane]] = []
     for group in alike.values():
         rest = group
         while rest:
@@ -198,7 +198,7 @@ def _by_grid(planes: Sequence[PlacedPlane]) -> list[list[PlacedPlane]]:
     return grids
 
 
-def _like_first(planes: Sequence[PlacedPlane]) -> Flags:
+def _like_first(planes: Sequence[ImagePlane]) -> Flags:
     """Which planes lie parallel to the first and have its pixel spacing."""
     cosines = np.array([(*plane.across, *plane.down) for plane in planes])
     spacing = np.array([plane.spacing for plane in planes])
@@ -206,12 +206,12 @@ def _like_first(planes: Sequence[PlacedPlane]) -> Flags:
     return np.asarray(parallel & (np.abs(spacing / spacing[0] - 1) <= PIXEL_TOLERANCE).all(axis=1))
 
 
-def _parallel(one: PlacedPlane, other: PlacedPlane) -> bool:
+def _parallel(one: ImagePlane, other: ImagePlane) -> bool:
     """Whether they look the same way, whatever the way in which their rows run."""
     return float(np.abs(one.normal - other.normal).max()) <= PARALLEL_TOLERANCE
 
 
-def _same_grid(one: PlacedPlane, other: PlacedPlane) -> bool:
+def _same_grid(one: ImagePlane, other: ImagePlane) -> bool:
     return (
         _matrix(one) == _matrix(other)
         and _frame_of_reference(one) == _frame_of_reference(other)
@@ -219,15 +219,15 @@ def _same_grid(one: PlacedPlane, other: PlacedPlane) -> bool:
     )
 
 
-def _matrix(plane: PlacedPlane) -> str:
+def _matrix(plane: ImagePlane) -> str:
     return f"{plane.ds.get('Rows')} x {plane.ds.get('Columns')}"
 
 
-def _frame_of_reference(plane: PlacedPlane) -> str:
+def _frame_of_reference(plane: ImagePlane) -> str:
     return str(plane.ds.get("FrameOfReferenceUID") or "")
 
 
-def _grid_words(plane: PlacedPlane, grids: Sequence[PlacedPlane]) -> list[str]:
+def _grid_words(plane: ImagePlane, grids: Sequence[ImagePlane]) -> list[str]:
     """In what ``plane``'s grid differs from the others."""
     words = []
     if np.ptp(np.array([(*other.across, *other.down) for other in grids]), axis=0).max() > PARALLEL_TOLERANCE:
@@ -243,47 +243,47 @@ def _grid_words(plane: PlacedPlane, grids: Sequence[PlacedPlane]) -> list[str]:
     return words
 
 
-Part = tuple[list[PlacedPlane], list[str]]
+Part = tuple[list[ImagePlane], list[str]]
 
 
-def _by_contrast(planes: list[PlacedPlane]) -> list[Part]:
+def _by_contrast(planes: list[ImagePlane]) -> list[Part]:
     """``planes`` by what they show. What differs from each slice to the next is no stack's own and splits nothing."""
     repeated = _repeats(planes)
-    telling: list[tuple[Distinction, list[Value]]] = []
-    for distinction in CONTRAST:
-        values = values_of(distinction, planes)
+    telling: list[tuple[StackAttribute, list[Value]]] = []
+    for attribute in CONTRAST:
+        values = values_of(attribute, planes)
         count = len(set(values))
         if count > 1 and (repeated or count < len(planes)):
-            telling.append((distinction, values))
-    parts: dict[tuple[Value, ...], list[PlacedPlane]] = defaultdict(list)
+            telling.append((attribute, values))
+    parts: dict[tuple[Value, ...], list[ImagePlane]] = defaultdict(list)
     for index, plane in enumerate(planes):
         parts[tuple(values[index] for _, values in telling)].append(plane)
     return [
-        (part, [distinction.words(value) for (distinction, _), value in zip(telling, key, strict=True)])
+        (part, [attribute.words(value) for (attribute, _), value in zip(telling, key, strict=True)])
         for key, part in parts.items()
     ]
 
 
-def _by_repetition(planes: list[PlacedPlane]) -> list[Part]:
+def _by_repetition(planes: list[ImagePlane]) -> list[Part]:
     """``planes`` by time point or acquisition: where positions repeat, or lie unevenly until they are split."""
     repeated = _repeats(planes)
     if not repeated and (len(planes) < 2 * LEAST_SLICES or is_regular(planes)):
         return [(planes, [])]
-    for distinction in REPETITION:
-        values = [distinction.value(plane.ds) for plane in planes]
+    for attribute in REPETITION:
+        values = [attribute.value(plane.ds) for plane in planes]
         if "" in values or len({type(value) for value in values}) > 1 or len(set(values)) == 1:
             continue
         parts = _in_turn(planes, values) if repeated else _each_regular(planes, values)
         if parts:
-            return [(part, [_nth(distinction, value, number)]) for number, (part, value) in enumerate(parts, start=1)]
+            return [(part, [_nth(attribute, value, number)]) for number, (part, value) in enumerate(parts, start=1)]
     return [(planes, [])]
 
 
-def _nth(distinction: Distinction, value: Value, number: int) -> str:
-    return distinction.words(value) if distinction.shown else f"{distinction.name} in turn {number}"
+def _nth(attribute: StackAttribute, value: Value, number: int) -> str:
+    return attribute.words(value) if attribute.shown else f"{attribute.name} in turn {number}"
 
 
-def _in_turn(planes: list[PlacedPlane], values: Sequence[Value]) -> list[tuple[list[PlacedPlane], Value]]:
+def _in_turn(planes: list[ImagePlane], values: Sequence[Value]) -> list[tuple[list[ImagePlane], Value]]:
     """``planes`` in the order of ``values``, cut where a position comes again; empty where that is no clean cut.
 
     Clean: no value stands on both sides of a cut, and at least one part has every position.
@@ -305,19 +305,19 @@ def _in_turn(planes: list[PlacedPlane], values: Sequence[Value]) -> list[tuple[l
     return [([planes[index] for index in part], values[part[0]]) for part in parts]
 
 
-def _each_regular(planes: list[PlacedPlane], values: Sequence[Value]) -> list[tuple[list[PlacedPlane], Value]]:
+def _each_regular(planes: list[ImagePlane], values: Sequence[Value]) -> list[tuple[list[ImagePlane], Value]]:
     """``planes`` by equal ``values`` where each part is a regular stack by itself; empty where one is not."""
-    parts: dict[Value, list[PlacedPlane]] = defaultdict(list)
+    parts: dict[Value, list[ImagePlane]] = defaultdict(list)
     for plane, value in zip(planes, values, strict=True):
         parts[value].append(plane)
     return [(part, value) for value, part in parts.items()] if all(map(is_regular, parts.values())) else []
 
 
-def _without_copies(planes: list[PlacedPlane]) -> tuple[list[PlacedPlane], list[str]]:
+def _without_copies(planes: list[ImagePlane]) -> tuple[list[ImagePlane], list[str]]:
     """``planes`` with each slice once, where those at one position have equal pixels; a note says how many went."""
     if not _repeats(planes):
         return planes, []
-    at: dict[int, list[PlacedPlane]] = defaultdict(list)
+    at: dict[int, list[ImagePlane]] = defaultdict(list)
     for plane, place in zip(planes, _places(planes), strict=True):
         at[place].append(plane)
     kept = []
@@ -330,26 +330,26 @@ def _without_copies(planes: list[PlacedPlane]) -> tuple[list[PlacedPlane], list[
     return kept, [f"{words} left out (same place and pixels, another SOP Instance UID)."]
 
 
-def _copies(group: Iterable[PlacedPlane]) -> bool:
+def _copies(group: Iterable[ImagePlane]) -> bool:
     """Whether the planes, at one position along the normal, have the same origin and the same modality values."""
     first, *others = group
     values = None
     for other in others:
         if float(np.linalg.norm(first.origin - other.origin)) > SAME_POSITION_MM:
             return False
-        values = pixel_values(first.plane) if values is None else values
-        if not np.array_equal(values, pixel_values(other.plane)):
+        values = pixel_values(first.source) if values is None else values
+        if not np.array_equal(values, pixel_values(other.source)):
             return False
     return True
 
 
-def _positions(planes: Sequence[PlacedPlane], normal: Vector | None = None) -> Vector:
+def _positions(planes: Sequence[ImagePlane], normal: Vector | None = None) -> Vector:
     """Positions in mm along ``normal``, or the first plane's."""
     along = planes[0].normal if normal is None else normal
     return np.array([float(plane.origin @ along) for plane in planes])
 
 
-def _places(planes: Sequence[PlacedPlane]) -> list[int]:
+def _places(planes: Sequence[ImagePlane]) -> list[int]:
     """The number of each plane's position among the different ones, ascending along the normal."""
     positions = _positions(planes)
     order = np.argsort(positions, kind="stable")
@@ -359,5 +359,5 @@ def _places(planes: Sequence[PlacedPlane]) -> list[int]:
     return [int(place) for place in places]
 
 
-def _repeats(planes: Sequence[PlacedPlane]) -> bool:
+def _repeats(planes: Sequence[ImagePlane]) -> bool:
     return len(set(_places(planes))) < len(planes)

@@ -22,7 +22,7 @@ class Volume:
     array : float32, (slices, rows, columns), modality values (rescale slope and intercept applied).
     affine : float64, (4, 4). Maps the array index (slice, row, column, 1) to patient coordinates in mm, LPS
         (x to the patient's left, y to posterior, z to head; PS3.3 C.7.6.2.1.1), at the voxel's centre.
-    sources : the header of each plane in classic form (see `pipeline.reading.slices.Plane.ds`), with or without pixel
+    sources : the header of each plane in classic form (see `pipeline.reading.slices.Slice.ds`), with or without pixel
         data, in the order of ``array``'s first axis.
     frames : the frame number, from 1, of each plane within its multi-frame instance; None for a single-frame instance.
         Empty stands for "all single-frame".

@@ -23,7 +23,7 @@ from pipeline.errors import ConflictingInstances, Refused
 from pipeline.geometry.stack_attributes import CONTRAST, REPETITION
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.functional_groups import without_pixels
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 from pipeline.reading.sop_classes import PIXEL_ELEMENTS
 from pipeline.reading.validation import UNREADABLE, element_of
 
@@ -192,7 +192,7 @@ def _same_pixels(one: Dataset, other: Dataset, differing: frozenset[str]) -> boo
     if stored[0] == stored[1] and not differing & PIXEL_HEADER:
         return True
     try:
-        values = [[pixel_values(plane) for plane in planes_of([ds])] for ds in (one, other)]
+        values = [[pixel_values(plane) for plane in slices_of([ds])] for ds in (one, other)]
     except (Refused, *UNREADABLE):
         return False
     first, second = values

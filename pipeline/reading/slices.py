@@ -1,4 +1,4 @@
-"""The slices of a series, one `Plane` each, whatever shape of object they came in."""
+"""The slices of a series, from single-frame and multi-frame objects alike."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ MOST_VOXELS = 1 << 30
 
 
 @dataclass(frozen=True)
-class Plane:
-    """One slice as its header places it.
+class Slice:
+    """A single-frame image, or one frame of a multi-frame object.
 
     Attributes
     ----------
     ds : the slice's header in classic form: SOP Instance UID, Rows, Columns, PixelSpacing, ImagePositionPatient,
-        ImageOrientationPatient, sequence parameters and so on stand at the top level. For a single-frame instance it is
-        the instance itself; for a frame of a multi-frame object the shared and the frame's own functional groups are
-        laid over the instance's header (without pixel data). Where `pixel_values` mirrors a MONOCHROME1 slice, this is
-        a header without pixels that says MONOCHROME2 and whose window is mirrored too.
+        ImageOrientationPatient, sequence parameters and so on are at the top level. For a single-frame instance it is
+        the instance itself. For a frame of a multi-frame object, the shared and the per-frame functional groups are
+        merged into the instance's header (without pixel data). Where `pixel_values` mirrors a MONOCHROME1 slice, this
+        is a header without pixels that says MONOCHROME2 and whose window is mirrored too.
     instance : the stored object that holds the pixels.
     frame : number of the frame within ``instance``, from 1 (PS3.3 C.7.6.16); None for a single-frame instance.
-    pixels : what decodes the frames of ``instance``, one for all its planes; None where nobody has made one yet.
-    left_out : keywords of the frame's own values that cannot be read and were left out of ``ds``.
+    pixels : the decoder of ``instance``, shared by all its frames; None where there is no decoder yet.
+    left_out : keywords of the frame's unreadable values, which ``ds`` lacks.
     """
 
     ds: Dataset
@@ -44,31 +44,31 @@ class Plane:
 
     @property
     def where(self) -> str:
-        """How an error names the slice."""
+        """The slice's name in an error message."""
         number = "" if self.frame is None else f", frame {self.frame}"
         return f"instance {self.instance.SOPInstanceUID}{number}"
 
 
-def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
+def slices_of(datasets: Sequence[Dataset]) -> tuple[Slice, ...]:
     """Every slice in ``datasets``, in their order and that of their frames. No pixel is decoded.
 
     Raises
     ------
     NotVolume
-        where an instance is of a kind that holds no slices: a radiograph, ultrasound, a video.
+        where an instance is a radiograph, an ultrasound image, a video or another object that holds no slices.
     BadGeometry, MissingSlices
-        where an instance holds slices in a form that is not read, or a part of a concatenation is missing.
+        where an instance holds slices in a form that Candela does not read, or a part of a concatenation is missing.
     BadPixels
-        where the header's account of the pixels cannot be true.
+        where what the header states about the pixels is impossible.
     InvalidHeader
         where the header is damaged.
     """
     _check_concatenations(datasets)
-    planes: list[Plane] = []
+    slices: list[Slice] = []
     voxels = 0
     for ds in datasets:
         try:
-            found = tuple(_planes(ds))
+            found = tuple(_slices(ds))
         except UNREADABLE as error:
             raise InvalidHeader(
                 f"The header is damaged ({type(error).__name__}).",
@@ -82,8 +82,8 @@ def planes_of(datasets: Sequence[Dataset]) -> tuple[Plane, ...]:
                 where=f"series {ds.SeriesInstanceUID}",
                 todo="Send one stack of slices at a time.",
             )
-        planes.extend(found)
-    return tuple(planes)
+        slices.extend(found)
+    return tuple(slices)
 
 
 def header_of(ds: Dataset) -> Dataset:
@@ -109,12 +109,12 @@ def header_of(ds: Dataset) -> Dataset:
 
 
 def _frame_header(ds: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
-    """The frame's header in classic form, and the keywords of the values that cannot be read and were left out."""
+    """The frame's header in classic form, and the keywords of the unreadable values that it lacks."""
     header, unread = classic_header(ds, frame)
     return header, (*unread, *leave_out_odd(header))
 
 
-def _planes(ds: Dataset) -> Iterator[Plane]:
+def _slices(ds: Dataset) -> Iterator[Slice]:
     where = f"instance {ds.SOPInstanceUID}"
     refuse_other_kinds(ds, where)
     refuse_mosaic(ds, where)
@@ -122,7 +122,7 @@ def _planes(ds: Dataset) -> Iterator[Plane]:
         pixels = StoredPixels(ds)
         for frame in range(1, number_of_frames(ds) + 1):
             header, left_out = _frame_header(ds, frame)
-            yield Plane(_as_shown(header, pixels, where), ds, frame, pixels, left_out)
+            yield Slice(_as_shown(header, pixels, where), ds, frame, pixels, left_out)
         return
     frames = _frames(ds, where)
     if frames > 1:
@@ -138,11 +138,11 @@ def _planes(ds: Dataset) -> Iterator[Plane]:
             todo="Send the original images.",
         )
     pixels = StoredPixels(ds)
-    yield Plane(_as_shown(ds, pixels, where), ds, None, pixels)
+    yield Slice(_as_shown(ds, pixels, where), ds, None, pixels)
 
 
 def _frames(ds: Dataset, where: str) -> int:
-    """NumberOfFrames of a classic object; 1 where it says nothing."""
+    """NumberOfFrames of a classic object; 1 where it is absent."""
     frames = ds.get("NumberOfFrames")
     if frames in (None, ""):
         return 1
@@ -152,7 +152,7 @@ def _frames(ds: Dataset, where: str) -> int:
 
 
 def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:
-    """``header``; where the values are mirrored, one that says what they are then."""
+    """``header``; where `pixel_values` mirrors the values, a copy that describes the mirrored ones."""
     mirrored = mirror(header, pixels.layout, where)
     if mirrored is None:
         return header
@@ -168,7 +168,7 @@ def _as_shown(header: Dataset, pixels: StoredPixels, where: str) -> Dataset:
 
 
 def _check_concatenations(datasets: Sequence[Dataset]) -> None:
-    """Every part of an object that was sent in parts is there (PS3.3 C.7.6.16.2.2.4)."""
+    """Refuse a concatenation that lacks a part (PS3.3 C.7.6.16.2.2.4)."""
     parts: dict[str, set[int]] = {}
     totals: dict[str, int] = {}
     for ds in datasets:

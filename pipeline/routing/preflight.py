@@ -14,7 +14,7 @@ from pipeline.errors import OwnResult, Refused
 from pipeline.findings.own_results import is_own_result
 from pipeline.patient.subject import Subject, reconcile
 from pipeline.reading.files import Series
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 from pipeline.reading.sop_classes import refuse_other_kinds
 
 Check = Callable[[Dataset], tuple[str, ...]]
@@ -55,7 +55,7 @@ def _refuse_untaken(series: Series, check: Check) -> None:
 def _headers(series: Series) -> tuple[Dataset, ...]:
     """Of every plane; of none where the planes cannot be told."""
     try:
-        return tuple(plane.ds for plane in planes_of(series.datasets))
+        return tuple(plane.ds for plane in slices_of(series.datasets))
     except Refused:
         return ()
 

@@ -32,7 +32,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``mm``: how far the two place one voxel apart at most; inf where their voxels do not lie on one lattice.
+    """``mm``: how far the two place one voxel apart at most; inf where their voxels do not share one grid.
 
     ``voxels``: whether each voxel has the same value in both.
     """
@@ -68,8 +68,8 @@ def compare(volume: Volume, grids: Sequence[Grid]) -> Comparison:
 def _compare(volume: Volume, grid: Grid) -> Comparison:
     """Readers order and mirror voxels as they like, so they are matched by where they lie."""
     exact = np.linalg.inv(grid.affine) @ volume.affine
-    lattice = np.round(exact)
-    turn, offset = lattice[:3, :3].astype(int), lattice[:3, 3].astype(int)
+    whole = np.round(exact)
+    turn, offset = whole[:3, :3].astype(int), whole[:3, 3].astype(int)
     if not (np.array_equal(np.abs(turn).sum(0), [1, 1, 1]) and np.array_equal(np.abs(turn).sum(1), [1, 1, 1])):
         return Comparison(np.inf, voxels=False)
     axes = np.abs(turn).argmax(axis=0)
@@ -80,7 +80,7 @@ def _compare(volume: Volume, grid: Grid) -> Comparison:
         return Comparison(np.inf, voxels=False)
     ends = np.array(volume.shape) - 1
     corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*ends, 1]
-    apart = (corners @ (volume.affine - grid.affine @ lattice).T)[:, :3]
+    apart = (corners @ (volume.affine - grid.affine @ whole).T)[:, :3]
     turned = array[tuple(slice(None, None, int(sign)) for sign in signs)]
     return Comparison(float(np.linalg.norm(apart, axis=1).max()), bool(np.allclose(turned, volume.array, rtol=1e-5)))
 

@@ -27,7 +27,7 @@ from pipeline import phantom
 from pipeline.errors import BadPixels, Refused, Truncated
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.files import Series, read_parts, read_path
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 from pipeline.reading.weighting import weighting
 from tests.shapes import as_file, enhanced
 
@@ -58,7 +58,7 @@ def whole_way(*files: bytes) -> Series | None:
     try:
         series = read_parts([(f"{n}.dcm", data) for n, data in enumerate(files)], where="here")
         weighting(series.header)
-        for plane in planes_of(series.datasets):
+        for plane in slices_of(series.datasets):
             assert pixel_values(plane).shape == (plane.ds.Rows, plane.ds.Columns)
     except Refused as error:
         refusal = error
@@ -241,10 +241,10 @@ PROGRAM = """
     from pipeline.errors import Refused
     from pipeline.reading.files import read_path
     from pipeline.pixels.values import pixel_values
-    from pipeline.reading.slices import planes_of
+    from pipeline.reading.slices import slices_of
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        for plane in planes_of(read_path(Path(sys.argv[1])).datasets):
+        for plane in slices_of(read_path(Path(sys.argv[1])).datasets):
             pixel_values(plane)
     except Refused as refusal:
         print(refusal.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -290,4 +290,4 @@ def test_a_series_of_large_claims_is_refused_before_it_is_decoded() -> None:
     ds = pydicom.dcmread(io.BytesIO(SEEDS["rle"]))
     ds.Rows = ds.Columns = 8192
     with pytest.raises(BadPixels, match="more than 1073741824 voxels"):
-        planes_of([ds] * 20)
+        slices_of([ds] * 20)

@@ -55,7 +55,7 @@ def grayscale_of(volume: Volume, key: int) -> Grayscale:
     head = volume.sources[key]
     mirrored = head.get("PhotometricInterpretation") == "MONOCHROME2" and head.get("PresentationLUTShape") == "INVERSE"
     inverse = mirrored or head.get("PhotometricInterpretation") == "MONOCHROME1"
-    if mirrored:  # see pipeline.reading.slices.Plane.ds: the voxels are not as they are stored
+    if mirrored:  # see pipeline.reading.slices.Slice.ds: the voxels are not as they are stored
         mirror = _mirror(head)
         black, white = mirror - white, mirror - black
     tables = [_table(ds) for ds in volume.sources]

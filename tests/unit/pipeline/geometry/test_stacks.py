@@ -15,9 +15,9 @@ from pipeline import phantom
 from pipeline.errors import BadGeometry, DuplicateSlices, MissingSlices, MixedGeometry
 from pipeline.findings.identity import derived_uid
 from pipeline.geometry.build import build_volume
-from pipeline.geometry.image_plane import placed
+from pipeline.geometry.image_plane import ImagePlane
 from pipeline.geometry.stacks import split_stacks
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 
 SLICES = 8
 SPACING = phantom.COVERAGE["axial"] / SLICES
@@ -67,7 +67,7 @@ def uids(datasets: Sequence[Dataset]) -> list[str]:
 
 
 def stacks_of(datasets: Sequence[Dataset]) -> list[list[str]]:
-    split, _ = split_stacks([placed(plane) for plane in planes_of(datasets)])
+    split, _ = split_stacks([ImagePlane.of(one) for one in slices_of(datasets)])
     return [sorted(str(plane.ds.SOPInstanceUID) for plane in stack.planes) for stack in split]
 
 

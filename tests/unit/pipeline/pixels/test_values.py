@@ -18,7 +18,7 @@ from pipeline import phantom
 from pipeline.errors import BadPixels
 from pipeline.pixels.decoding import StoredPixels
 from pipeline.pixels.values import pixel_values
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 from tests.shapes import as_file, enhanced, group, recoded, reread, with_pixels
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60
@@ -33,7 +33,7 @@ def made() -> Dataset:
 
 
 def values(ds: Dataset) -> np.ndarray:
-    (plane,) = planes_of([ds])
+    (plane,) = slices_of([ds])
     return pixel_values(plane)
 
 
@@ -203,7 +203,7 @@ def test_real_world_values_are_left_alone() -> None:
     """They map to another quantity than the one that models read; the slice's header still carries them."""
     mapping = group(RealWorldValueSlope=7.0, RealWorldValueIntercept=3.0)
     ds = enhanced([plain(RAMP)], each=lambda _i, item: setattr(item, "RealWorldValueMappingSequence", mapping))
-    (plane,) = planes_of([ds])
+    (plane,) = slices_of([ds])
     np.testing.assert_array_equal(pixel_values(plane), RAMP)
     assert plane.ds.RealWorldValueMappingSequence[0].RealWorldValueSlope == 7
 
@@ -211,7 +211,7 @@ def test_real_world_values_are_left_alone() -> None:
 def test_monochrome1_signal_is_mirrored_with_its_window() -> None:
     """Great is white in every image that a model sees: 12 bits unsigned mirror about 4095, and so does the window."""
     ds = plain(RAMP, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1", WindowCenter="1000")
-    (plane,) = planes_of([ds])
+    (plane,) = slices_of([ds])
     np.testing.assert_array_equal(pixel_values(plane), 4095.0 - RAMP)
     assert (plane.ds.PhotometricInterpretation, plane.ds.WindowCenter) == ("MONOCHROME2", 3095)
     assert (ds.PhotometricInterpretation, ds.WindowCenter) == ("MONOCHROME1", 1000)
@@ -222,7 +222,7 @@ def test_a_mirrored_image_is_shown_as_the_original_was() -> None:
     """Windowed to 0..1 and inverted for MONOCHROME1, the original equals the mirrored one windowed (C.11.2.1.2)."""
     ds = plain(RAMP, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1", RescaleSlope="2")
     ds.RescaleIntercept, ds.WindowCenter, ds.WindowWidth = "-100", "3000", "2000"
-    (plane,) = planes_of([ds])
+    (plane,) = slices_of([ds])
     original = 1 - np.clip((RAMP * 2.0 - 100 - 3000) / 2000 + 0.5, 0, 1)
     mirrored = np.clip((pixel_values(plane) - float(plane.ds.WindowCenter)) / 2000 + 0.5, 0, 1)
     np.testing.assert_allclose(mirrored, original, atol=1e-6)
@@ -332,7 +332,7 @@ def test_more_or_fewer_frames_than_claimed_are_refused(made: Dataset) -> None:
         ds.file_meta.TransferSyntaxUID = uid.RLELossless
         ds.PixelData = encapsulate([frame] * count)
         ds["PixelData"].is_undefined_length = True
-        plane = planes_of([reread(ds)])[0]
+        plane = slices_of([reread(ds)])[0]
         with pytest.raises(BadPixels, match=r"frames where the header claims 2|told apart"):
             pixel_values(plane)
 
@@ -348,7 +348,7 @@ def test_frames_are_found_once_not_once_each(made: Dataset, monkeypatch: pytest.
     ds = enhanced([made] * 6)
     ds.compress(uid.RLELossless, generate_instance_uid=False)
     monkeypatch.setattr("pipeline.pixels.decoding.generate_frames", counted)
-    for plane in planes_of([ds]):
+    for plane in slices_of([ds]):
         pixel_values(plane)
     assert len(searches) == 1
 

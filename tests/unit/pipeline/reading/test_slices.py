@@ -15,7 +15,7 @@ from pipeline.errors import BadGeometry, BadPixels, InvalidHeader, MissingSlices
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.files import read_files, read_parts
 from pipeline.reading.functional_groups import BODY_PARTS, RENAMED, UNFOLDED
-from pipeline.reading.slices import planes_of
+from pipeline.reading.slices import slices_of
 from pipeline.reading.weighting import weighting
 from tests.shapes import as_file, enhanced, group, mosaic, reread, with_pixels
 
@@ -31,10 +31,10 @@ def read(*datasets: Dataset) -> tuple[Dataset, ...]:
 
 def test_frames_of_an_enhanced_object_are_its_slices_with_classic_headers(small: tuple[Dataset, ...]) -> None:
     """Pixels, positions and sequence parameters equal those of the same slices sent one by one."""
-    planes = planes_of(read(enhanced(small)))
+    planes = slices_of(read(enhanced(small)))
     assert [plane.frame for plane in planes] == [1, 2, 3, 4, 5]
     for plane, classic in zip(planes, small, strict=True):
-        np.testing.assert_array_equal(pixel_values(plane), pixel_values(planes_of([classic])[0]))
+        np.testing.assert_array_equal(pixel_values(plane), pixel_values(slices_of([classic])[0]))
         for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
             assert list(plane.ds[keyword].value) == [float(value) for value in classic[keyword].value]
         for keyword in ("SliceThickness", "SpacingBetweenSlices", "RepetitionTime", "EchoTime", "FlipAngle"):
@@ -57,7 +57,7 @@ def test_a_frames_header_leaves_the_instance_as_it_was(small: tuple[Dataset, ...
     """Elements are shared between frames; renaming one must not reach the object, nor its neighbour."""
     instance = reread(enhanced(small))
     before = as_file(instance)
-    planes = planes_of([instance])
+    planes = slices_of([instance])
     assert as_file(instance) == before
     assert list(instance.ImageType) == ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     assert list(planes[0].ds.ImagePositionPatient) != list(planes[1].ds.ImagePositionPatient)
@@ -81,7 +81,7 @@ def test_echoes_b_values_and_phase_images_stay_told_apart(small: tuple[Dataset, 
         if index == 4:
             item.MRImageFrameTypeSequence[0].ComplexImageComponent = "PHASE"
 
-    headers = [plane.ds for plane in planes_of(read(enhanced(small, each=each)))]
+    headers = [plane.ds for plane in slices_of(read(enhanced(small, each=each)))]
     assert [float(ds.EchoTime) for ds in headers] == [10, 20, 30, 40, 50]
     assert [ds.DiffusionBValue for ds in headers] == [0, 500, 0, 500, 0]
     assert [ds.StackID for ds in headers] == ["1", "1", "1", "2", "2"]
@@ -104,7 +104,7 @@ def test_the_pulse_sequence_reads_as_scanning_sequence(
     ds = enhanced(small)
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
-    found = planes_of([ds])[0].ds.ScanningSequence
+    found = slices_of([ds])[0].ds.ScanningSequence
     assert ([found] if isinstance(found, str) else list(found)) == scanning
 
 
@@ -116,7 +116,7 @@ def test_a_frame_without_contrast_says_nothing_of_an_agent(small: tuple[Dataset,
             item, "ContrastBolusUsageSequence", group(ContrastBolusAgentAdministered="NO" if index < 2 else "YES")
         ),
     )
-    assert ["ContrastBolusAgent" in plane.ds for plane in planes_of([ds])] == [False, False, True, True, True]
+    assert ["ContrastBolusAgent" in plane.ds for plane in slices_of([ds])] == [False, False, True, True, True]
 
 
 def test_rescale_differs_from_frame_to_frame(small: tuple[Dataset, ...]) -> None:
@@ -126,8 +126,8 @@ def test_rescale_differs_from_frame_to_frame(small: tuple[Dataset, ...]) -> None
             item, "PixelValueTransformationSequence", group(RescaleSlope=index + 1.0, RescaleIntercept=-10.0)
         ),
     )
-    for index, plane in enumerate(planes_of([ds])):
-        expected = pixel_values(planes_of([small[index]])[0]) * (index + 1) - 10
+    for index, plane in enumerate(slices_of([ds])):
+        expected = pixel_values(slices_of([small[index]])[0]) * (index + 1) - 10
         np.testing.assert_allclose(pixel_values(plane), expected)
 
 
@@ -142,7 +142,7 @@ def test_a_legacy_converted_object_gives_back_its_classic_attributes(small: tupl
 
     ds = enhanced(small, sop_class=uid.LegacyConvertedEnhancedMRImageStorage, each=each)
     del ds.EchoPulseSequence
-    headers = [plane.ds for plane in planes_of(read(ds))]
+    headers = [plane.ds for plane in slices_of(read(ds))]
     assert [float(header.EchoTime) for header in headers] == [15, 16, 17, 18, 19]
     assert headers[0].ScanningSequence == "SE"
 
@@ -158,22 +158,22 @@ def test_enhanced_ct_reads_in_hounsfield_units(small: tuple[Dataset, ...]) -> No
 
     ds = enhanced(small, sop_class=uid.EnhancedCTImageStorage, each=each)
     ds.Modality = "CT"
-    plane = planes_of(read(ds))[2]
-    np.testing.assert_allclose(pixel_values(plane), pixel_values(planes_of([small[2]])[0]) - 1024)
+    plane = slices_of(read(ds))[2]
+    np.testing.assert_allclose(pixel_values(plane), pixel_values(slices_of([small[2]])[0]) - 1024)
     assert (plane.ds.ExposureTime, plane.ds.XRayTubeCurrent, plane.ds.KVP) == (500, 200, 120)
     assert plane.ds.GantryDetectorTilt == -12
 
 
 def test_an_enhanced_object_of_one_frame_is_one_slice(small: tuple[Dataset, ...]) -> None:
-    (plane,) = planes_of(read(enhanced(small[:1])))
+    (plane,) = slices_of(read(enhanced(small[:1])))
     assert plane.frame == 1
 
 
 def test_a_compressed_enhanced_object_is_decoded_frame_by_frame(small: tuple[Dataset, ...]) -> None:
     ds = enhanced(small)
     ds.compress(uid.RLELossless, generate_instance_uid=False)
-    for plane, classic in zip(planes_of(read(ds)), small, strict=True):
-        np.testing.assert_array_equal(pixel_values(plane), pixel_values(planes_of([classic])[0]))
+    for plane, classic in zip(slices_of(read(ds)), small, strict=True):
+        np.testing.assert_array_equal(pixel_values(plane), pixel_values(slices_of([classic])[0]))
 
 
 @pytest.mark.parametrize("claimed", [1, 4, 6, 2**31 - 1])
@@ -182,7 +182,7 @@ def test_a_frame_number_that_does_not_fit_is_refused(small: tuple[Dataset, ...],
     ds = enhanced(small)
     ds.NumberOfFrames = claimed
     with pytest.raises((BadGeometry, BadPixels), match=r"claims|holds more"):
-        planes_of(read(ds))
+        slices_of(read(ds))
 
 
 def test_a_missing_part_of_a_concatenation_is_refused(small: tuple[Dataset, ...]) -> None:
@@ -190,21 +190,21 @@ def test_a_missing_part_of_a_concatenation_is_refused(small: tuple[Dataset, ...]
     parts = [enhanced(small[:2]), enhanced(small[2:4]), enhanced(small[4:])]
     for number, part in enumerate(parts, start=1):
         part.ConcatenationUID, part.InConcatenationNumber, part.InConcatenationTotalNumber = "1.2.3", number, 3
-    assert len(planes_of(parts)) == 5
+    assert len(slices_of(parts)) == 5
     with pytest.raises(MissingSlices, match=r"1 of 3 parts .*concatenation 1\.2\.3"):
-        planes_of(parts[:2])
+        slices_of(parts[:2])
 
 
 @pytest.mark.parametrize("tell", ["image type", "element", "csa"])
 def test_a_mosaic_is_refused_whatever_still_tells_it(small: tuple[Dataset, ...], tell: str) -> None:
     """Also where ImageType was rewritten on the way: the private elements of Siemens say it too."""
     with pytest.raises(BadGeometry, match=r"mosaic.*Switch Mosaic off"):
-        planes_of(read(mosaic(small, tell=tell)))
+        slices_of(read(mosaic(small, tell=tell)))
 
 
 def test_a_siemens_image_that_is_no_mosaic_is_read(small: tuple[Dataset, ...]) -> None:
     """Its CSA header names NumberOfImagesInMosaic too, without a value."""
-    assert len(planes_of(read(mosaic(small, tell="nothing")))) == 1
+    assert len(slices_of(read(mosaic(small, tell="nothing")))) == 1
 
 
 @pytest.mark.parametrize(
@@ -229,14 +229,14 @@ def test_images_that_are_no_slices_are_refused_by_name(
     ds = copy.deepcopy(small[0])
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
     with pytest.raises(NotVolume, match=rf"(?s){says}.*volumes of CT or MR slices.*Send the CT or MR"):
-        planes_of(read(ds))
+        slices_of(read(ds))
 
 
 def test_a_multi_frame_object_without_places_is_refused(small: tuple[Dataset, ...]) -> None:
     ds = copy.deepcopy(small[0])
     ds.NumberOfFrames = 4
     with pytest.raises(BadGeometry, match="multi-frame MR Image Storage of 4 frames"):
-        planes_of([ds])
+        slices_of([ds])
 
 
 def test_an_aspect_ratio_is_no_spacing(small: tuple[Dataset, ...]) -> None:
@@ -244,7 +244,7 @@ def test_an_aspect_ratio_is_no_spacing(small: tuple[Dataset, ...]) -> None:
     del ds.PixelSpacing
     ds.PixelAspectRatio = [2, 1]
     with pytest.raises(BadGeometry, match="PixelAspectRatio and no PixelSpacing"):
-        planes_of([ds])
+        slices_of([ds])
 
 
 def test_a_series_beyond_bounds_is_refused_before_a_pixel_is_decoded(
@@ -252,7 +252,7 @@ def test_a_series_beyond_bounds_is_refused_before_a_pixel_is_decoded(
 ) -> None:
     monkeypatch.setattr("pipeline.reading.slices.MOST_VOXELS", 4 * 16 * 16)
     with pytest.raises(BadPixels, match="more than 1024 voxels"):
-        planes_of(small)
+        slices_of(small)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_value_of_another_kind_is_refused_where_a_step_needs_it(
     def whole_way() -> None:
         series = read_parts([("a.dcm", as_file(ds))], where="here")
         _ = series.header
-        planes_of(series.datasets)
+        slices_of(series.datasets)
 
     with pytest.raises(Refused) as caught:
         whole_way()
@@ -284,7 +284,7 @@ def test_a_value_of_another_kind_is_refused_where_a_step_needs_it(
 def test_a_functional_group_that_is_no_sequence_is_refused(small: tuple[Dataset, ...]) -> None:
     ds = enhanced(small, each=lambda _i, item: item.add_new("PlanePositionSequence", "LO", "somewhere"))
     with pytest.raises(InvalidHeader, match="PlanePositionSequence is not a sequence"):
-        planes_of(read(ds))
+        slices_of(read(ds))
 
 
 def test_every_name_of_the_tables_is_dicoms() -> None:
@@ -301,7 +301,7 @@ def test_every_name_of_the_tables_is_dicoms() -> None:
 def test_private_elements_stay_as_they_came(small: tuple[Dataset, ...]) -> None:
     ds = enhanced(small)
     ds.private_block(0x0029, "SOMEBODY", create=True).add_new(0x01, "UN", b"\1\2\3\4")
-    plane = planes_of(read(ds))[0]
+    plane = slices_of(read(ds))[0]
     assert plane.ds.private_block(0x0029, "SOMEBODY")[0x01].value == b"\1\2\3\4"
     assert plane.instance.private_block(0x0029, "SOMEBODY")[0x01].value == b"\1\2\3\4"
 
@@ -309,7 +309,7 @@ def test_private_elements_stay_as_they_came(small: tuple[Dataset, ...]) -> None:
 def test_nothing_of_the_big_arrays_is_copied_into_headers(small: tuple[Dataset, ...]) -> None:
     """Every frame's header shares its elements with the instance: a thousand frames cost their own groups only."""
     instance = reread(enhanced(small))
-    planes = planes_of([instance])
+    planes = slices_of([instance])
     raw = instance.get_item("PatientName")
     assert planes[0].ds.get_item("PatientName") is planes[4].ds.get_item("PatientName") is raw
     assert planes[0].pixels is planes[4].pixels
@@ -321,7 +321,7 @@ def test_real_enhanced_objects_are_read_frame_by_frame(real_data: Path) -> None:
     folder = real_data / "dicom" / "philips_enhanced_elition"
     series = read_files(sorted(folder.glob("1901_*")), folder)
     assert [Path(name).name for name in series.skipped] == ["1901_WIP_3DpCASL_Raw.dcm"]
-    planes = planes_of(series.datasets)
+    planes = slices_of(series.datasets)
     assert len(planes) == 40
     assert len({tuple(plane.ds.ImagePositionPatient) for plane in planes}) == 40
     assert {plane.ds.BodyPartExamined for plane in planes} == {"BRAIN"}
