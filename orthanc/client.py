@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ import httpx
 from pyorthanc import Orthanc
 
 from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
+from pipeline.reading.validation import is_uid
 
 log = logging.getLogger(__name__)
-UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class OrthancClient:
 
     def _find(self, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
         """Series whose identifiers are exactly those in ``query``."""
-        if not all(UID.fullmatch(value) for value in query.values()):  # wildcards and lists would match others' series
+        if not all(map(is_uid, query.values())):  # wildcards and lists would match others' series
             return ()
         body = {"Level": "Series", "Query": query, "Expand": True, "CaseSensitive": True}
         answer = self._call(self._orthanc.post_tools_find, body)

@@ -90,12 +90,12 @@ def _explain(path: Path, settings: Settings, calling_ae: str, called_ae: str | N
     found = find_series(path)
     for series in found:
         candidate = series.candidate(calling_ae, settings.receive.ae_title if called_ae is None else called_ae)
-        kind = f"{candidate.traits.modality or 'no modality'}, {candidate.traits.number_of_slices} slice(s)"
+        kind = f"{candidate.attributes.modality or 'no modality'}, {candidate.attributes.number_of_slices} slice(s)"
         out.print(f"[bold]series {escape(series.series_instance_uid)}[/] ({escape(kind)})", soft_wrap=True)
         if is_own_result(series.header):
             out.print("  [dim]Candela made it: kept, and never processed, whatever the rules say[/]\n")
             continue
-        routing = judge(settings.rules, candidate.traits, settings.match)
+        routing = judge(settings.rules, candidate.attributes, settings.match)
         _print_rules(out, routing)
         _print_outcome(out, routing, settings)
         taken += [(rule, candidate) for rule in routing.taken]

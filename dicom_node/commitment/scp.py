@@ -31,7 +31,7 @@ from dicom_node.completion.monitor import SeriesMonitor
 from dicom_node.network import tls
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
-from dicom_node.receive.admission import Door
+from dicom_node.receive.admission import Admission
 from dicom_node.settings.access import ReportTo
 from dicom_node.store.durable import sync_folder, write_durably
 from dicom_node.store.instance_store import InstanceStore
@@ -76,7 +76,7 @@ class StorageCommitment:
     def __init__(
         self,
         folder: Path,
-        door: Door,
+        admission: Admission,
         store: InstanceStore,
         index: SeriesIndex,
         monitor: SeriesMonitor,
@@ -85,7 +85,7 @@ class StorageCommitment:
     ) -> None:
         self._folder = folder / "asked"
         self._asking = Asking(folder / "asking")
-        self._door = door
+        self._admission = admission
         self._store, self._index, self._monitor = store, index, monitor
         self._counters = counters
         self._clock = clock
@@ -142,8 +142,8 @@ class StorageCommitment:
         return status, None
 
     def _take(self, event: evt.Event) -> int:  # noqa: PLR0911  (a status each)
-        guest = self._door.guest(event.assoc)
-        if guest is None or not self._door.allows(guest):
+        admitted = self._admission.admitted(event.assoc)
+        if admitted is None or not self._admission.allows(admitted):
             return NOT_AUTHORISED
         if cast(N_ACTION, event.request).RequestedSOPInstanceUID != SOP_INSTANCE:
             return NO_SUCH_INSTANCE
@@ -155,7 +155,9 @@ class StorageCommitment:
             request = Request.read(event.action_information)
         except Exception:  # noqa: BLE001  (a hostile data set may raise anything while it is decoded)
             return INVALID_ARGUMENT
-        asked = _Asked(guest.caller.calling_ae, request, self._clock(), self._path(guest.caller.calling_ae, request))
+        asked = _Asked(
+            admitted.caller.calling_ae, request, self._clock(), self._path(admitted.caller.calling_ae, request)
+        )
         asked.assoc, asked.due = event.assoc, time.monotonic() + ANSWER_FIRST
         try:
             write_durably(asked.path, _written(asked))
@@ -178,7 +180,7 @@ class StorageCommitment:
         0x0115  Invalid argument value: malformed, or a transaction that this caller was not asked for
         ======  ===================================================================================
         """
-        guest = self._door.guest(event.assoc)
+        admitted = self._admission.admitted(event.assoc)
         if event.event_type not in (1, 2):
             return NO_SUCH_EVENT, None
         try:
@@ -186,7 +188,7 @@ class StorageCommitment:
         except Exception:  # noqa: BLE001  (a hostile data set may raise anything while it is decoded)
             return INVALID_ARGUMENT, None
         try:
-            known = guest is not None and self._asking.report(guest.caller.calling_ae, report)
+            known = admitted is not None and self._asking.report(admitted.caller.calling_ae, report)
         except OSError:
             return PROCESSING_FAILURE, None
         if not known:
@@ -243,7 +245,7 @@ class StorageCommitment:
         if not self._monitor.caught_up(INDEX_WITHIN):
             return False
         report = self._judge(asked.request)
-        peer = self._door.settings.peer(asked.calling_ae)
+        peer = self._admission.settings.peer(asked.calling_ae)
         target = peer.commitment if peer is not None else None
         if asked.assoc is not None and asked.assoc.is_established and (target is None or _asks_only(asked.assoc)):
             with suppress(RuntimeError, ValueError):  # gone between the look and the call
@@ -259,7 +261,7 @@ class StorageCommitment:
 
     def _call(self, target: ReportTo, report: Report) -> bool:
         """Report by an association of our own, in which we are the SCP (PS3.4 J.3.3, role selection)."""
-        ae = AE(self._door.settings.ae_title)
+        ae = AE(self._admission.settings.ae_title)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT
         ae.add_requested_context(StorageCommitmentPushModel)
         role = SCP_SCU_RoleSelectionNegotiation()

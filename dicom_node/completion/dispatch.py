@@ -1,4 +1,4 @@
-"""From a complete series to queued jobs: routing, the choice within a study, the manifest on disk, jobs' identities."""
+"""Dispatch of a complete series to jobs: routing, selection within a study, the manifest on disk, job ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from dicom_node.completion.rules import CompleteSeries
-from dicom_node.completion.studies import Claim, Noted, StudyNotes
+from dicom_node.completion.studies import Assignment, Noted, StudyNotes
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.observability.log import uid
 from dicom_node.settings.tree import Settings
@@ -23,24 +23,24 @@ from pipeline.findings.identity import job_id
 from pipeline.patient.subject import refuse_mixed_study
 from pipeline.reading.attributes import text
 from pipeline.routing.rules import judge
-from pipeline.routing.selection import Candidate, Choice, PassedOver, choose
-from pipeline.routing.series_attributes import SeriesTraits, describe
+from pipeline.routing.selection import Candidate, PassedOver, Selection, choose
+from pipeline.routing.series_attributes import SeriesAttributes, describe
 
-log = structlog.get_logger("candela.handover")
+log = structlog.get_logger("candela.dispatch")
 UNROUTED = "none"
-"""Stands in a job's id in place of a model's digest where no rule takes the series."""
+"""Replaces the model's digest in the id of a job for a series that no rule takes."""
 MIXED = "mixed-"
-"""Stands in a job's id before a model's digest where another series of the study names another patient."""
+"""Precedes the model's digest in a job's id where another series of the study names another patient."""
 NOT_CHOSEN = "not-"
-"""Stands in a job's id before a model's digest where that model reads another series of the study."""
+"""Precedes the model's digest in a job's id where the model reads another series of the study."""
 
 
-class HandOver:
-    """Gives each complete series to the jobs. Idempotent: the same revision handed over twice makes the same jobs.
+class Dispatch:
+    """Queues the jobs of each complete series. Idempotent: dispatching a revision twice makes the same jobs.
 
-    A series that a rule with ``per_study`` takes is noted, and `decide` makes the jobs once its study is quiet
-    (`dicom_node.completion.study_watch`). ``submit`` is `JobsClient.submit`. Runs in the receiver, which knows models
-    by name, digest and contract only.
+    A series that a rule with ``per_study`` takes is noted; `decide` makes its jobs once the study is quiet
+    (`dicom_node.completion.study_watch`). ``submit`` is `JobsClient.submit`. Runs in the receiver, which loads no
+    network: it knows a model's name, digest and contract.
     """
 
     def __init__(self, settings: Settings, submit: Callable[[SeriesJob], bool]) -> None:
@@ -54,23 +54,23 @@ class HandOver:
         Raises
         ------
         CandelaError, OSError
-            where the database or disk cannot take it now, or the rule's model is unknown; call again later.
+            where the database or disk fails, or the rule's model is unknown; call again later.
         """
         found = representative_of(series.instances)
         header = found.header
-        routing = judge(self._settings.rules, _traits(header, series, found.images), self._settings.match)
+        routing = judge(self._settings.rules, _attributes(header, series, found.images), self._settings.match)
         awaiting = []
         mixed = self._mixed(series, header) if routing.taken else None
         for rule in routing.taken:
             destinations, priority = self._settings.destinations_of(rule), self._settings.priority_of(rule)
-            claim = Claim(rule.name, rule.model, destinations, priority)
+            assignment = Assignment(rule.name, rule.model, destinations, priority)
             if mixed is not None:
-                self._refuse_mixed(series, claim, mixed)
+                self._refuse_mixed(series, assignment, mixed)
             elif rule.per_study:
-                awaiting.append(claim)
+                awaiting.append(assignment)
             else:
                 digest = registry.get(rule.model, self._settings.models.folders).digest
-                self._queue(series, digest, claim=claim)
+                self._queue(series, digest, assignment=assignment)
         if not routing.taken:
             refusal = routing.refusal()
             self._queue(series, UNROUTED, refusal=(refusal.code, str(refusal)))
@@ -81,7 +81,7 @@ class HandOver:
             self._notes.forget(series)
 
     def _mixed(self, series: CompleteSeries, header: Dataset) -> MixedPatients | None:
-        """Why ``series`` may not be read: another series of its study in the store names another patient (ADR 47)."""
+        """The refusal of ``series`` if another stored series of its study names another patient (ADR 47)."""
         others = other_series(self._settings, series.study_instance_uid, series.series_instance_uid)
         try:
             refuse_mixed_study(header, {uid: read_identity(path) for uid, path in others.items() if path.is_file()})
@@ -89,9 +89,9 @@ class HandOver:
             return error
         return None
 
-    def _refuse_mixed(self, series: CompleteSeries, claim: Claim, mixed: MixedPatients) -> None:
-        digest = registry.get(claim.model, self._settings.models.folders).digest
-        self._queue(series, f"{MIXED}{digest}", claim=claim, refusal=(mixed.code, str(mixed)))
+    def _refuse_mixed(self, series: CompleteSeries, assignment: Assignment, mixed: MixedPatients) -> None:
+        digest = registry.get(assignment.model, self._settings.models.folders).digest
+        self._queue(series, f"{MIXED}{digest}", assignment=assignment, refusal=(mixed.code, str(mixed)))
 
     def undecided(self) -> Collection[str]:
         """Study Instance UIDs of the studies that await a choice."""
@@ -105,14 +105,14 @@ class HandOver:
         Raises
         ------
         CandelaError, OSError
-            as `__call__`; what could be queued is.
+            as `__call__`; all other jobs of the study are queued.
         """
         noted = self._notes.of(study_instance_uid)
         failures: list[CandelaError] = []
-        for model in sorted({claim.model for item in noted for claim in item.claims}):
+        for model in sorted({assignment.model for item in noted for assignment in item.assignments}):
             try:
-                self._decide(model, {item.series.series_instance_uid: item for item in noted if item.claim(model)})
-            except CandelaError as error:  # a model that is gone must not hold the others up
+                self._decide(model, {item.series.series_instance_uid: item for item in noted if item.assignment(model)})
+            except CandelaError as error:  # one missing model must not block the others
                 failures.append(error)
         if failures:
             raise failures[0]
@@ -122,18 +122,18 @@ class HandOver:
         bundle = registry.get(model, self._settings.models.folders).bundle
         for name, item in list(noted.items()):
             mixed = self._mixed(item.series, read_header(item.header))
-            if mixed is not None:  # it came after this one was noted, and before the choice
-                self._refuse_mixed(noted.pop(name).series, _claim(item, model), mixed)
+            if mixed is not None:  # the other series arrived between noting and selection
+                self._refuse_mixed(noted.pop(name).series, _assignment(item, model), mixed)
         if not noted:
             return
         choice = choose([_candidate(item) for item in noted.values()], bundle.contract.protocol)
         if choice.chosen is not None:
             item = noted[choice.chosen.series_instance_uid]
-            self._queue(item.series, bundle.digest, claim=_claim(item, model), selection=choice.reason)
+            self._queue(item.series, bundle.digest, assignment=_assignment(item, model), selection=choice.reason)
         for passed in choice.passed_over:
             item = noted[passed.candidate.series_instance_uid]
             refusal = _why_not(passed, choice, model)
-            self._queue(item.series, f"{NOT_CHOSEN}{bundle.digest}", claim=item.claim(model), refusal=refusal)
+            self._queue(item.series, f"{NOT_CHOSEN}{bundle.digest}", assignment=item.assignment(model), refusal=refusal)
         log.info("study_decided", model=model, series=len(noted), chosen=choice.chosen is not None)
 
     def _queue(
@@ -141,11 +141,11 @@ class HandOver:
         series: CompleteSeries,
         digest: str,
         *,
-        claim: Claim | None = None,
+        assignment: Assignment | None = None,
         refusal: tuple[str, str] | None = None,
         selection: str | None = None,
     ) -> None:
-        """Make the job that ``claim`` asks for; or the record of why there is none, ``refusal``: code and text."""
+        """Queue a job for ``assignment``, or one that records the ``refusal`` (code and text)."""
         name = job_id(series.series_instance_uid, (item.sop_instance_uid for item in series.instances), digest)
         folder = self._settings.results_dir / name.replace(":", "_")
         job = SeriesJob(
@@ -158,10 +158,10 @@ class HandOver:
             calling_ae=series.calling_ae,
             completion=series.reason,
             completed_at=series.completed_at.isoformat(),
-            rule=claim.rule if claim else None,
-            model=claim.model if claim and (refusal is None or refusal[0] == MixedPatients.code) else None,
-            destinations=claim.destinations if claim else (),
-            priority=claim.priority if claim else "routine",
+            rule=assignment.rule if assignment else None,
+            model=assignment.model if assignment and (refusal is None or refusal[0] == MixedPatients.code) else None,
+            destinations=assignment.destinations if assignment else (),
+            priority=assignment.priority if assignment else "routine",
             refusal_code=refusal[0] if refusal else None,
             refusal=refusal[1] if refusal else None,
             selection=selection,
@@ -170,7 +170,7 @@ class HandOver:
         )
         new = self._submit(job)
         log.info(
-            "series_handed_over",
+            "series_dispatched",
             series=uid(series.series_instance_uid),
             revision=series.revision,
             instances=len(series.instances),
@@ -181,7 +181,7 @@ class HandOver:
 
     @staticmethod
     def _write_manifest(folder: Path, series: CompleteSeries) -> Path:
-        """The list of the revision's files, beside which the results will stand."""
+        """Write the list of the revision's files into the folder that will hold the results."""
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
         path = (folder / "manifest.json").absolute()
@@ -190,24 +190,24 @@ class HandOver:
         return path
 
 
-def _traits(header: Dataset, series: CompleteSeries, images: int) -> SeriesTraits:
+def _attributes(header: Dataset, series: CompleteSeries, images: int) -> SeriesAttributes:
     called = text(getattr(header, "file_meta", Dataset()), "ReceivingApplicationEntityTitle")
     return describe(header, instances=images, calling_ae=series.calling_ae, called_ae=called)
 
 
-def _claim(noted: Noted, model: str) -> Claim:
-    claim = noted.claim(model)
-    assert claim is not None, "only series that a rule gives to the model are chosen from"
-    return claim
+def _assignment(noted: Noted, model: str) -> Assignment:
+    assignment = noted.assignment(model)
+    assert assignment is not None, "only series that a rule gives to the model are chosen from"
+    return assignment
 
 
 def _candidate(noted: Noted) -> Candidate:
     header = read_header(noted.header)
-    return Candidate(noted.series.series_instance_uid, header, _traits(header, noted.series, noted.images))
+    return Candidate(noted.series.series_instance_uid, header, _attributes(header, noted.series, noted.images))
 
 
-def _why_not(passed: PassedOver, choice: Choice, model: str) -> tuple[str, str]:
-    """Code and text: another series is read instead, or the model takes none of the study."""
+def _why_not(passed: PassedOver, choice: Selection, model: str) -> tuple[str, str]:
+    """Refusal code and text: the model reads another series, or none of the study."""
     if choice.chosen is None and passed.code is not None:
         return passed.code, f"Model {model} reads no series of the study: {passed.reason}"
     error = NotChosen(f"Model {model} reads one series of the study: {passed.reason}.")

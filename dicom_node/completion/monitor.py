@@ -24,7 +24,7 @@ from dicom_node.completion.study_watch import StudyDecisions, StudyWatch
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from dicom_node.settings.receive import Completion
-from dicom_node.store.instance_store import HandedOver, InstanceStore
+from dicom_node.store.instance_store import Dispatched, InstanceStore
 from dicom_node.store.series_index import Arrival, SeriesIndex, SeriesRecord, State
 from pipeline.errors import CandelaError
 from pipeline.findings.identity import instances_digest
@@ -37,7 +37,7 @@ COUNTERS_AT_ONCE = 4
 
 Submit = Callable[[CompleteSeries], None]
 """Takes over a complete series; durable when it returns. Called again with the same series where it raised, or where
-the process died before the hand-over was recorded, so it must be idempotent."""
+the process died before the dispatch was recorded, so it must be idempotent."""
 
 
 class ExpectedCount(Protocol):
@@ -211,7 +211,7 @@ class SeriesMonitor:
         return max(0.0, min(wakes) - self._monotonic()) if wakes else None
 
     def _receiving_studies(self) -> set[str]:
-        """Studies with a series on its way. One that was complete and could not be handed over holds up no other."""
+        """Studies with a series on its way. One that was complete and could not be dispatched holds up no other."""
         return {series.study_instance_uid for series in self._open.values() if not series.failures}
 
     def _drain(self) -> None:
@@ -286,7 +286,7 @@ class SeriesMonitor:
                 item.sop_instance_uid for item in self._index.instances(series_instance_uid, self._store.folder)
             )
             if record.handed_digest == digest:
-                log.warning("instance_changed_after_hand_over", series=uid(series_instance_uid))
+                log.warning("instance_changed_after_dispatch", series=uid(series_instance_uid))
                 return None
             self._counters.add("series_reopened")
             log.info("series_reopened", series=uid(series_instance_uid), revision=record.revision + 1)
@@ -349,15 +349,15 @@ class SeriesMonitor:
     def _complete(self, series_instance_uid: str, series: OpenSeries, reason: str) -> bool:
         """Hand the series over. False where it was not taken: it stays and is tried again later."""
         try:
-            self._hand_over(series_instance_uid, series, reason)
+            self._dispatch(series_instance_uid, series, reason)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the series must stay)
             series.failures += 1
             wait = retry_wait(series.failures)
             series.retry_at = self._monotonic() + wait
-            self._counters.add("hand_over_failures")
+            self._counters.add("dispatch_failures")
             code = error.code if isinstance(error, CandelaError) else type(error).__name__
             log.error(  # noqa: TRY400  (a trace may quote values)
-                "hand_over_failed", series=uid(series_instance_uid), code=code, tries=series.failures, retry_in=wait
+                "dispatch_failed", series=uid(series_instance_uid), code=code, tries=series.failures, retry_in=wait
             )
             return False
         del self._open[series_instance_uid]
@@ -368,7 +368,7 @@ class SeriesMonitor:
         if self._studies is not None:
             self._studies.heard(series.study_instance_uid, at)
 
-    def _hand_over(self, series_instance_uid: str, series: OpenSeries, reason: str) -> None:
+    def _dispatch(self, series_instance_uid: str, series: OpenSeries, reason: str) -> None:
         evidence = self._evidence(series)
         record = self._index.series(series_instance_uid)
         instances = self._index.instances(series_instance_uid, self._store.folder)
@@ -393,9 +393,9 @@ class SeriesMonitor:
                 shared=self._index.shared(series_instance_uid),
             )
         )
-        handed = HandedOver(revision, digest, reason, completed_at.isoformat())
-        self._store.record_hand_over(series_instance_uid, handed)
-        self._index.set_handed_over(series_instance_uid, handed)
+        dispatched = Dispatched(revision, digest, reason, completed_at.isoformat())
+        self._store.record_dispatch(series_instance_uid, dispatched)
+        self._index.set_dispatched(series_instance_uid, dispatched)
         self._counters.add("series_completed")
         log.info("series_complete", series=uid(series_instance_uid), revision=revision, reason=reason)
 

@@ -1,4 +1,4 @@
-"""What the monitor remembers of a series that is not handed over yet."""
+"""What the monitor remembers of a series that is not dispatched yet."""
 
 from __future__ import annotations
 

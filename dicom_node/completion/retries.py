@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 RETRY_FIRST, RETRY_MOST = 1.0, 60.0
-"""First and longest wait before a hand-over, a choice or an index write is tried again, seconds."""
+"""First and longest wait before a dispatch, a choice or an index write is tried again, seconds."""
 
 
 def retry_wait(failures: int) -> float:

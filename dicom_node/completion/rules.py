@@ -46,7 +46,7 @@ class Evidence:
     released_at : when the last association that carried the series was released; None while one is open, or where one
         was aborted or lost and no later one was released since: its sender may come back.
     plausible : one of the associations that ended together carried a plausible part of a series.
-    reopened : how often the series was handed over before: each time its sender's release, or the silence, was wrong.
+    reopened : how often the series was dispatched before: each time its sender's release, or the silence, was wrong.
     stated : how many instances there are at least, as one of them states.
     expected : how many instances the peer says there are; None where nobody can be asked or nobody knows.
     expected_source : who said so, in a word, for the reason.

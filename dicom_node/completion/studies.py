@@ -1,12 +1,13 @@
-"""Complete series that await a choice among the series of their study, kept on disk.
+"""Complete series that await the selection among the series of their study, kept on disk.
 
 Layout under the folder::
 
-    .undecided/<Study Instance UID>                     empty: a series of the study has come since the last choice
-    <Study Instance UID>/<Series Instance UID>.json     the series' last revision, and the models that rules give it to
+    .undecided/<Study Instance UID>                     empty: a series of the study came after the last selection
+    <Study Instance UID>/<Series Instance UID>.json     the series' last revision, and the models that rules assign to
+    it
 
-A series is noted first and its study marked then; the mark goes when the jobs have the choice. A crash anywhere between
-leads to the same choice again. What was noted stays: a series that comes later is compared with it.
+`StudyNotes` notes a series first and marks its study second, and removes the mark once the jobs are queued. A crash in
+between leads to the same selection again. Notes stay on disk, since a series that comes later is compared with them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ log = structlog.get_logger("candela.studies")
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A rule that gives a series to a model, as the rule stood when the series was complete."""
+class Assignment:
+    """A model that a rule assigned to a series, as the rule was when the series became complete."""
 
     rule: str
     model: str
@@ -42,21 +43,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Noted:
-    """A series that awaits or had a choice. ``header`` is the path of the instance that speaks for it, ``images`` how
-    many of its instances are images.
+    """A series that awaits selection or had it. ``header`` is the path of its representative instance, ``images`` the
+    number of its instances that are images.
     """
 
     series: CompleteSeries
     header: Path
-    claims: tuple[Claim, ...]
+    assignments: tuple[Assignment, ...]
     images: int
 
-    def claim(self, model: str) -> Claim | None:
-        return next((claim for claim in self.claims if claim.model == model), None)
+    def assignment(self, model: str) -> Assignment | None:
+        return next((assignment for assignment in self.assignments if assignment.model == model), None)
 
 
 class StudyNotes:
-    """The notes in ``folder``. One thread of one process, the receiver's monitor, works with them."""
+    """The notes in ``folder``. Not thread-safe: only the receiver's monitor thread uses them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,7 +66,7 @@ class StudyNotes:
 
     @property
     def undecided(self) -> frozenset[str]:
-        """Study Instance UIDs of the studies that await a choice."""
+        """Study Instance UIDs of the studies that await selection."""
         return frozenset(self._undecided)
 
     def keep(self, noted: Noted) -> None:
@@ -121,7 +122,7 @@ def _plain(noted: Noted) -> dict[str, object]:
     return {
         "series": series,
         "header": str(noted.header),
-        "claims": [asdict(claim) for claim in noted.claims],
+        "claims": [asdict(assignment) for assignment in noted.assignments],
         "images": noted.images,
     }
 
@@ -133,10 +134,12 @@ def _read(path: Path) -> Noted:
         for key in ("instances", "earlier"):
             series[key] = tuple(StoredInstance(**item) for item in series.get(key, ()))
         series["completed_at"] = datetime.fromisoformat(series["completed_at"])
-        claims = tuple(Claim(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"])
+        assignments = tuple(
+            Assignment(**{**item, "destinations": tuple(item["destinations"])}) for item in data["claims"]
+        )
         header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json
         complete = CompleteSeries(**series)
-        return Noted(complete, header, claims, int(data.get("images", len(complete.instances))))
+        return Noted(complete, header, assignments, int(data.get("images", len(complete.instances))))
     except (ValueError, TypeError, KeyError) as error:
         raise Broken(
             "A note of a series that awaits a choice is damaged.",

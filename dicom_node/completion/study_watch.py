@@ -55,7 +55,7 @@ class StudyWatch:
         self._waiting: dict[str, _Waiting] = {}
 
     def heard(self, study_instance_uid: str, at: float) -> None:
-        """An instance of the study arrived, or one of its series was handed over."""
+        """An instance of the study arrived, or one of its series was dispatched."""
         waiting = self._waiting.setdefault(study_instance_uid, _Waiting(at))
         waiting.heard = max(waiting.heard, at)
 

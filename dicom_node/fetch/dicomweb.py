@@ -20,8 +20,9 @@ from dicom_node.network.found import FoundSeries, FoundStudy, StudyQuery
 from dicom_node.network.multipart import PartReader, media_type
 from dicom_node.network.part10 import Spool
 from dicom_node.settings.remotes import DicomWebRemote
-from dicom_node.store.header import is_uid, read_header
+from dicom_node.store.header import read_header
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected, Truncated
+from pipeline.reading.validation import is_uid
 
 Query = list[tuple[str, str | int | float | bool | None]]
 """As httpx writes it."""

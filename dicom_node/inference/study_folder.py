@@ -40,8 +40,8 @@ class FoundSeries:
     instances: int
 
     def candidate(self, calling_ae: str = "", called_ae: str = "") -> Candidate:
-        traits = describe(self.header, instances=self.instances, calling_ae=calling_ae, called_ae=called_ae)
-        return Candidate(self.series_instance_uid, self.header, traits)
+        attributes = describe(self.header, instances=self.instances, calling_ae=calling_ae, called_ae=called_ae)
+        return Candidate(self.series_instance_uid, self.header, attributes)
 
 
 def find_series(path: Path) -> tuple[FoundSeries, ...]:
@@ -176,7 +176,7 @@ def _model_for(series: Series, settings: Settings) -> str:
 def _first_model(path: Path, settings: Settings) -> str:
     """The model of the first rule that takes any series in ``path``."""
     found = find_series(path)
-    routings = [judge(settings.rules, item.candidate().traits, settings.match) for item in found]
+    routings = [judge(settings.rules, item.candidate().attributes, settings.match) for item in found]
     taken = {rule.name for routing in routings for rule in routing.taken}
     rule = next((rule for rule in settings.rules if rule.name in taken), None)
     if rule is None:

@@ -212,7 +212,7 @@ def _stored(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
 
 
 def _code(detail: JobDetail) -> str | None:
-    """Why the series was refused, by the hand-over or the worker."""
+    """Why the series was refused, by the dispatch or the worker."""
     return detail.job.refusal_code or (detail.result.refusal_code if detail.result else None)
 
 

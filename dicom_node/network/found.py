@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dicom_node.store.header import is_uid
 from pipeline.errors import BadSettings
+from pipeline.reading.validation import is_uid
 
 WILD = re.compile(r"[*?\\]")
 """Wildcards of PS3.4 C.2.2.2.4 and the value separator: each would match what was not asked for."""

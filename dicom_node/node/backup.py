@@ -26,7 +26,7 @@ from dicom_node.jobs.engine import sqlite_file
 from dicom_node.settings.tree import Settings
 from dicom_node.store import layout
 from dicom_node.store.durable import write_durably
-from dicom_node.store.instance_store import HAND_OVER_FILE
+from dicom_node.store.instance_store import DISPATCH_FILE
 from pipeline.errors import BadSettings, OutOfResources
 
 NOTE: Final = "backup.json"
@@ -63,7 +63,7 @@ def back_up(settings: Settings, target: Path) -> Backup:
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        marks = sorted(settings.store_dir.absolute().glob(f"*/{HAND_OVER_FILE}"))
+        marks = sorted(settings.store_dir.absolute().glob(f"*/{DISPATCH_FILE}"))
         notes = sorted(_files(settings.studies_dir.absolute()))
         copied = _copy(marks, source, target / DATA) + _copy(notes, source, target / DATA)
         database = dump.dump(settings, target)
@@ -71,7 +71,7 @@ def back_up(settings: Settings, target: Path) -> Backup:
         rest = (
             path
             for path in _files(source, without=_left_out(settings))
-            if path not in seen and path.name != HAND_OVER_FILE and settings.studies_dir.absolute() not in path.parents
+            if path not in seen and path.name != DISPATCH_FILE and settings.studies_dir.absolute() not in path.parents
         )
         copied += _copy(rest, source, target / DATA)
         os.sync()

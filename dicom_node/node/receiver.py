@@ -16,9 +16,9 @@ from dicom_node.completion.study_watch import StudyDecisions
 from dicom_node.network import tls
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.metrics import MetricsServer, ReceiverFigures
-from dicom_node.receive.admission import Door
+from dicom_node.receive.admission import Admission
 from dicom_node.receive.audited import ReceptionAudit
-from dicom_node.receive.ingest import Keeper
+from dicom_node.receive.ingest import Ingest
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.stow.server import HttpServer
 from dicom_node.receive.stow.service import StowWay, stow_app
@@ -46,7 +46,7 @@ class Receiver:
     submit : takes over complete series; see `dicom_node.completion.monitor.Submit`.
     expected_counts : by calling AE title, whom to ask how many instances a series has.
     is_own_result : the loop guard, given a data set up to and including Series Instance UID: what Candela made is
-        stored and never handed over.
+        stored and never dispatched.
     clock : seconds since the epoch, for what is recorded.
     monotonic : seconds that never jump, for what is waited for.
     studies : chooses among the series of a study, where rules want that; see `dicom_node.completion.study_watch`.
@@ -79,7 +79,7 @@ class Receiver:
         self._monitor: SeriesMonitor | None = None
         self._listener: Listener | None = None
         self._stow: HttpServer | None = None
-        self._door: Door | None = None
+        self._admission: Admission | None = None
         self._commitment: StorageCommitment | None = None
         self._purger: Purger | None = None
         self._metrics: MetricsServer | None = None
@@ -97,7 +97,7 @@ class Receiver:
         """
         store = InstanceStore(self._settings.store_dir, self._clock)
         try:
-            layout.claim(self._settings.data_dir)
+            layout.stamp(self._settings.data_dir)
             self._results.sweep(store.has)
             index = SeriesIndex(self._settings.data_dir / "index.sqlite")
         except BadSettings:
@@ -117,28 +117,28 @@ class Receiver:
             monotonic=self._monotonic,
             studies=self._studies,
         )
-        keeper = Keeper(store, monitor, self.counters, self._is_own)
+        ingest = Ingest(store, monitor, self.counters, self._is_own)
         self._store, self._index, self._monitor = store, index, monitor
         try:
-            self._open(store, index, monitor, keeper)
+            self._open(store, index, monitor, ingest)
         except (OSError, BadSettings):
             self.stop(grace=0)
             raise
 
-    def _open(self, store: InstanceStore, index: SeriesIndex, monitor: SeriesMonitor, keeper: Keeper) -> None:
+    def _open(self, store: InstanceStore, index: SeriesIndex, monitor: SeriesMonitor, ingest: Ingest) -> None:
         """Start what is told by others, and then the ways in."""
         settings, counters = self._settings, self.counters
         disk = Disk(settings.data_dir, settings.retention)
         warn_days = settings.tls.warn_days if settings.tls else 0.0
         audit = ReceptionAudit(open_trail(settings), Party(settings.receive.ae_title, "node"))
-        door = self._door = Door(settings.receive, counters, lambda: disk.has_room, warn_days, audit)
+        admission = self._admission = Admission(settings.receive, counters, lambda: disk.has_room, warn_days, audit)
         self._commitment = StorageCommitment(
-            settings.commitments_dir, door, store, index, monitor, counters, clock=self._clock
+            settings.commitments_dir, admission, store, index, monitor, counters, clock=self._clock
         )
         numbers = itertools.count(1)
         self._listener = Listener(
-            door,
-            keeper,
+            admission,
+            ingest,
             counters,
             numbers,
             incoming=store.incoming,
@@ -147,9 +147,9 @@ class Receiver:
         )
         stow = settings.receive.stow
         if stow is not None:
-            way = StowWay(settings.receive, stow, store, keeper, counters, numbers, lambda: disk.has_room, audit)
+            way = StowWay(settings.receive, stow, store, ingest, counters, numbers, lambda: disk.has_room, audit)
             self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
-        self._metrics = MetricsServer(settings.metrics, self._figures(door, disk, self._commitment))
+        self._metrics = MetricsServer(settings.metrics, self._figures(admission, disk, self._commitment))
         monitor.start()
         self._commitment.start()
         if self._deliveries is not None:
@@ -171,9 +171,9 @@ class Receiver:
             self._stow.start()
         self._metrics.start()
 
-    def _figures(self, door: Door, disk: Disk, commitment: StorageCommitment) -> ReceiverFigures:
+    def _figures(self, admission: Admission, disk: Disk, commitment: StorageCommitment) -> ReceiverFigures:
         gauges = {
-            "associations_open": lambda: float(door.inside),
+            "associations_open": lambda: float(admission.open_associations),
             "commitments_waiting": lambda: float(commitment.waiting),
             "disk_used_ratio": lambda: disk.used,
             "refusing_associations": lambda: float(not disk.has_room),
@@ -189,7 +189,7 @@ class Receiver:
         BadSettings
             where the certificates cannot be used: nothing has changed then.
         """
-        if self._listener is None or self._door is None:
+        if self._listener is None or self._admission is None:
             return
         try:
             if settings.tls is not None and self._settings.receive.tls_port is not None:
@@ -197,7 +197,7 @@ class Receiver:
         except BadSettings:
             self.counters.add("reloads_refused")
             raise
-        self._door.settings = settings.receive
+        self._admission.settings = settings.receive
         self.counters.add("reloads")
 
     @property
@@ -225,7 +225,7 @@ class Receiver:
         if self._store is not None:
             self._store.close()
         self._store = self._index = self._monitor = self._listener = self._stow = None
-        self._metrics = self._purger = self._commitment = self._door = None
+        self._metrics = self._purger = self._commitment = self._admission = None
 
 
 def _source(settings: Settings, ae_title: str) -> str:

@@ -84,7 +84,7 @@ def serve(settings: Settings, config: Path | None) -> int:
 
 def receive(settings: Settings, config: Path | None = None) -> int:
     """The receiver, until SIGTERM or SIGINT; the exit status. SIGHUP or a change of ``config`` reloads it."""
-    from dicom_node.completion.dispatch import HandOver
+    from dicom_node.completion.dispatch import Dispatch
     from dicom_node.jobs import engine
     from dicom_node.jobs.client import JobsClient
     from dicom_node.node.receiver import Receiver
@@ -98,15 +98,15 @@ def receive(settings: Settings, config: Path | None = None) -> int:
     layout.check(settings.data_dir)
     engine.prepare(settings)
     with JobsClient(settings) as client:
-        hand_over = HandOver(settings, client.submit)
+        dispatch = Dispatch(settings, client.submit)
         receiver = Receiver(
             settings,
-            submit=hand_over,
-            studies=hand_over,
+            submit=dispatch,
+            studies=dispatch,
             expected_counts=expected_counts(settings),
             is_own_result=is_own_result,
             clock=time.time,
-            deliveries=DeliveredSeries(settings, client, hand_over.undecided),
+            deliveries=DeliveredSeries(settings, client, dispatch.undecided),
         )
         reloader = Reloader(config, settings, receiver.reload)
         signal.signal(signal.SIGHUP, lambda *_: reloader.ask())

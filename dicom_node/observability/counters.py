@@ -26,7 +26,7 @@ class Counters:
     bytes_stored: int = 0
     series_completed: int = 0
     series_reopened: int = 0
-    hand_over_failures: int = 0
+    dispatch_failures: int = 0
     study_decision_failures: int = 0
     index_failures: int = 0
     commitments_requested: int = 0

@@ -1,4 +1,4 @@
-"""Lets callers in or not: knows the settings in force, counts who is in, writes down why somebody was not let in."""
+"""Admission of associations: applies the settings in force, counts open associations, records each rejection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 from dicom_node.audit.trail import Party
 from dicom_node.observability.counters import Counters
 from dicom_node.receive.audited import STUDIES_MOST, ReceptionAudit
-from dicom_node.receive.policy import FAULTY, LIMIT_EXCEEDED, NOT_LET_IN, Caller, Cause, Rejection, denial
+from dicom_node.receive.policy import FAULTY, LIMIT_EXCEEDED, NOT_ADMITTED, Caller, Cause, Rejection, denial
 from dicom_node.receive.request import AssociateRequest
 from dicom_node.receive.transport import came_by_tls, certificate_of
 from dicom_node.receive.upper_layer import TolerantDul
@@ -27,13 +27,13 @@ from dicom_node.settings.receive import Receive
 log = structlog.get_logger("candela.listener")
 
 STORES_NOTHING = frozenset({Verification, StorageCommitmentPushModel})
-"""SOP classes of an association that is let in though the disk is full: a PACS's report lets results be delivered."""
+"""SOP classes that an association may use while the disk is full: a PACS's report lets results be delivered."""
 DAY = 86400.0
 
 
 @dataclass
-class Guest:
-    """An association that was let in: its number, who called, how many instances it sent and how many were stored.
+class AdmittedAssociation:
+    """An association that was admitted: its number, its caller, the numbers of instances sent and stored.
 
     ``studies`` are the Study Instance UIDs of the first `STUDIES_MOST` studies among them.
     """
@@ -45,14 +45,16 @@ class Guest:
     studies: set[str] = field(default_factory=set)
 
     def stores(self, study_instance_uid: str) -> None:
-        """An instance of this association was stored."""
+        """Record that an instance of this association was stored."""
         self.stored += 1
         if len(self.studies) < STUDIES_MOST:
             self.studies.add(study_instance_uid)
 
 
-class Door:
-    """The door of the Storage SCP. ``settings`` may be replaced at any time; ``has_room`` is asked for each caller."""
+class Admission:
+    """The admission of the Storage SCP. ``settings`` may be replaced at any time; ``has_room`` is asked for each
+    caller.
+    """
 
     def __init__(
         self,
@@ -67,26 +69,26 @@ class Door:
         self._has_room = has_room
         self._warn_days = warn_days
         self._audit = audit
-        self._guests: dict[Association, Guest] = {}
+        self._admitted: dict[Association, AdmittedAssociation] = {}
         self._lock = threading.Lock()
 
     def judge(self, assoc: Association) -> Rejection | None:
-        """How an association that is asked for is to be rejected, or None; logged and counted."""
+        """The rejection of a requested association, which is logged and counted; None where it is admitted."""
         caller, asked = caller_of(assoc), asked_by(assoc)
         cause = denial(self.settings, caller)
-        answer = NOT_LET_IN
+        answer = NOT_ADMITTED
         if cause is None and asked.fault is not None:
             answer, cause = FAULTY[asked.fault], Cause(asked.fault)
         if cause is None:
             answer, cause = LIMIT_EXCEEDED, self._no_room(assoc, caller)
         if cause is None:
-            self._mind_expiry(caller)
+            self._warn_of_expiry(caller)
             return None
         self._deny(caller, cause, asked.detail)
         return answer
 
     def crowded(self, assoc: Association) -> None:
-        """An association was rejected since there are too many in all; logged and counted."""
+        """Log and count an association that was rejected because too many are open."""
         self._deny(caller_of(assoc), Cause.ASSOCIATIONS, "")
 
     def _deny(self, caller: Caller, cause: Cause, detail: str) -> None:
@@ -96,7 +98,7 @@ class Door:
         log.warning("association_denied", cause=str(cause), **_named(caller), **({"detail": detail} if detail else {}))
 
     def aborting(self, assoc: Association, reason: str) -> None:
-        """We end a connection in another way than by a rejection or a release; logged, counted and audited."""
+        """Log, count and audit a connection that we end neither by a rejection nor by a release."""
         caller = caller_of(assoc)
         self._counters.add("associations_aborted")
         if self._audit is not None:
@@ -104,38 +106,38 @@ class Door:
         log.warning("association_aborted", reason=reason, **_named(caller))
 
     def turned_away(self, address: str, cause: Cause) -> None:
-        """A connection ended before anything was asked on it; audited."""
+        """Audit a connection that ended before it requested an association."""
         if self._audit is not None:
             self._audit.denied(Party("", "dicom", address), cause)
 
-    def allows(self, guest: Guest) -> bool:
-        """Whether the settings in force still let ``guest`` in."""
-        return denial(self.settings, guest.caller) is None
+    def allows(self, admitted: AdmittedAssociation) -> bool:
+        """Whether the settings in force still admit the caller."""
+        return denial(self.settings, admitted.caller) is None
 
     def enter(self, assoc: Association, number: int) -> None:
-        """An association was accepted."""
+        """Register an accepted association."""
         with self._lock:
-            self._guests[assoc] = Guest(number, caller_of(assoc))
+            self._admitted[assoc] = AdmittedAssociation(number, caller_of(assoc))
 
-    def guest(self, assoc: Association) -> Guest | None:
-        return self._guests.get(assoc)
+    def admitted(self, assoc: Association) -> AdmittedAssociation | None:
+        return self._admitted.get(assoc)
 
-    def leave(self, assoc: Association) -> Guest | None:
-        """An association is over; None where that was known."""
+    def leave(self, assoc: Association) -> AdmittedAssociation | None:
+        """Remove an association that has ended; None where it was removed before."""
         with self._lock:
-            guest = self._guests.pop(assoc, None)
-        if guest is not None and self._audit is not None:
-            self._audit.brought(_party(guest.caller), guest.stored, tuple(sorted(guest.studies)))
-        return guest
+            admitted = self._admitted.pop(assoc, None)
+        if admitted is not None and self._audit is not None:
+            self._audit.brought(_party(admitted.caller), admitted.stored, tuple(sorted(admitted.studies)))
+        return admitted
 
     @property
-    def inside(self) -> int:
-        """How many associations there are."""
-        return len(self._guests)
+    def open_associations(self) -> int:
+        """Number of open associations."""
+        return len(self._admitted)
 
     def _no_room(self, assoc: Association, caller: Caller) -> Cause | None:
         with self._lock:
-            here = Counter(guest.caller.calling_ae for guest in self._guests.values())
+            here = Counter(admitted.caller.calling_ae for admitted in self._admitted.values())
         if here[caller.calling_ae] >= self.settings.limits.associations_per_peer:
             return Cause.ASSOCIATIONS
         primitive = cast(A_ASSOCIATE, assoc.requestor.primitive)
@@ -144,7 +146,7 @@ class Door:
             return Cause.DISK
         return None
 
-    def _mind_expiry(self, caller: Caller) -> None:
+    def _warn_of_expiry(self, caller: Caller) -> None:
         shown = caller.certificate
         left = (shown.expires - time.time()) / DAY if shown is not None else self._warn_days
         if left < self._warn_days:
@@ -152,12 +154,12 @@ class Door:
 
 
 def asked_by(assoc: Association) -> AssociateRequest:
-    """What was asked for on the connection of ``assoc``."""
+    """The A-ASSOCIATE-RQ of ``assoc``."""
     return cast(TolerantDul, assoc.dul).asked
 
 
 def caller_of(assoc: Association) -> Caller:
-    """Who asks for ``assoc``, or has it."""
+    """The caller that requested ``assoc``."""
     asked = asked_by(assoc)
     return Caller(
         calling_ae=title_text(asked.calling),
@@ -169,7 +171,7 @@ def caller_of(assoc: Association) -> Caller:
 
 
 def _named(caller: Caller) -> dict[str, object]:
-    """What a log line says of a caller."""
+    """The fields of a log line about a caller."""
     return {
         "calling_ae": caller.calling_ae,
         "called_ae": caller.called_ae,

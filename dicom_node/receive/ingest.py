@@ -1,4 +1,4 @@
-"""The one way into the store, whatever protocol an instance came by."""
+"""Ingest of instances: C-STORE and STOW-RS both store through this module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.errors import NotDicom
 
 @cache
 def transfer_syntaxes() -> tuple[UID, ...]:
-    """Those that pydicom, with the plugins installed, can decode: what Candela could not read it does not accept."""
+    """Transfer syntaxes that the installed pydicom plugins can decode; Candela accepts no others."""
     return tuple(syntax for syntax in map(UID, ALL_TRANSFER_SYNTAXES) if _decodable(syntax))
 
 
@@ -32,8 +32,8 @@ def _decodable(syntax: UID) -> bool:
         return False
 
 
-class Keeper:
-    """Stores instances, tells the monitor, counts."""
+class Ingest:
+    """Stores instances, reports them to the series monitor and counts them."""
 
     def __init__(
         self, store: InstanceStore, monitor: SeriesMonitor, counters: Counters, is_own: Callable[[Dataset], bool]
@@ -44,12 +44,12 @@ class Keeper:
         self._is_own = is_own
 
     def identify(self, encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> tuple[Header, bool]:
-        """What a data set says it is, and whether Candela made it.
+        """The identifiers of a data set, and whether it is one of Candela's own results.
 
         Raises
         ------
         NotDicom
-            where it cannot be read, or lacks one of the four UIDs.
+            where the data set cannot be read, or lacks one of the four UIDs.
         """
         header = read_header(encoded, transfer_syntax)
         try:
@@ -59,7 +59,7 @@ class Keeper:
                 f"The data set cannot be read ({type(error).__name__}).", todo="Check the sender's transfer syntax."
             ) from None
 
-    def keep(
+    def store(
         self,
         encoded: bytes | memoryview,
         identity: tuple[Header, bool],
@@ -67,14 +67,14 @@ class Keeper:
         sender: Sender,
         association: int,
     ) -> Stored:
-        """Put a data set, as it was `identify`'d, on stable storage.
+        """Put a data set on stable storage; ``identity`` is what `identify` returned for it.
 
-        ``association`` numbers the association or request that it came by: the monitor is told when that ends.
+        ``association`` is the number of the association or request that sent it.
 
         Raises
         ------
         OutOfResources
-            where the disk is full or fails; nothing is left behind.
+            where the disk is full or fails; no file remains.
         """
         header, own = identity
         stored = self._store.put(encoded, header, transfer_syntax, sender)
@@ -87,5 +87,5 @@ class Keeper:
         return stored
 
     def ended(self, association: int, *, released: bool) -> None:
-        """An association or request is over: ended in order by its requestor, or cut off."""
+        """Report the end of an association or request: released by its requestor, or cut off."""
         self._monitor.association_ended(association, released=released)

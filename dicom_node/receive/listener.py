@@ -22,9 +22,9 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 from dicom_node.network import tls
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
-from dicom_node.receive.admission import STORES_NOTHING, Door, Guest
+from dicom_node.receive.admission import STORES_NOTHING, Admission, AdmittedAssociation
 from dicom_node.receive.bounds import Memory, ReceivedData
-from dicom_node.receive.ingest import Keeper, transfer_syntaxes
+from dicom_node.receive.ingest import Ingest, transfer_syntaxes
 from dicom_node.receive.refusals import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -48,18 +48,18 @@ ACSE_TIMEOUT = 30.0
 """Seconds in which a connection must have asked for an association (PS3.8 9.1.5, ARTIM)."""
 
 CLASSES_NAMED = 8
-"""So many SOP classes that were asked for in vain a log line names."""
+"""Number of refused SOP classes that a log line names."""
 
 
 class Commitment(Protocol):
-    """Storage commitment, both roles (PS3.4 annex J); each answers with a status and no data set."""
+    """Storage commitment in both roles (PS3.4 annex J); each handler returns a status and no data set."""
 
     def asked(self, event: evt.Event) -> tuple[int, Dataset | None]:
-        """N-ACTION: a modality asks whether we keep its instances."""
+        """N-ACTION: a modality requests storage commitment for its instances."""
         ...
 
     def reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
-        """N-EVENT-REPORT: a PACS tells whether it keeps ours."""
+        """N-EVENT-REPORT: a PACS reports whether it commits to storing ours."""
         ...
 
 
@@ -74,8 +74,8 @@ class Listener:
 
     def __init__(
         self,
-        door: Door,
-        keeper: Keeper,
+        admission: Admission,
+        ingest: Ingest,
         counters: Counters,
         numbers: Iterator[int],
         *,
@@ -83,9 +83,9 @@ class Listener:
         identity: Tls | None = None,
         commitment: Commitment | None = None,
     ) -> None:
-        self._door = door
-        self._settings = door.settings
-        self._keeper = keeper
+        self._admission = admission
+        self._settings = admission.settings
+        self._ingest = ingest
         self._counters = counters
         self._numbers = numbers
         self._incoming = incoming
@@ -96,12 +96,12 @@ class Listener:
         _config.LOG_HANDLER_LEVEL = "none"
 
     def secure_with(self, identity: Tls) -> None:
-        """Shake hands with these certificates from the next connection on.
+        """Use these certificates from the next connection on.
 
         Raises
         ------
         BadSettings
-            where they cannot be used; the former ones stay.
+            where they cannot be used; the former ones stay in use.
         """
         self._secure = tls.listening(identity)
 
@@ -155,8 +155,8 @@ class Listener:
             first_patience=min(ACSE_TIMEOUT, self._settings.network_timeout),
             secure=self._context if secure else None,
             gone=lambda assoc: self._ended(assoc, released=False),
-            aborting=self._door.aborting,
-            turned_away=self._door.turned_away,
+            aborting=self._admission.aborting,
+            turned_away=self._admission.turned_away,
         )
         ae._servers.append(server)  # noqa: SLF001  (as AE.start_server does: the server takes itself out at shutdown)
         self._servers.append(server)
@@ -188,7 +188,7 @@ class Listener:
         return self._secure
 
     def stop(self, grace: float) -> None:
-        """Accept no more associations, let the running ones finish for ``grace`` seconds, abort what is left."""
+        """Accept no more associations, give open ones ``grace`` seconds to finish, then abort the rest."""
         servers, self._servers = self._servers, []
         for server in servers:
             server.shutdown()
@@ -201,7 +201,7 @@ class Listener:
                 assoc.join(1.0)
 
     def _requested(self, event: evt.Event) -> None:
-        """Reject a caller that is not let in (A-ASSOCIATE-RJ, PS3.8 9.3.4) before anything is negotiated.
+        """Reject a caller that is not admitted (A-ASSOCIATE-RJ, PS3.8 9.3.4) before negotiation.
 
         ==========  =============================================================================================
         1, 1, 1     permanent, service user, no reason given: a stranger, whatever was wrong
@@ -212,11 +212,11 @@ class Listener:
                     caller or in all, or the disk is full
         ==========  =============================================================================================
         """
-        refused = self._door.judge(event.assoc)
+        refused = self._admission.judge(event.assoc)
         if refused is not None:
             self._counters.add("associations_rejected")
             event.assoc.acse.send_reject(refused.result, refused.source, refused.reason)
-            event.assoc.kill()  # waits until the rejection is on its way
+            event.assoc.kill()  # returns once the rejection was sent
         else:
             self._support_private(event.assoc)
 
@@ -224,23 +224,23 @@ class Listener:
         """Accept the private storage classes that are asked for and allowed, on this association only."""
         asked = cast(A_ASSOCIATE, assoc.requestor.primitive).presentation_context_definition_list
         classes = {str(context.abstract_syntax) for context in asked}
-        allowed = [name for name in classes if self._door.settings.takes_private(name)]
+        allowed = [name for name in classes if self._admission.settings.takes_private(name)]
         if allowed:
             syntaxes: list[str | UID] = [*transfer_syntaxes()]
             assoc.acceptor.supported_contexts += [build_context(sop_class, syntaxes) for sop_class in allowed]
 
     def _rejected(self, event: evt.Event) -> None:
-        """An association was rejected by pynetdicom itself: there are too many in all."""
+        """Record an association that pynetdicom rejected because too many are open."""
         self._counters.add("associations_rejected")
-        self._door.crowded(event.assoc)
+        self._admission.crowded(event.assoc)
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")
-        self._door.enter(event.assoc, next(self._numbers))
+        self._admission.enter(event.assoc, next(self._numbers))
         refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
         if refused:
-            guest = self._door.guest(event.assoc)
-            calling_ae = guest.caller.calling_ae if guest is not None else ""
+            admitted = self._admission.admitted(event.assoc)
+            calling_ae = admitted.caller.calling_ae if admitted is not None else ""
             log.info("contexts_refused", calling_ae=calling_ae, classes=",".join(refused[:CLASSES_NAMED]))
 
     def _released(self, event: evt.Event) -> None:
@@ -250,17 +250,17 @@ class Listener:
         self._ended(event.assoc, released=False)
 
     def _ended(self, assoc: Association, *, released: bool) -> None:
-        """The first of release, abort and closed connection tells how an association ended."""
-        guest = self._door.leave(assoc)
-        if guest is not None:
-            self._keeper.ended(guest.number, released=released)
+        """Handle release, abort or closed connection: the first that comes decides how the association ended."""
+        admitted = self._admission.leave(assoc)
+        if admitted is not None:
+            self._ingest.ended(admitted.number, released=released)
 
     def _echo(self, _: evt.Event) -> int:
         """Answer C-ECHO with 0x0000, Success (PS3.7 9.1.5.1.4)."""
         return SUCCESS
 
     def _store_instance(self, event: evt.Event) -> int | Dataset:
-        """Keep a data set and answer C-STORE (PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C).
+        """Store a data set and answer C-STORE (PS3.4 B.2.3, PS3.7 9.1.1.1.9 and annex C).
 
         ======  ==========================================================================================
         0x0000  Success: the data set is on stable storage, as received (PS3.7 C.1.1)
@@ -275,7 +275,7 @@ class Listener:
                 Instance, Study and Series Instance UID missing or malformed (PS3.4 table B.2-1)
         ======  ==========================================================================================
 
-        Whatever is not success has an Error Comment (0000,0902), and names the attribute in Offending Element
+        Every other status has an Error Comment (0000,0902), and names the attribute in Offending Element
         (0000,0901) where there is one.
         """
         try:
@@ -295,21 +295,25 @@ class Listener:
         return refusal.response()
 
     def _keep(self, event: evt.Event) -> StoreRefusal | None:
-        guest = self._door.guest(event.assoc)
-        if guest is None or not self._door.allows(guest):
-            return StoreRefusal(NOT_AUTHORISED, "The calling AE title may not store any more.")
+        admitted = self._admission.admitted(event.assoc)
+        if admitted is None or not self._admission.allows(admitted):
+            return StoreRefusal(NOT_AUTHORISED, "The calling AE title may no longer store.")
         command = _command(event)
         data = cast(ReceivedData | None, command.DataSet)
-        guest.instances += 1
+        admitted.instances += 1
         try:
-            return self._refused_unread(event, guest, data) or self._keep_whole(event, guest, cast(ReceivedData, data))
+            return self._refused_unread(event, admitted, data) or self._keep_whole(
+                event, admitted, cast(ReceivedData, data)
+            )
         finally:
             if data is not None:
                 data.release()
 
-    def _refused_unread(self, event: evt.Event, guest: Guest, data: ReceivedData | None) -> StoreRefusal | None:
-        """Why an instance is refused whatever its data set says, or None."""
-        command, limits = _command(event), self._door.settings.limits
+    def _refused_unread(
+        self, event: evt.Event, admitted: AdmittedAssociation, data: ReceivedData | None
+    ) -> StoreRefusal | None:
+        """Why an instance is refused before its data set is read, or None."""
+        command, limits = _command(event), self._admission.settings.limits
         if event.context.abstract_syntax in STORES_NOTHING:
             return StoreRefusal(CLASS_NOT_SUPPORTED, "The presentation context is not for storage.")
         for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
@@ -319,26 +323,26 @@ class Listener:
             return StoreRefusal(CANNOT_UNDERSTAND, "The command has no data set.", "CommandDataSetType")
         if data.refused is not None:
             return StoreRefusal(OUT_OF_RESOURCES, data.refused)
-        if guest.instances > limits.instances:
+        if admitted.instances > limits.instances:
             return StoreRefusal(OUT_OF_RESOURCES, f"More than {limits.instances} instances by one association.")
         return None
 
-    def _keep_whole(self, event: evt.Event, guest: Guest, data: ReceivedData) -> StoreRefusal | None:
+    def _keep_whole(self, event: evt.Event, admitted: AdmittedAssociation, data: ReceivedData) -> StoreRefusal | None:
         transfer_syntax = UID(event.context.transfer_syntax)
         try:
-            identity = self._keeper.identify(data.stream(), transfer_syntax)
+            identity = self._ingest.identify(data.stream(), transfer_syntax)
         except NotDicom as error:
             return StoreRefusal(CANNOT_UNDERSTAND, error.what, error.where)
         mismatch = _mismatch(identity[0], _command(event))
         if mismatch is not None:
             return mismatch
-        sender = Sender(calling_ae=guest.caller.calling_ae, called_ae=self._settings.ae_title)
+        sender = Sender(calling_ae=admitted.caller.calling_ae, called_ae=self._settings.ae_title)
         try:
             with data.getbuffer() as encoded:
-                self._keeper.keep(encoded, identity, transfer_syntax, sender, guest.number)
+                self._ingest.store(encoded, identity, transfer_syntax, sender, admitted.number)
         except OutOfResources:
             return StoreRefusal(OUT_OF_RESOURCES, "The disk is full or fails.")
-        guest.stores(identity[0].study_instance_uid)
+        admitted.stores(identity[0].study_instance_uid)
         return None
 
 

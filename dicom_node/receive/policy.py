@@ -1,4 +1,4 @@
-"""Who may open an association. Everyone else is told the same nothing; the log says why."""
+"""Which callers may open an association. All others get one rejection without a reason; the log states the cause."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Rejection:
     reason: int
 
 
-NOT_LET_IN = Rejection(0x01, 0x01, 0x01)
-"""Rejected permanent, by the service user, no reason given: whatever a stranger did wrong."""
+NOT_ADMITTED = Rejection(0x01, 0x01, 0x01)
+"""Rejected permanent, by the service user, no reason given: every unknown caller gets this, whatever the cause."""
 LIMIT_EXCEEDED = Rejection(0x02, 0x03, 0x02)
 """Rejected transient, by the service provider (presentation related): local limit exceeded."""
 FAULTY = {
@@ -35,7 +35,7 @@ not supported; by the service user, application context name not supported."""
 
 
 class Cause(StrEnum):
-    """Why a caller was not let in: for the log and the metrics, never for the caller."""
+    """Why a caller was rejected: for the log and the metrics, never for the caller."""
 
     CALLING_AE = "calling_ae"
     CALLED_AE = "called_ae"
@@ -48,15 +48,15 @@ class Cause(StrEnum):
     PROTOCOL_VERSION = Fault.PROTOCOL_VERSION.value
     APPLICATION_CONTEXT = Fault.APPLICATION_CONTEXT.value
     PROTOCOL = "protocol"
-    """Let in or not, it broke the protocol, and the connection was ended."""
+    """The caller broke the protocol, and we ended the connection."""
     CONNECTIONS = "connections"
     TLS_HANDSHAKE = "tls_handshake"
-    TOKEN = "token"  # noqa: S105  (a cause, and of STOW-RS)
+    TOKEN = "token"  # noqa: S105  (a cause, of STOW-RS)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for an association, and by what certificate, where it came by TLS.
+    """The requestor of an association, with its certificate where it came by TLS.
 
     Titles are in their text form (`dicom_node.settings.ae_titles`).
     """
@@ -69,7 +69,7 @@ class Caller:
 
 
 def denial(settings: Receive, caller: Caller) -> Cause | None:
-    """Why ``caller`` is not let in, or None. An empty allow-list lets nobody in."""
+    """Why ``caller`` is rejected, or None. An empty allow-list admits nobody."""
     peer = settings.peer(caller.calling_ae.strip())
     if peer is None and not settings.accept_any_peer:
         return Cause.CALLING_AE
@@ -79,7 +79,7 @@ def denial(settings: Receive, caller: Caller) -> Cause | None:
 
 
 def _shown(peer: PeerAccess, caller: Caller) -> Cause | None:
-    """What the peer should have shown besides its AE title, and did not."""
+    """Which proof beyond the AE title the peer failed to give, or None."""
     if peer.addresses and not any(_address(caller.address) in network for network in peer.addresses):
         return Cause.ADDRESS
     if peer.needs_tls and not caller.tls:
@@ -93,7 +93,7 @@ def _shown(peer: PeerAccess, caller: Caller) -> Cause | None:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """``text`` as an address; one of IPv4 that came by a socket of IPv6 as itself."""
+    """``text`` as an address. An IPv4 address that an IPv6 socket mapped comes back as IPv4."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

@@ -7,7 +7,7 @@ name that is too long. PS3.8 9.3.1 says that unrecognized items are ignored. Rul
   replaced where it is odd;
 - a presentation context that makes no sense is refused by itself;
 - a PDU whose items do not fit into each other, or that lacks what an answer needs, has a `Fault`, and so has a request
-  for another protocol. The titles are read all the same, so that the door can tell a known caller why.
+  for another protocol. The titles are read all the same, so that the admission can tell a known caller why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dicom_node.store.header import is_uid
+from pipeline.reading.validation import is_uid
 
 APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 """The DICOM application context name (PS3.7 A.2.1)."""

@@ -22,7 +22,7 @@ import structlog
 
 from dicom_node.observability.log import uid
 from dicom_node.store.durable import sync_folder
-from dicom_node.store.header import is_uid
+from pipeline.reading.validation import is_uid
 
 log = structlog.get_logger("candela.retention")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +15,7 @@ from pydicom.uid import UID
 
 from pipeline.errors import NotDicom
 from pipeline.reading import files as intake
+from pipeline.reading.validation import is_uid
 
 UIDS_END = 0x0020000E
 """Series Instance UID: nothing behind it is needed to store an instance."""
@@ -26,18 +26,8 @@ ELEMENTS_MOST = 4096
 INFLATED_MOST = 4 << 20
 """How much of a deflated data set is inflated in search of the UIDs, bytes: a bound on what a bomb can cost."""
 
-UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
-
 UNREADABLE = (*intake.UNREADABLE, MemoryError)
 """A length that lies may ask for more memory than there is: here, before anything is stored, that is the sender's."""
-
-
-def is_uid(value: str) -> bool:
-    """Whether ``value`` is a UID as far as a file name goes: digits and dots, at most 64 characters (PS3.5 9.1).
-
-    Components with a leading zero, which the standard forbids and scanners write, are let through.
-    """
-    return len(value) <= 64 and UID_FORM.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)

@@ -54,16 +54,17 @@ from pydicom.uid import UID
 from dicom_node.observability.log import uid
 from dicom_node.settings.ae_titles import title_bytes, title_text
 from dicom_node.store.durable import sync_folder, write_durably
-from dicom_node.store.header import UNREADABLE, Header, is_uid, read_header
+from dicom_node.store.header import UNREADABLE, Header, read_header
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
 from pipeline.findings.identity import derived_uid
+from pipeline.reading.validation import is_uid
 
 log = structlog.get_logger("candela.store")
 
 IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 PRIVATE_INFORMATION_CREATOR = derived_uid("implementation", "received")
 """Names the form of our Private Information: JSON of `Received`."""
-HAND_OVER_FILE = "handed-over.json"
+DISPATCH_FILE = "handed-over.json"  # the name that release 0.1.0 wrote
 COMMITTED_FILE = "committed.json"
 STRIPES = 64
 
@@ -102,7 +103,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class HandedOver:
+class Dispatched:
     """The revision of a series that the jobs have: ``digest`` is `pipeline.findings.identity.instances_digest`."""
 
     revision: int
@@ -274,15 +275,15 @@ class InstanceStore:
         calling = _calling_ae(meta)
         return Stored(header, path, hashlib.sha256(content).hexdigest(), version, calling, received.at)
 
-    def record_hand_over(self, series_instance_uid: str, handed: HandedOver) -> None:
+    def record_dispatch(self, series_instance_uid: str, dispatched: Dispatched) -> None:
         """Keep beside the files, durably, that the jobs have this revision."""
-        path = self._series_folder(series_instance_uid) / HAND_OVER_FILE
-        write_durably(path, json.dumps(asdict(handed)).encode())
+        path = self._series_folder(series_instance_uid) / DISPATCH_FILE
+        write_durably(path, json.dumps(asdict(dispatched)).encode())
 
-    def handed_over(self, series_instance_uid: str) -> HandedOver | None:
+    def dispatched(self, series_instance_uid: str) -> Dispatched | None:
         """The last revision that the jobs have, or None."""
         try:
-            return HandedOver(**json.loads((self.folder / series_instance_uid / HAND_OVER_FILE).read_text()))
+            return Dispatched(**json.loads((self.folder / series_instance_uid / DISPATCH_FILE).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
 

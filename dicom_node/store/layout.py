@@ -1,5 +1,5 @@
-"""Which layout the files under data_dir have, so that an older Candela does not take them for its own; and where a file
-that a job names lies after data_dir was moved.
+"""The layout of the files under data_dir, which keeps an older Candela from misreading them; and the place of a file
+that a job names, after data_dir was moved.
 
 ``layout.json`` names the layout and the version that last raised it. Without it (0.1.0 wrote none) the layout is 1.
 """
@@ -16,14 +16,15 @@ from dicom_node.store.durable import write_durably
 from pipeline.errors import BadSettings
 
 LAYOUT: Final = 1
-"""Raise it when this version writes below data_dir what the version before would misread; then also read the older."""
+"""Raise this number when the version before would misread what this one writes below data_dir; keep reading the
+older."""
 FILE: Final = "layout.json"
 BELOW: Final = re.compile(r".*/((?:store|results)/[^/]+/.+)")
-"""What a path of the store or of a job's results is below data_dir."""
+"""Matches a path of the store or of a job's results; group 1 is the part below data_dir."""
 
 
 def check(data_dir: Path) -> None:
-    """Every role does this before it touches anything below ``data_dir``.
+    """Check that this version may use ``data_dir``. Every role calls this before it touches anything below it.
 
     Raises
     ------
@@ -50,8 +51,10 @@ def check(data_dir: Path) -> None:
         )
 
 
-def claim(data_dir: Path) -> None:
-    """The receiver does this, which alone writes to the store: `check`, then the note where there is none."""
+def stamp(data_dir: Path) -> None:
+    """`check`, then write ``layout.json`` where it is missing. Only the receiver, which writes the
+    store, calls this.
+    """
     check(data_dir)
     if not (data_dir / FILE).exists():
         note = {"layout": LAYOUT, "written_by": metadata.version("candela")}
@@ -59,8 +62,8 @@ def claim(data_dir: Path) -> None:
 
 
 def located(path: str, data_dir: Path) -> Path:
-    """Where the file that a job or note calls ``path`` is now: they name files by absolute path as a rule, and data_dir
-    may have been moved since, or restored elsewhere. Relative paths are below ``data_dir``.
+    """The present place of the file that a job or note calls ``path``. Most of them name files by absolute path, and
+    data_dir may have been moved or restored elsewhere since. Relative paths are below ``data_dir``.
     """
     named = data_dir / path
     below = BELOW.fullmatch(path)

@@ -23,7 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.store import schema
 from dicom_node.store.header import Header
-from dicom_node.store.instance_store import HandedOver, InstanceStore, Stored
+from dicom_node.store.instance_store import Dispatched, InstanceStore, Stored
 from dicom_node.store.manifest import StoredInstance
 from pipeline.errors import BadSettings
 from pipeline.findings.identity import instances_digest
@@ -34,13 +34,13 @@ log = structlog.get_logger("candela.index")
 
 
 class State(StrEnum):
-    """Where a series stands. A late instance leads from handed over back to receiving."""
+    """Where a series stands. A late instance leads from dispatched back to receiving."""
 
     RECEIVING = "receiving"
     COMPLETE = "complete"
-    HANDED_OVER = "handed_over"
+    DISPATCHED = "handed_over"  # the value that release 0.1.0 wrote
     OWN = "own"
-    """Holds only Candela's own results: kept, never handed over."""
+    """Holds only Candela's own results: kept, never dispatched."""
 
 
 class Base(DeclarativeBase):
@@ -70,7 +70,7 @@ class InstanceRow(Base):
 
 
 class SeriesRow(Base):
-    """One series. Times are seconds since the epoch; ``revision`` is the last one handed over, 0 before any.
+    """One series. Times are seconds since the epoch; ``revision`` is the last one dispatched, 0 before any.
 
     ``instances`` counts its different instances, without Candela's own: counted along, since counting them anew for
     each arrival takes the longer the more there are.
@@ -193,23 +193,23 @@ class SeriesIndex:
                 _drop_empty(session, row.series_instance_uid)
             session.commit()
             for row in session.scalars(select(SeriesRow)):
-                handed = store.handed_over(row.series_instance_uid)
-                if handed is not None and handed.revision >= row.revision:
-                    row.revision, row.handed_digest = handed.revision, handed.digest
-                    row.reason, row.completed_at = handed.reason, handed.completed_at
+                dispatched = store.dispatched(row.series_instance_uid)
+                if dispatched is not None and dispatched.revision >= row.revision:
+                    row.revision, row.handed_digest = dispatched.revision, dispatched.digest
+                    row.reason, row.completed_at = dispatched.reason, dispatched.completed_at
                 self._settle(session, row)
             session.commit()
         return len(missed)
 
     @staticmethod
     def _settle(session: Session, row: SeriesRow) -> None:
-        """State and number that follow from the instances and from what was handed over."""
+        """State and number that follow from the instances and from what was dispatched."""
         row.instances = _distinct(session, row.series_instance_uid)
         ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
         if not ours:
             row.state = State.OWN
         elif row.handed_digest == instances_digest(ours):
-            row.state = State.HANDED_OVER
+            row.state = State.DISPATCHED
         else:
             row.state = State.RECEIVING
 
@@ -269,15 +269,15 @@ class SeriesIndex:
             of_series = SeriesRow.series_instance_uid == series_instance_uid
             connection.execute(update(SeriesRow).where(of_series).values(**values))
 
-    def set_handed_over(self, series_instance_uid: str, handed: HandedOver) -> None:
+    def set_dispatched(self, series_instance_uid: str, dispatched: Dispatched) -> None:
         """The jobs have this revision."""
         self.set_series(
             series_instance_uid,
-            state=State.HANDED_OVER,
-            revision=handed.revision,
-            handed_digest=handed.digest,
-            reason=handed.reason,
-            completed_at=handed.completed_at,
+            state=State.DISPATCHED,
+            revision=dispatched.revision,
+            handed_digest=dispatched.digest,
+            reason=dispatched.reason,
+            completed_at=dispatched.completed_at,
         )
 
     def series(self, series_instance_uid: str) -> SeriesRecord | None:
@@ -286,7 +286,7 @@ class SeriesIndex:
             return _record(row) if row else None
 
     def unfinished(self) -> tuple[SeriesRecord, ...]:
-        """The series that are still to be handed over."""
+        """The series that are still to be dispatched."""
         with Session(self._engine) as session:
             rows = session.scalars(select(SeriesRow).where(SeriesRow.state.in_((State.RECEIVING, State.COMPLETE))))
             return tuple(_record(row) for row in rows)
@@ -302,7 +302,7 @@ class SeriesIndex:
         with Session(self._engine) as session:
             rows = session.scalars(
                 select(SeriesRow)
-                .where(SeriesRow.state.in_((State.HANDED_OVER, State.OWN)), SeriesRow.last_received < before)
+                .where(SeriesRow.state.in_((State.DISPATCHED, State.OWN)), SeriesRow.last_received < before)
                 .order_by(SeriesRow.last_received)
             )
             return tuple(_record(row) for row in rows)

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pipeline.reading.validation import is_regular_uid
+
 NAMESPACE = uuid.UUID("6b1c5a0e-3f5d-5a0e-9a53-2f6f1d5f0c11")
 """Namespace of every UID that Candela derives. Changing it would double every result: never change it."""
 
@@ -43,7 +45,7 @@ def derived_uid(*parts: str, root: str | None = None) -> str:
     name = "\x1f".join(parts)
     if root is None:
         return f"2.25.{uuid.uuid5(NAMESPACE, name).int}"
-    if not root or any(not part.isdigit() or (len(part) > 1 and part[0] == "0") for part in root.split(".")):
+    if not is_regular_uid(root):
         raise ValueError(f"not a UID root: {root!r}")
     room = 64 - len(root) - 1
     if room < 24:

@@ -23,7 +23,7 @@ from pipeline.errors import BadIdentity
 from pipeline.geometry.volume import Volume
 from pipeline.reading import value_forms
 from pipeline.reading.attributes import numbers, values
-from pipeline.reading.validation import UNREADABLE
+from pipeline.reading.validation import UNREADABLE, is_regular_uid
 from pipeline.reading.value_forms import ReadText, Unfit, encoded_text, raw_element, read_text, valid_items
 
 LEFT_OUT = "The images hold no valid value of these attributes, which are left out of the results: {names}."
@@ -189,7 +189,7 @@ class _Cleaner:
                 clean[keyword] = self._header[keyword]
         self._set_forms(clean, FORMS_OF_PLANE)
         for keyword in UIDS:
-            if keyword in clean and not value_forms.is_regular_uid(str(clean[keyword].value)):
+            if keyword in clean and not is_regular_uid(str(clean[keyword].value)):
                 self._notes.carried[keyword] = None
         return clean
 

@@ -1,4 +1,4 @@
-"""Stored pixel values of one instance, frame by frame, decoded only after its claims were checked (PS3.3 C.7.6.3)."""
+"""Stored pixel values of one instance, frame by frame, decoded only after the header was checked (PS3.3 C.7.6.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from pipeline.errors import BadPixels
-from pipeline.pixels.frame_header import Claim, Unreadable, check_rle, claim_of
+from pipeline.pixels.frame_header import FrameHeader, Unreadable, check_rle, read_frame_header
 from pipeline.reading.attributes import text
 from pipeline.reading.sop_classes import PIXEL_ELEMENTS
 from pipeline.reading.validation import UNREADABLE
@@ -42,13 +42,13 @@ PLUGINS = {
     uid.HTJ2K: "pylibjpeg",
     uid.RLELossless: "pylibjpeg",
 }
-"""One decoder for each compressed transfer syntax. Left to itself pydicom tries one after the other, and takes from a
-laxer one what a stricter one has refused."""
+"""The decoder of each compressed transfer syntax. Without this choice pydicom tries one after the other, and accepts
+from a lax decoder what a strict one has refused."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an instance says that its pixels are stored, checked to be possible.
+    """How the header of an instance says that its pixels are stored; the values were checked for consistency.
 
     Attributes
     ----------
@@ -88,7 +88,9 @@ class Layout:
         return (-(1 << self.stored - 1), (1 << self.stored - 1) - 1) if self.signed else (0, (1 << self.stored) - 1)
 
     def significant(self, cells: Stored) -> Stored:
-        """Pixel values of ``cells``: what stands beside the stored bits is not theirs (PS3.5 8.1.1) and is cut off."""
+        """Pixel values of ``cells``. Bits beside the stored ones do not belong to the value (PS3.5 8.1.1) and are cut
+        off.
+        """
         if self.is_float or self.stored == self.allocated:
             return cells
         return (cells << (self.allocated - 1 - self.high)) >> (self.allocated - self.stored)
@@ -104,7 +106,7 @@ class StoredPixels:
     Raises
     ------
     BadPixels
-        where the header's account of the pixels cannot be true, or is of a kind that is not read.
+        where what the header states about the pixels is impossible, or Candela does not read such pixels.
     """
 
     def __init__(self, instance: Dataset) -> None:
@@ -164,14 +166,16 @@ class StoredPixels:
         return f"instance {self._instance.SOPInstanceUID}"
 
     def _checked_frame(self, frame: int, where: str) -> bytes:
-        """The compressed ``frame``, its own claims found equal to the header's, encapsulated for the decoder."""
+        """The compressed ``frame``, encapsulated for the decoder, after its header was found to agree with the DICOM
+        header.
+        """
         layout = self.layout
         encoded = self._encoded[frame - 1] if layout.frames > 1 else self._split()[0]
         try:
             if layout.syntax == uid.RLELossless:
                 check_rle(encoded, layout.allocated // 8)
             else:
-                _check_claim(claim_of(encoded, layout.syntax), layout)
+                _check_agreement(read_frame_header(encoded, layout.syntax), layout)
         except Unreadable as error:
             raise BadPixels(
                 f"The compressed image ({layout.syntax.name}) cannot be read: {error}.",
@@ -182,7 +186,7 @@ class StoredPixels:
 
     @cached_property
     def _encoded(self) -> list[bytes]:
-        """Every compressed frame, found once: each search from the start would make the whole quadratic."""
+        """Every compressed frame. Found once, since a search from the start for each frame takes quadratic time."""
         return self._split()
 
     def _split(self) -> list[bytes]:
@@ -205,23 +209,23 @@ class StoredPixels:
         return encoded
 
 
-def _check_claim(claim: Claim | None, layout: Layout) -> None:
-    if claim is None:
+def _check_agreement(header: FrameHeader | None, layout: Layout) -> None:
+    if header is None:
         return
-    if (claim.rows, claim.columns) != (layout.rows, layout.columns):
+    if (header.rows, header.columns) != (layout.rows, layout.columns):
         raise Unreadable(
-            f"it claims {claim.rows}×{claim.columns} pixels where the header says {layout.rows}×{layout.columns}"
+            f"it claims {header.rows}×{header.columns} pixels where the header says {layout.rows}×{layout.columns}"
         )
-    if claim.samples != 1:
-        raise Unreadable(f"it claims {claim.samples} samples per pixel where the header says one")
-    if layout.syntax == uid.JPEGExtended12Bit and claim.precision > 8:
-        raise Unreadable(f"it has {claim.precision} bits, and JPEG Extended is read with 8")
-    if claim.precision > layout.allocated:
-        raise Unreadable(f"it claims {claim.precision} bits where the header allots {layout.allocated}")
+    if header.samples != 1:
+        raise Unreadable(f"it claims {header.samples} samples per pixel where the header says one")
+    if layout.syntax == uid.JPEGExtended12Bit and header.precision > 8:
+        raise Unreadable(f"it has {header.precision} bits, and JPEG Extended is read with 8")
+    if header.precision > layout.allocated:
+        raise Unreadable(f"it claims {header.precision} bits where the header allots {layout.allocated}")
 
 
 def layout_of(ds: Dataset) -> Layout:
-    """What ``ds`` says of its pixels. Raises as `StoredPixels`."""
+    """The layout that the header of ``ds`` states. Raises as `StoredPixels`."""
     where = f"instance {ds.SOPInstanceUID}"
     element = _element(ds, where)
     photometric = _grey(ds, where)

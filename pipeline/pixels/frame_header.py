@@ -1,7 +1,7 @@
-"""What a compressed frame says of itself, read from its first bytes before any decoder allocates memory for it.
+"""The header of a compressed frame, read from its first bytes before any decoder allocates memory for the image.
 
-A JPEG or JPEG 2000 frame states its own size beside the one in the DICOM header. A decoder believes its own: a few
-bytes that claim 65535 × 65535 pixels cost gigabytes. So the claim is compared with the header first.
+A JPEG or JPEG 2000 frame states a size of its own, and decoders believe it: a few bytes that state 65535 × 65535 pixels
+cost gigabytes. So this size is compared with that of the DICOM header first.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ RLE_HEADER = 64
 
 
 class Unreadable(ValueError):
-    """The frame is not what its transfer syntax says; the message tells why, without content."""
+    """The frame does not conform to its transfer syntax. The message says why, without content of the image."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Size that a codestream states of its image: rows, columns, samples per pixel, bits per sample."""
+class FrameHeader:
+    """The size that a compressed frame states: rows, columns, samples per pixel, bits per sample."""
 
     rows: int
     columns: int
@@ -38,24 +38,24 @@ class Claim:
     precision: int
 
 
-def claim_of(frame: bytes, syntax: UID) -> Claim | None:
-    """What the ``frame``, one frame's joined fragments, claims; None for RLE, which states no size (PS3.5 G).
+def read_frame_header(frame: bytes, syntax: UID) -> FrameHeader | None:
+    """The header of ``frame``, the joined fragments of one frame; None for RLE, which states no size (PS3.5 G).
 
     Raises
     ------
     Unreadable
-        where there is no readable frame header, or the codestream does not reach its end marker.
+        where the frame has no readable header, or does not reach its end marker.
     """
     if syntax == RLELossless:
         return None
-    claim = _jpeg_2000(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg(frame)
+    header = _jpeg_2000(frame) if syntax in JPEG2000TransferSyntaxes else _jpeg(frame)
     if not frame.rstrip(b"\x00\xff").endswith(END):
         raise Unreadable("it ends before its end marker")
-    return claim
+    return header
 
 
 def check_rle(frame: bytes, bytes_per_pixel: int) -> None:
-    """The RLE header (PS3.5 G.5) names ``bytes_per_pixel`` segments in ascending order within ``frame``.
+    """Check that the RLE header (PS3.5 G.5) names ``bytes_per_pixel`` segments in ascending order within ``frame``.
 
     Raises
     ------
@@ -72,10 +72,10 @@ def check_rle(frame: bytes, bytes_per_pixel: int) -> None:
         raise Unreadable("its RLE segments lie outside of it")
 
 
-def _jpeg_2000(frame: bytes) -> Claim:
+def _jpeg_2000(frame: bytes) -> FrameHeader:
     """The SIZ segment, which must come first (ISO 15444-1 A.5.1)."""
     if frame.startswith(JP2_SIGNATURE):
-        frame = _codestream_in_jp2(frame)
+        frame = _without_jp2_boxes(frame)
     if not frame.startswith(JPEG2000_START):
         raise Unreadable("it does not start as a JPEG 2000 codestream")
     try:
@@ -89,11 +89,11 @@ def _jpeg_2000(frame: bytes) -> Claim:
     tiles = -(-(width - tile_left) // tile_width) * -(-(height - tile_top) // tile_height)
     if tiles > MOST_TILES:
         raise Unreadable(f"it claims {tiles} tiles")
-    return Claim(rows=height - top, columns=width - left, samples=samples, precision=(depth & 0x7F) + 1)
+    return FrameHeader(rows=height - top, columns=width - left, samples=samples, precision=(depth & 0x7F) + 1)
 
 
-def _codestream_in_jp2(frame: bytes) -> bytes:
-    """The contiguous codestream in a JP2 file: PS3.5 A.4.4 forbids the wrapping, some writers leave it on."""
+def _without_jp2_boxes(frame: bytes) -> bytes:
+    """The contiguous codestream in a JP2 file. PS3.5 A.4.4 forbids this wrapping, but some writers leave it on."""
     at = 0
     while at + 8 <= len(frame):
         length, kind = struct.unpack_from(">L4s", frame, at)
@@ -105,8 +105,8 @@ def _codestream_in_jp2(frame: bytes) -> bytes:
     raise Unreadable("its JP2 boxes hold no codestream")
 
 
-def _jpeg(frame: bytes) -> Claim:
-    """The frame header: markers are walked from the start until it is found."""
+def _jpeg(frame: bytes) -> FrameHeader:
+    """Walk the markers from the start to the frame header."""
     if not frame.startswith(b"\xff\xd8"):
         raise Unreadable("it does not start as a JPEG stream")
     at = 2
@@ -124,9 +124,9 @@ def _jpeg(frame: bytes) -> Claim:
     raise Unreadable("it has no JPEG frame header")
 
 
-def _jpeg_frame(frame: bytes, at: int) -> Claim:
+def _jpeg_frame(frame: bytes, at: int) -> FrameHeader:
     try:
         precision, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
     except struct.error:
         raise Unreadable("its JPEG frame header is cut short") from None
-    return Claim(rows, columns, samples, precision)
+    return FrameHeader(rows, columns, samples, precision)

@@ -1,13 +1,13 @@
-"""Damaged and odd headers: what pydicom raises on them; what is read, left out, or kept for a step to refuse.
+"""Header validation: which values are read, which are left out, and which are kept for a later step to refuse.
 
-A value that no step needs never refuses a series. Each attribute that Candela computes with is brought into the form
-that the computing code expects, once, right after a file is read:
+A series is never refused for a value that no step needs. Validation runs once, right after a file is read, and gives
+each attribute that Candela computes with the type that the computing code expects:
 
 - numbers are read by their content, whatever their VR (a Pixel Spacing stored as text);
-- a value that cannot be read and that no step needs is left out, and a note names the attribute;
-- a value that cannot be read and that a step needs stays, so that this step refuses it: the pixels (`BadPixels`), the
-  place in the patient (`BadGeometry`), the identity (`InvalidHeader`). It is never taken for an absent one: a rescale
-  slope that cannot be read is not 1.
+- an unreadable value that no step needs is left out, and a note names the attribute;
+- an unreadable value that a step needs stays, so that this step refuses it: the pixels (`BadPixels`), the position in
+  the patient (`BadGeometry`), the identity (`InvalidHeader`). It never counts as absent: an unreadable rescale slope
+  is not 1.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )
-"""What pydicom raises on bytes that are not the data set they were said to be."""
+"""Exceptions that pydicom raises on bytes that are not a data set in the stated transfer syntax."""
 ODD_VALUE = (ArithmeticError, BytesLengthException, TypeError, ValueError, struct.error)
-"""What pydicom raises on one value that is not of its VR, in a data set that is whole."""
+"""Exceptions that pydicom raises on a value that does not conform to its VR, in an intact data set."""
 
 ONE_NUMBER = (
     "AcquisitionNumber",
@@ -83,7 +83,7 @@ ONE_NUMBER = (
     "TriggerTime",
 )
 PLACES = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
-"""How many values they have, and whether these are finite, is checked with the geometry, which says it better."""
+"""The geometry checks their number of values and whether these are finite: its error messages say more."""
 WINDOW = ("WindowCenter", "WindowWidth")
 """One is of no use without the other."""
 TEXTS = (
@@ -127,27 +127,32 @@ NEEDED = frozenset(
         "StudyInstanceUID",
     }
 )
-"""What a step cannot do without, or would take another way if it were absent: that step refuses what it cannot read."""
+"""Attributes that a step needs, or whose absence means something else to it: the step refuses an unreadable value."""
 
 JUDGED = NEEDED.union(ONE_NUMBER, PLACES, TEXTS, WINDOW)
 
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-"""A Decimal or Integer String (PS3.5 6.2). A comma is no decimal sign: 1,234 could be 1.234 or 1234."""
+"""A Decimal or Integer String (PS3.5 6.2). A comma is not a decimal sign: 1,234 could be 1.234 or 1234."""
 NUMBER_VRS = ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV")
 WHOLE_VRS = ("IS", "SL", "SS", "UL", "US")
-UID_FORM = re.compile(r"\d+(\.\d+)*")
-"""Components with leading zeros pass, though PS3.5 9.1 forbids them: old scanners write them, and peers take them."""
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""Accepts leading zeros in components, which PS3.5 9.1 forbids: old scanners write them, and peers accept them."""
 MOST_UID = 64
 MOST_NAMED = 8
 
 
 def is_uid(text: str) -> bool:
-    """Whether ``text`` can stand where a UID must: numbers between dots, at most 64 characters."""
+    """Whether ``text`` has the form of a UID: numbers between dots, at most 64 characters."""
     return len(text) <= MOST_UID and UID_FORM.fullmatch(text) is not None
 
 
+def is_regular_uid(text: str) -> bool:
+    """`is_uid`, and no component has a leading zero (PS3.5 9.1)."""
+    return is_uid(text) and not any(len(part) > 1 and part[0] == "0" for part in text.split("."))
+
+
 def unreadable_note(keywords: Iterable[str]) -> tuple[str, ...]:
-    """The sentence that results repeat where ``keywords`` were left out; none where there are none."""
+    """The sentence that results repeat about the ``keywords`` that were left out; empty without keywords."""
     names = sorted(set(keywords))
     more = ", ..." if len(names) > MOST_NAMED else ""
     listed = ", ".join(names[:MOST_NAMED])
@@ -155,15 +160,15 @@ def unreadable_note(keywords: Iterable[str]) -> tuple[str, ...]:
 
 
 def leave_out_unreadable(ds: Dataset, *, unparsed: Collection[BaseTag] = ()) -> set[str]:
-    """Leave out of ``ds`` what cannot be read and no step needs; the keywords of what went.
+    """Remove from ``ds`` each unreadable value that no step needs; returns their keywords.
 
-    Values are parsed here, so that a damaged one is met now and not in the middle of a run; in a copy, so that the
-    bytes of names and identifiers stay as they came and results can carry them unchanged. ``unparsed`` are left alone.
+    Parses every value but ``unparsed``, so that a damaged one is found now and not in the middle of a run. It parses a
+    copy, so that ``ds`` keeps the received bytes of names and identifiers and results can carry them unchanged.
 
     Raises
     ------
     UNREADABLE
-        where a sequence cannot be parsed: then the data set is no whole one.
+        where a sequence cannot be parsed: the data set is then incomplete.
     """
     elements = {tag: element for tag, element in ds.items() if tag not in unparsed}
     parsed = Dataset(elements)
@@ -179,14 +184,15 @@ def leave_out_unreadable(ds: Dataset, *, unparsed: Collection[BaseTag] = ()) -> 
 
 
 def element_of(ds: Dataset, tag: BaseTag) -> DataElement | None:
-    """The element ``tag`` of ``ds``, parsed; None where its value is not of its VR and nothing computes with it.
+    """The element ``tag`` of ``ds``, parsed; None where its value does not conform to its VR and no step computes with
+    it.
 
-    Where something does, its text or bytes as they are, for `leave_out_odd` and the steps to judge.
+    Where a step computes with it, the element has the text or bytes as received, for `leave_out_odd` and that step.
 
     Raises
     ------
     UNREADABLE
-        where it is a sequence that cannot be parsed.
+        where the element is a sequence that cannot be parsed.
     """
     judged_later = keyword_for_tag(tag) in JUDGED
     try:
@@ -200,7 +206,7 @@ def element_of(ds: Dataset, tag: BaseTag) -> DataElement | None:
 
 
 def _is_of_its_vr(element: DataElement) -> bool:
-    """False for words under a VR of numbers: pydicom then tries other VRs and gives what it finds."""
+    """False for text under a numeric VR, where pydicom tries other VRs and returns what it finds."""
     if element.VR not in NUMBER_VRS:
         return True
     value = element.value
@@ -209,9 +215,9 @@ def _is_of_its_vr(element: DataElement) -> bool:
 
 
 def leave_out_odd(parsed: Dataset, *others: Dataset) -> set[str]:
-    """Bring what Candela computes with into its form, in ``parsed`` and ``others``; the keywords of what was left out.
+    """Give what Candela computes with its type, in ``parsed`` and ``others``; returns the keywords that were left out.
 
-    ``parsed`` has no element that cannot be parsed; ``others`` are the same data set as it came.
+    ``parsed`` has no element that cannot be parsed; ``others`` are the same data set as received.
     """
     targets = (parsed, *others)
     odd = {keyword for keyword in ONE_NUMBER if not _as_numbers(parsed, keyword, targets, count=1)}
@@ -232,9 +238,9 @@ def leave_out_odd(parsed: Dataset, *others: Dataset) -> set[str]:
 
 
 def _as_numbers(parsed: Dataset, keyword: str, targets: Iterable[Dataset], *, count: int | None = None) -> bool:
-    """Whether ``keyword`` holds finite numbers, or nothing; as numbers in ``targets`` from now on where it was text.
+    """Whether ``keyword`` holds finite numbers, or nothing. Text that states numbers becomes numbers in ``targets``.
 
-    ``count`` 1: one number, though it may be there several times.
+    With ``count`` 1 all values must be one and the same number.
     """
     values = _values(parsed, keyword)
     if not values:
@@ -250,7 +256,7 @@ def _as_numbers(parsed: Dataset, keyword: str, targets: Iterable[Dataset], *, co
     kind = int if whole else float
     if len(found) != len(values) or not all(_is_of(kind, value) for value in values):
         made = [int(number) if whole else DSfloat(number, auto_format=True) for number in found]
-        vr = "SS" if vr == "US" and min(found) < 0 else vr  # the dictionary allows either for values of pixels
+        vr = "SS" if vr == "US" and min(found) < 0 else vr  # the dictionary allows both for pixel values
         for target in targets:
             target.add_new(keyword, vr, made[0] if len(made) == 1 else made)
     return True
@@ -261,7 +267,7 @@ def _is_of(kind: type, value: Any) -> bool:
 
 
 def _values(ds: Dataset, keyword: str) -> list[Any]:
-    """The values of ``keyword``, text that is stored under another VR taken apart; [] where there is none."""
+    """The values of ``keyword``. Text stored under another VR is split at backslashes; [] where there is no value."""
     value = ds.get(keyword)
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
@@ -285,7 +291,7 @@ def _number(value: Any) -> float | None:
 
 
 def _vr(tag: BaseTag, stated: str | None) -> str:
-    """The VR of ``tag``: as stated, else the dictionary's; the first of several that it allows."""
+    """The stated VR of ``tag``, else the first that the dictionary allows."""
     if stated is not None:
         return stated
     try:

@@ -230,11 +230,6 @@ def uid(text: str) -> str:
     return text
 
 
-def is_regular_uid(text: str) -> bool:
-    """Whether no component has a leading zero (PS3.5 9.1)."""
-    return is_uid(text) and not any(len(part) > 1 and part[0] == "0" for part in text.split("."))
-
-
 OF_VR: Final[dict[str, Callable[[str], str]]] = {
     "CS": code_string,
     "DA": date,

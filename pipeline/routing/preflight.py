@@ -1,6 +1,7 @@
-"""What the headers of a series alone speak against, before a model is loaded and a pixel decoded.
+"""Refusals that need only the headers of a series, before a model is loaded or a pixel decoded.
 
-Nothing here needs torch, MONAI, scipy or highdicom: an ultrasound is refused in the time that its files take to read.
+This module needs no torch, MONAI, scipy or highdicom: an ultrasound is refused in the time that reading its files
+takes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Check = Callable[[Dataset], tuple[str, ...]]
 
 
 def preflight(series: Series, check: Check, identity_from: str | None = None) -> Subject:
-    """The patient and study of ``series``, where its headers do not speak against reading it.
+    """The patient and study of ``series``, unless its headers are a reason to refuse it.
 
-    Asked in this order: Candela's own result, modality and protocol (``check``), SOP class, patient and study
+    The checks, in this order: Candela's own result, modality and protocol (``check``), SOP class, patient and study
     (``identity_from``: see `pipeline.patient.subject.reconcile`).
 
     Raises
@@ -44,7 +45,7 @@ def preflight(series: Series, check: Check, identity_from: str | None = None) ->
 
 
 def _refuse_untaken(series: Series, check: Check) -> None:
-    """Refuse early what the model takes no part of; the header of one instance may be that of a localiser."""
+    """Refuse a series of which the model reads no stack. One instance is not enough: it may be a localiser."""
     try:
         check(series.header)
     except Refused:
@@ -53,15 +54,15 @@ def _refuse_untaken(series: Series, check: Check) -> None:
 
 
 def _headers(series: Series) -> tuple[Dataset, ...]:
-    """Of every plane; of none where the planes cannot be told."""
+    """The header of every slice; none where the slices cannot be read."""
     try:
-        return tuple(plane.ds for plane in slices_of(series.datasets))
+        return tuple(one.ds for one in slices_of(series.datasets))
     except Refused:
         return ()
 
 
 def suits(check: Check, header: Dataset) -> float:
-    """How well the model takes a stack with this header: the fewer caveats, the better (`pipeline.geometry.stacks`)."""
+    """Score of a stack with this header: the fewer caveats, the higher (see `pipeline.geometry.stacks.Prefer`)."""
     try:
         return -float(len(check(header)))
     except Refused:

@@ -1,7 +1,6 @@
-"""Whether the header of a series says that it is what a model was made for.
+"""Whether a series, by its header, has the protocol that a model was made for.
 
-Headers are claims, not proof: this check refuses what is plainly something else; the model's own look at the pixels
-comes after it.
+Headers can be wrong: this check refuses what is plainly something else, and the model checks the pixels later.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pipeline.reading.weighting import Judgement, judge
 
 @dataclass(frozen=True)
 class ProtocolContract:
-    """What a model takes, from its bundle.
+    """The series that a model reads, from its bundle.
 
     ``body_parts`` are values of BodyPartExamined (PS3.16 Annex L); ``weightings`` among T1, T2, PD, T2*;
     ``contrast_expected`` says that the model was validated on images with contrast agent only.
@@ -36,7 +35,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
     Raises
     ------
     UnsupportedModality, UnsupportedProtocol
-        naming the attribute that speaks against the series.
+        naming the attribute that rules the series out.
     """
     modality = text(header, "Modality").upper() or "absent"
     where = f"series {text(header, 'SeriesInstanceUID')}"
@@ -83,7 +82,7 @@ def _weighting_in_words(judged: Judgement) -> str:
 
 
 def _refuse_special(header: Dataset, where: str) -> None:
-    """Refuse what is no anatomical series: echo-planar, diffusion, angiography, field maps, projections, localisers."""
+    """Refuse echo-planar, diffusion, angiography, field map, projection and localiser series."""
     reasons = []
     if "EP" in {value.upper() for value in texts(header, "ScanningSequence")}:
         reasons.append("echo-planar (ScanningSequence EP)")

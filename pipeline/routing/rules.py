@@ -1,6 +1,6 @@
-"""Routing rules as data: which models read a series, and where their results go. Nothing is evaluated as code.
+"""Routing rules as data: which models read a series, and where their results go. No rule is evaluated as code.
 
-`judge` asks every rule and keeps every answer, so that what explains a decision is what made it.
+`judge` keeps the verdict of every rule, so that an explanation shows the verdicts that made the decision.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydicom._uid_dict import UID_dictionary
-from pydicom.dataset import Dataset
 
 from pipeline.errors import NotRouted
+from pipeline.reading.validation import is_uid
 from pipeline.reading.weighting import Weighting
-from pipeline.routing.series_attributes import Acquisition, Orientation, SeriesTraits, describe
+from pipeline.routing.series_attributes import Acquisition, Orientation, SeriesAttributes
 
 Priority = Literal["stat", "routine"]
 Match = Literal["first", "all"]
 Kinds = Literal["exclude", "include", "only"]
 PRINTABLE = re.compile(r"[\w .+*/^\\-]{1,64}", re.ASCII)
-"""What a reason may quote of a code, number or AE title that came over the wire."""
-UID_FORM = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)+")
+"""The only values from the wire that a reason quotes: codes, numbers and AE titles of these characters."""
 
 
 def _upper(value: object) -> object:
-    """Code Strings are in capitals (PS3.5 6.2); settings need not be."""
+    """Code Strings are in capitals (PS3.5 6.2); settings may be in either case."""
     return tuple(item.strip().upper() if isinstance(item, str) else item for item in _listed(value))
 
 
@@ -49,7 +48,7 @@ def _sop_class(name: object) -> str:
     known = {entry[4]: uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class"}
     if text in known:
         return known[text]
-    if UID_FORM.fullmatch(text):
+    if is_uid(text) and "." in text:
         return text
     raise ValueError(f"{text!r} is neither a SOP Class's keyword (MRImageStorage) nor a UID")
 
@@ -148,8 +147,8 @@ class When(Conditions):
 class Rule(Table):
     """One ``[[rules]]`` table of candela.toml.
 
-    ``per_study``: of all series of a study that rules give to this model, the one that suits it best is read
-    (`pipeline.routing.selection`); otherwise each is read as soon as it is complete.
+    With ``per_study`` the model reads the best-suited of all series of a study that rules assign to it
+    (`pipeline.routing.selection`); otherwise it reads each as soon as it is complete.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -162,7 +161,7 @@ class Rule(Table):
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of a rule put to a series: what was asked, what was found, and in words why it does not hold."""
+    """One condition of a rule applied to a series: the wanted value, the value found, and why the condition fails."""
 
     condition: str
     wanted: str
@@ -173,10 +172,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one rule says to a series.
+    """The result of one rule for a series.
 
-    ``taken`` is False for a rule that holds and yet does nothing: ``overruled`` then names the rule before it that
-    decided. Rules behind the deciding one are judged as well, for those who read explanations.
+    ``taken`` is False for a rule that holds without effect: ``overruled`` then names the earlier rule that decided.
+    Rules after the deciding one are judged as well, for the sake of explanations.
     """
 
     rule: Rule
@@ -207,7 +206,7 @@ class Routing:
 
     @property
     def taken(self) -> tuple[Rule, ...]:
-        """The rules that give the series to a model, each model once."""
+        """The rules that assign the series to a model, each model once."""
         return tuple(verdict.rule for verdict in self.verdicts if verdict.taken)
 
     def refusal(self) -> NotRouted:
@@ -219,15 +218,15 @@ class Routing:
         )
 
 
-def judge(rules: tuple[Rule, ...], traits: SeriesTraits, match: Match = "first") -> Routing:
-    """Put a series with these traits to every rule.
+def judge(rules: tuple[Rule, ...], attributes: SeriesAttributes, match: Match = "first") -> Routing:
+    """Apply every rule to a series with these attributes.
 
     ``match`` "first": the first rule that holds takes the series. "all": every rule that holds does, but a model reads
     a series once, under the first rule that names it.
     """
     verdicts: list[Verdict] = []
     for rule in rules:
-        verdict = Verdict(rule, tuple(_checks(rule.when, traits)))
+        verdict = Verdict(rule, tuple(_checks(rule.when, attributes)))
         if verdict.holds:
             before = (
                 item.rule for item in verdicts if item.taken and (match == "first" or item.rule.model == rule.model)
@@ -237,52 +236,38 @@ def judge(rules: tuple[Rule, ...], traits: SeriesTraits, match: Match = "first")
     return Routing(tuple(verdicts))
 
 
-def route(rules: tuple[Rule, ...], header: Dataset, calling_ae: str = "") -> Rule:
-    """The first rule that takes a series with this header.
-
-    Raises
-    ------
-    NotRouted
-        naming, for each rule, why it did not take the series.
-    """
-    routing = judge(rules, describe(header, calling_ae=calling_ae))
-    if not routing.taken:
-        raise routing.refusal()
-    return routing.taken[0]
-
-
-def _checks(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+def _checks(when: Conditions, attributes: SeriesAttributes) -> Iterator[Check]:
     """Every condition of ``when`` that is set."""
-    yield from _codes(when, traits)
-    yield from _image_types(when, traits)
-    yield from _kinds(when, traits)
-    yield from _ranges(when, traits)
+    yield from _codes(when, attributes)
+    yield from _image_types(when, attributes)
+    yield from _kinds(when, attributes)
+    yield from _ranges(when, attributes)
     if when.description:
         wanted = " or ".join(when.description)
         held = any(
             fnmatchcase(text.casefold(), pattern.casefold())
-            for text in traits.descriptions
+            for text in attributes.descriptions
             for pattern in when.description
         )
         reason = f"neither series description nor protocol name matches {wanted}"
         yield Check("description", wanted, "a match" if held else "no match", held, reason)
     if isinstance(when, When):
-        yield from _groups(when, traits)
+        yield from _groups(when, attributes)
 
 
-def _codes(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+def _codes(when: Conditions, attributes: SeriesAttributes) -> Iterator[Check]:
     exact: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-        ("modality", when.modality, (traits.modality,)),
-        ("body part", when.body_part, (traits.body_part,)),
-        ("SOP class", when.sop_class, (traits.sop_class,)),
-        ("scanning sequence", when.scanning_sequence, traits.scanning_sequence),
-        ("orientation", when.orientation, (traits.orientation or "",)),
-        ("weighting", when.weighting, (traits.weighting or "",)),
-        ("acquisition", when.acquisition, (traits.acquisition or "",)),
-        ("manufacturer", when.manufacturer, (traits.manufacturer,)),
-        ("station", when.station, (traits.station,)),
-        ("calling AE title", when.calling_ae, (traits.calling_ae,)),
-        ("called AE title", when.called_ae, (traits.called_ae,)),
+        ("modality", when.modality, (attributes.modality,)),
+        ("body part", when.body_part, (attributes.body_part,)),
+        ("SOP class", when.sop_class, (attributes.sop_class,)),
+        ("scanning sequence", when.scanning_sequence, attributes.scanning_sequence),
+        ("orientation", when.orientation, (attributes.orientation or "",)),
+        ("weighting", when.weighting, (attributes.weighting or "",)),
+        ("acquisition", when.acquisition, (attributes.acquisition or "",)),
+        ("manufacturer", when.manufacturer, (attributes.manufacturer,)),
+        ("station", when.station, (attributes.station,)),
+        ("calling AE title", when.calling_ae, (attributes.calling_ae,)),
+        ("called AE title", when.called_ae, (attributes.called_ae,)),
     )
     for what, allowed, present in exact:
         if allowed:
@@ -291,24 +276,26 @@ def _codes(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
             yield _check(what, " or ".join(_name(item) for item in allowed), found, held=held)
 
 
-def _image_types(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
-    found = _quoted("\\".join(traits.image_type))
+def _image_types(when: Conditions, attributes: SeriesAttributes) -> Iterator[Check]:
+    found = _quoted("\\".join(attributes.image_type))
     for value in when.image_type.contains:
-        yield _check("image type", f"with {value}", found, held=value in traits.image_type)
+        yield _check("image type", f"with {value}", found, held=value in attributes.image_type)
     for value in when.image_type.excludes:
-        yield _check("image type", f"without {value}", found, held=value not in traits.image_type)
+        yield _check("image type", f"without {value}", found, held=value not in attributes.image_type)
 
 
-def _kinds(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+def _kinds(when: Conditions, attributes: SeriesAttributes) -> Iterator[Check]:
     if when.contrast is not None:
         found = {"stated": "stated by the tags", "described": "named in the description", None: "not mentioned"}
         wanted = "given" if when.contrast else "not given"
-        held = (traits.contrast is not None) == when.contrast
-        reason = f"contrast agent is {found[traits.contrast]}, and the rule wants {'one' if when.contrast else 'none'}"
-        yield Check("contrast agent", wanted, found[traits.contrast], held, reason)
+        held = (attributes.contrast is not None) == when.contrast
+        reason = (
+            f"contrast agent is {found[attributes.contrast]}, and the rule wants {'one' if when.contrast else 'none'}"
+        )
+        yield Check("contrast agent", wanted, found[attributes.contrast], held, reason)
     for what, key, policy, is_one in (
-        ("derived image", "derived", when.derived, traits.derived),
-        ("localiser", "localizer", when.localizer, traits.localizer),
+        ("derived image", "derived", when.derived, attributes.derived),
+        ("localiser", "localizer", when.localizer, attributes.localizer),
     ):
         if policy in {"exclude", "only"}:
             reason = f"it is a {what} (when.{key} is not set to include it)" if is_one else f"it is no {what}"
@@ -316,7 +303,7 @@ def _kinds(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
             yield Check(what, wanted, "yes" if is_one else "no", is_one == (policy == "only"), reason)
 
 
-def _ranges(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
+def _ranges(when: Conditions, attributes: SeriesAttributes) -> Iterator[Check]:
     for what, key, unit in (
         ("echo time", "echo_time", " ms"),
         ("repetition time", "repetition_time", " ms"),
@@ -327,27 +314,27 @@ def _ranges(when: Conditions, traits: SeriesTraits) -> Iterator[Check]:
         ("number of slices", "number_of_slices", ""),
     ):
         wanted: Range | None = getattr(when, key)
-        value: float | None = getattr(traits, key)
+        value: float | None = getattr(attributes, key)
         if wanted is not None:
             found = "absent" if value is None else f"{value:g}{unit}"
             yield _check(what, wanted.words(unit), found, held=wanted.holds(value))
 
 
-def _groups(when: When, traits: SeriesTraits) -> Iterator[Check]:
+def _groups(when: When, attributes: SeriesAttributes) -> Iterator[Check]:
     if when.any_of:
-        failed = [_first_failure(group, traits) for group in when.any_of]
+        failed = [_first_failure(group, attributes) for group in when.any_of]
         held = "" in failed
         found = f"group {failed.index('') + 1}" if held else "none"
         reason = f"none of its any_of groups holds ({'; '.join(failed)})"
         yield Check("any of", f"one of {len(when.any_of)} groups", found, held, reason)
     for number, group in enumerate(when.none_of, start=1):
-        failure = _first_failure(group, traits)
+        failure = _first_failure(group, attributes)
         reason = f"its none_of group {number} holds"
         yield Check("none of", f"not group {number}", failure or "it holds", bool(failure), reason)
 
 
-def _first_failure(group: Conditions, traits: SeriesTraits) -> str:
-    return next((check.reason for check in _checks(group, traits) if not check.holds), "")
+def _first_failure(group: Conditions, attributes: SeriesAttributes) -> str:
+    return next((check.reason for check in _checks(group, attributes) if not check.holds), "")
 
 
 def _check(what: str, wanted: str, found: str, *, held: bool) -> Check:

@@ -1,7 +1,7 @@
-"""Which series of a study suits a model best: a pure, total order with its reasons in words.
+"""Selection of the series of a study that suits a model best: a pure, total order that states its reasons.
 
-First, what the model's own contract does not take is set aside. The rest is compared criterion by criterion, in the
-order of `CRITERIA`; the first that differs decides, and is the reason that is told.
+Series that the model's contract excludes are set aside first. The others are compared criterion by criterion, in the
+order of `CRITERIA`: the first difference decides and is the stated reason.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from pydicom.dataset import Dataset
 
 from pipeline.errors import Refused
 from pipeline.routing.protocol import ProtocolContract, check_protocol
-from pipeline.routing.series_attributes import SeriesTraits, classic
+from pipeline.routing.series_attributes import SeriesAttributes, classic
 
 LEAST_SLICES = 3
-"""As `pipeline.geometry.build` has it (a test holds them equal): fewer make no volume."""
+"""The same as in `pipeline.geometry.slice_spacing` (a test compares them): fewer slices make no volume."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One series of a study. ``header`` speaks for it and is what ``traits`` were read from."""
+    """One series of a study. ``header`` is its representative's, from which ``attributes`` were read."""
 
     series_instance_uid: str
     header: Dataset = field(compare=False, repr=False)
-    traits: SeriesTraits
+    attributes: SeriesAttributes
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A series that was not chosen, and why. ``code`` is the refusal's, where the model would not take it at all."""
+    """A series that was not chosen, and why. ``code`` is that of the refusal where the model's contract excludes the
+    series.
+    """
 
     candidate: Candidate
     reason: str
@@ -38,8 +40,8 @@ class PassedOver:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What `choose` decided. ``chosen`` is None where no series suits; ``reason`` says why it was this one."""
+class Selection:
+    """The decision of `choose`. ``chosen`` is None where no series suits; ``reason`` says why this one was chosen."""
 
     chosen: Candidate | None
     reason: str
@@ -48,15 +50,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Criterion:
-    """``rank`` is smaller for what suits better; ``words`` name what a series has of it. They never disagree."""
+    """A criterion of the order: ``rank`` is smaller for what suits better, ``words`` state the series' value."""
 
     name: str
     rank: Callable[[Candidate, ProtocolContract], float]
     words: Callable[[Candidate], str]
 
 
-def choose(candidates: Sequence[Candidate], contract: ProtocolContract) -> Choice:
-    """The series that suits a model with ``contract`` best; the order of ``candidates`` does not matter."""
+def choose(candidates: Sequence[Candidate], contract: ProtocolContract) -> Selection:
+    """Choose the series that suits a model with ``contract`` best. The order of ``candidates`` does not matter."""
     unsuited = {item.series_instance_uid: why for item in candidates if (why := _unsuited(item, contract))}
     suited = sorted(
         (item for item in candidates if item.series_instance_uid not in unsuited),
@@ -68,15 +70,15 @@ def choose(candidates: Sequence[Candidate], contract: ProtocolContract) -> Choic
         if (uid := item.series_instance_uid) in unsuited
     )
     if not suited:
-        return Choice(None, f"none of the study's {len(candidates)} series suits the model", aside)
+        return Selection(None, f"none of the study's {len(candidates)} series suits the model", aside)
     best, *rest = suited
     passed_over = tuple(PassedOver(item, _worse(item, best, contract)) for item in rest)
-    return Choice(best, _why(best, rest, aside, contract), (*passed_over, *aside))
+    return Selection(best, _why(best, rest, aside, contract), (*passed_over, *aside))
 
 
 def _unsuited(candidate: Candidate, contract: ProtocolContract) -> Refused | None:
-    """Why the model would refuse the series by its header alone."""
-    slices = candidate.traits.number_of_slices
+    """The model's refusal of the series by its header alone, or None."""
+    slices = candidate.attributes.number_of_slices
     if slices < LEAST_SLICES:
         return Refused(f"The series has {slices} slice(s); a volume needs at least {LEAST_SLICES}.")
     try:
@@ -113,67 +115,67 @@ def _decisive(candidate: Candidate, best: Candidate, contract: ProtocolContract)
 def _contrast_rank(candidate: Candidate, contract: ProtocolContract) -> float:
     if not contract.contrast_expected:
         return 0
-    return {"stated": 0, "described": 1, None: 2}[candidate.traits.contrast]
+    return {"stated": 0, "described": 1, None: 2}[candidate.attributes.contrast]
 
 
 def _contrast_words(candidate: Candidate) -> str:
     words = {"stated": "stated by the tags", "described": "named in the description", None: "not mentioned"}
-    return words[candidate.traits.contrast]
+    return words[candidate.attributes.contrast]
 
 
 def _weighting_rank(candidate: Candidate, contract: ProtocolContract) -> float:
     order = contract.weightings
-    weighting = candidate.traits.weighting
+    weighting = candidate.attributes.weighting
     return order.index(weighting) if weighting in order else len(order)
 
 
 def _plane_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
-    if candidate.traits.acquisition == "3D":
+    if candidate.attributes.acquisition == "3D":
         return 0
-    return {"axial": 0, "coronal": 1, "sagittal": 1, "oblique": 2, None: 3}[candidate.traits.orientation]
+    return {"axial": 0, "coronal": 1, "sagittal": 1, "oblique": 2, None: 3}[candidate.attributes.orientation]
 
 
 def _plane_words(candidate: Candidate) -> str:
-    traits = candidate.traits
-    plane = traits.orientation or "of no stated orientation"
-    return f"3D, {plane}" if traits.acquisition == "3D" else plane
+    attributes = candidate.attributes
+    plane = attributes.orientation or "of no stated orientation"
+    return f"3D, {plane}" if attributes.acquisition == "3D" else plane
 
 
 def _thickness_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
-    thickness = candidate.traits.slice_thickness
+    thickness = candidate.attributes.slice_thickness
     return thickness if thickness and thickness > 0 else float("inf")
 
 
 def _thickness_words(candidate: Candidate) -> str:
-    thickness = candidate.traits.slice_thickness
+    thickness = candidate.attributes.slice_thickness
     return f"{thickness:g} mm" if thickness and thickness > 0 else "not stated"
 
 
 def _number_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
-    number = candidate.traits.series_number
+    number = candidate.attributes.series_number
     return float("inf") if number is None else -number
 
 
 def _number_words(candidate: Candidate) -> str:
-    number = candidate.traits.series_number
+    number = candidate.attributes.series_number
     return "none" if number is None else f"{number:g}"
 
 
 CRITERIA: tuple[Criterion, ...] = (
     Criterion("contrast agent", _contrast_rank, _contrast_words),
-    Criterion("weighting", _weighting_rank, lambda item: item.traits.weighting or "not told"),
+    Criterion("weighting", _weighting_rank, lambda item: item.attributes.weighting or "not told"),
     Criterion(
         "image type",
-        lambda item, _contract: item.traits.derived,
-        lambda item: "derived" if item.traits.derived else "original",
+        lambda item, _contract: item.attributes.derived,
+        lambda item: "derived" if item.attributes.derived else "original",
     ),
     Criterion("plane", _plane_rank, _plane_words),
     Criterion(
         "number of slices",
-        lambda item, _contract: -item.traits.number_of_slices,
-        lambda item: str(item.traits.number_of_slices),
+        lambda item, _contract: -item.attributes.number_of_slices,
+        lambda item: str(item.attributes.number_of_slices),
     ),
     Criterion("slice thickness", _thickness_rank, _thickness_words),
     Criterion("series number (a repeat is usually the better)", _number_rank, _number_words),
 )
-"""What is compared, the weightiest first. Contrast counts for models that were validated on images with contrast."""
+"""The criteria, the most important first. Contrast counts for models that were validated on images with contrast."""

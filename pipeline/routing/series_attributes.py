@@ -1,6 +1,6 @@
-"""What routing rules can see of a series: its traits, read from one header that may say anything or nothing.
+"""The attributes of a series that routing rules see, read from the header of its representative instance.
 
-Everything here is tolerant: a header never raises, what it does not tell is None or empty.
+Reading never raises: what a header lacks, or states in an unreadable form, is None or empty.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NORMALS: tuple[Orientation, ...] = ("sagittal", "coronal", "axial")
 """The plane whose normal is the patient's x, y and z axis (LPS)."""
 OBLIQUE_FROM = 30.0
 """Degrees between normal and nearest axis from which a plane is oblique. Axial slices tilted to the skull base or to
-the line between the commissures (up to some 25°) are still called axial by those who order them."""
+the line between the commissures (up to some 25°) still count as axial in clinical language."""
 
 NO_AGENT = {"NO", "NONE", "N", "NIL", "0", "OHNE", "WITHOUT", "NEGATIVE", "PRE", "NATIVE", "NATIV"}
-"""What technologists write into ContrastBolusAgent to say that there was none."""
+"""Values of ContrastBolusAgent by which technologists say that no agent was given."""
 WITHOUT_CONTRAST = re.compile(r"(?<![a-z0-9])(pre|w/o|wo|without|non?|ohne|sans|nativ|native|unenhanced)(?![a-z0-9])")
 WITH_CONTRAST = re.compile(
     r"\+\s?(?:c|gd|gad|km)(?![a-z0-9])"
@@ -40,12 +40,12 @@ WITH_CONTRAST = re.compile(
 
 
 @dataclass(frozen=True)
-class SeriesTraits:
-    """One series as rules see it.
+class SeriesAttributes:
+    """The attributes of one series that rules compare.
 
     Attributes
     ----------
-    modality, body_part, manufacturer, station : as the header writes them, "" where absent.
+    modality, body_part, manufacturer, station : as in the header, "" where absent.
     sop_class : SOP Class UID.
     image_type, scanning_sequence : the values of ImageType (for a frame of an enhanced object its FrameType) and
         ScanningSequence, in capitals.
@@ -54,9 +54,9 @@ class SeriesTraits:
     weighting : after `pipeline.reading.weighting.weighting`.
     acquisition : MRAcquisitionType.
     contrast : "stated" where ContrastBolusAgent (or its sequence) names an agent, "described" where only
-        SeriesDescription says so in a word, None otherwise.
+        SeriesDescription mentions it, None otherwise.
     derived : value 1 of ImageType is DERIVED (PS3.3 C.7.6.1.1.2).
-    localizer : a value of ImageType is LOCALIZER, or SeriesDescription says so: MR scanners seldom set the former.
+    localizer : a value of ImageType is LOCALIZER, or SeriesDescription names one: MR scanners seldom set the former.
     echo_time, repetition_time, inversion_time : ms. flip_angle : degrees. slice_thickness : mm.
     magnetic_field_strength : tesla.
     number_of_slices : instances, or frames of multi-frame instances.
@@ -90,13 +90,15 @@ class SeriesTraits:
     called_ae: str = ""
 
 
-def describe(header: Dataset, *, instances: int = 1, calling_ae: str = "", called_ae: str = "") -> SeriesTraits:
-    """The traits of a series of ``instances`` instances for which ``header`` speaks (pixel data not needed)."""
+def describe(header: Dataset, *, instances: int = 1, calling_ae: str = "", called_ae: str = "") -> SeriesAttributes:
+    """The attributes of a series of ``instances`` instances; ``header`` is its representative's (no
+    pixel data needed).
+    """
     frames = number(header, "NumberOfFrames")
     header = classic(header)
     image_type = tuple(item.upper() for item in texts(header, "ImageType"))
     description = text(header, "SeriesDescription")
-    return SeriesTraits(
+    return SeriesAttributes(
         modality=text(header, "Modality"),
         body_part=text(header, "BodyPartExamined"),
         sop_class=text(header, "SOPClassUID"),
@@ -125,7 +127,7 @@ def describe(header: Dataset, *, instances: int = 1, calling_ae: str = "", calle
 
 
 def classic(header: Dataset) -> Dataset:
-    """``header``, or for an enhanced object the classic form of its first frame, where it has one. No pixels needed."""
+    """``header``, or the classic form of an enhanced object's first frame where it has one. Needs no pixel data."""
     try:
         return header_of(header)
     except (Refused, IndexError, *UNREADABLE):
@@ -133,7 +135,7 @@ def classic(header: Dataset) -> Dataset:
 
 
 def orientation(header: Dataset) -> Orientation | None:
-    """The plane after ImageOrientationPatient (PS3.3 C.7.6.2.1.1); None where it gives none."""
+    """The plane by ImageOrientationPatient (PS3.3 C.7.6.2.1.1); None where that is absent or unusable."""
     cosines = numbers(header, "ImageOrientationPatient", 6)
     if cosines is None:
         return None
@@ -149,9 +151,9 @@ def orientation(header: Dataset) -> Orientation | None:
 def contrast(header: Dataset) -> Contrast | None:
     """Whether and where the header says that a contrast agent was given.
 
-    The tag decides where it names an agent. Many scanners leave it empty, so a word of SeriesDescription counts too,
-    unless another one denies it ("T1 pre contrast"). ProtocolName is not asked: it often names the whole examination
-    ("brain with and without contrast").
+    ContrastBolusAgent decides where it names an agent. Many scanners leave it empty, so a word of SeriesDescription
+    counts too, unless another word denies it ("T1 pre contrast"). ProtocolName does not count: it often names the whole
+    examination ("brain with and without contrast").
     """
     agents = [agent for agent in texts(header, "ContrastBolusAgent") if agent.upper() not in NO_AGENT]
     if agents or values(header, "ContrastBolusAgentSequence"):

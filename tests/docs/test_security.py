@@ -19,7 +19,7 @@ EXEMPT = {"tests/**", "bench/**", "scripts/**"}
 
 
 def test_every_threat_names_a_test_that_exists() -> None:
-    """Asset, attacker, door, guard and test; each test is a function of the file that is named."""
+    """Asset, attacker, admission, guard and test; each test is a function of the file that is named."""
     functions = functools.cache(_functions)
     for row in ROWS:
         threat = f"{row[0]}, {row[2]}"

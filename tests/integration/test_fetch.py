@@ -179,7 +179,7 @@ def test_a_series_that_a_pacs_cannot_move_is_told_as_failed(dcmtk_house: House, 
         assert f"failed: {ds.SOPInstanceUID}" in err
 
 
-def test_a_fetched_series_completes_and_is_handed_over(dcmtk_house: House, candela: Candela) -> None:
+def test_a_fetched_series_completes_and_is_dispatched(dcmtk_house: House, candela: Candela) -> None:
     """The association to the node ends with the series: completion goes on as for any sender."""
     house = dcmtk_house
     wanted = str(house.study[0][0].SeriesInstanceUID)

@@ -373,7 +373,7 @@ def test_a_message_that_trickles_in_by_whole_pdus_is_cut_off(tmp_path: Path) -> 
         except OSError:
             pass
         assert time.monotonic() - begun < 10
-        _until(lambda: not node.receiver._door.inside)
+        _until(lambda: not node.receiver._admission.open_associations)
 
 
 # --- reload and expiry ------------------------------------------------------------------------------------------

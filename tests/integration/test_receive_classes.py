@@ -82,7 +82,7 @@ def accepted(port: int, classes: list[str]) -> set[str]:
 
 
 def completes(node: Node, series: tuple[Dataset, ...]) -> bool:
-    """Whether the series is handed over whole; a busy machine may have handed its first instance over before."""
+    """Whether the series is dispatched whole; a busy machine may have handed its first instance over before."""
     name = series[0].SeriesInstanceUID
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

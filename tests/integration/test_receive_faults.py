@@ -92,14 +92,14 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, seed: int) -> None:
         assert {name for _, name, _ in instances} == {ds.SOPInstanceUID for ds in series}
         for path, _, sha256 in instances:
             assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
-        recorded = folder / "handed-over.json"  # a hand-over that was not recorded yet would rightly be repeated
+        recorded = folder / "handed-over.json"  # a dispatch that was not recorded yet would rightly be repeated
         deadline = time.monotonic() + 10
         while not recorded.exists():
-            assert time.monotonic() < deadline, "the hand-over was not recorded"
+            assert time.monotonic() < deadline, "the dispatch was not recorded"
             time.sleep(0.02)
     finally:
         process.kill()
-    process.start()  # once more: what was handed over is known
+    process.start()  # once more: what was dispatched is known
     time.sleep(3)
     process.kill()
     assert len(process.taken()) == 1
@@ -162,7 +162,7 @@ def test_a_data_set_that_is_not_what_the_command_says_is_refused(node: Node, wha
 
 
 def test_an_index_deleted_between_runs_is_rebuilt(tmp_path: Path) -> None:
-    """The next process knows the series from the files, and what the jobs have is not handed over again."""
+    """The next process knows the series from the files, and what the jobs have is not dispatched again."""
     series = small_series(4)
     with running_receiver(tmp_path) as node:
         send(node.port, series[:3])

@@ -138,25 +138,25 @@ def test_after_all_that_the_node_is_well(node: Node, series: tuple[Dataset, ...]
     while any(thread.name.startswith("AcceptorThread") for thread in threading.enumerate()):  # servers go on
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.2)
-    assert node.receiver._door is not None
-    while node.receiver._door.inside:  # a caller's place comes free a moment after its thread ends
-        assert time.monotonic() < deadline, node.receiver._door.inside
+    assert node.receiver._admission is not None
+    while node.receiver._admission.open_associations:  # a caller's place comes free a moment after its thread ends
+        assert time.monotonic() < deadline, node.receiver._admission.open_associations
         time.sleep(0.05)
     is_well(node, series)
 
 
 def test_an_association_that_ends_without_a_word_is_not_counted_for_ever(node: Node) -> None:
     """pynetdicom ends one without any event where it fails within: its place must come free all the same."""
-    assert node.receiver._door is not None
+    assert node.receiver._admission is not None
     ae = AE(CALLING)
     ae.add_requested_context(MRImageStorage)
     assoc = ae.associate("127.0.0.1", node.port, ae_title=CALLED)
     deadline = time.monotonic() + 10
-    while node.receiver._door.inside != 1:
+    while node.receiver._admission.open_associations != 1:
         assert time.monotonic() < deadline
-    (ours,) = node.receiver._door._guests
+    (ours,) = node.receiver._admission._admitted
     ours.dul.kill_dul()  # as an event that its state machine does not know
-    while node.receiver._door.inside:
+    while node.receiver._admission.open_associations:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assoc.abort()
@@ -177,7 +177,7 @@ def test_a_sender_that_does_not_wait_for_answers_is_held_back(node: Node, spoken
         answers, rest = 0, b""
         while answers < 100:
             rest += caller.recv(65536)
-            waiting += [ours.dimse.msg_queue.qsize() for ours in list(node.receiver._door._guests)]
+            waiting += [ours.dimse.msg_queue.qsize() for ours in list(node.receiver._admission._admitted)]
             while len(rest) >= 6 and len(rest) >= 6 + struct.unpack(">L", rest[2:6])[0]:
                 assert rest[0] == 4
                 rest = rest[6 + struct.unpack(">L", rest[2:6])[0] :]

@@ -195,7 +195,7 @@ def test_limits_say_which_they_are(tmp_path: Path) -> None:
         (0x0000, None),
         (0xA700, "The data set is longer than 4096 bytes."),
         (0xA700, "More than 2 instances by one association."),
-        (0x0124, "The calling AE title may not store any more."),
+        (0x0124, "The calling AE title may no longer store."),
     ]
 
 
@@ -205,9 +205,9 @@ def test_a_fault_of_ours_is_answered_and_logged_without_what_was_sent(
     """The association goes on: the next instance is stored."""
     (first, second) = phantom.head_phantom(slices=2, matrix=16, header=phantom.Header(key="fault"))
     with running_receiver(tmp_path) as node, association(node.port, [context_of(first)]) as assoc:
-        keeper: Any = node.receiver._listener._keeper  # type: ignore[union-attr]
+        ingest: Any = node.receiver._listener._ingest  # type: ignore[union-attr]
         with monkeypatch.context() as broken:
-            broken.setattr(keeper, "keep", lambda *_: 1 // 0)
+            broken.setattr(ingest, "store", lambda *_: 1 // 0)
             answer = assoc.send_c_store(first)
         assert (answer.Status, answer.ErrorComment) == (0x0110, "An internal error: see the log of the node.")
         assert assoc.send_c_store(second).Status == 0

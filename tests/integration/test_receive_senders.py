@@ -57,7 +57,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def taken(node: Node, series: tuple[Dataset, ...]) -> list[str]:
-    """Wait until ``series`` has been handed over; its reasons."""
+    """Wait until ``series`` has been dispatched; its reasons."""
     name = series[0].SeriesInstanceUID
     deadline = time.monotonic() + 20
     while not (found := [item.reason for item in node.taken if item.series_instance_uid == name]):
@@ -288,7 +288,7 @@ def test_a_sender_with_nagles_algorithm_is_not_stalled(
 
 
 def test_two_senders_carry_one_series(node: Node, tmp_path: Path) -> None:
-    """Half of it on each of two associations at once: one series, one hand-over, all instances."""
+    """Half of it on each of two associations at once: one series, one dispatch, all instances."""
     require_dcmtk()
     series = small_series(24, 64)
     files = phantom.save(series, tmp_path)
@@ -324,8 +324,8 @@ def test_a_late_slice_makes_revision_2(node: Node) -> None:
     assert [(item.revision, len(item.instances)) for item in found] == [(1, 3), (2, 4)]
 
 
-def test_a_series_sent_twice_is_handed_over_once(node: Node) -> None:
-    """Success each time, one file each, one hand-over."""
+def test_a_series_sent_twice_is_dispatched_once(node: Node) -> None:
+    """Success each time, one file each, one dispatch."""
     series = small_series(3)
     assert send(node.port, series) == [0, 0, 0]
     taken(node, series)
@@ -365,7 +365,7 @@ def test_a_sender_that_is_killed_leaves_nothing_half_written(node: Node, tmp_pat
             assert pydicom.dcmread(node.stored()[name]).pixel_array.shape == (512, 512)
 
 
-def test_candelas_own_results_are_stored_and_never_handed_over(node: Node) -> None:
+def test_candelas_own_results_are_stored_and_never_dispatched(node: Node) -> None:
     """The loop guard: they count as received and start nothing; a scanner of that name's series do."""
     scanned = small_series(2)
     for ds in scanned:

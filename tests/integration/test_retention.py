@@ -79,7 +79,7 @@ def series() -> tuple[Dataset, ...]:
 
 
 def handed(node: Node, count: int = 1) -> None:
-    """Wait until so many series are handed over and the index knows it."""
+    """Wait until so many series are dispatched and the index knows it."""
     node.wait(count)
     assert node.receiver._monitor is not None
     assert node.receiver._monitor.caught_up(20)
@@ -122,7 +122,7 @@ def test_what_is_not_delivered_stays_however_old_and_full(
 
 
 def test_a_series_still_arriving_is_not_even_asked_about(tmp_path: Path, series: tuple[Dataset, ...]) -> None:
-    """Nor is one to which an instance was added since it was handed over."""
+    """Nor is one to which an instance was added since it was dispatched."""
     jobs = Jobs()
     with running_receiver(tmp_path) as node:
         send(node.port, series[:2])

@@ -21,7 +21,7 @@ def record(job: SeriesJob, name: str) -> SeriesRecord:
     """The series of ``job`` as the receiver's index has it."""
     digest = instances_digest([derived_uid(name, "instance")])
     return SeriesRecord(
-        job.series_instance_uid, job.study_instance_uid, "SCANNER", State.HANDED_OVER, 0, 0, 1, True, None, "released",
+        job.series_instance_uid, job.study_instance_uid, "SCANNER", State.DISPATCHED, 0, 0, 1, True, None, "released",
         "2026-11-21T08:00:00+00:00", 1, digest,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def data_set_of(file: bytes) -> bytes:
 
 
 def wait_for(node: Node, series: tuple[Dataset, ...], seconds: float = 20) -> str:
-    """Wait until ``series`` has been handed over; the reason."""
+    """Wait until ``series`` has been dispatched; the reason."""
     deadline = time.monotonic() + seconds
     while True:
         found = [item for item in node.taken if item.series_instance_uid == series[0].SeriesInstanceUID]
@@ -382,7 +382,7 @@ def test_kill_9_after_200_loses_nothing(tmp_path: Path) -> None:
     process.start()
     try:
         count = 1
-        while len(process.wait(count)[-1]["instances"]) < 3:  # a restart that took long handed over what there was
+        while len(process.wait(count)[-1]["instances"]) < 3:  # a restart that took long dispatched what there was
             count += 1
     finally:
         process.kill()

@@ -89,7 +89,7 @@ class Node:
     def set_retention(self, retention: Retention) -> None:
         """Other watermarks from now on: tests cannot fill the disk."""
         disk = Disk(self.settings.data_dir, retention)
-        self.receiver._door._has_room = lambda: disk.has_room
+        self.receiver._admission._has_room = lambda: disk.has_room
 
     def _take(self, series: CompleteSeries) -> None:
         with self._changed:
@@ -97,7 +97,7 @@ class Node:
             self._changed.notify_all()
 
     def wait(self, count: int = 1, seconds: float = 20) -> list[CompleteSeries]:
-        """The series handed over, once there are ``count``."""
+        """The series dispatched, once there are ``count``."""
         with self._changed:
             done = self._changed.wait_for(lambda: len(self.taken) >= count, seconds)
             assert done, f"{len(self.taken)} of {count} series complete: {self.receiver.counters}"
@@ -181,7 +181,7 @@ def send_bytes(port: int, sop_class: str, sop_instance: str, encoded: bytes, syn
 
 
 class Process:
-    """`Receiver` in a process of its own: `kill` is kill -9. Each hand-over is a line of ``taken.jsonl``."""
+    """`Receiver` in a process of its own: `kill` is kill -9. Each dispatch is a line of ``taken.jsonl``."""
 
     def __init__(self, folder: Path, stow_port: int = 0) -> None:
         self.folder = folder

@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.inference.study_folder import Pick, find_series, pick_series
 from dicom_node.jobs.job import SeriesJob
@@ -155,7 +155,7 @@ class Node:
             instances = tuple(StoredInstance(**item.to_dict()) for item in instances)
         jobs: list[SeriesJob] = []
         done = CompleteSeries(series, study, 1, instances, "A", "quiet", datetime(2026, 1, 5, tzinfo=UTC))
-        HandOver(self.settings, lambda job: not jobs.append(job))(done)
+        Dispatch(self.settings, lambda job: not jobs.append(job))(done)
         (job,) = jobs
         return job.rule or str(job.refusal_code)
 
@@ -179,7 +179,7 @@ def processed(folder: Path) -> str:
 
 def explained(folder: Path) -> str:
     (found,) = find_series(folder)
-    taken = judge(RULES, found.candidate().traits).taken
+    taken = judge(RULES, found.candidate().attributes).taken
     return taken[0].name if taken else NotRouted.code
 
 

@@ -11,7 +11,7 @@ from pydicom.uid import UID
 from dicom_node.network.multipart import media_type
 from dicom_node.network.part10 import Part10, Spool
 from dicom_node.receive.audited import STUDIES_MOST
-from dicom_node.receive.ingest import Keeper, transfer_syntaxes
+from dicom_node.receive.ingest import Ingest, transfer_syntaxes
 from dicom_node.settings.receive import Stow
 from dicom_node.store.header import Header
 from dicom_node.store.instance_store import Sender
@@ -71,14 +71,14 @@ class StoreRequest:
     """
 
     def __init__(
-        self, limits: Stow, folder: Path, keeper: Keeper, sender: Sender, number: int, study: str = ""
+        self, limits: Stow, folder: Path, ingest: Ingest, sender: Sender, number: int, study: str = ""
     ) -> None:
         self.stored: list[StoredSop] = []
         self.failures: list[Failure] = []
         self.studies: set[str] = set()
         self._limits = limits
         self._folder = folder
-        self._keeper = keeper
+        self._ingest = ingest
         self._sender = sender
         self._number = number
         self._study = study
@@ -164,12 +164,12 @@ class StoreRequest:
                 if part.transfer_syntax not in transfer_syntaxes():
                     self.failures.append(Failure(SYNTAX_NOT_SUPPORTED, sop))
                     return
-                header, own = self._keeper.identify(part.stream, part.transfer_syntax)
+                header, own = self._ingest.identify(part.stream, part.transfer_syntax)
                 sop = StoredSop(header.sop_class_uid, header.sop_instance_uid)
                 reason = self._mismatch(header, part)
                 if reason is None:
                     syntax = UID(part.transfer_syntax)
-                    self._keeper.keep(part.encoded, (header, own), syntax, self._sender, self._number)
+                    self._ingest.store(part.encoded, (header, own), syntax, self._sender, self._number)
                     self.stored.append(sop)
                     if len(self.studies) < STUDIES_MOST:
                         self.studies.add(header.study_instance_uid)

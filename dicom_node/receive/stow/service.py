@@ -22,14 +22,14 @@ from dicom_node.audit.trail import Party
 from dicom_node.network.multipart import PartReader, media_type
 from dicom_node.observability.counters import Counters
 from dicom_node.receive.audited import ReceptionAudit
-from dicom_node.receive.ingest import Keeper
+from dicom_node.receive.ingest import Ingest
 from dicom_node.receive.policy import Cause
 from dicom_node.receive.stow.answer import DICOM_JSON, DICOM_XML, answer_body, wanted_type
 from dicom_node.receive.stow.request import CANNOT_UNDERSTAND, TOO_LONG, StoreRequest, TooMuch
 from dicom_node.settings.receive import Receive, Stow
-from dicom_node.store.header import is_uid
 from dicom_node.store.instance_store import InstanceStore, Sender
 from pipeline.errors import NotDicom, Truncated
+from pipeline.reading.validation import is_uid
 
 log = structlog.get_logger("candela.stow")
 
@@ -50,7 +50,7 @@ class StowWay:
     settings: Receive
     stow: Stow
     store: InstanceStore
-    keeper: Keeper
+    ingest: Ingest
     counters: Counters
     numbers: Iterator[int]
     has_room: Callable[[], bool] = lambda: True
@@ -167,7 +167,7 @@ async def _store(way: StowWay, request: Request, study: str, calling_ae: str) ->
     sender = Sender(calling_ae=calling_ae, called_ae=way.settings.ae_title)
     number = next(way.numbers)
     way.counters.add("requests_accepted")
-    taken = StoreRequest(way.stow, way.store.incoming, way.keeper, sender, number, study)
+    taken = StoreRequest(way.stow, way.store.incoming, way.ingest, sender, number, study)
     whole = False
     try:
         kind, parameters = media_type(request.headers.get("content-type", ""))
@@ -193,7 +193,7 @@ async def _store(way: StowWay, request: Request, study: str, calling_ae: str) ->
         return Response(status_code=400)  # nobody reads it
     finally:
         taken.close()
-        way.keeper.ended(number, released=whole)
+        way.ingest.ended(number, released=whole)
         if way.audit is not None:  # before the answer, and not awaited: what is cut off was stored all the same
             source = Party(calling_ae, "http", _address(request))
             way.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))

@@ -191,8 +191,8 @@ def test_codes_are_compared_in_capitals(small: tuple[Dataset, ...]) -> None:
     assert series.notes == ()
     context = cast("ResultContext", SimpleNamespace(volume=volume))
     assert body_part(context) == "BRAIN"  # a result writes codes as the standard has them
-    traits = describe(series.header)
-    assert (traits.modality, traits.body_part, traits.weighting) == ("MR", "BRAIN", "T1")
+    attributes = describe(series.header)
+    assert (attributes.modality, attributes.body_part, attributes.weighting) == ("MR", "BRAIN", "T1")
 
 
 def test_a_backslash_in_a_description_is_text(small: tuple[Dataset, ...]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.settings.tree import Settings
@@ -50,7 +50,7 @@ def settings(tmp_path: Path, **when: tuple[str, ...]) -> Settings:
 def test_a_series_becomes_a_job_with_its_manifest(tmp_path: Path, series: CompleteSeries) -> None:
     """The job names rule, model and reason; its id is the series, its instances and the model's digest."""
     jobs: list[SeriesJob] = []
-    HandOver(settings(tmp_path), lambda job: not jobs.append(job))(series)
+    Dispatch(settings(tmp_path), lambda job: not jobs.append(job))(series)
     (job,) = jobs
     digest = registry.get("brain_mri_tumor").digest
     assert job.job_id == job_id(series.series_instance_uid, (i.sop_instance_uid for i in series.instances), digest)
@@ -62,7 +62,7 @@ def test_a_series_becomes_a_job_with_its_manifest(tmp_path: Path, series: Comple
 
 def test_a_series_that_no_rule_takes_becomes_a_job_that_says_so(tmp_path: Path, series: CompleteSeries) -> None:
     jobs: list[SeriesJob] = []
-    HandOver(settings(tmp_path, modality=("CT",)), lambda job: not jobs.append(job))(series)
+    Dispatch(settings(tmp_path, modality=("CT",)), lambda job: not jobs.append(job))(series)
     assert jobs[0].model is None
     assert jobs[0].refusal_code == "NOT_ROUTED"
     assert "modality is MR, not CT" in str(jobs[0].refusal)
@@ -78,19 +78,19 @@ def test_the_database_being_down_is_told_to_the_caller(tmp_path: Path, series: C
             raise PeerUnavailable("The database does not answer.")
         return True
 
-    hand_over = HandOver(settings(tmp_path), submit)
+    dispatch = Dispatch(settings(tmp_path), submit)
     with pytest.raises(PeerUnavailable):
-        hand_over(series)
-    hand_over(series)
+        dispatch(series)
+    dispatch(series)
     assert jobs[0] == jobs[1]
 
 
 def test_a_rule_with_an_unknown_model_keeps_the_series(tmp_path: Path, series: CompleteSeries) -> None:
-    """Nothing is queued; the administrator mends the rule and the series is handed over then."""
+    """Nothing is queued; the series is dispatched once the administrator has corrected the rule."""
     wrong = dataclasses.replace(series)
     rules = (Rule(name="chest", model="chest_xray"),)
     with pytest.raises(BadModel, match="chest_xray"):
-        HandOver(Settings(data_dir=tmp_path / "data", rules=rules), pytest.fail)(wrong)
+        Dispatch(Settings(data_dir=tmp_path / "data", rules=rules), pytest.fail)(wrong)
 
 
 def test_the_receiver_loads_neither_torch_nor_highdicom() -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dicom_node.audit import trail as audit
 from dicom_node.commands.jobs import app
-from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.deliver.deidentified import copies, source_images
 from dicom_node.inference.runner import SeriesRunner
@@ -41,7 +41,7 @@ OTHER = {"PatientID": "OTHER", "PatientName": "Roe^Joan"}
 
 
 class Node:
-    """A store and its index as the receiver keeps them, and the jobs that are handed over."""
+    """A store and its index as the receiver keeps them, and the jobs that are dispatched."""
 
     def __init__(self, folder: Path, **rule: object) -> None:
         self.config = folder / "candela.toml"
@@ -55,7 +55,7 @@ class Node:
         self.store = InstanceStore(self.settings.store_dir)
         self.index = SeriesIndex(self.settings.data_dir / "index.sqlite")
         self.jobs: list[SeriesJob] = []
-        self.hand_over = HandOver(self.settings, lambda job: not self.jobs.append(job))
+        self.dispatch = Dispatch(self.settings, lambda job: not self.jobs.append(job))
 
     def close(self) -> None:
         self.index.close()
@@ -78,7 +78,7 @@ class Node:
         """Receive ``datasets`` and hand them over; the jobs that came of it."""
         self.receive(datasets)
         before = len(self.jobs)
-        self.hand_over(
+        self.dispatch(
             CompleteSeries(
                 series_instance_uid=uid_of(datasets),
                 study_instance_uid=str(datasets[0].StudyInstanceUID),
@@ -148,13 +148,13 @@ def test_the_choice_within_a_study_never_mixes_patients(tmp_path: Path) -> None:
     first, second = one("first"), one("second", 2, **OTHER)
     assert node.complete(first) == []
     assert [job.refusal_code for job in node.complete(second)] == ["MIXED_PATIENTS"]
-    for study in tuple(node.hand_over.undecided()):
-        node.hand_over.decide(study)
+    for study in tuple(node.dispatch.undecided()):
+        node.dispatch.decide(study)
     assert {job.series_instance_uid: job.refusal_code for job in node.jobs} == {
         uid_of(first): "MIXED_PATIENTS",
         uid_of(second): "MIXED_PATIENTS",
     }
-    assert not node.hand_over.undecided()
+    assert not node.dispatch.undecided()
     node.close()
 
 
@@ -181,7 +181,7 @@ def test_an_operator_sees_the_difference_and_chooses(node: Node) -> None:
     mixed = half(one("mixed"))
     prepare(node.settings)
     with JobsClient(node.settings) as client:
-        node.hand_over = HandOver(node.settings, client.submit)
+        node.dispatch = Dispatch(node.settings, client.submit)
         node.complete(mixed)
         node.complete(one("second", 2))
         (detail,) = client.of_series(uid_of(mixed))
@@ -219,11 +219,11 @@ def test_a_choice_needs_images_and_a_difference(node: Node) -> None:
     prepare(node.settings)
     agreeing, unrouted, purged = one("agreeing"), one("unrouted", 2), half(one("purged", 3))
     with JobsClient(node.settings) as client:
-        node.hand_over = HandOver(node.settings, client.submit)
+        node.dispatch = Dispatch(node.settings, client.submit)
         node.complete(agreeing)
-        node.hand_over = HandOver(node.settings.model_copy(update={"rules": ()}), client.submit)
+        node.dispatch = Dispatch(node.settings.model_copy(update={"rules": ()}), client.submit)
         node.complete(unrouted)
-        node.hand_over = HandOver(node.settings, client.submit)
+        node.dispatch = Dispatch(node.settings, client.submit)
         node.complete(purged)
     for instance in node.index.instances(uid_of(purged), node.store.folder)[:1]:
         Path(instance.path).unlink()
@@ -238,7 +238,7 @@ def test_a_corrected_series_is_read_again_as_it_is_now(node: Node) -> None:
     prepare(node.settings)
     mixed, second = half(one("mixed")), one("second", 2)
     with JobsClient(node.settings) as client:
-        node.hand_over = HandOver(node.settings, client.submit)
+        node.dispatch = Dispatch(node.settings, client.submit)
         node.complete(second)
         node.complete(mixed)
         (detail,) = client.of_series(uid_of(mixed))

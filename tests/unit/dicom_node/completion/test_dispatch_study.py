@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.settings.destinations import FolderDestination
@@ -28,7 +28,7 @@ MODEL = "brain_mri_tumor"
 
 
 class House:
-    """A hand-over whose jobs are kept in ``jobs`` by id, as the engine would: a job handed in twice is one."""
+    """A dispatch whose jobs are kept in ``jobs`` by id, as the engine would: a job handed in twice is one."""
 
     def __init__(self, folder: Path, *rules: Rule, match: str = "first", models: tuple[Path, ...] = ()) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class House:
         self.restart()
 
     def restart(self) -> None:
-        self.hand_over = HandOver(self.settings, self._submit)
+        self.dispatch = Dispatch(self.settings, self._submit)
 
     def _submit(self, job: SeriesJob) -> bool:
         if self.die_after is not None and self.handed_in >= self.die_after:
@@ -74,12 +74,12 @@ class House:
             reason="quiet",
             completed_at=datetime(2026, 1, 5, 10, 15, tzinfo=UTC),
         )
-        self.hand_over(done)
+        self.dispatch(done)
         return done
 
     def decide(self) -> None:
-        for study in tuple(self.hand_over.undecided()):
-            self.hand_over.decide(study)
+        for study in tuple(self.dispatch.undecided()):
+            self.dispatch.decide(study)
 
     def read(self) -> dict[str, SeriesJob]:
         """The jobs that a model reads, by series."""
@@ -121,7 +121,7 @@ def test_one_series_of_the_study_is_read_and_the_others_are_recorded(tmp_path: P
     assert "T2-weighted" in str(reasons[uid_of(study["t2"])])
     assert uid_of(study["t1c"]) in str(reasons[uid_of(study["t1"])])
     assert all(SeriesJob.from_dict(job.to_dict()) == job for job in house.jobs.values())
-    assert not house.hand_over.undecided()
+    assert not house.dispatch.undecided()
 
 
 def test_a_job_written_before_there_was_a_choice_is_still_understood() -> None:
@@ -135,7 +135,7 @@ def test_without_per_study_a_series_goes_at_once(tmp_path: Path, study: dict[str
     house = House(tmp_path, Rule(name="brain", model=MODEL))
     house.complete(study["t1"])
     assert list(house.read()) == [uid_of(study["t1"])]
-    assert not house.hand_over.undecided()
+    assert not house.dispatch.undecided()
 
 
 def test_a_rules_own_destinations_and_priority_stand_before_the_defaults(tmp_path: Path, study) -> None:
@@ -160,10 +160,10 @@ def test_a_crash_anywhere_leads_to_the_same_jobs(tmp_path: Path, study: dict[str
             house.decide()
         house.die_after = None
         house.restart()
-        assert len(house.hand_over.undecided()) == 1
+        assert len(house.dispatch.undecided()) == 1
         house.decide()
         house.restart()
-        assert not house.hand_over.undecided()
+        assert not house.dispatch.undecided()
         assert house.jobs.keys() == whole.jobs.keys()
 
 
@@ -231,7 +231,7 @@ def test_studies_are_chosen_from_apart(tmp_path: Path) -> None:
     for name in ("t1", "t1c"):
         house.complete(one[name])
     house.complete(two["t1"])
-    assert len(house.hand_over.undecided()) == 2
+    assert len(house.dispatch.undecided()) == 2
     house.decide()
     assert set(house.read()) == {uid_of(one["t1c"]), uid_of(two["t1"])}
 
@@ -259,7 +259,7 @@ def test_each_model_has_its_own_choice_and_one_that_is_gone_holds_up_no_other(tm
     assert [(job.model, job.series_instance_uid) for job in house.jobs.values() if job.model] == [
         (MODEL, uid_of(study["t1c"]))
     ]
-    assert house.hand_over.undecided()  # and tried again
+    assert house.dispatch.undecided()  # and tried again
     (tmp_path / "away").rename(models / "second")
     house.decide()
     assert len([job for job in house.jobs.values() if job.model]) == 2
@@ -301,10 +301,10 @@ def test_a_damaged_header_is_routed_by_what_is_whole(tmp_path: Path, study) -> N
     done = CompleteSeries(
         uid_of([ds]), str(ds.StudyInstanceUID), 1, (item,), "MODALITY", "quiet", datetime(2026, 1, 5, tzinfo=UTC)
     )
-    house.hand_over(done)
+    house.dispatch(done)
     (job,) = house.jobs.values()
     assert job.model == MODEL
-    house.hand_over(replace(done, revision=1))
+    house.dispatch(replace(done, revision=1))
     assert len(house.jobs) == 1
 
 

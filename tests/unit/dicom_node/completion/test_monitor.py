@@ -1,4 +1,4 @@
-"""From arrivals to hand-overs, on a clock that the test turns."""
+"""From arrivals to dispatches, on a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.close()
 
 
-def test_a_released_series_is_handed_over_after_its_silence(bench: Bench) -> None:
+def test_a_released_series_is_dispatched_after_its_silence(bench: Bench) -> None:
     """Revision 1 with every instance, sender and reason; then the loop has nothing to wait for."""
     bench.send(1, 2, 3)
     bench.end()
@@ -107,7 +107,7 @@ def test_a_released_series_is_handed_over_after_its_silence(bench: Bench) -> Non
     assert [item.sop_instance_uid for item in series.instances] == ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
     assert all(Path(item.path).is_file() for item in series.instances)
     assert series.completed_at.utcoffset() is not None
-    assert bench.state() == State.HANDED_OVER
+    assert bench.state() == State.DISPATCHED
 
 
 def test_an_aborted_association_leaves_the_decision_to_quiet_time(bench: Bench) -> None:
@@ -171,10 +171,10 @@ def test_a_resend_of_a_complete_series_does_nothing(bench: Bench) -> None:
     bench.end(2)
     assert bench.turn(100) is None
     assert len(bench.taken) == 1
-    assert bench.state() == State.HANDED_OVER
+    assert bench.state() == State.DISPATCHED
 
 
-def test_the_newest_version_is_handed_over(bench: Bench) -> None:
+def test_the_newest_version_is_dispatched(bench: Bench) -> None:
     """Corrected before completion: the corrected file goes to the jobs, once, and what it corrects beside it."""
     bench.send(1, 2)
     bench.send(1, rows=8)
@@ -185,7 +185,7 @@ def test_the_newest_version_is_handed_over(bench: Bench) -> None:
     assert [Path(item.path).name for item in bench.taken[0].instances] == ["1.2.3.4.1~2.dcm", "1.2.3.4.2.dcm"]
 
 
-def test_what_candela_made_is_never_handed_over(bench: Bench) -> None:
+def test_what_candela_made_is_never_dispatched(bench: Bench) -> None:
     """Own results are indexed and stay; with others in the series, only the others go."""
     bench.send(1, own=True)
     bench.end()
@@ -198,7 +198,7 @@ def test_what_candela_made_is_never_handed_over(bench: Bench) -> None:
     assert [item.sop_instance_uid for item in bench.taken[0].instances] == ["1.2.3.4.2"]
 
 
-def test_a_refused_hand_over_is_tried_again_later(bench: Bench) -> None:
+def test_a_refused_dispatch_is_tried_again_later(bench: Bench) -> None:
     """Backoff 1, 2, 4 seconds; the series stays until it is taken, and then is taken once."""
     failing = True
 
@@ -211,13 +211,13 @@ def test_a_refused_hand_over_is_tried_again_later(bench: Bench) -> None:
     bench.end()
     assert [bench.turn(3), bench.turn(1), bench.turn(2)] == pytest.approx([1, 2, 4])
     assert bench.state() == State.COMPLETE
-    assert bench.counters.hand_over_failures == 3
+    assert bench.counters.dispatch_failures == 3
     failing = False
     bench.turn(4)
     assert len(bench.taken) == 1
 
 
-def test_a_refused_hand_over_survives_a_restart(bench: Bench) -> None:
+def test_a_refused_dispatch_survives_a_restart(bench: Bench) -> None:
     """The series is taken up again by the next process."""
 
     def fail() -> None:
@@ -305,7 +305,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(bench: Bench, harm: str) -> None
     assert bench.turn(1000) is None
     assert len(bench.taken) == 1
     (record,) = bench.index.all_series()
-    assert (record.state, record.revision, record.handed_digest) == (State.HANDED_OVER, 1, before[0][0].handed_digest)
+    assert (record.state, record.revision, record.handed_digest) == (State.DISPATCHED, 1, before[0][0].handed_digest)
     assert bench.index.instances(SERIES, bench.store.folder) == before[1]
     bench.send(3)
     bench.end()
@@ -341,7 +341,7 @@ def test_a_release_is_remembered_over_a_restart(bench: Bench) -> None:
 
 
 def test_a_full_disk_under_the_index_loses_nothing(bench: Bench) -> None:
-    """Arrivals wait until the index can be written again; nothing is handed over meanwhile."""
+    """Arrivals wait until the index can be written again; nothing is dispatched meanwhile."""
     bench.send(1, 2)
     bench.end()
     blocker = sqlite3.connect(bench.folder / "index.sqlite", isolation_level=None)

@@ -14,7 +14,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.node import backup
 from dicom_node.settings.tree import Jobs, Settings
 from dicom_node.store import layout
-from dicom_node.store.instance_store import HAND_OVER_FILE
+from dicom_node.store.instance_store import DISPATCH_FILE
 from pipeline.errors import BadSettings
 from pipeline.findings.identity import derived_uid, job_id
 from tests.peers.postgres import shared_server
@@ -36,7 +36,7 @@ def settings_of(folder: Path, backend: str) -> Settings:
     return Settings(data_dir=folder / "data", jobs=Jobs(database_url=database))
 
 
-def hand_over(settings: Settings, name: str) -> SeriesJob:
+def dispatch(settings: Settings, name: str) -> SeriesJob:
     """What the receiver does at the end of a series: the instance, the job, the mark that the job has it."""
     series = derived_uid("backup", name)
     folder = settings.store_dir / series
@@ -48,7 +48,7 @@ def hand_over(settings: Settings, name: str) -> SeriesJob:
     )  # fmt: skip
     with JobsClient(settings) as client:
         client.submit(job)
-    (folder / HAND_OVER_FILE).write_text("{}")
+    (folder / DISPATCH_FILE).write_text("{}")
     return job
 
 
@@ -56,7 +56,7 @@ def node(folder: Path, backend: str) -> Settings:
     settings = settings_of(folder, backend)
     settings.data_dir.mkdir(parents=True)
     engine.prepare(settings)
-    layout.claim(settings.data_dir)
+    layout.stamp(settings.data_dir)
     return settings
 
 
@@ -69,7 +69,7 @@ def jobs_of(settings: Settings) -> set[str]:
 def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> None:
     """Into another folder and another database; the index is left to be rebuilt, half-written files stay behind."""
     old = node(tmp_path / "old", backend)
-    job = hand_over(old, "a")
+    job = dispatch(old, "a")
     (old.data_dir / "index.sqlite").write_text("rebuilt anyway")
     (old.store_dir / ".incoming").mkdir()
     (old.store_dir / ".incoming" / "1-1").write_text("half")
@@ -80,7 +80,7 @@ def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> Non
     assert backup.restore(new, tmp_path / "backup") == made
     files = {str(path.relative_to(new.data_dir)) for path in new.data_dir.rglob("*") if path.is_file()}
     series = job.series_instance_uid
-    wanted = {layout.FILE, f"store/{series}/1.2.dcm", f"store/{series}/{HAND_OVER_FILE}"}
+    wanted = {layout.FILE, f"store/{series}/1.2.dcm", f"store/{series}/{DISPATCH_FILE}"}
     assert files - {"engine.sqlite"} == wanted
     assert jobs_of(new) == {job.job_id}
 
@@ -89,24 +89,24 @@ def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> Non
 def test_no_mark_is_restored_without_its_job(
     tmp_path: Path, backend: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A series that is handed over while the backup runs has its job, or counts as not handed over: never lost."""
+    """A series that is dispatched while the backup runs has its job, or counts as not dispatched: never lost."""
     old = node(tmp_path / "old", backend)
-    first = hand_over(old, "first")
+    first = dispatch(old, "first")
     real = dump.dump
 
     def dump_meanwhile(settings: Settings, folder: Path) -> Path:
         if moment == "before the database":
-            hand_over(old, "second")
+            dispatch(old, "second")
         made = real(settings, folder)
         if moment == "after the database":
-            hand_over(old, "second")
+            dispatch(old, "second")
         return made
 
     monkeypatch.setattr(backup.dump, "dump", dump_meanwhile)
     backup.back_up(old, tmp_path / "backup")
     new = settings_of(tmp_path / "new", backend)
     backup.restore(new, tmp_path / "backup")
-    marked = {path.parent.name for path in new.store_dir.glob(f"*/{HAND_OVER_FILE}")}
+    marked = {path.parent.name for path in new.store_dir.glob(f"*/{DISPATCH_FILE}")}
     assert marked == {first.series_instance_uid}
     stored = {path.parent.name for path in new.store_dir.glob("*/*.dcm")}
     assert stored == {first.series_instance_uid, derived_uid("backup", "second")}
@@ -129,7 +129,7 @@ def test_nothing_is_restored_over_something(tmp_path: Path, backend: str) -> Non
 def test_a_backup_that_is_not_whole_or_not_ours_is_refused(tmp_path: Path, harm: str) -> None:
     """With the reason; the database is not made then."""
     old = node(tmp_path / "old", "sqlite")
-    hand_over(old, "a")
+    dispatch(old, "a")
     source = tmp_path / "backup"
     backup.back_up(old, source)
     new = Settings(data_dir=tmp_path / "new")

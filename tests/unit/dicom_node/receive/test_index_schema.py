@@ -67,7 +67,7 @@ def test_the_index_of_the_first_release_keeps_its_rows(old: Path) -> None:
     """Nothing is put aside or read anew; what later releases added is there."""
     index = SeriesIndex(old)
     (series,) = index.all_series()
-    assert (series.series_instance_uid, series.state, series.revision) == ("1.2", State.HANDED_OVER, 1)
+    assert (series.series_instance_uid, series.state, series.revision) == ("1.2", State.DISPATCHED, 1)
     assert index.count("1.2") == 2
     index.close()
     assert "ix_instances_sop_instance_uid" in names(old, "index")

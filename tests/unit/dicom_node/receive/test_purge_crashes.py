@@ -29,7 +29,7 @@ from pipeline import phantom
 
 SERIES = phantom.head_phantom(slices=3, matrix=16, header=phantom.Header(key="purge crash"))
 NAME = str(SERIES[0].SeriesInstanceUID)
-RECORD = SeriesRecord(NAME, "1.2", "A", State.HANDED_OVER, 0, 0, 1, True, None, "", "", 1, "")
+RECORD = SeriesRecord(NAME, "1.2", "A", State.DISPATCHED, 0, 0, 1, True, None, "", "", 1, "")
 JOBS = ("one", "two")
 FILES = {"manifest.json": b"m", "lineage.json": b"l", "report.dcm": b"r"}
 
@@ -173,7 +173,7 @@ def test_what_the_store_keeps_keeps_its_results(tmp_path: Path) -> None:
 
 
 def test_a_job_folder_made_anew_gets_back_what_it_lacks(tmp_path: Path) -> None:
-    """A hand-over may write a manifest where the results of the same job were, while those are aside."""
+    """A dispatch may write a manifest where the results of the same job were, while those are aside."""
     world = World(tmp_path)
     aside = ResultsAside(world.results)
     folder = world.results / f"{NAME}_one"

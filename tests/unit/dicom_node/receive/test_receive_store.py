@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_node.store import instance_store
 from dicom_node.store.header import Header
-from dicom_node.store.instance_store import HandedOver, InstanceStore, Sender
+from dicom_node.store.instance_store import Dispatched, InstanceStore, Sender
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
 from tests.unit.dicom_node.store.test_header import encode, small
 
@@ -195,9 +195,9 @@ def test_a_resend_mends_a_damaged_file(store: InstanceStore, where: int) -> None
     assert store.read(again.path) is not None
 
 
-def test_what_was_handed_over_is_kept_with_the_files(store: InstanceStore) -> None:
+def test_what_was_dispatched_is_kept_with_the_files(store: InstanceStore) -> None:
     """The revision that the jobs have survives the loss of the index."""
-    handed = HandedOver(2, "ab" * 32, "quiet for 60.0 s (3 instances)", "2026-11-21T08:00:00+00:00")
-    assert store.handed_over("1.2.3.5") is None
-    store.record_hand_over("1.2.3.5", handed)
-    assert store.handed_over("1.2.3.5") == handed
+    dispatched = Dispatched(2, "ab" * 32, "quiet for 60.0 s (3 instances)", "2026-11-21T08:00:00+00:00")
+    assert store.dispatched("1.2.3.5") is None
+    store.record_dispatch("1.2.3.5", dispatched)
+    assert store.dispatched("1.2.3.5") == dispatched

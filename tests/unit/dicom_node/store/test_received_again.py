@@ -13,9 +13,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from dicom_node.completion.dispatch import HandOver
+from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
-from dicom_node.completion.studies import Claim, Noted, StudyNotes
+from dicom_node.completion.studies import Assignment, Noted, StudyNotes
 from dicom_node.inference.runner import SeriesRunner
 from dicom_node.inference.study_folder import find_series
 from dicom_node.jobs.job import SeriesJob
@@ -35,7 +35,7 @@ SENDER = Sender("SENDER", "CANDELA")
 
 
 class Node:
-    """Store, index, hand-over and worker of one data_dir, with no network and no database."""
+    """Store, index, dispatch and worker of one data_dir, with no network and no database."""
 
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(data_dir=folder, rules=(Rule(name="brain", model="brain_mri_tumor"),))
@@ -52,7 +52,7 @@ class Node:
 
     def complete(self, series_instance_uid: str) -> SeriesJob:
         self.revision += 1
-        self.hand_over(self.revised(series_instance_uid))
+        self.dispatch(self.revised(series_instance_uid))
         return self.jobs[-1]
 
     def revised(self, series_instance_uid: str) -> CompleteSeries:
@@ -69,8 +69,8 @@ class Node:
         )
 
     @property
-    def hand_over(self) -> HandOver:
-        return HandOver(self.settings, lambda job: not self.jobs.append(job))
+    def dispatch(self) -> Dispatch:
+        return Dispatch(self.settings, lambda job: not self.jobs.append(job))
 
     def notes(self, job: SeriesJob) -> tuple[str, ...]:
         return SeriesRunner(self.settings)._read(Path(job.manifest)).notes
@@ -169,7 +169,7 @@ CAME_LATER: dict[str, tuple[Callable[[Dataset], Dataset], str]] = {
 
 
 @pytest.mark.parametrize("what", CAME_LATER)
-def test_what_came_after_the_hand_over_is_told_of_the_job(node: Node, small: list[Dataset], what: str) -> None:
+def test_what_came_after_the_dispatch_is_told_of_the_job(node: Node, small: list[Dataset], what: str) -> None:
     """The job reads what it was handed; an operator who asks sees what came since, without values."""
     change, says = CAME_LATER[what]
     node.receive(*small)
@@ -199,7 +199,7 @@ def test_a_note_of_a_series_that_awaits_its_study_keeps_its_versions(node: Node,
     node.receive(*small, changed(small[0], StudyDescription="corrected"))
     series = replace(node.revised(str(small[0].SeriesInstanceUID)), shared=2)
     notes = StudyNotes(node.settings.studies_dir)
-    noted = Noted(series, Path(series.instances[0].path), (Claim("brain", "brain_mri_tumor", (), "routine"),), 4)
+    noted = Noted(series, Path(series.instances[0].path), (Assignment("brain", "brain_mri_tumor", (), "routine"),), 4)
     notes.keep(noted)
     assert notes.of("1.2") == (noted,)
     (path,) = node.settings.studies_dir.rglob(f"{series.series_instance_uid}.json")

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from pipeline.errors import NotRouted
-from pipeline.routing.rules import Rule, When, judge, route
-from pipeline.routing.series_attributes import SeriesTraits, describe
+from pipeline.routing.rules import Rule, When, judge
+from pipeline.routing.series_attributes import SeriesAttributes, describe
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def series() -> Dataset:
     return ds
 
 
-T1 = SeriesTraits(
+T1 = SeriesAttributes(
     modality="MR",
     body_part="BRAIN",
     sop_class="1.2.840.10008.5.1.4.1.1.4",
@@ -43,6 +43,14 @@ T1 = SeriesTraits(
     calling_ae="MR1",
     called_ae="CANDELA",
 )
+
+
+def route(rules: tuple[Rule, ...], header: Dataset, calling_ae: str = "") -> Rule:
+    """The first rule that takes the series; NotRouted where none does."""
+    routing = judge(rules, describe(header, calling_ae=calling_ae))
+    if not routing.taken:
+        raise routing.refusal()
+    return routing.taken[0]
 
 
 def rule(name: str, **when: Any) -> Rule:
@@ -150,7 +158,7 @@ def test_each_condition_holds_and_fails_with_its_reason(holds, fails, reason: st
 
 @pytest.mark.parametrize("kind", ["derived", "localizer"])
 def test_derived_images_and_localisers_are_left_out_unless_asked_for(kind: str) -> None:
-    other = SeriesTraits(modality="MR", **{kind: True})
+    other = SeriesAttributes(modality="MR", **{kind: True})
     assert not judge((rule("r"),), other).taken
     assert not judge((rule("r", **{kind: "only"}),), T1).taken
     for policy in ("include", "only"):
@@ -162,7 +170,7 @@ def test_derived_images_and_localisers_are_left_out_unless_asked_for(kind: str) 
 
 def test_a_group_does_not_bring_the_defaults_of_a_rule() -> None:
     """`none_of = [{description = ...}]` means that description, of derived images too."""
-    derived = SeriesTraits(modality="MR", derived=True, descriptions=("MPR",))
+    derived = SeriesAttributes(modality="MR", derived=True, descriptions=("MPR",))
     assert not judge((rule("r", derived="include", none_of=[{"description": "*mpr*"}]),), derived).taken
 
 

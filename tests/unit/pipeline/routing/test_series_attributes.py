@@ -87,8 +87,8 @@ def test_a_coded_agent_counts_and_the_protocol_name_does_not() -> None:
     ],
 )
 def test_derived_images_and_localisers_are_told(image_type, description, derived, localizer) -> None:
-    traits = describe(header(ImageType=image_type, SeriesDescription=description))
-    assert (traits.derived, traits.localizer) == (derived, localizer)
+    attributes = describe(header(ImageType=image_type, SeriesDescription=description))
+    assert (attributes.derived, attributes.localizer) == (derived, localizer)
 
 
 def test_a_number_must_be_one_number() -> None:
@@ -124,7 +124,12 @@ def test_frames_count_as_slices(axial) -> None:
 
 
 def test_the_phantom_is_what_it_says(axial) -> None:
-    traits = describe(axial[0], calling_ae="MODALITY ")
-    assert (traits.modality, traits.body_part, traits.orientation, traits.weighting) == ("MR", "BRAIN", "axial", "T1")
-    assert (traits.acquisition, traits.contrast, traits.calling_ae) == ("2D", "stated", "MODALITY")
-    assert (traits.echo_time, traits.repetition_time, traits.flip_angle) == (15, 500, 90)
+    attributes = describe(axial[0], calling_ae="MODALITY ")
+    assert (attributes.modality, attributes.body_part, attributes.orientation, attributes.weighting) == (
+        "MR",
+        "BRAIN",
+        "axial",
+        "T1",
+    )
+    assert (attributes.acquisition, attributes.contrast, attributes.calling_ae) == ("2D", "stated", "MODALITY")
+    assert (attributes.echo_time, attributes.repetition_time, attributes.flip_angle) == (15, 500, 90)
