@@ -6,16 +6,14 @@ What it may get twice it keeps once (`fhir.audit_event`). One process of a machi
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from filelock import FileLock, Timeout
 
 from dicom_node.audit import trail as audit
 from dicom_node.deliver.fhir import client_for
@@ -66,18 +64,24 @@ class Forwarder:
         CandelaError
             where the repository did not take them: the next call begins with the same.
         """
-        with self._alone() as alone:
-            if not alone:
-                return 0
-            name, offset = self._position()
-            found = self._next(name, offset)
-            if found is None:
-                return 0
-            records, position = found
-            if records:
-                self._post(transaction(records, self._observer))
-            write_durably(self._folder / POSITION, json.dumps(position).encode())
-            return len(records)
+        if not self._folder.is_dir():
+            return 0
+        try:
+            with FileLock(self._folder / ".forwarding", mode=0o600, blocking=False, fallback_to_soft=False):
+                return self._forward()
+        except Timeout:
+            return 0
+
+    def _forward(self) -> int:
+        name, offset = self._position()
+        found = self._next(name, offset)
+        if found is None:
+            return 0
+        records, position = found
+        if records:
+            self._post(transaction(records, self._observer))
+        write_durably(self._folder / POSITION, json.dumps(position).encode())
+        return len(records)
 
     def _position(self) -> tuple[str, int]:
         path = self._folder / POSITION
@@ -94,22 +98,6 @@ class Forwarder:
             if path.stat().st_size > begin:
                 return _read(path, begin, ended=path != found[-1])
         return None
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        if not self._folder.is_dir():
-            yield False
-            return
-        descriptor = os.open(self._folder / ".forwarding", os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(descriptor)
 
 
 def _read(path: Path, begin: int, *, ended: bool) -> tuple[list[dict[str, Any]], tuple[str, int]] | None:

@@ -12,24 +12,26 @@ Activities are those of DICOM's audit messages (PS3.15 A.5.3), so that a line be
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from filelock import FileLock
+
 from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import sync_folder
 from pipeline.errors import OutOfResources
 
+LOOK_EVERY: Final = 0.01
+"""Seconds between two attempts to lock the trail."""
 LINE_MOST: Final = 64 * 1024
 """Bytes; a line is a few hundred."""
 FILE: Final = re.compile(r"audit-(\d{4}-\d{2}-\d{2})\.jsonl")
@@ -178,16 +180,10 @@ class AuditTrail:
             if day_of(path) < today - timedelta(days=self.retention_days):
                 path.unlink(missing_ok=True)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One writer at a time, over all threads and processes; the kernel frees the lock of one that dies."""
+    def _alone(self) -> FileLock:
+        """One writer at a time, over all threads and processes; the kernel frees the lock of a process that dies."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        return FileLock(self.folder / ".lock", mode=0o600, poll_interval=LOOK_EVERY, fallback_to_soft=False)
 
 
 def open_trail(settings: Settings) -> AuditTrail:

@@ -1,8 +1,8 @@
-"""Storage commitment on the receiver's side (PS3.4 annex J): as SCP for modalities, and the ear for what PACS report.
+"""Storage commitment in the receiver (PS3.4 annex J): the SCP for modalities, and the handler of reports by PACS.
 
-A request is on disk before it is answered. What is reported is true when it is reported: each instance is read from
-disk and compared with the digest under which it was acknowledged, anew for each attempt. A report that cannot be given
-is tried again with growing pauses, across restarts, for a week.
+A request is on disk before it is answered. A report is true at the time of reporting: for each attempt, each instance
+is read from disk again and compared with the digest under which it was acknowledged. A report that does not reach the
+modality is retried with growing pauses, across restarts, for a week.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
+from dicom_node.backoff import doubling
 from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Asking, Failed, Reference, Report, Request
 from dicom_node.completion.monitor import SeriesMonitor
 from dicom_node.network import tls
@@ -44,13 +45,13 @@ SUCCESS, PROCESSING_FAILURE, NO_SUCH_INSTANCE = 0x0000, 0x0110, 0x0112
 INVALID_ARGUMENT, CLASS_CONFLICT, NO_SUCH_ACTION = 0x0115, 0x0119, 0x0123
 NOT_AUTHORISED, RESOURCE_LIMITATION, NO_SUCH_EVENT = 0x0124, 0x0213, 0x0113
 ANSWER_FIRST = 0.5
-"""Seconds for which a report waits, so that the answer to N-ACTION goes before it."""
+"""Seconds by which a report is delayed, so that the response to N-ACTION goes first."""
 RETRY_FIRST, RETRY_MOST = 5.0, 3600.0
 GIVE_UP = 7 * 86400.0
-"""After this long a report that could not be given is dropped; the modality asks again where it still wants to know."""
+"""After this time an undelivered report is dropped; the modality can ask again."""
 FORGET_ASKED = 30 * 86400.0
 INDEX_WITHIN = 10.0
-"""Seconds in which what arrived must stand in the index; else the report is tried again later."""
+"""Seconds in which the index must catch up with arrivals; otherwise the report is retried later."""
 TIMEOUT = 30.0
 WAITING_MOST = 10_000
 REPORTS_AT_ONCE = 4
@@ -216,7 +217,7 @@ class StorageCommitment:
             self._reporters.submit(self._answer, due)
 
     def _answer(self, asked: _Asked) -> None:
-        """Report on one request, or put it off."""
+        """Report on one request, or schedule another attempt."""
         try:
             given = self._report(asked)
         except Exception as error:  # noqa: BLE001  (one request must not end the thread that serves them all)
@@ -226,7 +227,7 @@ class StorageCommitment:
         late = self._clock() - asked.at > GIVE_UP
         if given or late:
             with self._changed:
-                if self._waiting.get(asked.path) is asked:  # else asked again meanwhile
+                if self._waiting.get(asked.path) is asked:  # otherwise the modality has asked again meanwhile
                     del self._waiting[asked.path]
                     asked.path.unlink(missing_ok=True)
             self._counters.add("commitments_reported" if given else "commitments_unreported")
@@ -234,21 +235,21 @@ class StorageCommitment:
                 log.error("commitment_report_dropped", calling_ae=asked.calling_ae)
             return
         asked.tries += 1
-        wait = min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(asked.tries - 1, 20))
+        wait = doubling(asked.tries, RETRY_FIRST, RETRY_MOST)
         with self._changed:
             asked.due, asked.busy = time.monotonic() + wait, False
             self._changed.notify_all()
         log.warning("commitment_report_waits", calling_ae=asked.calling_ae, tries=asked.tries, retry_in=wait)
 
     def _report(self, asked: _Asked) -> bool:
-        """Whether the modality has the report; by the association that asked, or else by one of our own."""
+        """Send the report on the association that asked, or else on one of our own; True where the modality took it."""
         if not self._monitor.caught_up(INDEX_WITHIN):
             return False
         report = self._judge(asked.request)
         peer = self._admission.settings.peer(asked.calling_ae)
         target = peer.commitment if peer is not None else None
         if asked.assoc is not None and asked.assoc.is_established and (target is None or _asks_only(asked.assoc)):
-            with suppress(RuntimeError, ValueError):  # gone between the look and the call
+            with suppress(RuntimeError, ValueError):  # the association ended between the check and the call
                 if _send(asked.assoc, report):
                     return self._told(asked, report)
         return target is not None and self._call(target, report) and self._told(asked, report)
@@ -283,7 +284,7 @@ class StorageCommitment:
                 assoc.release()
 
     def _judge(self, request: Request) -> Report:
-        """What is on disk as it was acknowledged, and, for each instance that is not, why."""
+        """Which instances are on disk as acknowledged, and why each of the others failed."""
         committed: list[Reference] = []
         failed: list[Failed] = []
         kept: dict[str, list[str]] = {}
@@ -295,7 +296,7 @@ class StorageCommitment:
                 committed.append(item)
                 kept.setdefault(series, []).append(item.sop_instance_uid)
         for series, instances in kept.items():
-            if not self._store.record_committed(series):  # purged in this moment
+            if not self._store.record_committed(series):  # purged just now
                 failed += [
                     Failed(item.sop_class_uid, item.sop_instance_uid, NO_SUCH_INSTANCE)
                     for item in committed
@@ -306,7 +307,7 @@ class StorageCommitment:
         return Report(request.transaction_uid, left, tuple(failed))
 
     def _look(self, item: Reference) -> tuple[str, int]:
-        """The series that holds an instance as it was acknowledged; else the Failure Reason (PS3.3 C.14.1.1)."""
+        """The series that holds the instance as acknowledged; otherwise the Failure Reason (PS3.3 C.14.1.1)."""
         found = self._index.current(item.sop_instance_uid)
         if found is None:
             return "", NO_SUCH_INSTANCE
@@ -319,7 +320,7 @@ class StorageCommitment:
 
 
 def _asks_only(assoc: Association) -> bool:
-    """Whether nothing but commitment goes by an association, so that a report crosses no other message."""
+    """Whether the association carries nothing but storage commitment, so that a report crosses no other message."""
     return all(item.abstract_syntax in (StorageCommitmentPushModel, Verification) for item in assoc.accepted_contexts)
 
 

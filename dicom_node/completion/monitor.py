@@ -17,8 +17,8 @@ from typing import Protocol
 import structlog
 from sqlalchemy.exc import DatabaseError
 
+from dicom_node.backoff import RETRY_FIRST, receiver_wait
 from dicom_node.completion.open_series import OpenSeries
-from dicom_node.completion.retries import RETRY_FIRST, retry_wait
 from dicom_node.completion.rules import CompleteSeries, Evidence, decide, wake_at
 from dicom_node.completion.study_watch import StudyDecisions, StudyWatch
 from dicom_node.observability.counters import Counters
@@ -352,7 +352,7 @@ class SeriesMonitor:
             self._dispatch(series_instance_uid, series, reason)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the series must stay)
             series.failures += 1
-            wait = retry_wait(series.failures)
+            wait = receiver_wait(series.failures)
             series.retry_at = self._monotonic() + wait
             self._counters.add("dispatch_failures")
             code = error.code if isinstance(error, CandelaError) else type(error).__name__

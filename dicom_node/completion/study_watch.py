@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from dicom_node.completion.retries import retry_wait
+from dicom_node.backoff import receiver_wait
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from pipeline.errors import CandelaError
@@ -79,7 +79,7 @@ class StudyWatch:
             self._decisions.decide(study)
         except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the study must stay)
             waiting.failures += 1
-            wait = retry_wait(waiting.failures)
+            wait = receiver_wait(waiting.failures)
             waiting.retry_at = self._monotonic() + wait
             self._counters.add("study_decision_failures")
             code = error.code if isinstance(error, CandelaError) else type(error).__name__

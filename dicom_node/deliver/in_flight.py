@@ -1,15 +1,19 @@
-"""At most so many requests at once to one server, over all threads and processes of this machine."""
+"""A bound on the requests that this machine has in flight to one server, over all threads and processes.
+
+portalocker's bounded semaphore does the same (and frees the slot of a killed process): for these lines, filelock, which
+torch brings along, saves the dependency.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import PeerBusy
 
@@ -20,36 +24,35 @@ LOOK_EVERY: Final = 0.05
 def slot(folder: Path, server: str, most: int, wait: float) -> Iterator[None]:
     """Hold one of ``most`` slots for ``server`` (any text that names it), waiting up to ``wait`` seconds for one.
 
-    A slot is a lock on a file in ``folder``; the kernel frees those of a process that dies.
+    A slot is a lock on a file in ``folder``; the kernel frees the slots of a process that dies.
 
     Raises
     ------
     PeerBusy
-        where all were taken all the time.
+        where no slot became free in that time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(server.encode()).hexdigest()[:16]
-    held = [os.open(folder / f"{name}-{number}", os.O_RDWR | os.O_CREAT, 0o600) for number in range(most)]
+    slots = [FileLock(folder / f"{name}-{number}", mode=0o600, fallback_to_soft=False) for number in range(most)]
+    held = _take(slots, server, time.monotonic() + wait)
     try:
-        _take(held, server, time.monotonic() + wait)
         yield
     finally:
-        for descriptor in held:
-            os.close(descriptor)
+        held.release()
 
 
-def _take(descriptors: list[int], server: str, deadline: float) -> None:
-    """Lock one of ``descriptors``."""
+def _take(slots: list[FileLock], server: str, deadline: float) -> FileLock:
+    """Lock the first of ``slots`` that is free."""
     while True:
-        for descriptor in descriptors:
+        for one in slots:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                one.acquire(blocking=False)
+            except Timeout:
                 continue
-            return
+            return one
         if time.monotonic() >= deadline:
             raise PeerBusy(
-                f"{len(descriptors)} of our own requests are in flight to this server already.",
+                f"{len(slots)} of our own requests are in flight to this server already.",
                 where=server,
                 todo="It is tried again; raise maximum_in_flight where the server can take more.",
             )

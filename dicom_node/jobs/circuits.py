@@ -1,9 +1,10 @@
-"""One circuit per destination: whether it is worth trying, kept in the engine's database for all workers and machines.
+"""The circuit breakers of the destinations, kept in the engine's database for all workers and machines.
 
-After some failures in a row to reach a destination its circuit opens: its queue gives out nothing, so that what waits
-for it costs no tries and no time. After a pause it is half-open: its queue gives out one delivery at a time. The first
-answer of the destination closes it, another failure opens it for longer (the circuit breaker of M. Nygard, "Release
-It!", 2nd edition, chapter 5). An answer that says no is an answer: only what cannot be reached counts.
+After several failures in a row to reach a destination its circuit opens: the queue gives out nothing, so that waiting
+deliveries use up no tries. After a pause the circuit is half-open: the queue gives out one delivery at a time. The
+first answer of the destination closes the circuit, another failure opens it for longer (the circuit breaker of M.
+Nygard, "Release It!", 2nd edition, chapter 5). A rejection is an answer too: only a destination that cannot be reached
+counts as failed.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from dicom_node.backoff import spread
 from dicom_node.jobs import schema
-from dicom_node.jobs.backoff import spread
 from dicom_node.settings.tree import Jobs, Settings
 
 log = structlog.get_logger("candela.jobs")
 
 BUSY_S: Final = 30
 ATTEMPTS: Final = 20
-"""How often a change is tried anew that another process's change overtook."""
+"""How often a change is retried when another process changed the row first."""
 
 
 class CircuitState(StrEnum):
-    """Closed: deliveries flow. Open: none is tried. Half-open: one at a time is."""
+    """Closed: deliveries flow. Open: none is tried. Half-open: one at a time is tried."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -40,9 +41,9 @@ class CircuitState(StrEnum):
 class Circuit:
     """The circuit of one destination.
 
-    ``failures`` in a row to reach it; ``since`` (seconds since the epoch) the state's beginning; ``retry_at`` when an
-    open circuit lets one delivery through; ``pause`` in seconds how long it is or was open last; ``code`` of the last
-    failure.
+    ``failures`` counts the failures in a row; ``since`` (seconds since the epoch) is the beginning of the state;
+    ``retry_at`` the time at which an open circuit becomes half-open; ``pause`` the length of the present or last open
+    state in seconds; ``code`` that of the last failure.
     """
 
     destination: str
@@ -55,8 +56,8 @@ class Circuit:
     version: int = 0
 
     def failed(self, code: str, now: float, settings: Jobs) -> Circuit:
-        """After a failure to reach the destination."""
-        if self.state is CircuitState.OPEN:  # one that was under way when it opened
+        """The circuit after a failure to reach the destination."""
+        if self.state is CircuitState.OPEN:  # a delivery that was under way when the circuit opened
             return replace(self, code=code)
         failures = self.failures + 1
         if self.state is CircuitState.CLOSED and failures < settings.circuit_failures:
@@ -69,14 +70,14 @@ class Circuit:
         )
 
     def answered(self, now: float) -> Circuit:
-        """After any answer of the destination."""
+        """The circuit after any answer of the destination."""
         if self.state is CircuitState.CLOSED and not self.failures:
             return self
         since = self.since if self.state is CircuitState.CLOSED else now
         return Circuit(self.destination, since=since, version=self.version)
 
     def tended(self, now: float, settings: Jobs) -> Circuit:
-        """Half-open where the pause is over; also where a clock that was set back would make it last for ages."""
+        """Half-open once the pause is over, or where a clock that was set back would make the pause last for ages."""
         if self.state is not CircuitState.OPEN or self.retry_at is None:
             return self
         if now < self.retry_at <= now + 2 * settings.circuit_most:
@@ -85,9 +86,9 @@ class Circuit:
 
 
 class Circuits:
-    """The circuits of one installation. ``applied`` is told of each change: it sets the destination's queue to it.
+    """The circuits of one installation. ``applied`` is called with each change, to set the destination's queue.
 
-    Any number of processes may use them at once: a change is a compare-and-swap of one row.
+    Several processes may use them at once: a change is a compare-and-swap of one row.
     """
 
     def __init__(
@@ -102,15 +103,15 @@ class Circuits:
         self._database.dispose()
 
     def failed(self, destination: str, code: str) -> None:
-        """The destination could not be reached."""
+        """Record that the destination could not be reached."""
         self._change(destination, lambda circuit: circuit.failed(code, self._clock(), self._settings.jobs))
 
     def answered(self, destination: str) -> None:
-        """The destination answered, whatever it said."""
+        """Record an answer of the destination, a rejection included."""
         self._change(destination, lambda circuit: circuit.answered(self._clock()))
 
     def let_one_through(self, destination: str) -> bool:
-        """Half-open now, without waiting for the pause's end; False where the circuit is not open."""
+        """Make the circuit half-open now, before the pause ends; False where it is not open."""
         was_open = self.of(destination).state is CircuitState.OPEN
         self._change(
             destination,
@@ -119,16 +120,16 @@ class Circuits:
         return was_open
 
     def tend(self) -> None:
-        """Half-open what is due, and set queues right that a killed process had no time to set.
+        """Make circuits half-open whose pause is over, and set the queues that a killed process left wrong.
 
-        Called now and then by every worker; whoever comes first does it.
+        Every worker calls this from time to time; the first one that finds a change makes it.
         """
         for circuit in self.all():
             self._change(circuit.destination, lambda found: found.tended(self._clock(), self._settings.jobs))
             self._applied(self.of(circuit.destination))
 
     def all(self) -> tuple[Circuit, ...]:
-        """Those that were ever in trouble; a destination without one is closed."""
+        """The circuits of all destinations that ever failed; a destination without one is closed."""
         with self._database.connect() as connection:
             return tuple(_circuit(row) for row in connection.execute(sa.text("select * from candela_circuits")))
 
@@ -175,7 +176,7 @@ where destination = :destination and version = :known
 
 
 def open_database(settings: Settings) -> sa.Engine:
-    """The engine's database, for tables of our own in it."""
+    """The engine's database, for Candela's own tables in it."""
     url = sa.make_url(settings.database_url)
     if url.get_backend_name() == "postgresql":
         return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=2)
@@ -183,7 +184,7 @@ def open_database(settings: Settings) -> sa.Engine:
 
 
 def make_table(settings: Settings) -> None:
-    """Make the table where it is missing, or bring it up to date; see `dicom_node.jobs.schema.bring_up`."""
+    """Create the table or bring it up to date; see `dicom_node.jobs.schema.bring_up`."""
     database = open_database(settings)
     try:
         schema.bring_up(database)

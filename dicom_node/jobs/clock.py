@@ -16,8 +16,8 @@ import sqlalchemy as sa
 import structlog
 from dbos import DBOSClient
 
+from dicom_node.backoff import delay
 from dicom_node.jobs import engine
-from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.outcome import Failure
 from dicom_node.settings.tree import Settings

@@ -53,6 +53,8 @@ class LifeLock(Protocol):
 class FileLife:
     """flock on ``<database>.alive/<executor id>``.
 
+    filelock cannot do this: it creates a file that it probes, and does not say whether a held file was replaced.
+
     The descriptor is not inherited over exec, but a plain fork shares the lock: whatever forks in a worker must die
     with it.
     """

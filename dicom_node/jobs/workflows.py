@@ -1,8 +1,8 @@
-"""The two durable workflows: read a series, send one result to one destination.
+"""The two durable workflows: one reads a series, the other sends one result to one destination.
 
-A step returns a value even where it fails, so that the database says why and a replay is cheap. No workflow waits: a
-retry is a new workflow that is delayed, the slot is free meanwhile. Steps run at least once: what they do under
-deterministic names and UIDs they may do twice.
+A step returns a value even where it fails, so that the database records why and a replay is cheap. No workflow waits: a
+retry is a new, delayed workflow, and its slot is free meanwhile. A step may run twice, which does no harm: names and
+UIDs are deterministic.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import structlog
 from dbos import DBOS, PortableWorkflowError
 
 from dicom_node.audit.trail import AuditRecord, open_trail
+from dicom_node.backoff import delay
 from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
 from dicom_node.deliver.senders import Sender, privacy, takes
 from dicom_node.jobs import engine, holding
-from dicom_node.jobs.backoff import delay
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult, StepState
@@ -35,17 +35,17 @@ from pipeline.findings.model import Outcome
 log = structlog.get_logger("candela.jobs")
 
 SERIES_CRASHES = 5
-"""A series whose reading took the process down this often is a poison series: dead letter."""
+"""A series whose reading killed the process this often becomes a dead letter."""
 DELIVERY_CRASHES = 20
 
 
 class RunSeries(Protocol):
-    """Reads one series: writes its results atomically under deterministic names and says where they are.
+    """Reads one series, writes its results atomically under deterministic names, and returns their paths.
 
     Raises
     ------
     Retryable
-        the job is tried again later; anything else raised makes it a dead letter. A refusal is returned, not raised.
+        the job is tried again later; any other exception makes it a dead letter. A refusal is returned, not raised.
     """
 
     def __call__(self, job: SeriesJob) -> SeriesResult: ...
@@ -55,8 +55,8 @@ MakeSender = Callable[[str, Destination], Sender]
 """The sender for a destination, by the name that the settings give it."""
 
 
-class Reach(Protocol):
-    """Is told whether destinations can be reached: `dicom_node.jobs.circuits.Circuits`."""
+class CircuitBreaker(Protocol):
+    """Records whether destinations can be reached; implemented by `dicom_node.jobs.circuits.Circuits`."""
 
     def failed(self, destination: str, code: str, /) -> None: ...
 
@@ -64,24 +64,24 @@ class Reach(Protocol):
 
 
 def dead_letter(failure: Failure) -> PortableWorkflowError:
-    """The error that a dead letter ends in; the database keeps all of ``failure`` with it."""
+    """The error that ends a dead letter's workflow; the database stores all of ``failure`` with it."""
     return PortableWorkflowError(failure.text, "DeadLetter", failure.code, failure.to_dict())
 
 
 def register_series(settings: Settings, run_series: RunSeries) -> None:
-    """Make this process one that can read series."""
+    """Register the workflow that reads series in this process."""
 
     def infer(job: dict[str, Any]) -> dict[str, Any]:
         what = SeriesJob.from_dict(job)
         try:
             result = run_series(what)
-            # Decided within the step, so that a replay under changed settings enqueues what the first run did.
+            # Decided within the step, so that a replay under changed settings enqueues the same deliveries.
             deliveries = [delivery.to_dict() for delivery in fan_out(what, result, settings)]
             wait = holding.remaining(what, result.outcome, settings)
             if wait > 0:
                 holding.hold(what, settings)
             return {"result": result.to_dict(), "deliveries": deliveries, "hold": wait}
-        except Exception as error:  # noqa: BLE001  (the boundary: whatever a reading raises must end as a value)
+        except Exception as error:  # noqa: BLE001  (the boundary: every exception of a reading must become a value)
             return {"failure": Failure.of(error).to_dict()}
 
     @DBOS.workflow(name=engine.SERIES_WORKFLOW, max_recovery_attempts=SERIES_CRASHES)
@@ -111,8 +111,8 @@ def register_series(settings: Settings, run_series: RunSeries) -> None:
         return {"state": StepState.DONE.value, "result": step["result"]}
 
 
-def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach) -> None:
-    """Make this process one that can send results."""
+def register_delivery(settings: Settings, make_sender: MakeSender, circuit: CircuitBreaker) -> None:
+    """Register the workflow that sends results in this process."""
     trail = open_trail(settings)
 
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
@@ -120,10 +120,10 @@ def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach)
         try:
             if item.provisional and not holding.may_leave(item.job, settings):
                 return {"superseded": holding.SUPERSEDED}
-            receipt = _send(item, settings, make_sender, reach)
-            # What cannot be recorded is sent again: identifiers are deterministic, so that does no harm.
+            receipt = _send(item, settings, make_sender, circuit)
+            # If this fails, the result is sent again, which does no harm: its identifiers are deterministic.
             trail.record(_audit_record(item, settings))
-        except Exception as error:  # noqa: BLE001  (the boundary: whatever a sender raises must end as a value)
+        except Exception as error:  # noqa: BLE001  (the boundary: every exception of a sender must become a value)
             failure = Failure.of(error)
             try:
                 trail.record(_audit_record(item, settings, failure))
@@ -158,9 +158,8 @@ def register_delivery(settings: Settings, make_sender: MakeSender, reach: Reach)
 def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[DeliveryJob, ...]:
     """One delivery for each result and each destination of the job that takes it.
 
-    A destination that the settings no longer name gets all: its deliveries become dead letters that say so, rather
-    than results that nobody misses. A destination for research that wants the images too gets them where there are
-    results.
+    A destination that the settings no longer name gets all results: its deliveries become dead letters, which an
+    operator sees. A destination for research that asks for the source images gets them with the results.
     """
     refused = result.outcome is Outcome.REFUSED
     known = settings.destinations
@@ -195,13 +194,13 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
 
 
 def _count(item: DeliveryJob) -> int:
-    """How many instances, or reports, a delivery is of."""
+    """Number of instances or reports in a delivery."""
     if item.result.name == SOURCE_IMAGES:
         return item.job.instances
     return len(item.result.files) if item.result.kind == "dicom" else 1
 
 
-def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, reach: Reach) -> str:
+def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, circuit: CircuitBreaker) -> str:
     destination = settings.destinations.get(delivery.destination)
     if destination is None:
         raise Rejected(
@@ -223,26 +222,26 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, re
             return "nothing sent: the pages of a document may name the patient"
         key = asked.key.get_secret_value().encode()
         files = copies(files, manifest, settings.data_dir, key, delivery.job.identity_from)
-    with _noted(delivery.destination, reach):
+    with _noted(delivery.destination, circuit):
         return make_sender(delivery.destination, destination).send(files)
 
 
 @contextmanager
-def _noted(destination: str, reach: Reach) -> Iterator[None]:
-    """Tell the circuit whether the destination answered. What failed on this side says nothing about it."""
+def _noted(destination: str, circuit: CircuitBreaker) -> Iterator[None]:
+    """Tell the circuit breaker whether the destination answered. A failure on our side says nothing about it."""
     try:
         yield
     except PeerUnavailable as error:
-        _tell(reach.failed, destination, error.code)
+        _tell(circuit.failed, destination, error.code)
         raise
     except (PeerBusy, Rejected):
-        _tell(reach.answered, destination)
+        _tell(circuit.answered, destination)
         raise
-    _tell(reach.answered, destination)
+    _tell(circuit.answered, destination)
 
 
 def _tell(tell: Callable[..., None], *about: str) -> None:
     try:
         tell(*about)
-    except sa.exc.DBAPIError as error:  # what was sent is sent: the circuit learns it from the next delivery
+    except sa.exc.DBAPIError as error:  # the delivery itself succeeded; the next one will tell the circuit breaker
         log.warning("circuit_not_noted", error=type(error).__name__)

@@ -24,7 +24,6 @@ stay where they are, because jobs already queued refer to them by path and diges
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
@@ -43,6 +42,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import structlog
+from filelock import FileLock, Timeout
 from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
@@ -129,11 +129,11 @@ class InstanceStore:
         self._incoming = self.folder / ".incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
         sync_folder(self.folder.parent)
-        self._lock_file = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        # Not per thread: the thread that closes the store need not be the one that opened it.
+        self._lock = FileLock(self.folder / ".lock", mode=0o640, thread_local=False, fallback_to_soft=False)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock_file)
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise BadSettings(
                 "Another receiver writes to this store.", where=str(folder), todo="Stop it, or set another data_dir."
             ) from None
@@ -153,7 +153,7 @@ class InstanceStore:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        os.close(self._lock_file)
+        self._lock.release()
 
     def put(self, encoded: bytes | memoryview, header: Header, transfer_syntax: UID, sender: Sender) -> Stored:
         """Keep a data set. When this returns it is on stable storage, the folder entry included.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dicom_node.completion.retries import RETRY_FIRST, RETRY_MOST
+from dicom_node.backoff import RETRY_FIRST, RETRY_MOST
 from dicom_node.completion.study_watch import StudyWatch
 from dicom_node.observability.counters import Counters
 from pipeline.errors import PeerUnavailable

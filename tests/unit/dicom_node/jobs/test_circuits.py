@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.jobs.backoff import JITTER
+from dicom_node.backoff import JITTER
 from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
 from dicom_node.settings.tree import Jobs, Settings
 

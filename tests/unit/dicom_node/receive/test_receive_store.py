@@ -148,7 +148,6 @@ def test_left_over_temporary_files_are_removed_at_start(store: InstanceStore) ->
     again = InstanceStore(store.folder)
     assert files(again) == [".lock", stored.path]
     again.close()
-    store._lock_file = os.open(store.folder / ".lock", os.O_RDWR)
 
 
 def test_two_receivers_never_share_a_store(store: InstanceStore) -> None:

@@ -1,9 +1,11 @@
+"""Waits between attempts."""
+
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.jobs.backoff import JITTER, LONGEST_OBEYED, delay
+from dicom_node.backoff import JITTER, LONGEST_OBEYED, RETRY_FIRST, RETRY_MOST, delay, receiver_wait
 from dicom_node.settings.tree import Jobs
 
 JOBS = Jobs(backoff_first=5.0, backoff_most=3600.0)
@@ -36,3 +38,9 @@ def test_a_peer_that_asks_for_longer_gets_it_within_reason() -> None:
     assert delay(1, "", JOBS, retry_after=600.0) == 600.0
     assert delay(1, "", JOBS, retry_after=0.1) == delay(1, "", JOBS)
     assert delay(1, "", JOBS, retry_after=1e9) == LONGEST_OBEYED
+
+
+def test_waits_double_up_to_the_longest_and_never_overflow() -> None:
+    """One second, then twice as long each time, a minute at most, also after days of failures."""
+    assert [receiver_wait(failures) for failures in (1, 2, 3)] == [RETRY_FIRST, 2 * RETRY_FIRST, 4 * RETRY_FIRST]
+    assert receiver_wait(7) == receiver_wait(100_000) == RETRY_MOST
