@@ -25,7 +25,7 @@ class SliceAnswer(NamedTuple):
 
 
 class RegionNet(nn.Module):
-    """A 2D SegResNet whose class answer rests on the region that its mask head marks.
+    """A 2D SegResNet whose class answer rests on the region that its mask head marks. Bundles before 0.2.0 name it.
 
     The input is folded 2 by 2 (pixel unshuffle), so that the encoder starts at half resolution: four times cheaper on
     a CPU than full resolution, and the mask is unfolded to full resolution at the end. The class head sees

@@ -75,22 +75,6 @@ def fetch(
     return tuple(outcomes)
 
 
-def prior_studies(source: Source, patient_id: str, current: FoundStudy) -> tuple[FoundStudy, ...]:
-    """The patient's studies before ``current``, the latest first.
-
-    A study of the same day counts, since the times of two modalities are seldom comparable; one without a date does
-    not. ``patient_id`` is compared exactly; in an archive of several issuers the caller answers for its meaning.
-    """
-    found = source.studies(StudyQuery(patient_id=patient_id))
-    return tuple(
-        study
-        for study in found
-        if study.study_instance_uid != current.study_instance_uid
-        and study.study_date
-        and study.study_date <= current.study_date
-    )
-
-
 def _failed(series: FoundSeries, error: CandelaError) -> SeriesOutcome:
     nothing = SeriesOutcome(
         series.study_instance_uid, series.series_instance_uid, series.modality, "none", series.instances, 0

@@ -135,11 +135,6 @@ def expected_error(bins: tuple[Bin, ...]) -> float:
     return sum(part.count * abs(part.right - part.probability) for part in bins if part.count) / total
 
 
-def calibration_error(logits: Logits, truth: Ints, temperature: float) -> float:
-    """Expected calibration error of the top class, ten equal bins."""
-    return expected_error(reliability(softmax(logits, temperature), truth))
-
-
 def fit_temperature(logits: Logits, truth: Ints) -> float:
     """The temperature with the least cross-entropy."""
 

@@ -41,7 +41,6 @@ SYSTEMS = {
 GLIOMA = Code("393564001", "SCT", "Glioma")
 MENINGIOMA = Code("302820008", "SCT", "Intracranial meningioma")
 PITUITARY_TUMOR = Code("127024001", "SCT", "Neoplasm of pituitary gland")
-NEOPLASM_OF_BRAIN = Code("126952004", "SCT", "Neoplasm of brain")
 NO_TUMOR = Code("no-tumor", PRIVATE_SCHEME, "No tumor")
 
 CLASS_CODES = {
@@ -95,7 +94,6 @@ MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
-IMPRESSION = Code("121073", "DCM", "Impression")
 COMMENT = Code("121106", "DCM", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
@@ -106,7 +104,6 @@ TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 # The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-ALGORITHM_FAMILY = Code("111000", "DCM", "Algorithm Family")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from dicom_node.commands.fetch import source_of
-from dicom_node.fetch.fetch import find_study, prior_studies
+from dicom_node.fetch.fetch import find_study
 from dicom_node.fetch.sinks import Fetched, NodeSink
 from dicom_node.network.found import StudyQuery
 from dicom_node.settings import tree as node_settings
@@ -264,8 +264,10 @@ def test_a_pattern_in_place_of_a_patient_is_refused(orthanc_house: House, candel
 
 
 @pytest.mark.parametrize("name", ["pacs", "web"])
-def test_priors_are_the_patients_earlier_studies(orthanc_house: House, tmp_path: Path, name: str) -> None:
-    """The latest first, without the current and later ones; and several studies of a patient are not guessed among."""
+def test_several_studies_of_a_patient_are_not_guessed_among(orthanc_house: House, tmp_path: Path, name: str) -> None:
+    """A search by patient that finds several studies is refused and names them; one by Study Instance UID finds its
+    study.
+    """
     assert orthanc_house.orthanc is not None
     patient, studies = f"PRIOR-{name}", {}
     for date in ("20240105", "20250301", "20251120", "20261201"):
@@ -276,15 +278,14 @@ def test_priors_are_the_patients_earlier_studies(orthanc_house: House, tmp_path:
         orthanc_house.orthanc.upload(phantom.save(series, tmp_path / date))
     settings = node_settings.load(orthanc_house.config)
     with source_of(settings.remotes[name], "CANDELA", settings) as source:
-        current = find_study(source, StudyQuery(study_instance_uid=studies["20251120"]))
-        priors = prior_studies(source, patient, current)
-        assert [study.study_instance_uid for study in priors] == [studies["20250301"], studies["20240105"]]
+        one = find_study(source, StudyQuery(study_instance_uid=studies["20251120"]))
+        assert one.study_date == "20251120"
         with pytest.raises(MixedSeries, match=studies["20240105"]):
             find_study(source, StudyQuery(patient_id=patient))
         with pytest.raises(EmptyInput):
             find_study(source, StudyQuery(patient_id="P-orthan"))
         with pytest.raises(BadSettings):
-            prior_studies(source, "P*", current)
+            source.studies(StudyQuery(patient_id="P*"))
 
 
 @pytest.mark.parametrize(("args", "used"), [(("--disable-get",), "C-MOVE"), (("-QS",), "C-GET"), (("-QP",), "C-GET")])
