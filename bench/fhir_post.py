@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 import httpx  # noqa: E402
 
 from fhir.client import FhirClient  # noqa: E402  (runs from anywhere)
-from tests.peers.fhir_server import FhirServer, start_fhir_server  # noqa: E402
-from tests.peers.small_bundle import small_bundle  # noqa: E402
+from tools.fhir_server import FhirServer, running_fhir_server  # noqa: E402
+from tools.small_bundle import small_bundle  # noqa: E402
 
 TURN = 100
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=1000)
     parser.add_argument("--senders", type=int, default=2, help="requests in flight")
     options = parser.parse_args()
-    with start_fhir_server() as server:
+    with running_fhir_server() as server:
         client, plain = FhirClient(server.url, timeout=60), bare(server)
         rates: dict[str, list[float]] = {"new": [], "again": [], "bare httpx": []}
         for start in range(0, options.reports, TURN):

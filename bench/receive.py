@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -24,9 +28,15 @@ sys.path.insert(0, str(ROOT))
 from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
+from dicom_node.node.receiver import Receiver  # noqa: E402
+from dicom_node.observability import log as observability  # noqa: E402
+from dicom_node.settings.receive import Receive  # noqa: E402
+from dicom_node.settings.tree import Settings  # noqa: E402
 from pipeline import phantom  # noqa: E402  (runs from anywhere)
-from tests.peers.dcmtk import running_storescp, start_storescu  # noqa: E402
-from tests.peers.receiver import Process  # noqa: E402
+
+HOST = "127.0.0.1"
+STARTS_WITHIN = 30.0
+"""Seconds."""
 
 
 def make(series: tuple[Dataset, ...], folder: Path, associations: int, turn: str) -> list[list[Path]]:
@@ -41,10 +51,52 @@ def make(series: tuple[Dataset, ...], folder: Path, associations: int, turn: str
     return made
 
 
+def serve(folder: Path, port: int) -> None:
+    """Be Candela's receiver, without jobs behind it, until a signal ends this process."""
+    observability.configure()
+    settings = Settings(data_dir=folder, receive=Receive(port=port, accept_any_peer=True))
+    Receiver(settings, lambda _series: None, {}, lambda _dataset: False).start()
+    threading.Event().wait()
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[int]:
+    """The program ``command``, which listens on ``port``; killed at the end."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN
+        while not listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{command[0]} does not listen on port {port}")
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 def rate(sets: list[list[Path]], port: int, called: str) -> float:
     """Instances a second over all associations at once, association set-up included."""
     began = time.perf_counter()
-    senders = [start_storescu(files, port, "-R", called=called) for files in sets]
+    command = ["storescu", "-v", "-aet", "MODALITY", "-aec", called, "-R", HOST, str(port)]
+    senders = [
+        subprocess.Popen([*command, *map(str, files)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for files in sets
+    ]
     for sender in senders:
         output, _ = sender.communicate()
         if sender.returncode != 0 or output.count("Received Store Response (Success)") != len(sets[0]):
@@ -60,22 +112,23 @@ def main() -> None:
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--dir", type=Path, help="on the disk to be measured (default: the temporary folder)")
     parser.add_argument("--nodelay", action="store_true", help="senders without Nagle's algorithm")
+    parser.add_argument("--serve", nargs=2, metavar=("DIR", "PORT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        serve(Path(options.serve[0]), int(options.serve[1]))
     os.environ["TCP_NODELAY"] = "1" if options.nodelay else "0"  # read by dcmtk
     with tempfile.TemporaryDirectory(dir=options.dir) as name:
         folder = Path(name)
-        candela = Process(folder / "candela")
-        candela.folder.mkdir()
-        candela.start()
-        try:
-            with running_storescp(folder / "storescp", None, ae_title="STORESCP") as port:
-                receivers: dict[str, Callable[[list[list[Path]]], float]] = {
-                    "candela, durable": lambda sets: rate(sets, candela.port, "CANDELA"),
-                    "dcmtk storescp": lambda sets: rate(sets, port, "STORESCP"),
-                }
-                compare(receivers, folder, options)
-        finally:
-            candela.kill()
+        (folder / "storescp").mkdir()
+        ours, theirs = free_port(), free_port()
+        candela = [sys.executable, __file__, "--serve", str(folder / "candela"), str(ours)]
+        storescp = ["storescp", "--fork", "-aet", "STORESCP", "-od", str(folder / "storescp"), str(theirs)]
+        with running(candela, ours), running(storescp, theirs):
+            receivers: dict[str, Callable[[list[list[Path]]], float]] = {
+                "candela, durable": lambda sets: rate(sets, ours, "CANDELA"),
+                "dcmtk storescp": lambda sets: rate(sets, theirs, "STORESCP"),
+            }
+            compare(receivers, folder, options)
 
 
 def compare(

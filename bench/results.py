@@ -9,24 +9,37 @@ On a busy machine the CPU seconds are the figure; the budget is 3 s of wall time
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
+from scipy.ndimage import gaussian_filter  # noqa: E402
 
 from pipeline import phantom  # noqa: E402
+from pipeline.findings.identity import RunIdentity, instances_digest  # noqa: E402
+from pipeline.findings.measure import measure_lesions  # noqa: E402
+from pipeline.findings.model import (  # noqa: E402
+    BoolArray,
+    ClassProbability,
+    Findings,
+    ModelIdentity,
+    Outcome,
+)
+from pipeline.geometry.build import build_volume  # noqa: E402
+from pipeline.patient.source_values import vouched  # noqa: E402
 from pipeline.results.build import BUILDERS, ByKind  # noqa: E402
 from pipeline.results.profile import DEFAULT_PRESET, KINDS, PRESETS  # noqa: E402
 from pipeline.results.provenance import ResultContext  # noqa: E402
 from pipeline.results.result_object import ResultObject  # noqa: E402
-from tests.conformance.synthetic import context_of, file_bytes  # noqa: E402
 
 BUDGET_S = 3.0
 
@@ -51,6 +64,34 @@ def made(slices: int, matrix: int, lesions: int) -> ResultContext:
         middle = slices // 2
         mask[max(0, middle - 4) : middle + 4, row - radius : row + radius, column - radius : column + radius] = True
     return context_of(datasets, mask)
+
+
+def context_of(datasets: Sequence[Dataset], mask: BoolArray) -> ResultContext:
+    """A run over ``datasets`` that outlined ``mask``, with a heat map around it."""
+    volume = vouched(build_volume(datasets))
+    model = ModelIdentity(name="bench", title="Bench", version="0.1.0", digest="0" * 64, parameters=())
+    uids = [str(ds.SOPInstanceUID) for ds in datasets]
+    run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest)
+    lesions = measure_lesions(mask, volume, "glioma", run)
+    heatmap = gaussian_filter(mask.astype(np.float32), (1, 6, 6))
+    findings = Findings(
+        outcome=Outcome.FINDING,
+        predicted_class="glioma",
+        probabilities=(ClassProbability("glioma", 0.9), ClassProbability("no_tumor", 0.1)),
+        lesions=lesions,
+        heatmap=(heatmap / heatmap.max()).astype(np.float32),
+        key_slice=lesions[0].key_slice,
+        model=model,
+        caveats=(),
+    )
+    return ResultContext(volume, findings, run)
+
+
+def file_bytes(ds: Dataset) -> bytes:
+    """The DICOM file that ``ds`` is written as."""
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def main() -> None:

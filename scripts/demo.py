@@ -34,9 +34,8 @@ from orthanc.local import PLUGINS, LocalOrthanc, missing_packages  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.errors import CandelaError  # noqa: E402
 from pipeline.reading.files import Series, read_path  # noqa: E402
-from tests.peers import ohif  # noqa: E402
+from tools import fhir_server, ohif  # noqa: E402
 
-FHIR_PEER = ROOT / "tests" / "peers" / "fhir"
 OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED)
 ORTHANCS_VIEWER = PLUGINS / "libOrthancWebViewer.so"
 IN_ORTHANCS_VIEWER = {"MR", "OT"}
@@ -116,11 +115,11 @@ def _start_everything(stack: contextlib.ExitStack, out: Path) -> tuple[LocalOrth
 
 def _start_fhir(stack: contextlib.ExitStack, port: int, out: Path) -> str | None:
     """A FHIR R4 server, where Node.js and its packages are there."""
-    if shutil.which("node") is None or not (FHIR_PEER / "node_modules").is_dir():
+    if shutil.which("node") is None or not (fhir_server.FOLDER / "node_modules").is_dir():
         _step("FHIR server", "not here (needs Node.js and npm): the report stays a file")
         return None
     log = stack.enter_context((out / "fhir.log").open("wb"))
-    command = [sys.executable, "-m", "tests.peers.fhir_server", "--port", str(port)]
+    command = [sys.executable, "-m", "tools.fhir_server", "--port", str(port)]
     stack.enter_context(_running(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)))
     _wait_for_port(port)
     url = f"http://127.0.0.1:{port}/fhir/R4"
@@ -147,7 +146,7 @@ def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc 
         return
     (port,) = _free_ports(1)
     log = stack.enter_context((out / "ohif.log").open("wb"))
-    command = [sys.executable, "-m", "tests.peers.ohif", "--orthanc", orthanc.url, "--port", str(port)]
+    command = [sys.executable, "-m", "tools.ohif", "--orthanc", orthanc.url, "--port", str(port)]
     stack.enter_context(_running(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)))
     _wait_for_port(port)
     console.print(f"OHIF: http://127.0.0.1:{port}/viewer?StudyInstanceUIDs={study}", soft_wrap=True)

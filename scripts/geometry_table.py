@@ -25,7 +25,7 @@ from pipeline.geometry.volume import Volume  # noqa: E402
 from pipeline.ports import SeriesModel  # noqa: E402
 from pipeline.process import process  # noqa: E402
 from pipeline.reading.files import Series, read_files  # noqa: E402
-from tests.peers.witnesses import compare, dcm2niix, has_dcm2niix, series_in, simpleitk  # noqa: E402
+from tools.geometry_readers import compare, dcm2niix, has_dcm2niix, series_in, simpleitk  # noqa: E402
 
 MODEL = "brain_mri_tumor"
 COLUMNS = (

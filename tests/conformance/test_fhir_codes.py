@@ -20,7 +20,7 @@ from fhir.stored import objects
 from pipeline.findings.model import Outcome
 from pipeline.report.sentences import Language
 from tests.peers.fhir_bundles import READ, plain_facts, refusal_of
-from tests.peers.fhir_server import FOLDER, NoFhirServer, ensure_installed
+from tools.fhir_server import FOLDER, NoFhirServer, ensure_installed
 
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 SCT, DCM, LOINC = "http://snomed.info/sct", "http://dicom.nema.org/resources/ontology/DCM", "http://loinc.org"

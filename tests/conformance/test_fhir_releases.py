@@ -23,8 +23,8 @@ from pipeline.report.content import ReportFacts, facts
 from pipeline.report.sentences import Language
 from tests.conformance.synthetic import build_all, context_of, phantom_context
 from tests.peers.fhir_bundles import READ, RECORDED, facts_of, plain_facts, refusal_of
-from tests.peers.fhir_server import NoFhirServer
 from tests.peers.fhir_validators import problems
+from tools.fhir_server import NoFhirServer
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "dicom"
 PLANES = ("axial", "coronal", "sagittal")

@@ -18,7 +18,8 @@ from pipeline.geometry.volume import Volume
 from pipeline.phantom import Header, series_from_arrays
 from pipeline.reading.files import read_files
 from tests.conftest import DATA
-from tests.peers.witnesses import (
+from tests.shapes import enhanced
+from tools.geometry_readers import (
     AGREE_MM,
     Comparison,
     Grid,
@@ -28,7 +29,6 @@ from tests.peers.witnesses import (
     series_in,
     simpleitk,
 )
-from tests.shapes import enhanced
 
 READERS = {"dcm2niix": dcm2niix, "SimpleITK": simpleitk}
 

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import phantom
 from tests.conftest import ROOT
-from tests.peers.fhir_server import ensure_installed
 from tests.peers.orthanc import require_orthanc
+from tools.fhir_server import ensure_installed
 
 pytestmark = pytest.mark.slow
 WITHOUT_ORTHANC = """

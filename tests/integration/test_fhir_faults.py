@@ -26,7 +26,7 @@ from tests.peers.engine import Node
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.scripted_proxy import Fault, ScriptedProxy
-from tests.peers.small_bundle import PATIENT_SYSTEM, report_search, small_bundle, written
+from tools.small_bundle import PATIENT_SYSTEM, report_search, small_bundle, written
 
 ACCEPTED = Reply(
     200,

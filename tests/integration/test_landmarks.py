@@ -37,8 +37,8 @@ from pipeline.reading.files import Series
 from pipeline.results.provenance import ResultContext
 from pipeline.results.seg import segmentation
 from tests.conformance.synthetic import MODEL, file_bytes
-from tests.peers.witnesses import from_simpleitk
 from tests.shapes import enhanced
+from tools.geometry_readers import from_simpleitk
 
 BALLS = ((np.array((22.0, -14.0, 9.0)), 11.0), (np.array((-20.0, 8.0, -4.0)), 9.0), (np.array((6.0, 22.0, -8.0)), 7.0))
 """Centre (LPS, mm) and radius (mm), largest first, as segments are numbered."""

@@ -23,8 +23,8 @@ from fhir.auth import SigningKey, SmartBackend, SmartClient
 from pipeline.errors import BadSettings, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.fhir_server import FhirServer
 from tests.peers.ports import free_port
-from tests.peers.small_bundle import written
 from tests.peers.smart import SmartPeer
+from tools.small_bundle import written
 
 
 def pem(key: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fhir.release import Release
-from tests.peers.fhir_server import FOLDER, ensure_installed
+from tools.fhir_server import FOLDER, ensure_installed
 
 
 def problems(resources: Sequence[dict[str, Any]], release: Release) -> list[list[str]]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.peers.chromium import start_chromium
-from tests.peers.ohif import NoOhif, ensure_installed, start_ohif
 from tests.peers.orthanc import OrthancPeer, require_orthanc, running_orthanc
 from tests.viewer.acquisitions import PLANES, acquire, save
 from tests.viewer.ohif_page import OhifPage
+from tools.ohif import NoOhif, ensure_installed, start_ohif
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

@@ -1,6 +1,6 @@
 """The OHIF viewer's ready build on a free loopback port, in front of an Orthanc.
 
-``python -m tests.peers.ohif --orthanc URL --port N`` runs it in the foreground; `start_ohif` runs it in a thread.
+``python -m tools.ohif --orthanc URL --port N`` runs it in the foreground; `start_ohif` runs it in a thread.
 OHIF is a page that asks a DICOMweb server by itself. It is served with the headers that let it share memory between
 its workers, and Orthanc's DICOMweb stands under the same origin, so that no browser rule keeps the two apart.
 """
@@ -8,7 +8,6 @@ its workers, and Orthanc's DICOMweb stands under the same origin, so that no bro
 from __future__ import annotations
 
 import argparse
-import fcntl
 import shutil
 import socket
 import subprocess
@@ -20,13 +19,14 @@ from pathlib import Path
 
 import httpx
 import uvicorn
+from filelock import FileLock
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-FOLDER = Path(__file__).parent / "viewer"
+FOLDER = Path(__file__).parents[1] / "tests" / "peers" / "viewer"
 BUILD = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
 ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -53,8 +53,7 @@ def ensure_installed() -> None:
     NoOhif
         where npm is missing or fails.
     """
-    with (FOLDER / "package-lock.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(FOLDER / ".install.lock"):
         if installed():
             return
         if shutil.which("npm") is None:

@@ -1,0 +1,1 @@
+"""Programs and data that the scripts, the benchmarks and the tests share. The product imports nothing from here."""
