@@ -1,1 +1,1 @@
-"""Images on demand: asking an archive what it has, and bringing it into the node or a folder."""
+"""Fetching on demand: search an archive, and bring its images into the node or a folder."""

@@ -1,7 +1,8 @@
 """A DICOMweb archive as a source: QIDO-RS, then WADO-RS for each series (PS3.18 10.6 and 10.4).
 
-Instances are asked for as they are stored (``transfer-syntax=*``) and taken one by one as they come: no more than one
-is held. ``dicomweb-client`` would decode and hold each, and keep no byte as it was.
+Instances are requested as they are stored (``transfer-syntax=*``) and taken one by one as they arrive, so that memory
+holds one at a time. ``dicomweb-client`` is not used: it decodes each instance, holds them all, and does not keep the
+bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, R
 from pipeline.reading.validation import is_uid
 
 Query = list[tuple[str, str | int | float | bool | None]]
-"""As httpx writes it."""
+"""The query parameters of an httpx request."""
 PAGE = 500
 PAGES_MOST = 200
 CHUNK = 256 << 10
@@ -39,12 +40,12 @@ STUDY_SERIES, STUDY_INSTANCES, SERIES_INSTANCES = "00201206", "00201208", "00201
 
 
 class DicomWebSource:
-    """``remote``. A context manager, which keeps connections open between calls.
+    """The archive ``remote``. A context manager, which keeps connections open between calls.
 
     Every method raises
 
-    - `PeerUnavailable` where it cannot be reached, answers 5xx or breaks off; `PeerBusy` where it says 429 or 503;
-    - `Rejected` where it says no, or what it answers is not DICOMweb.
+    - `PeerUnavailable` where it cannot be reached, answers 5xx or breaks off; `PeerBusy` where it answers 429 or 503;
+    - `Rejected` where it rejects the request, or its answer is not DICOMweb.
     """
 
     def __init__(self, remote: DicomWebRemote) -> None:
@@ -58,7 +59,7 @@ class DicomWebSource:
             auth=login if remote.username and remote.bearer_token is None else None,
             headers=headers,
             timeout=remote.timeout,
-            trust_env=False,  # an archive stands in the house: a proxy of the environment is for the outside
+            trust_env=False,  # the archive is on the hospital's network; the environment's proxy is for the internet
         )
 
     def __enter__(self) -> Self:
@@ -70,7 +71,7 @@ class DicomWebSource:
         self._http.close()
 
     def studies(self, query: StudyQuery) -> tuple[FoundStudy, ...]:
-        """The studies that match, the latest first."""
+        """The matching studies, the latest first."""
         keys = {STUDY_UID: query.study_instance_uid, ACCESSION: query.accession_number, PATIENT_ID: query.patient_id}
         wanted = {tag: value for tag, value in keys.items() if value}
         include = [STUDY_DATE, MODALITIES, STUDY_SERIES, STUDY_INSTANCES, ACCESSION, PATIENT_ID]
@@ -88,7 +89,7 @@ class DicomWebSource:
         return tuple(sorted(found, key=lambda study: study.study_date, reverse=True))
 
     def series(self, study_instance_uid: str, series_instance_uid: str = "") -> tuple[FoundSeries, ...]:
-        """The series of a study, or the one named; each with the number of its instances where that is told."""
+        """The series of a study, or the one named, each with its number of instances where the archive states it."""
         wanted = {SERIES_UID: series_instance_uid} if series_instance_uid else {}
         items = self._search(f"/studies/{study_instance_uid}/series", wanted, [MODALITY, SERIES_INSTANCES])
         return tuple(
@@ -100,7 +101,7 @@ class DicomWebSource:
         )
 
     def retrieve(self, series: FoundSeries, sink: Sink) -> SeriesOutcome:
-        """Bring a series into ``sink``; where it breaks off, what came stands in the outcome with the reason."""
+        """Bring a series into ``sink``. If the transfer breaks off, the outcome states what arrived and the reason."""
         path = f"/studies/{series.study_instance_uid}/series/{series.series_instance_uid}"
         tally = Tally()
         with sink.series() as taker, self._get(path, ANY_SYNTAX) as answer:
@@ -117,7 +118,7 @@ class DicomWebSource:
                 tally.reasons.append(f"the transfer broke off ({type(error).__name__})")
             except (NotDicom, Truncated) as error:
                 tally.reasons.append(error.what)
-            except CandelaError as error:  # nothing more can be kept
+            except CandelaError as error:  # the sink can store nothing more
                 tally.reasons.append(str(error))
         return SeriesOutcome(
             series.study_instance_uid,
@@ -164,7 +165,7 @@ class DicomWebSource:
 
 
 class _Parts:
-    """Takes the parts of a WADO-RS answer (`dicom_node.network.multipart.Parts`)."""
+    """Handles the parts of a WADO-RS response (`dicom_node.network.multipart.Parts`)."""
 
     def __init__(self, series: FoundSeries, taker: Taker, tally: Tally) -> None:
         self._series = series
@@ -195,7 +196,7 @@ class _Parts:
             self._spool.write(content)
         except OSError as error:
             raise PeerUnavailable(
-                f"An instance could not be kept meanwhile ({error.strerror}).",
+                f"An instance could not be stored temporarily ({error.strerror}).",
                 todo="Free space in the temporary folder.",
             ) from error
 
@@ -218,7 +219,7 @@ class _Parts:
 
 
 def _check(answer: httpx.Response, where: str) -> None:
-    """Raise what a status other than 2xx means; of its body, which may name patients, nothing is told."""
+    """Raise the error for a status other than 2xx. The body, which may name patients, is not repeated."""
     code = answer.status_code
     if answer.is_success:
         return
@@ -241,7 +242,7 @@ def _items(answer: httpx.Response, where: str) -> list[dict[str, Any]]:
     except ValueError:
         items = None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Rejected("What answers there is not QIDO-RS.", where=where, todo="Check url: it stands before /studies.")
+        raise Rejected("The answer is not QIDO-RS.", where=where, todo="Check url: it stands before /studies.")
     return items
 
 

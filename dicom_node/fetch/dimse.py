@@ -55,7 +55,7 @@ COMMON = (
     JPEGLSLossless,
     RLELossless,
 )
-"""Asked for first, where there are too many SOP classes for all transfer syntaxes."""
+"""Proposed first, where the SOP classes are too many for all transfer syntaxes."""
 
 USUAL_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.4",  # MR
@@ -69,14 +69,14 @@ USUAL_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
     "1.2.840.10008.5.1.4.1.1.6.1",  # ultrasound
 )
-"""Asked for where the PACS does not tell the SOP classes of a series."""
+"""SOP classes proposed where the PACS does not state those of a series."""
 
 
 class DimseSource:
-    """``remote``, which knows us as ``calling_ae``; C-MOVE goes to the node's own AE title, ``destination``.
+    """The PACS ``remote``, which knows us as ``calling_ae``. C-MOVE goes to the node's own AE title, ``destination``.
 
-    ``patient_id`` goes with Patient Root queries. ``held`` tells how many instances of a series the node has on disk,
-    None where that cannot be seen from here: a PACS may have moved them to another machine of that name.
+    ``patient_id`` is added to Patient Root queries. ``held`` returns the number of a series' instances on the node's
+    disk; None where this machine cannot see it: the PACS may have moved them to another machine of that AE title.
     """
 
     def __init__(
@@ -106,16 +106,17 @@ class DimseSource:
             return find.series(study_instance_uid, series_instance_uid)
 
     def retrieve(self, series: FoundSeries, sink: Sink) -> SeriesOutcome:
-        """Bring a series into ``sink``: by C-GET, or by C-MOVE where the PACS does not offer that or we ask for it.
+        """Bring a series into ``sink`` by C-GET, or by C-MOVE where the PACS does not offer C-GET or the settings say
+        so.
 
         Raises
         ------
         PeerUnavailable, PeerBusy, Rejected
-            where nothing could be asked for; what fails later stands in the outcome.
+            where the request itself fails; the outcome states later failures.
         """
         with finding(self._remote, self._calling_ae, self._patient_id) as find:
             instances = _listed(find, series)
-        # The list is the archive's own: where its number differs from it, the larger of both must come.
+        # The archive's list and its own count may differ: the larger number must arrive.
         expected = max(series.instances or 0, len(instances)) or None
         if self._remote.retrieve != "move":
             outcome = self._get(series, instances, expected, sink)
@@ -128,7 +129,7 @@ class DimseSource:
     def _get(
         self, series: FoundSeries, instances: Iterable[FoundInstance], expected: int | None, sink: Sink
     ) -> SeriesOutcome | None:
-        """By C-GET; None where it is not offered and C-MOVE may be tried."""
+        """Retrieve by C-GET; None where the PACS does not offer it and C-MOVE may be tried."""
         classes = sorted({item.sop_class_uid for item in instances if item.sop_class_uid}) or list(USUAL_CLASSES)
         with sink.series() as taker:
             getting = _Getting(series, taker)
@@ -147,7 +148,7 @@ class DimseSource:
         return None
 
     def _get_once(self, classes: Sequence[str], syntaxes: Sequence[UID], query: Dataset, getting: _Getting) -> bool:
-        """One C-GET over an association of its own; False where it is not offered."""
+        """Run one C-GET on an association of its own; False where the PACS does not offer it."""
         contexts = [*map(build_context, GET), *storage_contexts(classes, syntaxes)]
         roles = [build_role(sop_class, scp_role=True) for sop_class in classes]
         handlers = [(evt.EVT_C_STORE, getting.store)]
@@ -159,10 +160,10 @@ class DimseSource:
         return True
 
     def _get_again(self, classes: Sequence[str], series: FoundSeries, getting: _Getting) -> None:
-        """Ask for the instances that failed with compressed transfer syntaxes only.
+        """Request the failed instances again, with compressed transfer syntaxes only.
 
-        Some PACS, dcmtk's among them, send every instance of a SOP class by the first context that was accepted for it,
-        which is an uncompressed one, and fail with those that are stored compressed.
+        Some PACS, dcmtk's among them, send every instance of a SOP class on the first context that was accepted for it.
+        That context is uncompressed, and instances that are stored compressed fail.
         """
         query = _query(series, self._patient_id)
         query.QueryRetrieveLevel = "IMAGE"
@@ -172,12 +173,12 @@ class DimseSource:
         try:
             self._get_once(classes, compressed, query, getting)
         except CandelaError:
-            getting.tally.reasons = before  # what failed the first time says more
+            getting.tally.reasons = before  # the first failure says more
 
     def _follow(
         self, assoc: Association, responses: Iterable[tuple[Dataset, Dataset | None]], getting: _Getting
     ) -> None:
-        """Read C-GET responses to the last; stop at once where no instance can be kept any more."""
+        """Read C-GET responses to the last. Stop at once where the sink can store nothing more."""
         for status, identifier in responses:
             if getting.stopped is not None:
                 assoc.abort()
@@ -189,7 +190,9 @@ class DimseSource:
                 _note_end(getting.tally, status, identifier)
 
     def _move(self, series: FoundSeries, expected: int | None) -> SeriesOutcome:
-        """By C-MOVE to the node: the PACS says what it has moved, and the node's disk says whether that is so."""
+        """Retrieve by C-MOVE to the node. The PACS states what it moved, and the node's disk shows whether that is
+        true.
+        """
         tally = Tally()
         completed = warned = failed = 0
         with associated(self._remote, self._calling_ae, [*map(build_context, MOVE)]) as assoc:
@@ -235,7 +238,7 @@ TRY_MOVE = 'Set retrieve = "move" for this remote, and enter our AE title, host 
 
 
 class _Getting:
-    """What comes by C-GET for one series."""
+    """The instances that arrive by C-GET for one series."""
 
     def __init__(self, series: FoundSeries, taker: Taker) -> None:
         self.tally = Tally()
@@ -244,7 +247,7 @@ class _Getting:
         self._taker = taker
 
     def store(self, event: evt.Event) -> int:
-        """Answer a C-STORE sub-operation (PS3.4 C.4.3) with what its taker says of it.
+        """Answer a C-STORE sub-operation (PS3.4 C.4.3) with the status of the taker.
 
         ======  ==========================================================================================
         0x0000  on stable storage
@@ -300,7 +303,7 @@ def storage_contexts(classes: Iterable[str], syntaxes: Sequence[UID]) -> list[Pr
     """Presentation contexts for receiving ``classes`` in ``syntaxes``.
 
     A context of its own for each transfer syntax, so that the PACS can send each instance as it is stored; where the
-    classes are too many for that, the common syntaxes first.
+    classes are too many for that, common syntaxes come first.
     """
     names = sorted(set(classes))
     each = (CONTEXTS_MOST - len(GET)) // max(1, len(names))
@@ -336,7 +339,7 @@ def _query(series: FoundSeries, patient_id: str) -> Dataset:
 
 
 def _note_end(tally: Tally, status: Dataset, identifier: Dataset | None) -> None:
-    """Note a final response: its failure in words, and the instances that it names as failed (0008,0058)."""
+    """Note a final response: its failure, and the instances that it lists as failed (0008,0058)."""
     code = int(status.Status)
     for name in _names(identifier):
         tally.failed.setdefault(name, "a sub-operation failed")

@@ -1,4 +1,4 @@
-"""A study on demand: which it is, which series it has, each of them brought into a sink."""
+"""Fetching a study on demand: find it, list its series, and bring each into a sink."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pipeline.errors import CandelaError, EmptyInput, MixedSeries
 
 
 class Source(Protocol):
-    """An archive; `DimseSource` and `DicomWebSource`. Their methods raise what `CandelaError` names of peers."""
+    """An archive, implemented by `DimseSource` and `DicomWebSource`. Methods raise the errors of peers in
+    `pipeline.errors`.
+    """
 
     def studies(self, query: StudyQuery) -> tuple[FoundStudy, ...]: ...
 
@@ -23,14 +25,14 @@ class Source(Protocol):
 
 
 def find_study(source: Source, query: StudyQuery) -> FoundStudy:
-    """The one study that ``query`` means.
+    """The one study that ``query`` finds.
 
     Raises
     ------
     EmptyInput
-        where there is none.
+        where it finds none.
     MixedSeries
-        where there are several: nobody guesses which.
+        where it finds several: Candela does not guess.
     """
     found = source.studies(query)
     if not found:
@@ -49,16 +51,16 @@ def fetch(
     series_instance_uid: str = "",
     report: Callable[[SeriesOutcome], None] = lambda _: None,
 ) -> tuple[SeriesOutcome, ...]:
-    """Bring a study, or one series of it, into ``sink``; ``report`` is told of each series as it ends.
+    """Bring a study, or one series of it, into ``sink``. ``report`` is called with the outcome of each series.
 
-    A series that fails does not keep the others from coming.
+    A series that fails does not stop the others.
 
     Raises
     ------
     EmptyInput
         where the archive has no such series.
     CandelaError
-        where the archive cannot be asked, or the sink takes nothing.
+        where the archive cannot be asked, or the sink stores nothing.
     """
     sink.check()
     found = source.series(study_instance_uid, series_instance_uid)

@@ -1,4 +1,4 @@
-"""What became of a series that was to be fetched."""
+"""The outcome of fetching a series."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """``expected`` is what the archive says the series has, None where it does not say.
+    """The outcome of one series. ``expected`` is the archive's number of instances, None where it states none.
 
-    ``came`` counts different instances on stable storage, ``warned`` those of them that were kept with a warning;
-    ``failed`` those that were not kept, ``failed_uids`` their SOP Instance UIDs as far as known. ``reasons`` are
-    sentences without patient data. ``method``: C-GET, C-MOVE or WADO-RS.
+    ``came`` counts the distinct instances on stable storage, ``warned`` those stored with a warning, ``failed`` those
+    that were not stored; ``failed_uids`` are their SOP Instance UIDs as far as known. ``reasons`` are sentences without
+    patient data. ``method``: C-GET, C-MOVE or WADO-RS.
     """
 
     study_instance_uid: str
@@ -27,13 +27,13 @@ class SeriesOutcome:
 
     @property
     def whole(self) -> bool:
-        """Whether all that the archive has of the series came."""
+        """Whether every instance that the archive has of the series arrived."""
         return self.came > 0 and not self.failed and not self.reasons and self.came >= (self.expected or 0)
 
 
 @dataclass
 class Tally:
-    """Counts the instances of one series while they come."""
+    """Counts the instances of one series as they arrive."""
 
     came: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
 
     def note(self, sop_instance_uid: str, status: int, words: str) -> None:
-        """An instance was answered with C-STORE status ``status``, in ``words``."""
+        """Record the C-STORE status of an instance, with its meaning in ``words``."""
         if status == 0x0000 or status >> 12 == 0xB:
             self.came.add(sop_instance_uid)
             self.failed.pop(sop_instance_uid, None)

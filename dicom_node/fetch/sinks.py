@@ -1,4 +1,4 @@
-"""Where fetched instances go: into the running node, or into a folder."""
+"""Sinks for fetched instances: the running node, or a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STORE_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Fetched:
-    """An instance as the archive gave it: ``encoded`` is its data set, valid until it is taken."""
+    """An instance as the archive sent it. ``encoded`` is its data set, valid until the taker returns."""
 
     header: Header
     transfer_syntax: UID
@@ -45,27 +45,27 @@ class Fetched:
 
 
 class Taker(Protocol):
-    """Takes the instances of one series."""
+    """Stores the instances of one series."""
 
     def take(self, instance: Fetched) -> int:
-        """The C-STORE status (PS3.4 B.2.3) of keeping ``instance``: 0x0000 once it is on stable storage.
+        """Store ``instance`` and return the C-STORE status (PS3.4 B.2.3): 0x0000 once it is on stable storage.
 
         Raises
         ------
         PeerUnavailable, OutOfResources
-            where no further instance can be taken either.
+            where no further instance can be stored either.
         """
         ...
 
 
 class Sink(Protocol):
-    """Takes series. ``name`` says where they go."""
+    """Stores series. ``name`` names the place for messages."""
 
     @property
     def name(self) -> str: ...
 
     def check(self) -> None:
-        """Find out, before anything is fetched, that instances can be taken; raises where not."""
+        """Check before anything is fetched that the sink can store; raises where it cannot."""
         ...
 
     def series(self) -> AbstractContextManager[Taker]:
@@ -74,24 +74,24 @@ class Sink(Protocol):
 
 
 class FolderSink:
-    """Writes ``folder/<Series Instance UID>/<SOP Instance UID>.dcm``, whole or not at all."""
+    """Writes ``folder/<Series Instance UID>/<SOP Instance UID>.dcm``, each file whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
         self._folder = folder
 
     def check(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises
         ------
         OutOfResources
-            where it cannot be made.
+            where it cannot be created.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutOfResources(f"The folder cannot be made ({error.strerror}).", where=self.name) from error
+            raise OutOfResources(f"The folder cannot be created ({error.strerror}).", where=self.name) from error
 
     @contextmanager
     def series(self) -> Iterator[Taker]:
@@ -115,10 +115,10 @@ class FolderSink:
 
 
 class NodeSink:
-    """Gives instances to the running receiver by C-STORE, so that they come by the same durable way as all others.
+    """Sends instances to the running receiver by C-STORE, so that they take the same durable way as all others.
 
-    The store has one writer, the receiver; and what it acknowledges is on disk. ``calling_ae`` is the archive's AE
-    title: an instance fetched by C-GET or WADO-RS meets the same rules as one that the archive sends or moves here.
+    The receiver is the store's only writer, and what it acknowledges is on disk. ``calling_ae`` is the archive's AE
+    title: the same rules apply to an instance fetched by C-GET or WADO-RS as to one that the archive sends or moves.
     ``identity`` is the node's own certificate, for a node that has no port without TLS.
     """
 
@@ -138,14 +138,14 @@ class NodeSink:
         Raises
         ------
         PeerUnavailable
-            where the node does not run or does not take this calling AE title.
+            where the node does not run or does not admit this calling AE title.
         """
         try:
             with associated(self._node, self._calling_ae, [build_context(Verification)]):
                 pass
         except CandelaError as error:
             raise PeerUnavailable(
-                f"The node takes nothing: {error.what}",
+                f"The node accepts nothing: {error.what}",
                 where=error.where,
                 todo=f'Start it (candela serve), and name ae_title = "{self._calling_ae}" in [[receive.peers]];'
                 " or write to a folder with --out.",
@@ -153,7 +153,9 @@ class NodeSink:
 
     @contextmanager
     def series(self) -> Iterator[Taker]:
-        """See `Sink.series`; one association, and another where an instance needs a further presentation context."""
+        """See `Sink.series`. Uses one association, and another where an instance needs a further
+        presentation context.
+        """
         taker = _NodeTaker(self._node, self._calling_ae)
         try:
             yield taker
@@ -201,12 +203,13 @@ def _context_id(assoc: Association, sop_class: str, syntax: str) -> int | None:
 
 
 def _store_as_it_is(assoc: Association, context_id: int, instance: Fetched) -> int:
-    """C-STORE of bytes: `Association.send_c_store` would decode and encode them. It is followed step by step here.
+    """C-STORE of encoded bytes. `Association.send_c_store` would decode and encode them; this follows its steps
+    otherwise.
 
     Raises
     ------
     PeerUnavailable
-        where no answer comes, or one about another instance.
+        where no response comes, or one for another instance.
     """
     request = C_STORE()
     request.MessageID = 1

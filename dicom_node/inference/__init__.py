@@ -1,1 +1,1 @@
-"""Running the pipeline: for `candela process` and for the workers; results on disk."""
+"""Inference: runs the pipeline for `candela process` and for the workers, and writes results to disk."""

@@ -1,4 +1,6 @@
-"""Which earlier states of a series the model has read: what a corrected result replaces (docs/adr/0014)."""
+"""Lineage of a result: which earlier revisions of its series the model has read, and so what it replaces
+(docs/adr/0014).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ from pipeline.findings.identity import UNNUMBERED, Predecessor
 from pipeline.findings.model import Outcome
 
 LINEAGE = "lineage.json"
-"""In each job's folder: the job's revision, and the earlier runs whose results it replaces, oldest first."""
+"""File in each job's folder: the job's revision, and the earlier runs whose results it replaces, oldest first."""
 
 
 def predecessors(job: SeriesJob, folder: Path) -> tuple[Predecessor, ...]:
-    """The earlier runs whose results ``job``'s replace, oldest first.
+    """The earlier runs whose results those of ``job`` replace, oldest first.
 
-    Found once, among the folders beside the job's own ``folder``, and noted in it: a second try of the job replaces
-    the same.
+    They are found once, among the folders beside the job's own ``folder``, and noted in it, so that another attempt of
+    the job replaces the same runs.
     """
     note = folder / LINEAGE
     if not note.is_file():
@@ -34,12 +36,12 @@ def predecessors(job: SeriesJob, folder: Path) -> tuple[Predecessor, ...]:
 
 
 def _read_predecessors(noted: Iterable[Any]) -> list[Predecessor]:
-    """The runs that a lineage.json names; release 0.1.0 wrote their digests alone."""
+    """The runs that a lineage.json names. Release 0.1.0 wrote only their digests."""
     return [Predecessor(item, UNNUMBERED) if isinstance(item, str) else Predecessor(**item) for item in noted]
 
 
 def _earlier(job: SeriesJob, folder: Path) -> list[Predecessor]:
-    """The chain that the latest earlier revision ends; empty for a first one."""
+    """The chain of runs up to the latest earlier revision; empty for a first revision."""
     if job.revision == 1:
         return []
     model = job.job_id.rpartition(":")[2]
@@ -49,9 +51,9 @@ def _earlier(job: SeriesJob, folder: Path) -> list[Predecessor]:
 
 
 def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[Predecessor]] | None:
-    """Revision, and the runs up to and with its own, of what was read in ``folder``; None where nothing was."""
+    """Revision and chain of runs (its own last) of the job in ``folder``; None where that job read nothing."""
     if was_withheld(folder):
-        return None  # nobody has got it, and nobody will: this revision has further instances
+        return None  # never delivered, and never will be: this revision has further instances
     lineage, summary = _read(folder / LINEAGE), _read(folder / SUMMARY)
     if not lineage or not summary or summary["outcome"] == Outcome.REFUSED or lineage["revision"] >= job.revision:
         return None

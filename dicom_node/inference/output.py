@@ -1,4 +1,4 @@
-"""Writing a run's results to a folder so that a crash at any moment leaves either nothing or whole files."""
+"""Writes a run's results to a folder. A crash at any moment leaves either nothing or whole files."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
 
     Returns the summary.
 
-    ``nifti``: also volume, mask and heat map as NIfTI, named in the summary under ``nifti``.
-    The summary's presence says that all others are there.
+    With ``nifti`` also volume, mask and heat map as NIfTI, which the summary names under ``nifti``. If the summary
+    exists, all other files do.
     """
     remove_results(folder)
     (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
 
 
 def write_refusal(content: dict[str, Any], page: tuple[ResultObject, ...], folder: Path) -> dict[str, Any]:
-    """Write the summary ``content`` of a refusal, after the ``page`` that says why, where there is one."""
+    """Write the summary ``content`` of a refusal, after its ``page`` with the reason, if there is one."""
     remove_results(folder)
     if page:
         (folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _write_objects(objects: tuple[ResultObject, ...], folder: Path) -> None:
 
 
 def remove_results(folder: Path) -> None:
-    """Take away what an earlier run left in ``folder``, so that no result of it is taken for one of this run."""
+    """Remove an earlier run's files from ``folder``, so that none passes for a result of this run."""
     if not (folder / SUMMARY).is_file():
         return
     earlier = json.loads((folder / SUMMARY).read_text())
@@ -87,7 +87,9 @@ def remove_results(folder: Path) -> None:
 
 
 def write_summary(content: dict[str, Any], folder: Path) -> None:
-    """summary.json in ``folder`` (made where missing), in place of an earlier run's results."""
+    """Write summary.json into ``folder``, in place of an earlier run's results; create the folder
+    where it is missing.
+    """
     remove_results(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,7 +1,6 @@
-"""`candela process`: one series in, its results or its refusal in a folder, with no network.
+"""`candela process`: reads one series and writes its results, or its refusal, to a folder. Uses no network.
 
-What the headers refuse is refused before torch, MONAI, scipy and highdicom are loaded: they are imported where a model
-is, and not before.
+A refusal by the headers comes before torch, MONAI, scipy and highdicom are loaded: they are imported with the model.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ def process_path(
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
-    ``profile`` is the name of the profile (`Settings.profile`) that says which results, and in which form.
+    ``profile`` names the profile (`Settings.profile`) that decides which results are written, and in which form.
 
-    ``model`` None: the rules choose; without rules, the brain model that ships. ``nifti``: also volume, mask and heat
-    map as NIfTI. ``with_page``: a refusal also as a page with the reason. ``pick`` says which of several series at
-    ``path`` is meant; ``identity_from`` is the instance whose patient is vouched for, where its images name several.
+    Without ``model`` the rules choose; without rules, the brain model that ships. ``nifti`` adds volume, mask and heat
+    map as NIfTI, ``with_page`` a page with the reason of a refusal. ``pick`` selects one of several series at ``path``.
+    ``identity_from`` is the instance whose patient is right, where the images name several.
     """
     _refuse_foreign_folder(out)
     profiles = {profile: settings.profile(profile)}
@@ -77,7 +76,7 @@ def process_path(
 
 
 def _refuse_foreign_folder(out: Path) -> None:
-    """Results go into an empty folder or over an earlier run's, never among somebody's files."""
+    """Refuse a folder that holds other files than an earlier run's results."""
     if out.exists() and not out.is_dir():
         raise BadSettings("This is not a folder.", where=str(out), todo="Give --out a folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():

@@ -1,4 +1,4 @@
-"""The page that says why a series was not read."""
+"""The page that states why a series was not read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.results.result_object import ResultObject
 def refusal_page(
     series: Series, model: ModelIdentity, refusal: Refused, uid_root: str | None, identity_from: str | None = None
 ) -> tuple[ResultObject, ...]:
-    """The page for ``series``; none for our own results, which nobody waits for, and none where no header says which
-    study it belongs to, or the images name two patients or studies. highdicom is loaded only where there is one.
+    """The page for ``series``. There is none for Candela's own results, none where no header names the study, and none
+    where the images name two patients or studies. highdicom is loaded only for a page.
     """
     if isinstance(refusal, OwnResult) or not series.datasets[0].get("StudyInstanceUID"):
         return ()

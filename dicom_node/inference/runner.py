@@ -1,6 +1,6 @@
-"""Running the pipeline over a series, and over stored ones for the workers.
+"""Runs the pipeline over a series, and for the workers over stored series.
 
-`candela process` enters at `dicom_node.inference.process_path`, which refuses by the headers before this is imported.
+`candela process` enters at `dicom_node.inference.process_path`, which checks the headers before it imports this module.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from pipeline.summary import refusal_summary
 log = structlog.get_logger("candela.inference")
 
 HL7V2 = "hl7v2-report"
-"""The result that HL7 v2 messages are built from."""
+"""The result from which HL7 v2 messages are built."""
 
 
 class SeriesRunner:
-    """What an inference worker does with a job: read the stored series, run the model, keep the results on disk.
+    """The work of an inference worker on a job: read the stored series, run the model, write the results to disk.
 
-    Models are loaded when first needed and stay resident. A job whose worker died is run again from its manifest: the
-    results get the same UIDs and bytes, and replace what the dead one had written.
+    Models are loaded when first needed and stay resident. A job whose worker died runs again from its manifest: the
+    results get the same UIDs and bytes, and replace what the dead worker wrote.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
@@ -62,12 +62,12 @@ class SeriesRunner:
         self._model = functools.cache(self._load)
 
     def warm_up(self) -> None:
-        """Load the models that the rules name, so that the first series does not wait for them."""
+        """Load the models that the rules name, so that the first series does not wait for a model."""
         for name in sorted({rule.model for rule in self._settings.rules}):
             self._model(name)
 
     def __call__(self, job: SeriesJob) -> SeriesResult:
-        """Results of ``job``; a refusal is a value.
+        """Run ``job`` and return its results; a refusal is a result.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class SeriesRunner:
         return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
 
     def _refused(self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob) -> SeriesResult:
-        """The refusal, with what destinations that want refusals get; nothing where the series cannot be read."""
+        """The refusal, with its page for destinations that want refusals; no page where the series cannot be read."""
         wanted = {name for name in job.destinations if self._settings.wants_refusals(name)}
         kinds = {self._settings.destinations[name].kind for name in wanted}
         page: tuple[ResultObject, ...] = ()
@@ -127,7 +127,7 @@ class SeriesRunner:
         return replace(result, results=(*result.results, *told_by))
 
     def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
-        """None where the header does not even say of which study it is, or the images name two patients or studies."""
+        """None where the header does not name the study, or the images name two patients or studies."""
         assert job.model is not None, "a rule gave the series to a model"
         model = self._model(job.model).identity
         run = RunIdentity(
@@ -168,9 +168,9 @@ class SeriesRunner:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != item.sha256:
             raise Broken(
-                "A stored file is not what was acknowledged: the disk damaged it.",
+                "A stored file differs from what was acknowledged: the disk damaged it.",
                 where=item.path,
-                todo="Mend the disk, have the sender send the instance again, or restore the file.",
+                todo="Check the disk, then have the sender send the instance again, or restore the file.",
             )
         return item.path, data
 
@@ -220,9 +220,9 @@ def run(
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
-    """The results of a run as deliveries know them: the objects of one role for the same profiles travel together.
+    """The results of a run as units of delivery: the objects of one role for the same profiles are delivered together.
 
-    Where profiles want different forms of a role, the later ones' results are called after who gets them.
+    Where profiles want different forms of a role, the names of the later results include their profiles.
     """
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for item in summary["objects"]:
@@ -244,4 +244,4 @@ def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[Resu
 
 
 def _silent(_stage: str) -> None:
-    """Nobody watches a worker's stages."""
+    """Progress callback of a worker, which shows no progress."""

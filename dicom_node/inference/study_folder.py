@@ -1,4 +1,4 @@
-"""The series that lie together in a folder: for `candela config explain`, and which of them `candela process` reads."""
+"""The series in one folder: `candela config explain` lists them, `candela process` reads one of them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pipeline.routing.selection import Candidate, choose
 from pipeline.routing.series_attributes import describe
 
 DEFAULT_MODEL = "brain_mri_tumor"
-"""Where there are no rules and no model is named: the one that ships."""
+"""The model that ships, for use without rules and without a named model."""
 SHOWN_MOST = 5
-"""How many series an error names; more would hide what it says."""
+"""Number of series that an error names; more would hide the message."""
 
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """One series: its files, the header that speaks for it (`pipeline.reading.representative`), and how many images
-    it has.
+    """One series: its files, the header of its representative instance (`pipeline.reading.representative`), and its
+    number of images.
     """
 
     series_instance_uid: str
@@ -47,14 +47,14 @@ class FoundSeries:
 def find_series(path: Path) -> tuple[FoundSeries, ...]:
     """Every series in the folder ``path`` by SeriesNumber, or the one in a file or archive.
 
-    Files that cannot be read are left out here: reading their series says what is wrong with them.
+    Unreadable files are left out here: reading the series reports them.
 
     Raises
     ------
     FileNotFoundError
-        where there is nothing at ``path``.
+        where ``path`` does not exist.
     EmptyInput
-        where there is no DICOM file in the folder; of a file or archive, what `read_path` raises.
+        where the folder holds no DICOM file; for a file or archive, the errors of `read_path`.
     """
     if not path.is_dir():
         series = read_path(path)
@@ -75,9 +75,9 @@ def find_series(path: Path) -> tuple[FoundSeries, ...]:
 
 @dataclass(frozen=True)
 class Pick:
-    """Which of several series is meant: the one of this UID, or the one that suits the model best.
+    """Selects one of several series: the one with this UID, or the one that suits the model best.
 
-    ``vouched``: whose series it is is known, whatever the other series of its study say (`pipeline.patient.subject`).
+    ``vouched``: an operator has stated the patient, whatever the study's other series say (`pipeline.patient.subject`).
     """
 
     series_instance_uid: str | None = None
@@ -86,16 +86,16 @@ class Pick:
 
 
 def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -> tuple[Series, str]:
-    """The series at ``path`` to be read, and the model that reads it: ``model``, else the rules', else the default.
+    """The series at ``path`` to read, and the model that reads it: ``model``, else that of the rules, else the default.
 
     Raises
     ------
     MixedSeries
-        where several lie there and ``pick`` does not say which.
+        where ``path`` holds several and ``pick`` does not select one.
     MixedPatients
         where another series of the same study at ``path`` names another patient.
     NotRouted, UnsupportedProtocol
-        where no rule takes one, or none suits the model best; else what `pipeline.reading.files.read_path` raises.
+        where no rule takes a series, or none suits the model; also the errors of `pipeline.reading.files.read_path`.
     """
     if pick.best:
         name = model or (_first_model(path, settings) if settings.rules else DEFAULT_MODEL)
@@ -108,14 +108,14 @@ def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -
 
 
 def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -> Series:
-    """One series of the folder ``path``. Unless ``vouched``, the series of its study there must name one patient.
+    """Read one series of the folder ``path``. Unless ``vouched``, the series of its study there must name one patient.
 
     Raises
     ------
     EmptyInput
-        where it is not there.
+        where the folder does not hold it.
     MixedPatients
-        where another series of its study names another patient; else as `pipeline.reading.files.read_path`.
+        where another series of its study names another patient; also the errors of `pipeline.reading.files.read_path`.
     """
     found = find_series(path)
     wanted = next((item for item in found if item.series_instance_uid == series_instance_uid), None)
@@ -149,7 +149,9 @@ def _read_one(path: Path) -> Series:
 
 
 def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> Series:
-    """The series of the study in ``path`` that suits ``model`` best; refused where none does, each with its reason."""
+    """The series of the study in ``path`` that suits ``model`` best; where none does, a refusal with the reason for
+    each.
+    """
     found = find_series(path)
     contract = registry.get(model, settings.models.folders).bundle.contract.protocol
     choice = choose([item.candidate() for item in found], contract)
@@ -189,7 +191,7 @@ def _first_model(path: Path, settings: Settings) -> str:
 
 
 def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FoundSeries:
-    """Copies of one instance count once."""
+    """Count copies of one instance once."""
     headers = {text(header, "SOPInstanceUID"): header for _, header in items}
     speaks = representative(headers.values())
     return FoundSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
