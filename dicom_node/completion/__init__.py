@@ -1,1 +1,1 @@
-"""When a series is complete, and its dispatch to jobs."""
+"""Completion of series, and their dispatch to jobs."""

@@ -94,13 +94,13 @@ class Dispatch:
         self._queue(series, f"{MIXED}{digest}", assignment=assignment, refusal=(mixed.code, str(mixed)))
 
     def undecided(self) -> Collection[str]:
-        """Study Instance UIDs of the studies that await a choice."""
+        """Study Instance UIDs of the studies that await selection."""
         return self._notes.undecided
 
     def decide(self, study_instance_uid: str, /) -> None:
         """Queue, for each model, the series of the study that suits it best, and record why the others are not read.
 
-        A series that was chosen before a better one came keeps its job and results.
+        A series that was chosen before a better one arrived keeps its job and results.
 
         Raises
         ------

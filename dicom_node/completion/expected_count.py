@@ -1,4 +1,4 @@
-"""How many instances a PACS says a series has, by C-FIND."""
+"""The number of instances that a PACS counts in a series, by C-FIND."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ TIMEOUT = 10.0
 
 
 class FindCounter:
-    """Asks the PACS ``source``, as ``ae_title``, how many instances a series has.
+    """Asks the PACS ``source``, under ``ae_title``, for the number of instances of a series.
 
-    Number of Series Related Instances (0020,1209) at series level (PS3.4 C.6.2.1); a PACS that knows the series but
-    not that key, which is optional, is asked for the instances. Study Root, or Patient Root where that is not taken.
+    Queries Number of Series Related Instances (0020,1209) at series level (PS3.4 C.6.2.1). That key is optional: a PACS
+    that does not return it is asked for the instances. Uses Study Root, or Patient Root where the PACS rejects Study
+    Root.
     """
 
     def __init__(self, source: FindCount, ae_title: str, timeout: float = TIMEOUT) -> None:

@@ -1,7 +1,8 @@
-"""The loop that follows what arrives: writes the index, asks for expected counts, hands complete series over.
+"""The series monitor: a loop that writes arrivals to the index, asks for expected counts and dispatches complete
+series.
 
-It sleeps until something happens or the next series falls due; nothing is polled. All of its state belongs to its own
-thread: other threads only put events into its queue.
+It sleeps until an event comes or the next series falls due, and polls nothing. All its state belongs to its own thread:
+other threads only put events into its queue.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from pipeline.findings.identity import instances_digest
 log = structlog.get_logger("candela.monitor")
 
 GATHER = 0.05
-"""How long arrivals are gathered before they are written to the index in one transaction, seconds."""
+"""Seconds for which arrivals are collected before one transaction writes them to the index."""
 COUNTERS_AT_ONCE = 4
 
 Submit = Callable[[CompleteSeries], None]
-"""Takes over a complete series; durable when it returns. Called again with the same series where it raised, or where
-the process died before the dispatch was recorded, so it must be idempotent."""
+"""Dispatches a complete series; durable when it returns. It is called again with the same series after an exception, or
+after the process died before the dispatch was recorded, so it must be idempotent."""
 
 
 class ExpectedCount(Protocol):
@@ -49,14 +50,14 @@ class ExpectedCount(Protocol):
         Raises
         ------
         CandelaError
-            where the peer cannot be asked: the series completes by silence.
+            where the peer cannot be asked: the series then completes by silence.
         """
         ...
 
 
 @dataclass(frozen=True)
 class CountSource:
-    """Whom to ask for the series of one calling AE; ``name`` stands in the recorded reason."""
+    """The peer that counts the series of one calling AE; the recorded reason contains ``name``."""
 
     name: str
     ask: ExpectedCount
@@ -89,21 +90,21 @@ class _Purged:
 
 @dataclass(frozen=True)
 class _Marker:
-    """Is reached when all that came before it stands in the index."""
+    """Its event is set when the index contains everything that came before it."""
 
     reached: threading.Event = field(default_factory=threading.Event)
 
 
 _Told = _Arrived | _Ended | _Counted | _Purged | _Marker
 _Event = _Told | None
-"""None only wakes the loop."""
+"""None wakes the loop without an event."""
 
 
 class SeriesMonitor:
     """Follows the series of one store. `arrived` and `association_ended` may be called from any thread.
 
-    ``clock`` gives seconds since the epoch, for the record; ``monotonic`` measures silence. ``studies`` is told when
-    all series of a study that it waits for are complete and the study is quiet.
+    ``clock`` gives seconds since the epoch, for the record; ``monotonic`` measures silence. ``studies`` is called once
+    all series of a study that awaits selection are complete and the study is quiet.
     """
 
     def __init__(
@@ -137,14 +138,14 @@ class SeriesMonitor:
         self._askers = ThreadPoolExecutor(COUNTERS_AT_ONCE, thread_name_prefix="expected-count")
 
     def start(self) -> None:
-        """Take up the series that an earlier process left, then follow events until `stop`."""
+        """Resume the series that an earlier process left, then process events until `stop`."""
         self.take_up()
         self._thread.start()
 
     def take_up(self) -> None:
-        """Go on with the series that an earlier process left.
+        """Resume the series that an earlier process left.
 
-        Their silence is measured from now: a sender that lost us must have time to come back.
+        Their silence is measured from now on, so that a sender that lost us has time to come back.
         """
         now = self._monotonic()
         for record in self._index.unfinished():
@@ -153,7 +154,7 @@ class SeriesMonitor:
             series.look(self._store.folder)
 
     def stop(self) -> None:
-        """Write what has arrived to the index and end. Series that are not complete wait for the next start."""
+        """Write all arrivals to the index and end. Incomplete series wait for the next start."""
         self._stopping.set()
         self._events.put(None)
         if self._thread.ident is not None:
@@ -163,19 +164,21 @@ class SeriesMonitor:
         self._absorb()
 
     def arrived(self, arrival: Arrival) -> None:
-        """An instance was stored, or came again."""
+        """Report an instance that was stored, or came again."""
         self._events.put(_Arrived(arrival, self._monotonic()))
 
     def association_ended(self, association: int, *, released: bool) -> None:
-        """An association is over: ``released`` by its requestor, or aborted or lost."""
+        """Report the end of an association: ``released`` by its requestor, or aborted or lost."""
         self._events.put(_Ended(association, released, self._monotonic()))
 
     def purged(self, series_instance_uid: str, paths: tuple[str, ...]) -> None:
-        """These files were removed from the store."""
+        """Report files that were removed from the store."""
         self._events.put(_Purged(series_instance_uid, paths))
 
     def caught_up(self, within: float) -> bool:
-        """Wait until all that has arrived so far stands in the index; False where it does not ``within`` seconds."""
+        """Wait until the index contains everything that has arrived so far; False where that takes longer than
+        ``within`` seconds.
+        """
         marker = _Marker()
         self._events.put(marker)
         return marker.reached.wait(within)
@@ -192,7 +195,9 @@ class SeriesMonitor:
             self._stopping.wait(GATHER)
 
     def step(self) -> float | None:
-        """Do what is due; seconds until the next thing falls due, None where nothing will by itself."""
+        """Do what is due. Returns the seconds until the next thing falls due; None where nothing
+        will without an event.
+        """
         self._drain()
         if not self._absorb():
             return RETRY_FIRST
@@ -211,7 +216,7 @@ class SeriesMonitor:
         return max(0.0, min(wakes) - self._monotonic()) if wakes else None
 
     def _receiving_studies(self) -> set[str]:
-        """Studies with a series on its way. One that was complete and could not be dispatched holds up no other."""
+        """Studies with a series that is still arriving. A complete series whose dispatch failed does not count."""
         return {series.study_instance_uid for series in self._open.values() if not series.failures}
 
     def _drain(self) -> None:
@@ -224,7 +229,9 @@ class SeriesMonitor:
                 self._waiting.append(event)
 
     def _absorb(self) -> bool:
-        """Take in what waits, index first. False where the index cannot be written now: all of it waits on."""
+        """Process the waiting events, index first. False where the index cannot be written: all of
+        them keep waiting.
+        """
         try:
             for events in _between_purges(self._waiting):
                 new = [event.arrival for event in events if isinstance(event, _Arrived) and event.arrival.stored.new]
@@ -240,7 +247,7 @@ class SeriesMonitor:
         return True
 
     def _take_in(self, event: _Told) -> None:
-        """Note one event. Taking the same in again, after a failure further on, changes nothing."""
+        """Process one event. Processing it again, after a failure at a later one, changes nothing."""
         match event:
             case _Arrived():
                 self._take_in_arrival(event)
@@ -250,7 +257,7 @@ class SeriesMonitor:
                 reached.set()
             case _Purged(series_instance_uid, paths):
                 self._index.forget(series_instance_uid, paths)
-                if (series := self._open.get(series_instance_uid)) is not None:  # an instance has come since
+                if (series := self._open.get(series_instance_uid)) is not None:  # an instance arrived since
                     series.received = self._index.count(series_instance_uid)
             case _Counted(series_instance_uid, expected):
                 series = self._open.get(series_instance_uid)
@@ -277,7 +284,7 @@ class SeriesMonitor:
             self._index.set_series(name, associations=series.carried_by, released=False)
 
     def _reopen(self, series_instance_uid: str, at: float) -> OpenSeries | None:
-        """The series, unless the jobs have these very instances already."""
+        """Reopen the series, unless the jobs already have exactly these instances."""
         record = self._index.series(series_instance_uid)
         if record is None:
             return None
@@ -330,7 +337,7 @@ class SeriesMonitor:
         return known and not series.count_pending and series.asked_for != series.received
 
     def _ask_count(self, series_instance_uid: str, series: OpenSeries, now: float) -> None:
-        """Ask once after each burst: at the end of the associations, or when an open one falls silent."""
+        """Ask once after each burst: at the end of the associations, or when an open one becomes silent."""
         paused = now >= series.last_received + self._policy.quiet_after_release
         if not self._may_ask(series) or (series.carrying and not paused):
             return
@@ -343,14 +350,14 @@ class SeriesMonitor:
             expected = source.ask(series_instance_uid, study_instance_uid)
         except CandelaError as error:
             log.warning("count_unknown", source=source.name, code=error.code)
-        finally:  # whatever it raised, the series must not wait for this answer
+        finally:  # after any exception, the series must not wait for this answer
             self._events.put(_Counted(series_instance_uid, expected))
 
     def _complete(self, series_instance_uid: str, series: OpenSeries, reason: str) -> bool:
-        """Hand the series over. False where it was not taken: it stays and is tried again later."""
+        """Dispatch the series. False where that failed: the series stays and is retried later."""
         try:
             self._dispatch(series_instance_uid, series, reason)
-        except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the series must stay)
+        except Exception as error:  # noqa: BLE001  (the callback is foreign code: after any exception the series must stay)
             series.failures += 1
             wait = receiver_wait(series.failures)
             series.retry_at = self._monotonic() + wait
@@ -401,7 +408,7 @@ class SeriesMonitor:
 
 
 def _between_purges(events: Sequence[_Told]) -> Iterator[list[_Told]]:
-    """``events`` in order, cut behind each purge: what came after one may have its paths, and is added after it."""
+    """``events`` in order, split after each purge: later arrivals may reuse its paths and must be added after it."""
     part: list[_Told] = []
     for event in events:
         part.append(event)

@@ -1,4 +1,4 @@
-"""What the monitor remembers of a series that is not dispatched yet."""
+"""The monitor's state of a series that is not dispatched yet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dicom_node.store.header import UNREADABLE
 from pipeline.findings.completeness import frames, stated_instances
 
 LAST_STATED = 0x2001FFFF
-"""Behind it an image states nothing of its series' size, and the functional groups of enhanced objects begin."""
+"""The last tag that is read: later elements say nothing about the size of the series, and functional groups begin."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one instance states: how many the series has ``at_least``, and its own number of ``frames``."""
+    """What one instance states: the least number of instances of its series, and its own number of ``frames``."""
 
     at_least: int = 1
     frames: int = 1
@@ -27,11 +27,11 @@ class Look:
 
 @dataclass
 class OpenSeries:
-    """A series on its way. Times are seconds of the monitor's clock.
+    """A series that is arriving. Times are seconds of the monitor's clock.
 
-    ``carrying`` are the paths that came by each association that is open, ``plausible`` says whether one of those
-    that have ended since none was open carried a plausible part. ``cut_before`` is the highest association number known
-    when an association that carried the series was cut off; only the release of a later one says that its sender has
+    ``carrying`` maps each open association to the paths that it sent. ``plausible`` says whether one of the
+    associations that ended since none was open sent a plausible part. ``cut_before`` is the highest association number
+    known when an association of the series was cut off: only the release of a later one means that the sender has
     finished. ``sample`` is the relative path of one instance.
     """
 
@@ -56,7 +56,9 @@ class OpenSeries:
     retry_at: float = 0.0
 
     def arrived(self, association: int, path: str, at: float) -> bool:
-        """An instance came, or came again; whether ``association`` is a further one that carries the series."""
+        """Record an instance that came, or came again; True where ``association`` had sent none of
+        the series before.
+        """
         self.last_received = at
         self.released_at = None
         self.sample = path
@@ -68,18 +70,18 @@ class OpenSeries:
         return further
 
     def ended(self, association: int, folder: Path) -> None:
-        """One of the associations that carry the series is over."""
+        """Record the end of an association that sent part of the series."""
         images = len(self.carrying.pop(association)) * self.look(folder).frames
         self.plausible |= images >= self.plausible_part
 
     def look(self, folder: Path) -> Look:
-        """Note what one instance states of the series; ``folder`` is that of the store."""
+        """Record what one instance states about its series; ``folder`` is that of the store."""
         seen = look(folder / self.sample) if self.sample is not None else Look()
         self.stated = max(self.stated, seen.at_least)
         return seen
 
     def counted(self, expected: int | None) -> None:
-        """The peer has answered. 0: it has never heard of the series."""
+        """Record the peer's count; 0 where it does not know the series."""
         self.count_pending = False
         self.expected = expected or None
         self.count_ahead |= self.expected is not None and self.expected > self.asked_for
@@ -101,7 +103,7 @@ class OpenSeries:
 
 
 def look(path: Path) -> Look:
-    """What the instance at ``path`` states; where it cannot be read, nothing: reading it whole will say why."""
+    """What the instance at ``path`` states; nothing where it is unreadable, which the model's run reports later."""
     try:
         with path.open("rb") as file:
             header = read_partial(file, stop_when=_is_behind)

@@ -1,6 +1,6 @@
-"""When a series counts as complete, and why: pure functions of what was seen.
+"""When a series counts as complete, and why: pure functions of the evidence.
 
-Nothing here proves that a series is whole; what speaks against it makes the wait longer (docs/adr/0048).
+No rule proves that a series is whole. Evidence against it makes the wait longer (docs/adr/0048).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dicom_node.store.manifest import StoredInstance
 
 @dataclass(frozen=True)
 class CompleteSeries:
-    """A revision of a series, as it is handed to the jobs.
+    """A revision of a series, as it is dispatched to the jobs.
 
     ``instances`` are the current versions of all instances, late ones included, without Candela's own results.
-    ``revision`` counts from 1. ``completed_at`` has a time zone; ``reason`` is the recorded one. ``expected`` is how
-    many instances the peer counts, where that decided or is more than there are; ``silence`` the seconds from the last
+    ``revision`` counts from 1. ``completed_at`` has a time zone; ``reason`` is the recorded one. ``expected`` is the
+    peer's count of instances where that decided, or exceeds those received; ``silence`` the seconds from the last
     instance to ``completed_at``. ``earlier`` and ``shared``: see `dicom_node.jobs.job.Manifest`.
     """
 
@@ -37,22 +37,22 @@ class CompleteSeries:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a series that has instances. Times are seconds of one clock that never jumps.
+    """The evidence about a series with instances. Times are seconds of one clock that never jumps.
 
     Attributes
     ----------
-    received : how many different instances are stored.
-    last_received : when the last of them came, or came again.
+    received : number of distinct instances that are stored.
+    last_received : when the last of them arrived, or arrived again.
     released_at : when the last association that carried the series was released; None while one is open, or where one
         was aborted or lost and no later one was released since: its sender may come back.
-    plausible : one of the associations that ended together carried a plausible part of a series.
-    reopened : how often the series was dispatched before: each time its sender's release, or the silence, was wrong.
-    stated : how many instances there are at least, as one of them states.
-    expected : how many instances the peer says there are; None where nobody can be asked or nobody knows.
-    expected_source : who said so, in a word, for the reason.
+    plausible : one of the associations that ended together sent a plausible part of a series.
+    reopened : number of earlier dispatches: each time the sender's release, or the silence, was misleading.
+    stated : the least number of instances, as one of them states.
+    expected : the peer's count of instances; None where no peer can be asked or none knows.
+    expected_source : the peer's name in the recorded reason.
     count_pending : the peer was asked and has not answered.
-    count_fresh : the peer was asked after the last instance came.
-    count_ahead : the peer has once counted more than had been received: it does not merely pass on what it gets.
+    count_fresh : the peer was asked after the last instance arrived.
+    count_ahead : the peer once counted more than had been received, so it does not merely forward what it gets.
     """
 
     received: int
@@ -69,29 +69,28 @@ class Evidence:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the peer's count can be believed to be all."""
+        """Whether the peer's count is reached and credible."""
         reached = self.expected is not None and self.received >= max(self.expected, self.stated)
         return reached and self.count_fresh and not self.reopened and (self.plausible or self.count_ahead)
 
     @property
     def incomplete(self) -> bool:
-        """Whether the peer counts more than there are."""
+        """Whether the peer counts more instances than were received."""
         return self.expected is not None and self.received < self.expected
 
     @property
     def finished_at(self) -> float | None:
-        """When the sender said by a release that it has finished; None where no release can be believed to say so."""
+        """When the sender released its association and so finished; None without a credible release."""
         believed = self.plausible and not self.reopened and self.received >= self.stated
         return self.released_at if believed else None
 
 
 def decide(evidence: Evidence, policy: Completion, now: float) -> str | None:
-    """The reason why the series is complete at ``now``, in words to be recorded; None where it is not.
+    """The reason, for the record, why the series is complete at ``now``; None where it is not.
 
-    An expected count that is reached decides at once where it is believed. Else silence does: ``quiet_after_release``
-    after a release that is believed, ``quiet_time`` after anything, longer where the series was reopened. A count that
-    is not reached, or was asked for and not answered, holds the series back until nothing has happened for
-    ``count_timeout``.
+    A credible expected count decides as soon as it is reached. Otherwise silence decides: ``quiet_after_release`` after
+    a credible release, else ``quiet_time``, longer where the series was reopened. A count that is not reached, or a
+    question without answer, delays the series until nothing has happened for ``count_timeout``.
     """
     if evidence.confirmed:
         return f"expected count {evidence.expected} reached ({evidence.expected_source})"
@@ -107,12 +106,14 @@ def decide(evidence: Evidence, policy: Completion, now: float) -> str | None:
 
 
 def wake_at(evidence: Evidence, policy: Completion, now: float) -> float:
-    """The earliest instant at which `decide` may answer if nothing more happens; ``now`` where it answers already."""
+    """The earliest time at which `decide` may give a reason without further events; ``now`` where
+    it gives one already.
+    """
     return now if evidence.confirmed else max(now, _due(evidence, policy))
 
 
 def _due(evidence: Evidence, policy: Completion) -> float:
-    """When silence decides."""
+    """The time at which silence decides."""
     due = evidence.last_received + policy.quiet(evidence.reopened)
     if (finished := evidence.finished_at) is not None:
         due = min(due, _after_release(evidence, policy, finished))

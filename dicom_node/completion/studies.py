@@ -3,8 +3,7 @@
 Layout under the folder::
 
     .undecided/<Study Instance UID>                     empty: a series of the study came after the last selection
-    <Study Instance UID>/<Series Instance UID>.json     the series' last revision, and the models that rules assign to
-    it
+    <Study Instance UID>/<Series Instance UID>.json     the series' last revision, and its assigned models
 
 `StudyNotes` notes a series first and marks its study second, and removes the mark once the jobs are queued. A crash in
 between leads to the same selection again. Notes stay on disk, since a series that comes later is compared with them.
@@ -82,23 +81,23 @@ class StudyNotes:
         self._undecided.add(study)
 
     def forget(self, series: CompleteSeries) -> None:
-        """Drop an earlier revision of a series that no rule wants a choice for any more."""
+        """Drop the note of a series' earlier revision, if no rule wants a selection any more."""
         with contextlib.suppress(FileNotFoundError):
             self._path(series).unlink()
 
     def of(self, study_instance_uid: str) -> tuple[Noted, ...]:
-        """The series noted for a study whose files are still in the store.
+        """The noted series of a study whose files are still in the store.
 
         Raises
         ------
         Broken
-            where a note was damaged on disk.
+            where a note on disk is damaged.
         """
         notes = (_read(path) for path in sorted((self._folder / study_instance_uid).glob("*.json")))
         return tuple(noted for noted in notes if _still_stored(noted))
 
     def decided(self, study_instance_uid: str) -> None:
-        """The jobs have the choice."""
+        """Record that the jobs of the selection are queued."""
         (self._marks / study_instance_uid).unlink(missing_ok=True)
         sync_folder(self._marks)
         self._undecided.discard(study_instance_uid)
@@ -142,7 +141,7 @@ def _read(path: Path) -> Noted:
         return Noted(complete, header, assignments, int(data.get("images", len(complete.instances))))
     except (ValueError, TypeError, KeyError) as error:
         raise Broken(
-            "A note of a series that awaits a choice is damaged.",
+            "A note of a series that awaits selection is damaged.",
             where=str(path),
-            todo="Remove the file; the study's other series are chosen from then. Send the series again.",
+            todo="Remove the file, so that the study's other series are selected from. Send the series again.",
         ) from error

@@ -1,4 +1,4 @@
-"""When a study has been quiet for long enough to choose among its series: a part of the monitor, in its thread."""
+"""Decides when a study has been quiet long enough to select among its series. Part of the monitor, in its thread."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = structlog.get_logger("candela.studies")
 
 
 class StudyDecisions(Protocol):
-    """Chooses among the complete series of a study. What awaits a choice outlives the process."""
+    """Selects among the complete series of a study. The series that await selection are on disk."""
 
     def undecided(self) -> Collection[str]:
-        """Study Instance UIDs of the studies with a series that no choice has seen yet."""
+        """Study Instance UIDs of the studies with a series that no selection has considered yet."""
         ...
 
     def decide(self, study_instance_uid: str, /) -> None:
-        """Choose, and hand the outcome to the jobs; durable when it returns.
+        """Select, and queue the jobs; durable when it returns.
 
-        Called again with the same study where it raised or the process died, so it must be idempotent.
+        Called again with the same study after an exception or the death of the process, so it must be idempotent.
         """
         ...
 
@@ -39,9 +39,9 @@ class _Waiting:
 
 
 class StudyWatch:
-    """Calls ``decisions`` for each undecided study once nothing was heard of it for ``quiet`` seconds.
+    """Calls ``decisions`` for each undecided study that was quiet for ``quiet`` seconds.
 
-    A study that an earlier process left undecided waits that long from now: its sender must have time to come back.
+    A study that an earlier process left undecided waits that long from the start, so that its sender can come back.
     """
 
     def __init__(
@@ -55,14 +55,15 @@ class StudyWatch:
         self._waiting: dict[str, _Waiting] = {}
 
     def heard(self, study_instance_uid: str, at: float) -> None:
-        """An instance of the study arrived, or one of its series was dispatched."""
+        """Record that an instance of the study arrived, or that one of its series was dispatched."""
         waiting = self._waiting.setdefault(study_instance_uid, _Waiting(at))
         waiting.heard = max(waiting.heard, at)
 
     def step(self, receiving: Collection[str]) -> float | None:
-        """Decide what is due; the instant at which the next falls due, None where none will by itself.
+        """Decide what is due. Returns the time at which the next study falls due; None where none will without an
+        event.
 
-        ``receiving`` are the studies with a series that is not complete: they wait, whatever the clock says.
+        ``receiving`` are the studies with an incomplete series, which wait in any case.
         """
         undecided = self._decisions.undecided()
         self._waiting = {study: item for study, item in self._waiting.items() if study in {*undecided, *receiving}}
@@ -77,7 +78,7 @@ class StudyWatch:
     def _decide(self, study: str, waiting: _Waiting) -> bool:
         try:
             self._decisions.decide(study)
-        except Exception as error:  # noqa: BLE001  (the port is foreign: whatever it raises, the study must stay)
+        except Exception as error:  # noqa: BLE001  (the callback is foreign code: after any exception the study must stay)
             waiting.failures += 1
             wait = receiver_wait(waiting.failures)
             waiting.retry_at = self._monotonic() + wait

@@ -1,1 +1,1 @@
-"""Durable work on DBOS: workflows, workers and their life locks."""
+"""Durable jobs on DBOS: workflows, workers, life locks, circuit breakers, status."""

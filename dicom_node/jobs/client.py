@@ -1,4 +1,4 @@
-"""What other roles and the command line do with jobs: hand one in, look, retry, cancel. Needs no torch."""
+"""The client of the job engine for other roles and the command line: submit, list, retry, cancel. Needs no torch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class NoSuchJob(CandelaError):
 
 @dataclass(frozen=True)
 class Retried:
-    """What `JobsClient.retry` put back on the queues, or `JobsClient.discard` gave up.
+    """The work that `JobsClient.retry` queued again, or `JobsClient.discard` discarded.
 
-    The reading, and deliveries as (result, destination).
+    ``reading`` is that of the series, ``deliveries`` are (result, destination).
     """
 
     reading: bool
@@ -43,9 +43,10 @@ class Retried:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What `JobsClient.cancel` found: how many readings and deliveries it ``stopped``, and what it came too late for.
+    """The outcome of `JobsClient.cancel`: how many readings and deliveries it ``stopped``, and which ones it could not
+    stop.
 
-    ``delivered`` are results that a destination has; ``in_flight`` were being sent and may arrive.
+    ``delivered`` are results that a destination has, ``in_flight`` results that were being sent and may arrive.
     """
 
     stopped: int
@@ -90,7 +91,7 @@ class JobsClient:
         self._client.destroy()
 
     def submit(self, job: SeriesJob) -> bool:
-        """Hand in ``job``; durable when this returns. False where it was handed in before: nothing happens then."""
+        """Queue ``job``; durable when this returns. False, without effect, where it was queued before."""
         options = engine.series_options(job, 1)
         options["workflow_id_reuse_policy"] = "reject"
         with self._typed():
@@ -111,7 +112,7 @@ class JobsClient:
         return tuple(found)
 
     def find(self, start: str, *, limit: int = 10) -> tuple[str, ...]:
-        """Ids of jobs that begin with ``start``, at most ``limit``: what an administrator types is rarely whole."""
+        """Ids of jobs that begin with ``start``, at most ``limit``; administrators seldom type whole ids."""
         with self._typed():
             rows = self._client.list_workflows(
                 name=engine.SERIES_WORKFLOW, workflow_id_prefix=start, limit=PAGE, load_output=False
@@ -119,7 +120,7 @@ class JobsClient:
         return tuple(dict.fromkeys(status.job_of(row).job_id for row in rows))[:limit]
 
     def of_series(self, series_instance_uid: str) -> tuple[JobDetail, ...]:
-        """Every job that a series has had."""
+        """Every job of a series."""
         with self._typed():
             rows = self._client.list_workflows(workflow_id_prefix=f"{series_instance_uid}:")
         groups: dict[str, list[WorkflowStatus]] = {}
@@ -128,7 +129,7 @@ class JobsClient:
         return tuple(status.detail(group) for group in groups.values())
 
     def show(self, job_id: str) -> JobDetail:
-        """All that is known of a job.
+        """The details of a job.
 
         Raises
         ------
@@ -137,9 +138,9 @@ class JobsClient:
         return status.detail(self._rows_of(job_id))
 
     def retry(self, job_id: str) -> Retried:
-        """Give everything of a job that is dead or cancelled a new round of attempts.
+        """Give the dead or cancelled parts of a job a new round of attempts.
 
-        Two operators who do this at once cause one new attempt: it has the number after the last one.
+        Two operators who do this at once cause one new attempt, since its number follows the last one.
 
         Raises
         ------
@@ -164,7 +165,7 @@ class JobsClient:
         return Retried(reading, tuple(sorted(again)))
 
     def discard(self, job_id: str) -> Retried:
-        """Give up whatever of a job is a dead letter: it waits for nobody any more. `retry` takes that back.
+        """Discard the dead letters of a job, which then wait for no operator. `retry` revokes this.
 
         Raises
         ------
@@ -186,7 +187,9 @@ class JobsClient:
         return Retried(reading, tuple(sorted(given_up)))
 
     def destinations(self) -> tuple[DestinationRow, ...]:
-        """Every destination of the settings: its circuit, and how many results wait for it or are being sent."""
+        """Every destination of the settings, with its circuit and the number of results that wait for it or are being
+        sent.
+        """
         with self._typed():
             queues = [engine.deliver_queue(name) for name in self._settings.destinations]
             rows = self._client.list_workflows(
@@ -204,7 +207,7 @@ class JobsClient:
             )
 
     def resume(self, destination: str) -> bool:
-        """Try a destination now whose circuit is open; False where it is not open."""
+        """Try a destination with an open circuit now; False where its circuit is not open."""
         with self._typed():
             return self._circuits.let_one_through(destination)
 
@@ -213,13 +216,13 @@ class JobsClient:
         return engine.delivery_options(item.job, item.result.name, item.destination, number, known)
 
     def _mark(self, options: EnqueueOptions, argument: dict[str, Any], number: int) -> None:
-        """Put the mark of an operator's decision where the next attempt would stand."""
+        """Record an operator's decision under the id of the next attempt."""
         options = engine.discarded(options)
         self._client.enqueue(options, argument, number, status.NO_ATTEMPT)
         self._client.cancel_workflows([options["workflow_id"]])
 
     def cancel(self, job_id: str) -> Cancelled:
-        """Stop what a job still has to do. A step that runs is not interrupted; nothing follows it.
+        """Stop the remaining work of a job. A running step is not interrupted, but no other follows it.
 
         Raises
         ------
@@ -227,13 +230,13 @@ class JobsClient:
         """
         before = self.show(job_id)
         seen: set[str] = set()
-        # A workflow that runs may add another until it is cancelled itself, not after: DBOS checks that in the same
-        # transaction. So look again until nothing is left.
+        # A running workflow can queue another until it is cancelled itself: DBOS checks that in the same transaction.
+        # So repeat until nothing is left.
         while active := [row.workflow_id for row in self._rows(job_id) if row.status in status.ACTIVE]:
             with self._typed():
                 self._client.cancel_workflows(active)
             seen.update(active)
-        # Of one delivery two attempts may have been seen: one that ended meanwhile, and the one that it added.
+        # A delivery may appear with two attempts: one that ended meanwhile, and the one that it queued.
         stopped = {
             engine.attempt_of(row.workflow_id)[0]
             for row in self._rows(job_id)

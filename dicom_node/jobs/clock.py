@@ -1,9 +1,9 @@
-"""What a wall clock that was set back would hold up in the engine, for as long as it was set back, let go.
+"""Corrects the engine's waiting times after the wall clock was set back.
 
-DBOS notes as instants of the wall clock when a delayed attempt is due and when an attempt on a queue with a rate began.
-Set back by a day, the one would be due tomorrow, and the other would count against the rate until then. Whoever waits
-longer than an attempt is ever told to wait, and what began in the future, show it. Everything else that Candela waits
-for goes by clocks that do not jump.
+DBOS stores as wall-clock times when a delayed attempt is due, and when an attempt on a rate-limited queue began. After
+the clock is set back by a day, the attempt would be due tomorrow, and the start would count against the rate until
+then. Two signs show this: a wait longer than any that Candela asks for, and a start in the future. All other waits use
+clocks that do not jump.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dicom_node.settings.tree import Settings
 log = structlog.get_logger("candela.jobs")
 
 SLACK: Final = 5.0
-"""Seconds by which clocks of machines on one database may differ, and more than a rounded clock is wrong."""
+"""Seconds by which the clocks of machines on one database may differ; more than the error of a rounded clock."""
 SQLITE_NOW: Final = sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger) * 1000
 POSTGRES_NOW: Final = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
 
 
 class Clock:
-    """Mends what is due too late in the engine's database of ``settings``; any number of processes may at once."""
+    """Corrects due times in the engine's database of ``settings``; several processes may do so at once."""
 
     def __init__(self, settings: Settings, client: DBOSClient, clock: Callable[[], float] = time.time) -> None:
         self._jobs = settings.jobs
@@ -51,11 +51,13 @@ class Clock:
         self._database.dispose()
 
     def mend(self) -> int:
-        """Let go what waits too long; how many attempts. Called now and then by every worker."""
+        """Correct the attempts that would wait too long; returns their number. Every worker calls this from time to
+        time.
+        """
         return self._shorten() + (self._forget_starts() if self._rates else 0)
 
     def _shorten(self) -> int:
-        """Delayed attempts: as long from now as they were told to wait."""
+        """Let delayed attempts wait their intended time from now."""
         row = self._table.c
         bound = self._clock() + max(self._jobs.backoff_most, self._longest_hold) + SLACK
         late = (
@@ -76,7 +78,7 @@ class Clock:
         return mended
 
     def _told(self, workflow_id: str) -> float:
-        """Seconds that the attempt was told to wait, by the failure of the one before it; a first one was held."""
+        """Seconds that the attempt should wait, by the failure of the one before it; a first attempt was held."""
         key, attempt, before = engine.attempt_of(workflow_id)
         if attempt == 1:
             return self._longest_hold
@@ -86,7 +88,7 @@ class Clock:
         return delay(max(1, attempt - 1), key, self._jobs, asked)
 
     def _forget_starts(self) -> int:
-        """Attempts that began in the future count against no rate."""
+        """Let starts in the future count against no rate."""
         row = self._table.c
         future = sa.and_(row.rate_limited.is_(sa.true()), row.started_at_epoch_ms > self._now + int(SLACK * 1000))
         with self._database.connect() as connection:
@@ -94,7 +96,7 @@ class Clock:
                 connection.execute(sa.select(sa.literal(1)).select_from(self._table).where(future).limit(1)).first()
                 is None
             ):
-                return 0  # looking takes no lock
+                return 0  # a read takes no lock
         with self._database.begin() as connection:
             done = connection.execute(sa.update(self._table).where(future).values(rate_limited=sa.false()))
         log.warning("clock_set_back", starts=done.rowcount)

@@ -1,4 +1,4 @@
-"""What one delivery workflow is given: one result of a job, for one destination."""
+"""The input of a delivery workflow: one result of a job, for one destination."""
 
 from __future__ import annotations
 

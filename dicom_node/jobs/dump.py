@@ -1,4 +1,4 @@
-"""The engine's database as one file, and back: for `dicom_node.node.backup`."""
+"""Dumps the engine's database to a file and restores it, for `dicom_node.node.backup`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ POSTGRES: Final = "engine.pgdump"
 
 
 def dump(settings: Settings, folder: Path) -> Path:
-    """Write the database as it stands at one moment into ``folder``, while others work with it; the file.
+    """Write a consistent copy of the database into ``folder`` while other processes use it; returns the file.
 
     Raises
     ------
     BadSettings
-        where the database is PostgreSQL and its programs are not here.
+        where the database is PostgreSQL and its client programs are not installed.
     Broken
         where they fail.
     """
@@ -44,7 +44,7 @@ def dump(settings: Settings, folder: Path) -> Path:
 
 
 def load(settings: Settings, folder: Path) -> None:
-    """Make the database what `dump` wrote into ``folder``.
+    """Restore the database from what `dump` wrote into ``folder``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _has_tables(settings: Settings) -> bool:
 
 
 def _run(program: str, settings: Settings, *arguments: str) -> None:
-    """Run one of PostgreSQL's programs. The password goes by the environment, where no other user sees it."""
+    """Run one of PostgreSQL's programs. The environment carries the password, where no other user sees it."""
     found = shutil.which(program)
     if found is None:
         raise BadSettings(f"{program} is not here.", todo="Install PostgreSQL's client programs (postgresql-client).")

@@ -1,9 +1,9 @@
 """DBOS as Candela uses it: names, identifiers, configuration, tables.
 
-Two things are fixed for the life of an installation. `APP_VERSION` is a constant, since DBOS would otherwise hash the
-workflows' source and an upgrade would leave every waiting job to a version that no longer runs: raise it only when the
-order of a workflow's steps changes, after draining. Values in the database are JSON, not pickles: whoever can write
-to the database must not thereby run code here.
+Two things are fixed for the life of an installation. `APP_VERSION` is a constant: DBOS would otherwise hash the
+workflows' source, and an upgrade would leave every waiting job to a version that no longer runs. Raise it only when the
+order of a workflow's steps changes, after the queues were drained. Values in the database are JSON, not pickles, so
+that write access to the database does not allow running code here.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ DBOS_SCHEMA: Final = "dbos"
 """Of PostgreSQL; DBOS's default."""
 INFER: Final = "infer"
 DELIVER: Final = "deliver"
-"""The queue of destinations that the settings do not name, and the first part of the others' names."""
+"""The queue of destinations that the settings do not name, and the prefix of all other delivery queues."""
 OPERATOR: Final = "operator"
-"""A queue that nobody works off: what an operator discarded."""
+"""A queue that no worker serves, for what an operator discarded."""
 SERIES_WORKFLOW: Final = "series"
 DELIVERY_WORKFLOW: Final = "delivery"
 
 PRIORITY: Final[dict[Priority, int]] = {"stat": 1, "routine": 10}
-"""Always set: DBOS takes an unset priority as 0, which would overtake STAT."""
+"""Priorities are always set: DBOS treats an unset one as 0, which would overtake STAT."""
 
 SENDS_AT_ONCE: Final = 2
-"""Associations to one destination from one deliver worker; a dead destination holds only its own."""
+"""Associations from one deliver worker to one destination; a dead destination blocks only its own."""
 AT_ONCE: Final = {CircuitState.CLOSED: SENDS_AT_ONCE, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 0}
 RATE_PERIOD: Final = 60.0
 
@@ -72,7 +72,7 @@ def delivery_id(job_id: str, result: str, destination: str, attempt: int) -> str
 
 
 def attempt_of(workflow_id: str) -> tuple[str, int, str]:
-    """Of an attempt: the key that its waits are spread by, its number, and the id of the one before it."""
+    """Of an attempt: the key that spreads its waits, its number, and the id of the attempt before it."""
     if workflow_id.count("|") >= 3:
         job_id, result, destination, number = workflow_id.rsplit("|", 3)
         result, destination, attempt = unquote(result), unquote(destination), int(number)
@@ -83,7 +83,7 @@ def attempt_of(workflow_id: str) -> tuple[str, int, str]:
 
 
 def series_options(job: SeriesJob, attempt: int, delay: float | None = None) -> EnqueueOptions:
-    """How an attempt at reading a series is put on the infer queue."""
+    """Options that enqueue an attempt at reading a series."""
     return _options(SERIES_WORKFLOW, INFER, series_id(job.job_id, attempt), job.priority, delay)
 
 
@@ -95,7 +95,9 @@ def deliver_queue(destination: str) -> str:
 def delivery_options(
     job: SeriesJob, result: str, destination: str, attempt: int, known: Container[str], delay: float | None = None
 ) -> EnqueueOptions:
-    """How an attempt at a delivery is put on the queue of its destination; ``known`` are those of the settings."""
+    """Options that enqueue an attempt at a delivery on its destination's queue; ``known`` are the settings'
+    destinations.
+    """
     name = delivery_id(job.job_id, result, destination, attempt)
     if destination in known:
         return _options(DELIVERY_WORKFLOW, deliver_queue(destination), name, job.priority, delay)
@@ -105,7 +107,7 @@ def delivery_options(
 
 
 def discarded(options: EnqueueOptions) -> EnqueueOptions:
-    """The attempt that ``options`` describe, as one that an operator decided not to make."""
+    """``options`` changed so that they record an attempt that an operator discarded."""
     changed: EnqueueOptions = {**options, "queue_name": OPERATOR}
     changed.pop("queue_partition_key", None)
     return changed
@@ -126,12 +128,12 @@ def _options(workflow: str, queue: str, name: str, priority: Priority, delay: fl
 
 
 def new_executor_id() -> str:
-    """An id that no other process start ever had: DBOS would hand a second process of one id the first one's jobs."""
+    """An id unique to this process start: DBOS would give a second process with the same id the first one's jobs."""
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:16]}"
 
 
 def config(settings: Settings, executor_id: str) -> DBOSConfig:
-    """DBOS's configuration for a worker."""
+    """The DBOS configuration of a worker."""
     return DBOSConfig(
         name=APP,
         system_database_url=settings.database_url,
@@ -139,7 +141,7 @@ def config(settings: Settings, executor_id: str) -> DBOSConfig:
         executor_id=executor_id,
         serializer=DBOSPortableJSONSerializer(),
         log_level="WARNING",
-        run_migrations=False,  # `prepare` did
+        run_migrations=False,  # `prepare` did this
     )
 
 
@@ -176,12 +178,12 @@ def sqlite_file(settings: Settings) -> Path | None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make or upgrade the tables and queues; every role calls it at its start, any number at once.
+    """Create or upgrade the tables and queues. Every role calls it at its start; several may do so at once.
 
     Raises
     ------
     BadSettings
-        where ``jobs.database_url`` cannot be used, or a newer version of Candela has worked with the database.
+        where ``jobs.database_url`` cannot be used, or a newer version of Candela has used the database.
     PeerUnavailable
         where the database does not answer.
     """
@@ -190,7 +192,7 @@ def prepare(settings: Settings) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=30)) as connection:
-            connection.execute("pragma journal_mode=wal")  # readers and one writer at once; kept in the file
+            connection.execute("pragma journal_mode=wal")  # readers beside one writer; the file keeps this setting
     try:
         DBOS.migrate(settings.database_url)
         _refuse_newer(settings)
@@ -200,7 +202,7 @@ def prepare(settings: Settings) -> None:
         raise database_down(settings) from error
     try:
         poll = settings.jobs.poll_interval
-        # One series at a time in a process: one model on one GPU, and a poison series takes no neighbour along.
+        # One series at a time in a process: one model on one GPU, and a crash affects no other series.
         client.register_queue(INFER, worker_concurrency=1, polling_interval_sec=poll)
         client.register_queue(DELIVER, partition_worker_concurrency=SENDS_AT_ONCE, polling_interval_sec=poll)
         table = Circuits(settings, lambda _: None)
@@ -212,7 +214,7 @@ def prepare(settings: Settings) -> None:
 
 
 def set_queue(client: DBOSClient, settings: Settings, circuit: Circuit) -> None:
-    """Let the queue of a destination give out what its circuit and its rate allow; no write where it does already."""
+    """Set the queue of a destination to what its circuit and its rate allow; without change, nothing is written."""
     target = settings.destinations.get(circuit.destination)
     if target is None:
         return
@@ -231,7 +233,7 @@ def set_queue(client: DBOSClient, settings: Settings, circuit: Circuit) -> None:
 
 
 def queues_of(client: DBOSClient, roles: Collection[str]) -> list[str]:
-    """The queues that a worker of ``roles`` works off: those of destinations that settings no longer name too."""
+    """The queues that a worker of ``roles`` serves, those of destinations that the settings no longer name included."""
     names = set(roles)
     if DELIVER in names:
         names |= {queue.name for queue in client.list_queues() if queue.name.startswith(deliver_queue(""))}
@@ -239,7 +241,7 @@ def queues_of(client: DBOSClient, roles: Collection[str]) -> list[str]:
 
 
 def _refuse_newer(settings: Settings) -> None:
-    """DBOS itself would run on tables that only a newer one understands; it leaves them as they are."""
+    """Refuse tables that only a newer DBOS understands: DBOS itself would run on them without a change."""
     url = sa.make_url(settings.database_url)
     if sqlite_file(settings) is not None:
         database = sa.create_engine(url)
@@ -261,7 +263,7 @@ def _refuse_newer(settings: Settings) -> None:
 
 
 def database_down(settings: Settings) -> PeerUnavailable:
-    """The error that says which database does not answer, without its password."""
+    """The error that names the database that does not answer, without its password."""
     place = sa.make_url(settings.database_url).render_as_string(hide_password=True)
     return PeerUnavailable(
         "The engine's database does not answer.", where=place, todo="Start it, or mend jobs.database_url."
@@ -269,7 +271,7 @@ def database_down(settings: Settings) -> PeerUnavailable:
 
 
 def redact_engine_logs() -> None:
-    """Hash UIDs in DBOS's own log lines (its workflow ids hold them) and leave exceptions' messages out."""
+    """Hash UIDs in DBOS's own log lines (its workflow ids hold them) and drop the messages of exceptions."""
     logger = logging.getLogger("dbos")
     if not any(isinstance(item, _Redaction) for item in logger.filters):
         logger.addFilter(_Redaction())
@@ -278,7 +280,7 @@ def redact_engine_logs() -> None:
 class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], PortableWorkflowError):
-            return False  # a dead letter of ours, which is logged where it is made
+            return False  # a dead letter, which was logged where it arose
         text = UID_LIKE.sub(lambda match: uid(match.group()), record.getMessage())
         if record.exc_info and record.exc_info[0] is not None:
             text = f"{text} {record.exc_info[0].__name__}"

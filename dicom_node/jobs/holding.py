@@ -1,9 +1,9 @@
-"""Answers that are no finding leave only while nothing shows that their series has grown (docs/adr/0048).
+"""Holds answers without a finding until it is safe to send them (docs/adr/0048).
 
 A worker holds such an answer for a time after it has read the series. When the time is over, and before each later
 attempt, the delivery looks in the store for an instance of the series that the job does not have: the store writes an
-instance before it acknowledges it. The job's folder records the hold, so that a later revision replaces only results
-that may have left.
+instance before it acknowledges it. If there is one, the answer is never sent. The job's folder records the hold, so
+that a later revision replaces only results that may have been sent.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pipeline.findings.own_results import is_own_result
 from pipeline.reading.files import UNREADABLE
 
 HELD: Final = frozenset({Outcome.NO_FINDING, Outcome.INDETERMINATE})
-"""What a part of a series may say and the whole may take back. A finding stays one, a refusal says nothing."""
+"""Outcomes that the whole series may revoke after a part of it. A finding stays one, and a refusal states nothing."""
 HELD_MARK: Final = ".held"
 RELEASED_MARK: Final = ".released"
-"""Empty files in the folder of a job: its answer was held; some of it may have left since."""
+"""Empty files in a job's folder: its answer was held; part of it may have been sent since."""
 SUPERSEDED: Final = "Further instances of the series have arrived: this answer to a part of it is never sent."
 
 
 def remaining(job: SeriesJob, outcome: Outcome, settings: Settings, clock: Callable[[], float] = time.time) -> float:
-    """Seconds that an answer still has to be held; 0 where it may go at once."""
+    """Seconds for which an answer must still be held; 0 where it may be sent at once."""
     if outcome not in HELD:
         return 0.0
     counted = job.expected is not None and job.expected <= job.instances
@@ -46,17 +46,17 @@ def remaining(job: SeriesJob, outcome: Outcome, settings: Settings, clock: Calla
 
 
 def hold(job: SeriesJob, settings: Settings) -> None:
-    """Note durably, in the job's folder, that its answer is held."""
+    """Record durably, in the job's folder, that its answer is held."""
     _mark(_folder(job, settings) / HELD_MARK)
 
 
 def was_withheld(folder: Path) -> bool:
-    """Whether the answer of the job in ``folder`` has never left: it is held, or was superseded in its hold."""
+    """Whether the answer of the job in ``folder`` was never sent: it is held, or was superseded during its hold."""
     return (folder / HELD_MARK).exists() and not (folder / RELEASED_MARK).exists()
 
 
 def may_leave(job: SeriesJob, settings: Settings) -> bool:
-    """Whether an answer that is no finding may be sent now. Before it may, the job's folder says so."""
+    """Whether an answer without a finding may be sent now. If so, the job's folder records it first."""
     if has_grown(job, settings):
         return False
     folder = _folder(job, settings)
@@ -67,7 +67,7 @@ def may_leave(job: SeriesJob, settings: Settings) -> bool:
 
 
 def has_grown(job: SeriesJob, settings: Settings) -> bool:
-    """Whether the store has an instance of the job's series that the job does not have, other than our own results.
+    """Whether the store has an instance of the job's series that the job lacks, Candela's own results aside.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def has_grown(job: SeriesJob, settings: Settings) -> bool:
 
 
 def _is_own(path: Path) -> bool:
-    """False where it cannot be read: the receiver took it for an instance of the series."""
+    """False where the file cannot be read: the receiver accepted it as an instance of the series."""
     try:
         return is_own_result(pydicom.dcmread(path, stop_before_pixels=True))
     except (*UNREADABLE, InvalidDicomError):
@@ -91,7 +91,7 @@ def _is_own(path: Path) -> bool:
 
 
 def _mark(path: Path) -> None:
-    """Make an empty file; several deliveries of one job may do so at once."""
+    """Create an empty file; several deliveries of one job may do so at once."""
     path.touch()
     sync_folder(path.parent)
 

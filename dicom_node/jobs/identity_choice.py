@@ -1,6 +1,6 @@
-"""Whose series it is, where its images or its study name two patients: what an operator sees, and what a choice makes.
+"""An operator's choice of patient for a series whose images, or whose study, name two patients.
 
-Nothing here writes a log line: what the images say of their patients is for the operator's terminal alone.
+This module writes no log line: the identities in the images are for the operator's terminal alone.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from pipeline.patient.subject import Group, contradiction, groups_of
 VALUES = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber")
 SHOWN, CHOSEN = "identities of a series shown", "identity of a series chosen"
 AGAIN = "corrected series read again"
-"""What the audit trail calls them."""
+"""The names of these actions in the audit trail."""
 ACTIONS = {SHOWN: Action.READ, CHOSEN: Action.UPDATE, AGAIN: Action.EXECUTE}
 
 
 class NoChoice(CandelaError):
-    """No identity can be chosen for this job, or not this one."""
+    """No identity, or not this one, can be chosen for the job."""
 
     code = "NO_CHOICE"
 
 
 @dataclass(frozen=True)
 class Identities:
-    """How the images of a job's series differ in what they say of patient and study, and what its study says beside it.
+    """How the images of a job's series differ in patient and study, and how the study's other series differ from them.
 
-    ``others`` are the study's other series that name another patient: Series Instance UID → why.
+    ``others`` are the study's other series that name another patient: Series Instance UID → reason.
     """
 
     groups: tuple[Group, ...]
@@ -50,18 +50,18 @@ class Identities:
 
 
 def identities(detail: JobDetail, settings: Settings) -> Identities:
-    """What the images of a job say.
+    """The identities in the images of a job.
 
     Raises
     ------
     NoChoice
-        where they are no longer in the store.
+        where the images are no longer in the store.
     """
     return identities_of(_stored(detail.job, settings), detail.job, settings)
 
 
 def identities_of(instances: tuple[StoredInstance, ...], job: SeriesJob, settings: Settings) -> Identities:
-    """What ``instances`` of the job's series say."""
+    """The identities in ``instances`` of the job's series."""
     headers = {item.sop_instance_uid: read_identity(located(item.path, settings.data_dir)) for item in instances}
     groups = groups_of(headers)
     paths = other_series(settings, job.study_instance_uid, job.series_instance_uid)
@@ -76,14 +76,14 @@ def identities_of(instances: tuple[StoredInstance, ...], job: SeriesJob, setting
 def chosen(detail: JobDetail, sop_instance_uid: str, settings: Settings) -> SeriesJob:
     """The job that reads the series again under the identity of ``sop_instance_uid``; its manifest is on disk.
 
-    The same choice makes the same job. What the first job was given (rule, destinations, priority) stays.
+    The same choice makes the same job. Rule, destinations and priority stay those of the first job.
 
     Raises
     ------
     NoChoice
-        where there is nothing to choose, no model to read it, or the instance is not of the series.
+        where there is nothing to choose, no model reads the series, or the instance is not of the series.
     BadModel
-        where the model is gone.
+        where the model is not installed.
     """
     job = detail.job
     instances = _stored(job, settings)
@@ -93,7 +93,7 @@ def chosen(detail: JobDetail, sop_instance_uid: str, settings: Settings) -> Seri
 
 
 def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settings) -> SeriesJob:
-    """The job that reads the images of a refused series as they were received last; its manifest is on disk.
+    """The job that reads a refused series again in its last received versions; its manifest is on disk.
 
     A PACS corrects a patient under the same SOP Instance UIDs, which alone makes no new revision (ADR 3).
     ``all_jobs`` are those of the series.
@@ -104,7 +104,7 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
         where the series was not refused for its patient or study, was read since, is gone, or its study still names
         two patients.
     BadModel
-        where the model is gone.
+        where the model is not installed.
     """
     job = detail.job
     if _code(detail) not in (MixedPatients.code, MixedStudies.code):
@@ -117,9 +117,9 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
         raise NoChoice(
             f"Other series of the study still name another patient: {', '.join(sorted(now.others))}.",
             where=job.job_id,
-            todo="Correct them too, or say whose this one is: `candela jobs identity JOB --right UID`.",
+            todo="Correct them too, or state the patient of this one: `candela jobs identity JOB --right UID`.",
         )
-    # One SOP Instance UID of a result never stands for two contents: what was read once is not read anew.
+    # A result's SOP Instance UID never has two contents: a series that was read is not read again.
     if any(_may_have_results(item, instances, settings) for item in all_jobs):
         raise NoChoice(
             "The series was read since it was refused.", where=job.job_id, todo="`candela jobs list` shows the job."
@@ -129,7 +129,9 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
 
 
 def _may_have_results(detail: JobDetail, instances: tuple[StoredInstance, ...], settings: Settings) -> bool:
-    """Whether this job made, or may yet make, results of another content under the UIDs that ``instances`` lead to."""
+    """Whether this job made, or may still make, results with other content under the UIDs that follow from
+    ``instances``.
+    """
     if detail.job.identity_from is not None or detail.job.model is None or _code(detail) is not None:
         return False
     listed = {item.sop_instance_uid: item.sha256 for item in _listed(detail.job, settings)}
@@ -138,7 +140,7 @@ def _may_have_results(detail: JobDetail, instances: tuple[StoredInstance, ...], 
 
 
 def _listed(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
-    """What the job's manifest lists; nothing where it was purged."""
+    """The instances that the job's manifest lists; none where it was purged."""
     manifest = located(job.manifest, settings.data_dir)
     return read_manifest(manifest) if manifest.is_file() else ()
 
@@ -150,7 +152,7 @@ def _job(
     *more: str,
     identity_from: str | None = None,
 ) -> SeriesJob:
-    """``job`` over ``instances`` under an id of its own, to which ``more`` adds; its manifest is on disk."""
+    """``job`` for ``instances``, under an id of its own that includes ``more``; its manifest is on disk."""
     if job.model is None:
         raise NoChoice("No model reads this series.", where=job.job_id, todo="`candela jobs show` says why.")
     digest = registry.get(job.model, settings.models.folders).digest
@@ -170,12 +172,12 @@ def _job(
 
 
 def audit(trail: AuditTrail, settings: Settings, job: SeriesJob, what: str, sop_instance_uid: str = "") -> None:
-    """Record that the operator saw or chose whose series it is, or had it read again.
+    """Record that the operator saw the identities of a series, chose one, or had the series read again.
 
     Raises
     ------
     OutOfResources
-        where it could not be written: it must then not be done.
+        where the record could not be written: the action must then not take place.
     """
     trail.record(
         AuditRecord(
@@ -197,7 +199,7 @@ def audit(trail: AuditTrail, settings: Settings, job: SeriesJob, what: str, sop_
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry for its user
+    except (KeyError, OSError):  # in a container the user may have no passwd entry
         return f"uid {os.getuid()}"
 
 
@@ -212,7 +214,7 @@ def _stored(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
 
 
 def _code(detail: JobDetail) -> str | None:
-    """Why the series was refused, by the dispatch or the worker."""
+    """The refusal's code, from the dispatch or the worker."""
     return detail.job.refusal_code or (detail.result.refusal_code if detail.result else None)
 
 
@@ -229,16 +231,16 @@ def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, s
         )
     if code == MixedStudies.code:
         raise NoChoice(
-            "The images name two studies: no choice of a patient unites them.",
+            "The images name two studies: no choice of patient makes them one.",
             where=job.job_id,
             todo="Correct the images at their source and send the series again.",
         )
     if code != MixedPatients.code and len(identities(detail, settings).groups) == 1:
-        raise NoChoice("All images say the same of their patient.", where=job.job_id)
+        raise NoChoice("All images name the same patient.", where=job.job_id)
 
 
 def values_of(job: SeriesJob, sop_instance_uid: str, settings: Settings) -> dict[str, str]:
-    """What an instance says of patient and study, by DICOM keyword: for the operator's eyes alone."""
+    """The patient and study of an instance, by DICOM keyword; only for the operator's eyes."""
     item = next(item for item in _stored(job, settings) if item.sop_instance_uid == sop_instance_uid)
     header = read_identity(located(item.path, settings.data_dir))
     return {keyword: text_of(header, keyword) for keyword in VALUES}

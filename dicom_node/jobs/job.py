@@ -1,4 +1,4 @@
-"""What the receiver hands to the workers: one series revision to be read by one model."""
+"""The input of the workers: one revision of a series, to be read by one model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipeline.routing.rules import Priority
 
 @dataclass(frozen=True)
 class SeriesJob:
-    """The input of a series workflow: JSON-ready, small; the instances stand in the file ``manifest``.
+    """The input of a series workflow: JSON-ready and small. The file ``manifest`` lists the instances.
 
     ``job_id`` is `pipeline.findings.identity.job_id`. ``model`` and ``rule`` are None where no rule takes the series;
-    ``refusal_code`` and ``refusal`` then say why. ``completion`` is the recorded reason why the series counted as
-    complete; ``completed_at`` an ISO 8601 instant with time zone; ``revision`` counts from 1. ``selection`` says why
-    this series of its study is read, where a rule with ``per_study`` chose it; one that was not chosen has a rule, no
-    model, and the refusal NOT_CHOSEN. One whose study names two patients has a model and the refusal MIXED_PATIENTS: it
-    is not read unless an operator says whose series it is. ``identity_from`` is the SOP Instance UID of the instance
-    whose patient an operator has chosen (`dicom_node.jobs.identity_choice`); such a job reads the series again.
-    ``expected`` is how many instances the sender's archive counted, where that decided or is more than came;
-    ``silence`` the seconds without a further instance before the series counted as complete.
+    ``refusal_code`` and ``refusal`` then state the reason. ``completion`` is the recorded reason of completion;
+    ``completed_at`` an ISO 8601 time with time zone; ``revision`` counts from 1. ``selection`` is the reason why a rule
+    with ``per_study`` chose this series of its study; a series that was not chosen has a rule, no model, and the
+    refusal NOT_CHOSEN. A series whose study names two patients has a model and the refusal MIXED_PATIENTS: it is read
+    only after an operator has chosen the patient. ``identity_from`` is the SOP Instance UID of the instance whose
+    patient an operator has chosen (`dicom_node.jobs.identity_choice`); such a job reads the series again. ``expected``
+    is the archive's count of instances, where that decided or exceeds those received; ``silence`` the seconds without a
+    further instance before the series counted as complete.
     """
 
     job_id: str

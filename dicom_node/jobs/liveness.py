@@ -1,9 +1,9 @@
-"""Who is alive: a lock that the operating system or PostgreSQL frees when its holder dies, and what follows from it.
+"""Life locks, which the operating system or PostgreSQL frees when their holder dies, and the recovery of its jobs.
 
 DBOS leaves the jobs of a dead process PENDING for ever. Each worker therefore holds a life lock under its executor id,
-and each looks now and then whether the owners of running jobs still hold theirs; the jobs of one that does not go
-back to their queue. On SQLite the lock is flock on a file beside the database: freed by death and by nothing else, so
-nobody waits. On PostgreSQL it is a session's advisory lock, which also goes when the connection does: the owner needs
+and checks from time to time whether the owners of running jobs still hold theirs; if one does not, its jobs return to
+their queue. On SQLite the lock is flock on a file beside the database: only the process's death frees it, so no grace
+period is needed. On PostgreSQL it is a session's advisory lock, which is also lost with the connection: the owner needs
 `grace` seconds to notice and stop before others take its jobs.
 """
 
@@ -32,14 +32,14 @@ KEEPALIVE_COUNT = 3
 
 
 class LifeLost(Exception):
-    """The life lock of this process is gone: another may own its jobs already, so it must stop at once."""
+    """The life lock of this process is lost: another may own its jobs already, so it must stop at once."""
 
 
 class LifeLock(Protocol):
-    """Held from `hold` to the end of the process."""
+    """A lock that is held from `hold` to the end of the process."""
 
     grace: float
-    """Seconds between seeing an owner without its lock and taking its jobs."""
+    """Seconds between finding an owner without its lock and recovering its jobs."""
 
     def check(self) -> None:
         """Raise `LifeLost` where the lock is no longer ours."""
@@ -55,7 +55,7 @@ class FileLife:
 
     filelock cannot do this: it creates a file that it probes, and does not say whether a held file was replaced.
 
-    The descriptor is not inherited over exec, but a plain fork shares the lock: whatever forks in a worker must die
+    The descriptor is not inherited over exec, but a plain fork shares the lock: a forked child of a worker must die
     with it.
     """
 
@@ -83,7 +83,7 @@ class FileLife:
             return False
 
     def _sweep(self) -> None:
-        """Remove what dead processes left; a missing file means dead as well."""
+        """Remove the files of dead processes; a missing file also means a dead process."""
         for path in self._folder.iterdir():
             if path != self._path and self.is_dead(path.name):
                 path.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class FileLife:
 
 
 class PostgresLife:
-    """A session's advisory lock, on a connection of its own that notices a dead peer within about twenty seconds."""
+    """A session's advisory lock, on its own connection, which notices a dead peer within about twenty seconds."""
 
     def __init__(self, url: str, executor_id: str, grace: float) -> None:
         self.grace = grace
@@ -140,14 +140,14 @@ class PostgresLife:
 
     def is_dead(self, executor_id: str) -> bool:
         try:
-            # In autocommit the transaction, and with it the lock where it was free, ends with the statement.
+            # In autocommit the transaction ends with the statement, and with it the lock if this took it.
             row = self._connection.execute("select pg_try_advisory_xact_lock(%s)", (_lock_key(executor_id),)).fetchone()
         except psycopg.Error as error:
             raise LifeLost from error
         return bool(row and row[0])
 
     def release(self) -> None:
-        with contextlib.suppress(psycopg.Error):  # the server frees it with the session anyway, only later
+        with contextlib.suppress(psycopg.Error):  # the server frees it with the session anyway, but later
             self._connection.execute("select pg_advisory_unlock_all()")
         self._connection.close()
 
@@ -165,10 +165,10 @@ def hold(settings: Settings, executor_id: str) -> LifeLock:
 
 
 class Reaper:
-    """Gives the jobs of dead processes back to their queues.
+    """Returns the jobs of dead processes to their queues.
 
-    ``owners`` names the executors that own running jobs now; ``recover`` puts one's jobs back (it may be called again
-    for the same one, by any number of processes).
+    ``owners`` returns the executors that own running jobs now. ``recover`` requeues the jobs of one; several processes
+    may call it, repeatedly, for the same one.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Reaper:
         self._dead_since: dict[str, float] = {}
 
     def look(self) -> tuple[str, ...]:
-        """Look once; the executors whose jobs were given back.
+        """Check once; returns the executors whose jobs were requeued.
 
         Raises
         ------

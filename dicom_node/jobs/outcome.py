@@ -1,4 +1,4 @@
-"""What steps of a job end in, as small JSON-ready values: the engine's database holds these and never pixels."""
+"""Outcomes of a job's steps, as small JSON-ready values for the engine's database, which never holds pixels."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipeline.findings.model import Outcome
 
 ResultKind = Literal["dicom", "fhir", "hl7v2"]
 REFUSAL = "refusal"
-"""Name of the result that says why a series was not read; only destinations that ask for it get it."""
+"""Name of the result that states why a series was not read; only destinations that ask for it receive it."""
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True)
 class ResultRef:
-    """One result of a series and its files, which are sent together.
+    """One result of a series, with its files, which are sent together.
 
-    ``name`` is unique within the run (``overlay``, ``segmentation``, ``report``, ``fhir-bundle``; with the profile's
-    name behind it where profiles want different forms); ``kind`` decides which kind of destination takes it, and
-    ``profiles``, where any are named, which profiles' destinations. ``files`` are absolute, or relative to
-    ``settings.data_dir``.
+    ``name`` is unique within the run (``overlay``, ``segmentation``, ``report``, ``fhir-bundle``; followed by the
+    profile's name where profiles want different forms). ``kind`` decides which kind of destination takes it;
+    ``profiles``, if any, limit it to the destinations with one of these profiles. ``files`` are absolute, or relative
+    to ``settings.data_dir``.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ResultRef:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ResultRef:
-        """``data`` may be of a version that knew no profiles: such a result is for every destination."""
+        """``data`` may come from a version without profiles: such a result is for every destination."""
         return cls(
             name=data["name"],
             kind=data["kind"],
@@ -49,10 +49,10 @@ class ResultRef:
 
 @dataclass(frozen=True)
 class SeriesResult:
-    """How reading one series ended.
+    """The outcome of reading one series.
 
-    A refusal is a value, not an error: ``outcome`` is ``refused``, ``refusal_code`` and ``refusal`` say why, and
-    ``results`` may still hold a page that says so. ``summary`` is the path of summary.json, where one was written.
+    A refusal is a value, not an error: ``outcome`` is ``refused``, ``refusal_code`` and ``refusal`` state the reason,
+    and ``results`` may hold a page with it. ``summary`` is the path of summary.json, where one was written.
     """
 
     outcome: Outcome
@@ -82,7 +82,7 @@ class SeriesResult:
 
 
 class StepState(StrEnum):
-    """How one attempt ended: its work was done, or is not wanted any more; another follows; or it is a dead letter."""
+    """The end of one attempt: its work is done or no longer wanted, another attempt follows, or it is a dead letter."""
 
     DONE = "done"
     SUPERSEDED = "superseded"
@@ -95,8 +95,8 @@ class Failure:
     """Why an attempt failed.
 
     ``again`` says whether another attempt may succeed, ``retry_after`` the seconds that the peer asked us to wait.
-    ``details`` are what the peer said, one statement each (the issues of an OperationOutcome).
-    ``trace`` is the stack of an error of ours: places in code only, since an exception's message may quote a data set.
+    ``details`` are the peer's statements, one each (the issues of an OperationOutcome). ``trace`` is the stack of an
+    internal error: places in code only, since an exception's message may quote a data set.
     """
 
     code: str
@@ -108,7 +108,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """The failure that ``error`` means; errors that nobody raised on purpose give their type and place."""
+        """The failure for ``error``. An unforeseen error gives its type and place in the code."""
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NO_RESOURCES):
             reason = "memory" if isinstance(error, MemoryError) else (error.strerror or "no resources")
             error = OutOfResources(f"This machine is out of resources: {reason}.", todo="Free some; it is tried again.")

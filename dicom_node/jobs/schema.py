@@ -1,4 +1,4 @@
-"""Candela's own tables in the engine's database, made or brought up to date; see `dicom_node.jobs.migrations`."""
+"""Creates Candela's own tables in the engine's database or brings them up to date; see `dicom_node.jobs.migrations`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pipeline.errors import BadSettings
 
 MIGRATIONS: Final = "dicom_node.jobs:migrations"
 VERSION_TABLE: Final = "candela_schema"
-"""Of its own name: the database may be shared with others that use Alembic."""
+"""The name is our own, since other programs that use Alembic may share the database."""
 HEAD: Final = "0001"
 LOCK: Final = 0x43414E44454C41
-"""Of PostgreSQL: one process at a time makes tables."""
+"""Key of PostgreSQL's advisory lock: one process at a time creates tables."""
 
 
 def bring_up(database: sa.Engine) -> None:
-    """Make the tables, or run the revisions that are missing; any number of processes at once.
+    """Create the tables, or run the missing revisions; several processes may do so at once.
 
     Raises
     ------
     BadSettings
-        where a newer version of Candela has worked with the database: nothing is changed then.
+        where a newer version of Candela has used the database, which then stays unchanged.
     """
     with database.connect() as connection:
         if _revision(connection) == HEAD:
@@ -30,13 +30,13 @@ def bring_up(database: sa.Engine) -> None:
     with database.connect() as connection, connection.begin():
         if database.dialect.name == "postgresql":
             connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        else:  # the driver would begin only at the first write, which another process may overtake
+        else:  # the driver would begin the transaction only at the first write, too late to exclude another process
             connection.exec_driver_sql("begin immediate")
         _upgrade(connection)
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    # Imported where needed: most starts find nothing to do.
+    # Imported here, since most starts need no migration.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415

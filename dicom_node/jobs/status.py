@@ -1,4 +1,4 @@
-"""What an administrator sees of a job, derived from the rows that its workflows left."""
+"""The status of a job for administrators, derived from the rows of its workflows."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from pipeline.findings.model import Outcome
 WAITING = ("ENQUEUED", "DELAYED")
 ACTIVE = (*WAITING, "PENDING")
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-"""DBOS's words for what has not begun, has not ended, and will not be tried again by itself."""
+"""DBOS's states of work that has not begun, has not ended, or will not be retried automatically."""
 
 NO_ATTEMPT = 0
-"""Stands for the number of the last attempt in a row that says that none will be made."""
+"""Takes the place of the attempt's number in a row that records an operator's decision against another attempt."""
 
 
 class JobState(StrEnum):
-    """Where a job is: first the reading of the series, then its deliveries together."""
+    """The state of a job: first of the reading of the series, then of its deliveries together."""
 
     QUEUED = "queued"
     RUNNING = "running"
     RETRYING = "retrying"
     DELIVERING = "delivering"
     HELD = "held"
-    """The answer is no finding, and further instances of its series may still come (`dicom_node.jobs.holding`)."""
+    """An answer without a finding is held while further instances may come (`dicom_node.jobs.holding`)."""
     DONE = "done"
     SUPERSEDED = "superseded"
-    """Further instances came before the answer had been sent everywhere: what had not been sent never is."""
+    """Further instances came before the answer was sent everywhere: the rest is never sent."""
     NOT_CHOSEN = "not_chosen"
-    """The model reads another series of the study: nothing was to be done, nothing went wrong."""
+    """The model reads another series of the study: there was nothing to do, and nothing went wrong."""
     DEAD = "dead"
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
-    """An operator gave up what was dead: nothing waits for anybody any more."""
+    """An operator discarded the dead letters: none waits any more."""
 
 
 _UNDONE = {
@@ -55,7 +55,7 @@ _UNDONE = {
 
 
 class DeliveryState(StrEnum):
-    """Where one result is on its way to one destination."""
+    """The state of one result's delivery to one destination."""
 
     PENDING = "pending"
     HELD = "held"
@@ -70,7 +70,9 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True)
 class Tries:
-    """The attempts at one thing: ``attempts`` begun, the last failure of any, when the next is due, the last change."""
+    """The attempts at one piece of work: the number of ``attempts`` begun, the last failure, when the next is due, the
+    last change.
+    """
 
     attempts: int
     last_failure: Failure | None
@@ -80,7 +82,7 @@ class Tries:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One result × destination. ``receipt`` is the destination's answer where it took the result."""
+    """One result for one destination. ``receipt`` is the destination's answer where it accepted the result."""
 
     result: str
     kind: ResultKind
@@ -92,7 +94,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True)
 class JobDetail:
-    """All that is known of a job; ``reading`` are the attempts at reading its series."""
+    """The details of a job; ``reading`` are the attempts at reading its series."""
 
     job: SeriesJob
     state: JobState
@@ -108,17 +110,17 @@ class JobDetail:
 
     @property
     def dead_letters(self) -> int:
-        """How many things of this job wait for an operator."""
+        """Number of this job's dead letters, which wait for an operator."""
         dead = sum(row.state is DeliveryState.DEAD for row in self.deliveries)
         return dead + (self.state is JobState.DEAD and dead == 0)
 
 
 JobRow = JobDetail
-"""A line of `JobsClient.list`: the same value, since what a list shows must not contradict what the detail shows."""
+"""A line of `JobsClient.list`: the same value, so that list and details cannot contradict each other."""
 
 
 def job_of(row: WorkflowStatus) -> SeriesJob:
-    """The job that a workflow of ours belongs to."""
+    """The id of the job to which a workflow belongs."""
     data = _argument(row)
     return SeriesJob.from_dict(data) if row.name == SERIES_WORKFLOW else DeliveryJob.from_dict(data).job
 
@@ -146,29 +148,29 @@ def detail(rows: Iterable[WorkflowStatus]) -> JobDetail:
 
 
 def next_attempt(rows: Iterable[WorkflowStatus]) -> int:
-    """The number that a new attempt at the same thing gets."""
+    """The number of the next attempt at the same work."""
     return max(_attempt(row) for row in rows) + 1
 
 
 def is_dead(rows: Iterable[WorkflowStatus]) -> bool:
-    """Whether the attempts at one thing have ended in a dead letter that waits for an operator."""
+    """Whether the attempts at one piece of work ended in a dead letter that waits for an operator."""
     return latest(rows).status in DEAD
 
 
 def is_over(rows: Iterable[WorkflowStatus]) -> bool:
-    """Whether the attempts at one thing have ended without success: dead, cancelled or discarded."""
+    """Whether the attempts at one piece of work ended without success: dead, cancelled or discarded."""
     last = latest(rows)
     return last.status in (*DEAD, "CANCELLED") or was_discarded(last)
 
 
 def was_discarded(row: WorkflowStatus) -> bool:
-    """Whether ``row`` is no attempt but the mark of an operator that there will be none."""
+    """Whether ``row`` is not an attempt but an operator's decision against another one."""
     assert row.input is not None, "rows are listed with their input"
     return int(row.input["args"][2]) == NO_ATTEMPT
 
 
 def latest(rows: Iterable[WorkflowStatus]) -> WorkflowStatus:
-    """The last attempt at one thing, which decides its state."""
+    """The last attempt at one piece of work, which decides its state."""
     return max(rows, key=_attempt)
 
 

@@ -27,9 +27,9 @@ from pipeline.errors import BadSettings
 log = structlog.get_logger("candela.jobs")
 
 STOP_WITHIN: Final = 20.0
-"""Seconds that running steps get to finish after SIGTERM; what has not finished is begun anew by another worker."""
+"""Seconds that running steps get to finish after SIGTERM; another worker restarts unfinished ones."""
 LEAVE_ANYWAY: Final = 5.0
-"""Seconds after which a stopping worker goes even where the database no longer answers."""
+"""Seconds after which a stopping worker exits even if the database no longer answers."""
 RESTART: Final = 75
 """Exit status (EX_TEMPFAIL) that asks the supervisor for a new process."""
 
@@ -42,11 +42,11 @@ def run_worker(
     make_sender: MakeSender | None = None,
     stop_within: float = STOP_WITHIN,
 ) -> NoReturn:
-    """Work off ``queues`` (``infer``, ``deliver`` or both) until SIGTERM or SIGINT, then leave the process.
+    """Serve ``queues`` (``infer``, ``deliver`` or both) until SIGTERM or SIGINT, then exit the process.
 
-    ``run_series`` must be ready to use, its model loaded: jobs are taken at once. The process ends here, by
-    ``os._exit``: a step that does not end in time would otherwise hold it. Status 0 after a signal, 75 where the life
-    lock is lost or a reading hangs.
+    ``run_series`` must be ready, with its model loaded, since jobs start at once. The process ends here, by
+    ``os._exit``, because a step that does not end in time would keep it alive. The exit status is 0 after a signal, 75
+    where the life lock is lost or a reading hangs.
 
     Raises
     ------
@@ -83,12 +83,14 @@ def run_worker(
             circuits.tend()
             clock.mend()
         except liveness.LifeLost:
-            log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error would only say that it is gone)
+            log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error says no more than that the lock is gone)
             _leave(RESTART)
         except sa.exc.DBAPIError as error:
-            log.warning("reaper_failed", error=type(error).__name__)  # looks again: recovery is never one-shot
+            log.warning(
+                "reaper_failed", error=type(error).__name__
+            )  # the loop repeats, so that no recovery depends on a single attempt
         if stopwatch.ran_out:
-            # Nothing in this process can end a computation that hangs; after some such ends it is a poison series.
+            # Only the end of the process stops a computation that hangs; a series that causes several is a dead letter.
             log.error("reading_hangs", limit_s=settings.jobs.reading_timeout, executor=executor_id)
             _leave(RESTART)
         if stop.wait(pause):
@@ -97,7 +99,7 @@ def run_worker(
 
 
 class Stopwatch:
-    """How long the reading under way has run; one at a time, as the infer queue gives them out."""
+    """Seconds for which the present reading has run; the infer queue gives out one at a time."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit

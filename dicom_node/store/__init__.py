@@ -1,1 +1,1 @@
-"""What is on disk: received instances, their index, files that are whole or absent, the layout of data_dir."""
+"""The data on disk: received instances, their index, durable files, the layout of data_dir."""

@@ -1,4 +1,4 @@
-"""How full the disk of ``data_dir`` is."""
+"""The fill level of the disk of ``data_dir``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dicom_node.settings.access import Retention
 
 
 class Disk:
-    """The disk that ``folder`` (which need not exist yet) lies on, judged by the watermarks of ``retention``."""
+    """The disk of ``folder`` (which need not exist yet), compared with the watermarks of ``retention``."""
 
     def __init__(self, folder: Path, retention: Retention) -> None:
         self._folder = folder
@@ -17,7 +17,7 @@ class Disk:
 
     @property
     def used(self) -> float:
-        """The fraction in use: all but what a process without privileges may still write. Raises OSError."""
+        """The fraction in use: everything but what an unprivileged process may still write. Raises OSError."""
         folder = self._folder.absolute()
         while not folder.exists():
             folder = folder.parent
@@ -26,14 +26,14 @@ class Disk:
 
     @property
     def has_room(self) -> bool:
-        """Whether further senders are let in; so where it cannot be told: writing will show."""
+        """Whether further senders are admitted; also where the level is unknown, since a write will then show it."""
         try:
             return self.used < self._retention.refuse_above
         except OSError:
             return True
 
     def over_purge_mark(self) -> bool:
-        """Whether delivered series are to be removed, the oldest first."""
+        """Whether delivered series should be removed, the oldest first."""
         mark = self._retention.purge_above
         try:
             return mark is not None and self.used > mark

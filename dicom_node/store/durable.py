@@ -1,4 +1,4 @@
-"""Files that are whole or absent after a crash at any moment."""
+"""Durable writes: after a crash at any moment a file is whole or absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """``data`` at ``path``: temporary file, fdatasync, rename, directory fsync."""
+    """Write ``data`` to ``path``: temporary file, fdatasync, rename, directory fsync."""
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -24,7 +24,9 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Take away temporary files for ``path`` that a killed process left. One process at a time writes to a path."""
+    """Remove the temporary files for ``path`` that a killed process left. Only one process at a time may write to a
+    path.
+    """
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         leftover.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The few attributes that say what a data set is, read from its first bytes without touching the rest."""
+"""The identifying attributes of a data set, read from its first bytes without touching the rest."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from pipeline.reading import files as intake
 from pipeline.reading.validation import is_uid
 
 UIDS_END = 0x0020000E
-"""Series Instance UID: nothing behind it is needed to store an instance."""
+"""Series Instance UID: storing an instance needs no later element."""
 LAST_TAG = 0x00200013
-"""Instance Number, which says which instance speaks for its series. Read where the bytes up to it can be read."""
+"""Instance Number, which decides the representative of a series. Read where the bytes up to it can be read."""
 ELEMENTS_MOST = 4096
-"""How many elements may stand before Series Instance UID: real ones have a hundred, megabytes of zeros a million."""
+"""Number of elements allowed before Series Instance UID: real data sets have a hundred, megabytes of zeros a
+million."""
 INFLATED_MOST = 4 << 20
-"""How much of a deflated data set is inflated in search of the UIDs, bytes: a bound on what a bomb can cost."""
+"""Bytes of a deflated data set that are inflated in search of the UIDs: a bound on the cost of a deflation bomb."""
 
 UNREADABLE = (*intake.UNREADABLE, MemoryError)
-"""A length that lies may ask for more memory than there is: here, before anything is stored, that is the sender's."""
+"""A false length may ask for more memory than there is. Here, before anything is stored, that is the sender's fault."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an instance says it is.
+    """The identifiers of an instance.
 
     ``elements`` is the data set up to and including Series Instance UID; up to Instance Number where that can be read.
     """
@@ -45,7 +46,7 @@ class Header:
 
 
 def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> Header:
-    """The header of a data set as it stands on the wire or in a file behind the file meta.
+    """The header of a data set as received, or as in a file after the file meta.
 
     ``encoded`` need only reach past Series Instance UID; a stream stands at the data set's first byte, and is not read
     whole. What lies between that and Instance Number is read where it can be: a value that is damaged there does not

@@ -7,18 +7,18 @@ Layout under the store's folder::
     <Series Instance UID>/<SOP Instance UID>.dcm
     <Series Instance UID>/<SOP Instance UID>~2.dcm     a second version with other content
     <Series Instance UID>/handed-over.json             which revision the jobs have
-    <Series Instance UID>/committed.json               when we last committed ourselves to keep an instance of it
+    <Series Instance UID>/committed.json               when we last gave storage commitment for one of its instances
     .purging/<n>                           a series that is being removed
 
 Each ``.dcm`` is a DICOM file (PS3.10): our preamble and file meta, then the data set byte for byte as it was received,
-in the transfer syntax that was negotiated. The file meta holds what cannot be read from the data set: who sent it
-(0002,0016), and in Private Information (0002,0102) when it came and the SHA-256 of the data set, so that the index can
-be rebuilt from the files alone and damage on disk is seen.
+in the transfer syntax that was negotiated. The file meta holds what the data set lacks: the sender
+(0002,0016), and in Private Information (0002,0102) the time of reception and the SHA-256 of the data set. So the index
+can be rebuilt from the files alone, and damage on disk is detected.
 
-**The same instance again.** A data set identical with any version that is kept is a success that writes nothing: a
+**The same instance again.** A data set that is identical with a stored version is a success that writes nothing: a
 sender's retry never changes anything. Other content under the same SOP Instance UID, which the standard forbids but
-PACS that correct headers do, becomes a new version beside the old; the highest version is the current one. Older files
-stay where they are, because jobs already queued refer to them by path and digest.
+PACS that correct headers send, becomes a new version beside the old; the highest version is the current one. Older
+files stay, because queued jobs refer to them by path and digest.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ log = structlog.get_logger("candela.store")
 
 IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 PRIVATE_INFORMATION_CREATOR = derived_uid("implementation", "received")
-"""Names the form of our Private Information: JSON of `Received`."""
+"""Identifies the form of our Private Information: JSON of `Received`."""
 DISPATCH_FILE = "handed-over.json"  # the name that release 0.1.0 wrote
 COMMITTED_FILE = "committed.json"
 STRIPES = 64
@@ -71,7 +71,7 @@ STRIPES = 64
 
 @dataclass(frozen=True)
 class Received:
-    """What the store adds to an instance. ``at`` is seconds since the epoch, ``sha256`` that of the data set."""
+    """The store's addition to an instance. ``at`` is in seconds since the epoch, ``sha256`` that of the data set."""
 
     at: float
     sha256: str
@@ -79,7 +79,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Sender:
-    """The two ends of the association that an instance came by: AE titles in their text form."""
+    """The two ends of the association that brought an instance: AE titles in their text form."""
 
     calling_ae: str
     called_ae: str
@@ -104,7 +104,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Dispatched:
-    """The revision of a series that the jobs have: ``digest`` is `pipeline.findings.identity.instances_digest`."""
+    """The dispatched revision of a series; ``digest`` is `pipeline.findings.identity.instances_digest`."""
 
     revision: int
     digest: str
@@ -124,7 +124,7 @@ class InstanceStore:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder.absolute()
         self.damaged = 0
-        """How many files `read` has found damaged."""
+        """Number of files that `read` found damaged."""
         self._clock = clock
         self._incoming = self.folder / ".incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -142,26 +142,26 @@ class InstanceStore:
         self._purging = self.folder / ".purging"
         shutil.rmtree(self._purging, ignore_errors=True)
         self._numbers = itertools.count()
-        # Instances of one SOP Instance UID are placed one after the other; others seldom share a lock.
+        # Instances with the same SOP Instance UID are placed one after the other; others seldom share a lock.
         self._placing = tuple(threading.Lock() for _ in range(STRIPES))
         self._committing = threading.Lock()
 
     @property
     def incoming(self) -> Path:
-        """Where what is half received may lie; emptied at start."""
+        """The folder for partly received data sets; emptied at the start."""
         return self._incoming
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Free the folder for another process."""
         self._lock.release()
 
     def put(self, encoded: bytes | memoryview, header: Header, transfer_syntax: UID, sender: Sender) -> Stored:
-        """Keep a data set. When this returns it is on stable storage, the folder entry included.
+        """Store a data set. When this returns it is on stable storage, the folder entry included.
 
         Raises
         ------
         OutOfResources
-            where the disk is full or fails; nothing is left behind.
+            where the disk is full or fails; no file remains.
         """
         digest = hashlib.sha256(encoded).hexdigest()
         try:
@@ -170,7 +170,7 @@ class InstanceStore:
             raise OutOfResources(
                 f"An instance could not be stored ({error.strerror}).",
                 where=str(self.folder),
-                todo="Free space on the disk of data_dir, or mend it.",
+                todo="Free space on the disk of data_dir, or replace it.",
             ) from error
 
     def _put(
@@ -211,7 +211,7 @@ class InstanceStore:
         return Stored(header, relative, whole.hexdigest(), version, sender.calling_ae, at)
 
     def _series_folder(self, series_instance_uid: str) -> Path:
-        if not is_uid(series_instance_uid):  # a second bar: `read_header` has refused it already
+        if not is_uid(series_instance_uid):  # a second check: `read_header` has refused it already
             raise NotDicom("The data set has no valid SeriesInstanceUID.", todo="Check the sender.")
         folder = self.folder / series_instance_uid
         if not folder.is_dir():
@@ -222,7 +222,7 @@ class InstanceStore:
     def _find(self, folder: Path, header: Header, digest: str) -> tuple[Stored | None, int]:
         """The version with this content, or None and the number of the next version.
 
-        Compares with the bytes on disk, not with what the file meta says of them: a resend mends a damaged file.
+        Compares with the bytes on disk, not with the digest in the file meta, so that a resend replaces a damaged file.
         """
         for version in itertools.count(1):
             path = folder / _file_name(header.sop_instance_uid, version)
@@ -233,7 +233,7 @@ class InstanceStore:
             try:
                 meta = _read_meta(stream)
             except NotDicom:
-                continue  # damaged on disk: the next version stands in for it
+                continue  # damaged on disk: the next version takes its place
             received = _received(meta)
             if received and hashlib.sha256(memoryview(content)[stream.tell() :]).hexdigest() == digest:
                 sha256 = hashlib.sha256(content).hexdigest()
@@ -243,7 +243,7 @@ class InstanceStore:
         raise AssertionError  # count() never ends
 
     def paths(self) -> Iterator[tuple[str, str]]:
-        """Series Instance UID and relative path of every file that is kept, in no order."""
+        """Series Instance UID and relative path of every stored file, in no particular order."""
         for folder in os.scandir(self.folder):
             if folder.is_dir() and is_uid(folder.name):
                 for entry in os.scandir(folder.path):
@@ -251,10 +251,10 @@ class InstanceStore:
                         yield folder.name, f"{folder.name}/{entry.name}"
 
     def read(self, path: str) -> Stored | None:
-        """What the file at the relative ``path`` is, by itself alone; its digests are checked.
+        """Read the instance in the file at the relative ``path`` and check its digests.
 
-        A file that is damaged is renamed to ``.damaged`` and None returned: the sender's next attempt will store the
-        instance again.
+        A damaged file is renamed to ``.damaged``, and None is returned: the sender's next attempt stores the instance
+        again.
         """
         name = Path(path)
         content = (self.folder / name).read_bytes()
@@ -264,7 +264,7 @@ class InstanceStore:
             received = _received(meta)
             encoded = memoryview(content)[stream.tell() :]
             if received is None or hashlib.sha256(encoded).hexdigest() != received.sha256:
-                raise NotDicom("The file is not what was received.", where=path)  # noqa: TRY301  (one place for both)
+                raise NotDicom("The file differs from what was received.", where=path)  # noqa: TRY301  (one place for both)
             header = read_header(encoded, meta.TransferSyntaxUID)
         except NotDicom:
             log.error("instance_damaged", series=uid(name.parent.name), instance=uid(name.stem))  # noqa: TRY400
@@ -276,12 +276,12 @@ class InstanceStore:
         return Stored(header, path, hashlib.sha256(content).hexdigest(), version, calling, received.at)
 
     def record_dispatch(self, series_instance_uid: str, dispatched: Dispatched) -> None:
-        """Keep beside the files, durably, that the jobs have this revision."""
+        """Record durably, beside the files, that this revision was dispatched."""
         path = self._series_folder(series_instance_uid) / DISPATCH_FILE
         write_durably(path, json.dumps(asdict(dispatched)).encode())
 
     def dispatched(self, series_instance_uid: str) -> Dispatched | None:
-        """The last revision that the jobs have, or None."""
+        """The last dispatched revision, or None."""
         try:
             return Dispatched(**json.loads((self.folder / series_instance_uid / DISPATCH_FILE).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -299,7 +299,7 @@ class InstanceStore:
         return digest.hexdigest() == sha256
 
     def record_committed(self, series_instance_uid: str) -> bool:
-        """Keep beside the files, durably, that we are committed to keep them; False where they are gone."""
+        """Record durably, beside the files, that we gave storage commitment for them; False where they are gone."""
         folder = self.folder / series_instance_uid
         with self._committing:
             try:
@@ -309,16 +309,16 @@ class InstanceStore:
         return True
 
     def committed_at(self, series_instance_uid: str) -> float | None:
-        """When we last committed ourselves to keep an instance of the series; seconds since the epoch."""
+        """When we last gave storage commitment for an instance of the series; seconds since the epoch."""
         try:
             return float(json.loads((self.folder / series_instance_uid / COMMITTED_FILE).read_text())["at"])
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError):
-            return math.inf  # damaged: as if it were for ever
+            return math.inf  # damaged: counts as a commitment without end
 
     def has(self, series_instance_uid: str) -> bool:
-        """Whether an instance of the series is kept."""
+        """Whether the store has an instance of the series."""
         return any((self.folder / series_instance_uid).glob("*.dcm"))
 
     def purge(
@@ -329,17 +329,17 @@ class InstanceStore:
         committed_before: float,
         told: Callable[[], None],
     ) -> int | None:
-        """Remove a series: its bytes, or None where it was left alone.
+        """Remove a series; returns its bytes, or None where it was left alone.
 
-        It is left alone where it does not hold exactly the files ``paths``, since then an instance has come that
-        nobody has looked at, or where we committed ourselves to it at ``committed_before`` (seconds since the epoch)
-        or later. Whatever happens, it is there whole or not at all. ``told`` is called once it is gone for good and
-        before another instance of the series can be placed.
+        The series is left alone where it does not hold exactly the files ``paths``, since an instance then arrived
+        unseen, or where we gave storage commitment for it at ``committed_before`` (seconds since the epoch) or later.
+        In any case it is there whole or not at all. ``told`` is called once the series is gone for good, before another
+        of its instances can be placed.
 
         Raises
         ------
         OSError
-            where the disk fails; the series is there whole, or gone and ``told`` called.
+            where the disk fails; the series is there whole, or gone and ``told`` was called.
         """
         folder = self._series_folder(series_instance_uid)
         with contextlib.ExitStack() as stack:
@@ -393,9 +393,9 @@ def _read_meta(file: BinaryIO) -> FileMetaDataset:
     Raises
     ------
     NotDicom
-        where there is none.
+        where the file has none.
     """
-    head = file.read(144)  # preamble, "DICM", and the element that tells how long the file meta is
+    head = file.read(144)  # preamble, "DICM", and the element with the length of the file meta
     try:
         if head[128:132] != b"DICM":
             raise NotDicom("The file has no DICM prefix.")
@@ -406,12 +406,14 @@ def _read_meta(file: BinaryIO) -> FileMetaDataset:
 
 
 def _title(keyword: str, title: str) -> DataElement:
-    """An AE title with the bytes that were received, also where they are not those of VR AE: what is stored is true."""
+    """An AE title with the received bytes, even where they are not valid for VR AE: the file states
+    what was received.
+    """
     return DataElement(keyword, "AE", title_bytes(title).decode("latin-1"), validation_mode=config.IGNORE)
 
 
 def _calling_ae(meta: FileMetaDataset) -> str:
-    """The calling AE title of a file's meta in its text form."""
+    """The calling AE title of a file meta in its text form."""
     element = meta.get_item("SourceApplicationEntityTitle")
     return "" if element is None else title_text(cast(bytes, element.value) or b"")
 

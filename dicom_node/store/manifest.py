@@ -1,4 +1,4 @@
-"""The manifest of one revision of a series: which stored files it is made of."""
+"""The manifest of one revision of a series: the list of its stored files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 class StoredInstance:
     """One received instance: its file (DICOM Part 10) and the SHA-256 of that file as it was acknowledged.
 
-    ``sop_class_uid`` and ``instance_number`` are what the store's index keeps of the header; None where it keeps
-    nothing of this instance, and in manifests. ``instance_number`` is infinite where the header has none.
+    ``sop_class_uid`` and ``instance_number`` come from the store's index; None where the index lacks them, and in
+    manifests. ``instance_number`` is infinite where the header has none.
     """
 
     path: str
@@ -23,7 +23,7 @@ class StoredInstance:
     instance_number: float | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, str]:
-        """What manifests list."""
+        """The form in manifests."""
         return {"path": self.path, "sop_instance_uid": self.sop_instance_uid, "sha256": self.sha256}
 
 
@@ -31,8 +31,9 @@ class StoredInstance:
 class Manifest:
     """The files of a revision of a series.
 
-    ``instances`` are the current versions; ``earlier`` what came before under the same SOP Instance UIDs with other
-    content, in the order of reception; ``shared`` how many of the instances another series of the store has too.
+    ``instances`` are the current versions. ``earlier`` are previous versions with other content under the same SOP
+    Instance UIDs, in the order of reception. ``shared`` is the number of the instances that another series of the store
+    has too.
     """
 
     instances: tuple[StoredInstance, ...]
@@ -43,7 +44,7 @@ class Manifest:
 def manifest_text(
     instances: tuple[StoredInstance, ...], earlier: tuple[StoredInstance, ...] = (), shared: int = 0
 ) -> str:
-    """The manifest file's content (JSON). Releases before ADR 50 read ``instances`` of it and wrote nothing else."""
+    """The manifest file's content (JSON). Releases before ADR 50 read and wrote only ``instances``."""
     content: dict[str, Any] = {"instances": [item.to_dict() for item in instances]}
     if earlier:
         content["earlier"] = [item.to_dict() for item in earlier]
@@ -58,7 +59,7 @@ def read_manifest(path: Path) -> tuple[StoredInstance, ...]:
 
 
 def read_versions(path: Path) -> Manifest:
-    """All that a manifest says."""
+    """The content of a manifest."""
     content = json.loads(path.read_text())
     instances, earlier = (
         tuple(StoredInstance(**item) for item in content.get(key, ())) for key in ("instances", "earlier")

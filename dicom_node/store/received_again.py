@@ -18,10 +18,10 @@ NAMED_MOST = 6
 
 
 def received_again(manifest: Path, data_dir: Path) -> tuple[str, ...]:
-    """One sentence for each way in which the store holds later versions of the instances in ``manifest``.
+    """One sentence for each kind of later versions that the store holds of the instances in ``manifest``.
 
-    A job reads what it was handed (docs/adr/0003), so its results are of the version before. Header attributes are
-    named, their values are not.
+    A job reads the versions in its manifest (docs/adr/0003), so its results are those of the earlier version. The
+    sentences name header attributes without their values.
     """
     counts: Counter[str] = Counter()
     names: set[str] = set()
@@ -39,7 +39,7 @@ def received_again(manifest: Path, data_dir: Path) -> tuple[str, ...]:
 
 
 def _later(manifest: Path, data_dir: Path) -> list[tuple[StoredInstance, Path]]:
-    """Instances with the file of their latest version, where that is not the one that the manifest names."""
+    """Instances whose latest version is not the one in the manifest, with the file of that version."""
     try:
         instances = read_manifest(manifest)
     except (OSError, ValueError):

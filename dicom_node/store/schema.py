@@ -1,8 +1,8 @@
-"""The tables of the series index, made or brought up to date; see `dicom_node.store.migrations`.
+"""Creates the tables of the series index or brings them up to date; see `dicom_node.store.migrations`.
 
-0.1.0 kept the number 1 in ``PRAGMA user_version`` and knew nothing of Alembic: its index is taken as revision 0001. The
-number stays as it is, and tells 0.1.0 after a step back whether it can still work with the file: a revision with which
-it cannot must raise the number, upon which 0.1.0 puts the index aside and builds it anew.
+0.1.0 kept the number 1 in ``PRAGMA user_version`` and did not use Alembic: its index counts as revision 0001. The
+number stays, since it tells 0.1.0 after a downgrade whether it can use the file. A revision that 0.1.0 cannot use must
+raise the number: 0.1.0 then sets the index aside and rebuilds it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ USER_VERSION: Final = 1
 
 
 def bring_up(connection: Connection) -> None:
-    """Make the tables, or run the revisions that are missing, in the transaction of ``connection``.
+    """Create the tables, or run the missing revisions, in the transaction of ``connection``.
 
     Raises
     ------
     BadSettings
-        where a newer version of Candela has worked with the index: nothing is changed then.
+        where a newer version of Candela has used the index, which then stays unchanged.
     sqlalchemy.exc.DatabaseError
-        where the file is no index, or is damaged.
+        where the file is not an index, or is damaged.
     """
     config = Config()
     config.set_main_option("script_location", MIGRATIONS)

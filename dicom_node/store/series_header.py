@@ -1,4 +1,4 @@
-"""Headers of stored series: the one that speaks for a series, found by what the index keeps or else by the files."""
+"""Headers of stored series: the representative of a series, found by the index or else by the files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.reading.representative import Precedence, class_standing, counted,
 
 @dataclass(frozen=True)
 class Representative:
-    """The instance that speaks for a stored series, and how many of the series' instances are images."""
+    """The representative instance of a stored series, and how many of the series' instances are images."""
 
     path: Path
     header: Dataset
@@ -31,8 +31,8 @@ class Representative:
 def representative_of(instances: Sequence[StoredInstance]) -> Representative:
     """The representative of a stored series, by the rule of `pipeline.reading.representative`.
 
-    Of instances that the index knows to be slices or objects without an image, the file is not opened, but that of the
-    representative itself.
+    Files of instances that the index knows to be slices or objects without an image are not opened, except that of the
+    representative.
 
     Raises
     ------
@@ -46,15 +46,15 @@ def representative_of(instances: Sequence[StoredInstance]) -> Representative:
         found = precedence(header)
         if found[0] <= expected[0] or len(ranked) == 1:
             break
-        ranked = sorted([*ranked[1:], (found, name)])  # the class says slice, and the image is a picture
+        ranked = sorted([*ranked[1:], (found, name)])  # a picture with the SOP class of slices
     stands = [rank[0] for rank, _ in ranked]
     return Representative(Path(ranked[0][1]), header, counted(stands))
 
 
 def read_header(path: Path) -> Dataset:
-    """The header at ``path``; of one that is damaged further on, what the store itself has read.
+    """The header at ``path``; where it is damaged further on, the part that the store itself reads.
 
-    A damaged series is thus routed by its modality, and refused with the reason by the worker that reads it whole.
+    So a damaged series is routed by its modality, and the worker that reads it whole refuses it with the reason.
 
     Raises
     ------
@@ -66,17 +66,19 @@ def read_header(path: Path) -> Dataset:
 
 
 def read_identity(path: Path) -> Dataset:
-    """What the instance at ``path`` says of patient and study, damaged further on or not. OSError as `read_header`."""
+    """Patient and study of the instance at ``path``, also where it is damaged further on. OSError as `read_header`."""
     header = _read(path, "SOPInstanceUID", "SeriesInstanceUID", *COMPARED)
     return header if "SeriesInstanceUID" in header else read_header(path)
 
 
 def _read(path: Path, *keywords: str) -> Dataset:
-    """The data set at ``path`` without pixels, or those attributes of it; empty where it is damaged."""
+    """The data set at ``path`` without pixels, or only some of its attributes; empty where it is damaged."""
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk; pydicom raises OSError without a number
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # a disk error; pydicom raises OSError without a number
             raise
         return Dataset()
 

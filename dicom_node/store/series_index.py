@@ -1,7 +1,7 @@
-"""What is in the store, by series: a SQLite file that may be lost at any time, since the files tell it again.
+"""The index of the store by series: a SQLite file that may be lost at any time, since it can be rebuilt from the files.
 
-Because of that the journal is WAL with ``synchronous=NORMAL``: a power cut may take the last transactions, never the
-consistency, and `SeriesIndex.reconcile` at start finds what they held. Only the monitor's thread writes.
+For that reason the journal is WAL with ``synchronous=NORMAL``: a power cut may lose the last transactions but not the
+consistency, and `SeriesIndex.reconcile` restores them at the start. Only the monitor's thread writes.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ log = structlog.get_logger("candela.index")
 
 
 class State(StrEnum):
-    """Where a series stands. A late instance leads from dispatched back to receiving."""
+    """The state of a series. A late instance leads from dispatched back to receiving."""
 
     RECEIVING = "receiving"
     COMPLETE = "complete"
     DISPATCHED = "handed_over"  # the value that release 0.1.0 wrote
     OWN = "own"
-    """Holds only Candela's own results: kept, never dispatched."""
+    """The series holds only Candela's own results: stored, never dispatched."""
 
 
 class Base(DeclarativeBase):
-    """Tables of the index."""
+    """Base of the index's tables."""
 
 
 class InstanceRow(Base):
     """One version of an instance on disk; ``path`` is relative to the store.
 
-    ``instance_number``, ``modality`` and ``image`` are what its header says; ``instance_number`` is infinite where it
-    says none. They are None of what a release before this column added: the file tells it then.
+    ``instance_number``, ``modality`` and ``image`` come from its header; ``instance_number`` is infinite where the
+    header has none. They are None in rows of releases without these columns: the file then states them.
     """
 
     __tablename__ = "instances"
@@ -72,8 +72,8 @@ class InstanceRow(Base):
 class SeriesRow(Base):
     """One series. Times are seconds since the epoch; ``revision`` is the last one dispatched, 0 before any.
 
-    ``instances`` counts its different instances, without Candela's own: counted along, since counting them anew for
-    each arrival takes the longer the more there are.
+    ``instances`` is the number of its distinct instances without Candela's own. It is kept up to date, since counting
+    for each arrival takes longer the more there are.
     """
 
     __tablename__ = "series"
@@ -95,7 +95,7 @@ class SeriesRow(Base):
 
 @dataclass(frozen=True)
 class SeriesRecord:
-    """A series as the index has it; ``instances`` are the different ones that are not Candela's own."""
+    """A series in the index; ``instances`` is the number of distinct ones without Candela's own."""
 
     series_instance_uid: str
     study_instance_uid: str
@@ -115,7 +115,7 @@ class SeriesRecord:
 
 @dataclass(frozen=True)
 class Arrival:
-    """An instance that was stored. ``own``: Candela made it. ``association`` numbers it within this process."""
+    """A stored instance. ``own``: Candela made it. ``association`` is the association's number in this process."""
 
     stored: Stored
     own: bool
@@ -133,12 +133,12 @@ class FoundInstance:
 
 
 class SeriesIndex:
-    """The index at ``path``, of this or any earlier release. What SQLite cannot read is put aside and begun anew.
+    """The index at ``path``, of this or any earlier release. A file that SQLite cannot read is set aside and rebuilt.
 
     Raises
     ------
     BadSettings
-        where a newer version of Candela has worked with it.
+        where a newer version of Candela has used it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,7 +159,7 @@ class SeriesIndex:
         event.listen(engine, "connect", _set_pragmas)
         try:
             with engine.begin() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")  # tables too change as a whole or not at all
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # changes of tables are transactional too
                 _check(connection)
                 schema.bring_up(connection)
         except (DatabaseError, BadSettings):
@@ -175,9 +175,9 @@ class SeriesIndex:
         return aside.name
 
     def reconcile(self, store: InstanceStore, is_own: Callable[[Dataset], bool]) -> int:
-        """Make the index say what the files say; how many instances it had missed.
+        """Bring the index in line with the files; returns the number of instances that it lacked.
 
-        Files that the index does not have are read, checked and added; entries without a file are dropped.
+        Files missing from the index are read, checked and added; entries without a file are dropped.
         """
         on_disk = {path for _, path in store.paths()}
         with Session(self._engine) as session:
@@ -203,7 +203,7 @@ class SeriesIndex:
 
     @staticmethod
     def _settle(session: Session, row: SeriesRow) -> None:
-        """State and number that follow from the instances and from what was dispatched."""
+        """Set the state and number that follow from the instances and from what was dispatched."""
         row.instances = _distinct(session, row.series_instance_uid)
         ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
         if not ours:
@@ -214,7 +214,7 @@ class SeriesIndex:
             row.state = State.RECEIVING
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
-        """Add instances, in one transaction; their series are receiving again, except for Candela's own."""
+        """Add instances in one transaction. Their series become receiving again, except for Candela's own."""
         arrivals = tuple(arrivals)
         with Session(self._engine) as session:
             for arrival in arrivals:
@@ -270,7 +270,7 @@ class SeriesIndex:
             connection.execute(update(SeriesRow).where(of_series).values(**values))
 
     def set_dispatched(self, series_instance_uid: str, dispatched: Dispatched) -> None:
-        """The jobs have this revision."""
+        """Record the revision that was dispatched."""
         self.set_series(
             series_instance_uid,
             state=State.DISPATCHED,
@@ -286,7 +286,7 @@ class SeriesIndex:
             return _record(row) if row else None
 
     def unfinished(self) -> tuple[SeriesRecord, ...]:
-        """The series that are still to be dispatched."""
+        """The series that are not dispatched yet."""
         with Session(self._engine) as session:
             rows = session.scalars(select(SeriesRow).where(SeriesRow.state.in_((State.RECEIVING, State.COMPLETE))))
             return tuple(_record(row) for row in rows)
@@ -298,7 +298,7 @@ class SeriesIndex:
             return tuple(_record(row) for row in rows)
 
     def settled(self, before: float) -> tuple[SeriesRecord, ...]:
-        """Series that the jobs have, or of our own results, last received before ``before``; the oldest first."""
+        """Dispatched series, and those of our own results, last received before ``before``; the oldest first."""
         with Session(self._engine) as session:
             rows = session.scalars(
                 select(SeriesRow)
@@ -327,7 +327,7 @@ class SeriesIndex:
             return FoundInstance(row.series_instance_uid, row.sop_class_uid, row.path, row.sha256)
 
     def forget(self, series_instance_uid: str, paths: Collection[str]) -> None:
-        """Drop files that are no longer in the store, and their series where it has no other."""
+        """Drop files that are no longer in the store, and their series if it has no others."""
         with Session(self._engine) as session:
             for path in paths:
                 row = session.get(InstanceRow, path)
@@ -346,7 +346,7 @@ class SeriesIndex:
         return tuple({item.sop_instance_uid: item for item in versions}.values())
 
     def earlier(self, series_instance_uid: str, folder: Path) -> tuple[StoredInstance, ...]:
-        """The versions that `instances` leaves out, those of one instance in the order of reception."""
+        """The earlier versions, which `instances` leaves out; those of one instance in the order of reception."""
         versions = self._versions(series_instance_uid, folder)
         current = {item.sop_instance_uid: item for item in versions}
         return tuple(item for item in versions if current[item.sop_instance_uid] is not item)
@@ -366,7 +366,7 @@ class SeriesIndex:
             ]
 
     def shared(self, series_instance_uid: str) -> int:
-        """How many SOP Instance UIDs of the series another series has too, without Candela's own."""
+        """Number of SOP Instance UIDs of the series that another series has too, without Candela's own."""
         own = InstanceRow.own.is_(False)
         here = select(InstanceRow.sop_instance_uid).where(InstanceRow.series_instance_uid == series_instance_uid, own)
         elsewhere = InstanceRow.series_instance_uid != series_instance_uid
@@ -375,14 +375,14 @@ class SeriesIndex:
             return session.scalars(select(number).where(elsewhere, own, InstanceRow.sop_instance_uid.in_(here))).one()
 
     def count(self, series_instance_uid: str) -> int:
-        """How many different instances the series has, without Candela's own."""
+        """Number of distinct instances of the series, without Candela's own."""
         with Session(self._engine) as session:
             row = session.get(SeriesRow, series_instance_uid)
             return row.instances if row else 0
 
 
 def _described(header: Header) -> dict[str, object]:
-    """What routing asks of every instance of a series, so that it need not open each file."""
+    """The attributes that routing needs of every instance of a series, so that it need not open each file."""
     instance_number = attributes.number(header.elements, "InstanceNumber")
     stands = class_standing(header.sop_class_uid)
     return {
@@ -393,14 +393,14 @@ def _described(header: Header) -> dict[str, object]:
 
 
 def _distinct(session: Session, series_instance_uid: str) -> int:
-    """`SeriesRow.instances`, counted anew."""
+    """Count `SeriesRow.instances` again."""
     number = func.count(InstanceRow.sop_instance_uid.distinct())
     of_series = InstanceRow.series_instance_uid == series_instance_uid
     return session.scalars(select(number).where(of_series, InstanceRow.own.is_(False))).one()
 
 
 def _has(session: Session, stored: Stored) -> bool:
-    """Whether a version of the instance, not Candela's own, is in its series already."""
+    """Whether its series already has a version of the instance that is not Candela's own."""
     header = stored.header
     same = (
         InstanceRow.sop_instance_uid == header.sop_instance_uid,

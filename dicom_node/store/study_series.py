@@ -11,7 +11,7 @@ from dicom_node.store.manifest import StoredInstance
 from pipeline.errors import OutOfResources
 
 INDEX = "index.sqlite"
-"""Of `dicom_node.store.series_index`, in ``data_dir``."""
+"""The file of `dicom_node.store.series_index` in ``data_dir``."""
 
 OTHERS = """
 SELECT series_instance_uid, path FROM instances
@@ -29,9 +29,9 @@ ORDER BY sop_instance_uid, version DESC
 
 
 def other_series(settings: Settings, study_instance_uid: str, series_instance_uid: str) -> dict[str, Path]:
-    """Of each other series of the study the current version of one instance, by Series Instance UID.
+    """The current version of one instance of each other series of the study, by Series Instance UID.
 
-    Candela's own results are left out; a node that has received nothing yet has no series.
+    Leaves out Candela's own results. A node that has received nothing yet has no series.
 
     Raises
     ------
