@@ -1,4 +1,4 @@
-"""What the audit trail says of callers: who was not let in, and who brought what."""
+"""The audit records about callers: rejected ones, and the instances that admitted ones sent."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pipeline.errors import OutOfResources
 log = structlog.get_logger("candela.listener")
 
 DENIED_EVERY = 60.0
-"""Seconds between two lines about one address and one cause: a caller that knocks all day must not fill the disk."""
+"""Seconds between two lines about one address and one cause, so that a persistent caller cannot fill the disk."""
 KNOWN_MOST = 4096
 STUDIES_MOST = 100
-"""Of so many studies a line names the Study Instance UIDs."""
+"""Most Study Instance UIDs that a line names."""
 
 
 class ReceptionAudit:
-    """Writes to ``trail``; ``node`` is how the trail calls us.
+    """Writes to ``trail``; ``node`` is this node in the trail.
 
-    A line that cannot be written is logged: a stranger is turned away all the same, and what was stored is stored.
+    A line that cannot be written is logged: the caller stays rejected, and stored instances stay stored.
     """
 
     def __init__(self, trail: AuditTrail, node: Party) -> None:
@@ -34,7 +34,7 @@ class ReceptionAudit:
         self._lock = threading.Lock()
 
     def denied(self, source: Party, cause: Cause) -> None:
-        """A caller was not let in. ``count`` of the line: how often since the one before."""
+        """Record a rejected caller. The line's ``count`` is the number of rejections since the line before."""
         count = self._due((source.address, cause))
         if count:
             what = "request" if source.kind == "http" else "association"
@@ -46,7 +46,7 @@ class ReceptionAudit:
             )  # fmt: skip
 
     def brought(self, source: Party, stored: int, studies: tuple[str, ...]) -> None:
-        """An association or request is over by which ``stored`` instances came."""
+        """Record the end of an association or request that stored ``stored`` instances."""
         if stored:
             what = "STOW-RS" if source.kind == "http" else "C-STORE"
             self._record(
@@ -56,7 +56,7 @@ class ReceptionAudit:
             )
 
     def _due(self, key: tuple[str, Cause]) -> int:
-        """How many calls the next line is about; 0 where it is not due."""
+        """Number of rejections for the next line; 0 where it is not due."""
         now = time.monotonic()
         with self._lock:
             due, count = self._denied.pop(key, (now, 0))

@@ -1,9 +1,8 @@
-"""What one caller may make the receiver hold: messages are received within bounds of memory, size and time.
+"""Bounds on the memory, size and time of messages that one caller sends.
 
-pynetdicom gathers a message in memory, however long, and takes in further ones while the first is being answered.
-Here a data set goes to disk when it is long or memory is short, one that is too long is let pass by and refused, a
-message that trickles in is cut off, and no further one is read while two wait. Relies on names private to pynetdicom
-3.0.
+pynetdicom collects a message in memory, however long, and reads further ones while it answers the first. Here a data
+set goes to disk when it is long or memory is short, one that is too long is read past and refused, a message that
+trickles in is cut off, and no further one is read while two wait. Relies on names private to pynetdicom 3.0.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ from dicom_node.receive.upper_layer import TolerantDul
 from dicom_node.settings.access import Limits
 
 IN_MEMORY = 8 << 20
-"""Bytes of one data set that are gathered in memory; what is longer goes to disk."""
+"""Bytes of one data set that are collected in memory; a longer one goes to disk."""
 COMMAND_MOST = 64 << 10
-"""Bytes of a command set: real ones have some hundred."""
+"""Most bytes of a command set; real ones have a few hundred."""
 OTHER_MOST = 32 << 20
-"""Bytes of a data set that is not C-STORE's: a commitment request for 100,000 instances has 12 million."""
+"""Most bytes of a data set other than C-STORE's; a commitment request for 100,000 instances has 12 million."""
 WAITING_MOST = 2
-"""Messages that may wait to be answered; without negotiation there is one (PS3.7 D.3.3.3)."""
+"""Messages that may wait for their response; without negotiation there is one (PS3.7 D.3.3.3)."""
 CANCELS_MOST = 10
 
 
 @dataclass
 class Memory:
-    """Bytes that all data sets in reception may take together."""
+    """A budget of bytes for all data sets in reception together."""
 
     most: int
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self, number: int) -> bool:
-        """Take ``number`` bytes, or none where that would be too many."""
+        """Reserve ``number`` bytes; False, without effect, where the budget is too small."""
         with self._lock:
             if self._taken + number > self.most:
                 return False
@@ -55,17 +54,16 @@ class Memory:
             return True
 
     def give(self, number: int) -> None:
-        """Give back what was taken."""
+        """Return reserved bytes."""
         with self._lock:
             self._taken -= number
 
 
 class ReceivedData(BytesIO):
-    """A data set as it comes in: in memory while it is short and memory is there, else in a file without a name.
+    """A data set in reception: in memory while it is short and the budget allows, else in an unnamed file.
 
-    ``refused`` is a sentence, why it cannot be had whole: it is too long, or the disk is full; what further comes is
-    dropped.
-    `release` gives memory and disk back.
+    ``refused`` is a sentence with the reason why it cannot be received whole (too long, or the disk is full); later
+    bytes are dropped. `release` frees memory and disk.
     """
 
     def __init__(self, limits: Limits, memory: Memory, folder: Path) -> None:
@@ -97,7 +95,7 @@ class ReceivedData(BytesIO):
             if self._file is None:
                 file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  (closed by release)
                 self._file = file
-                with super().getbuffer() as gathered:  # released, or memory could not be let go of
+                with super().getbuffer() as gathered:  # released, or the memory could not be freed
                     _write_all(file, gathered)
                 self._forget_memory()
             _write_all(self._file, data)
@@ -105,7 +103,7 @@ class ReceivedData(BytesIO):
             self._refuse(f"The disk is full or fails (error {error.errno}).")
 
     def getbuffer(self) -> memoryview:
-        """All of it; valid until `release`."""
+        """The whole data set; valid until `release`."""
         if self._file is None:
             return super().getbuffer()
         if self._map is None:
@@ -113,7 +111,7 @@ class ReceivedData(BytesIO):
         return memoryview(self._map)
 
     def stream(self) -> BinaryIO:
-        """The same to be read, from its first byte; valid until `release`."""
+        """The data set as a stream, at its first byte; valid until `release`."""
         if self._file is None:
             self.seek(0)
             return self
@@ -123,7 +121,7 @@ class ReceivedData(BytesIO):
             return cast(BinaryIO, self._map)
 
     def release(self) -> None:
-        """Let go of memory and disk."""
+        """Free memory and disk."""
         if self._map is not None:
             self._map.close()
         if self._file is not None:
@@ -132,7 +130,7 @@ class ReceivedData(BytesIO):
         self._forget_memory()
 
     def __del__(self) -> None:
-        if self._taken:  # the association went before the data set was taken
+        if self._taken:  # the association ended before the data set was used
             self._memory.give(self._taken)
 
     def _refuse(self, why: str) -> None:
@@ -147,7 +145,7 @@ class ReceivedData(BytesIO):
 
 
 class BoundedDimse(DIMSEServiceProvider):
-    """pynetdicom's DIMSE provider within bounds: of an acceptor, whose requests are answered one after the other."""
+    """pynetdicom's DIMSE provider of an acceptor with bounds; requests are answered one after the other."""
 
     def __init__(self, assoc: Association, limits: Limits, memory: Memory, folder: Path, patience: float) -> None:
         super().__init__(assoc)
@@ -157,11 +155,11 @@ class BoundedDimse(DIMSEServiceProvider):
 
     @property
     def full(self) -> bool:
-        """Whether no further message is to be read now."""
+        """Whether no further message should be read now."""
         return bool(self.msg_queue.qsize() >= WAITING_MOST)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take in part of a message (PS3.7 annex E); a caller that goes beyond the bounds is cut off (A-P-ABORT)."""
+        """Process part of a message (PS3.7 annex E). A caller that exceeds the bounds is cut off (A-P-ABORT)."""
         if self.message is None:
             self._begin()
         message = cast(DIMSEMessage, self.message)
@@ -176,7 +174,7 @@ class BoundedDimse(DIMSEServiceProvider):
             self._end(f"a message that cannot be read ({type(error).__name__})")
 
     def _end(self, fault: str) -> None:
-        """Have the association aborted, for ``fault``."""
+        """Abort the association for ``fault``."""
         cast(TolerantDul, self.dul).fault = fault
         self.dul.event_queue.put("Evt19")
 

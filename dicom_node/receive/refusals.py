@@ -1,4 +1,4 @@
-"""Why a C-STORE is not granted, as its response says it (PS3.4 B.2.3; PS3.7 9.1.1.1.9 and annex C)."""
+"""Refusals of a C-STORE in its response (PS3.4 B.2.3; PS3.7 9.1.1.1.9 and annex C)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COMMENT_MOST: Final = 64
 class StoreRefusal:
     """A status other than success, and why.
 
-    ``comment`` is a sentence in ASCII without patient data and without anything that the sender wrote; what is longer
-    than Error Comment may be is cut there, and whole in the log. ``offending`` names the attribute concerned.
+    ``comment`` is an ASCII sentence without patient data and without anything that the sender wrote. A comment longer
+    than Error Comment allows is cut in the response and whole in the log. ``offending`` names the attribute concerned.
     """
 
     status: int

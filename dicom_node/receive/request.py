@@ -1,13 +1,14 @@
-"""Reads an A-ASSOCIATE-RQ (PS3.8 9.3.2) as tolerantly as dcmtk does, and writes it anew as pynetdicom takes it.
+"""Reads an A-ASSOCIATE-RQ (PS3.8 9.3.2) as tolerantly as dcmtk does, and rewrites it in the form that pynetdicom
+accepts.
 
-pynetdicom ends the connection at what it does not know: an AE title that is not ASCII, a sub-item of a later edition, a
-name that is too long. PS3.8 9.3.1 says that unrecognized items are ignored. Rules, one for each part of the PDU:
+pynetdicom ends the connection at anything that it does not know: an AE title that is not ASCII, a sub-item of a later
+edition, a name that is too long. PS3.8 9.3.1 requires that unrecognized items are ignored. The rules for each part:
 
-- what carries no decision (version name, implementation class, extended negotiation, user identity) is dropped or
-  replaced where it is odd;
-- a presentation context that makes no sense is refused by itself;
-- a PDU whose items do not fit into each other, or that lacks what an answer needs, has a `Fault`, and so has a request
-  for another protocol. The titles are read all the same, so that the admission can tell a known caller why.
+- items that decide nothing (version name, implementation class, extended negotiation, user identity) are dropped or
+  replaced where they are odd;
+- a malformed presentation context is refused by itself;
+- a PDU with inconsistent items, or without the items that a response needs, has a `Fault`, and so has a request for
+  another protocol. The titles are read even then, so that admission can tell a known caller why.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from pipeline.reading.validation import is_uid
 APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 """The DICOM application context name (PS3.7 A.2.1)."""
 NO_UID: Final = b"2.25.0"
-"""Written in place of what is no UID: no abstract or transfer syntax that anybody supports."""
+"""Replaces anything that is not a UID; no implementation supports it as abstract or transfer syntax."""
 USUAL_LENGTH: Final = 16384
-"""Maximum Length of a caller that does not give one: less than any implementation takes."""
+"""Maximum Length for a caller that gives none: less than any implementation accepts."""
 SHORTEST_LENGTH: Final = 7
-"""A presentation data value of one byte needs so many (PS3.8 table 9-23)."""
+"""Bytes that a presentation data value of one byte needs (PS3.8 table 9-23)."""
 SYNTAXES_MOST: Final = 256
-"""Transfer syntaxes of one context that are looked at; there are some sixty."""
+"""Most transfer syntaxes of one context that are read; some sixty exist."""
 ROLES_MOST: Final = 256
 PADDING: Final = b"\0 "
 FIXED: Final = 74
@@ -41,7 +42,7 @@ _SAME_NUMBERS: Final = bytes(range(256))
 
 
 class Fault(StrEnum):
-    """Why a request cannot be granted to anybody."""
+    """Why a request is rejected for every caller."""
 
     MALFORMED = "malformed"
     PROTOCOL_VERSION = "protocol_version"
@@ -50,13 +51,13 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class AssociateRequest:
-    """What a caller asks for.
+    """An association request.
 
     ``called`` and ``calling`` are the 16 bytes of each title as received. ``encoded`` is the PDU for pynetdicom: its
-    titles are stand-ins, its protocol version is 1, and each presentation context number is replaced by
-    ``numbers[number]``, since pynetdicom does not take even ones. ``numbers`` is its own inverse. ``detail`` says what
-    is wrong where there is a ``fault``; it holds nothing that the caller wrote. ``echo`` are the 64 bytes that an
-    acceptance repeats (PS3.8 table 9-17).
+    titles are placeholders, its protocol version is 1, and ``numbers[number]`` replaces each presentation context
+    number, since pynetdicom rejects even ones. ``numbers`` is its own inverse. ``detail`` describes the ``fault``, if
+    any, and repeats nothing that the caller wrote. ``echo`` are the 64 bytes that an acceptance repeats (PS3.8 table
+    9-17).
     """
 
     called: bytes
@@ -69,11 +70,11 @@ class AssociateRequest:
 
 
 class _Unreadable(Exception):
-    """The PDU's items do not fit into each other."""
+    """The PDU's items are inconsistent."""
 
 
 def read_request(received: bytes) -> AssociateRequest:
-    """What the A-ASSOCIATE-RQ PDU ``received`` asks for; any bytes are taken."""
+    """Read the A-ASSOCIATE-RQ PDU ``received``, which may be any bytes."""
     called, calling, echo = received[10:26], received[26:42], received[10:FIXED].ljust(64, b"\0")
     fault, detail, numbers = None, "", _SAME_NUMBERS
     items: list[bytes] = []
@@ -110,7 +111,7 @@ def acceptance(request: AssociateRequest, encoded: bytes) -> bytes:
 
 
 def renumbered(request: AssociateRequest, encoded: bytes) -> bytes:
-    """A P-DATA-TF PDU with the numbers of the other side: for pynetdicom, or from it."""
+    """A P-DATA-TF PDU with its numbers exchanged, on the way to or from pynetdicom."""
     if request.numbers == _SAME_NUMBERS:
         return encoded
     data = bytearray(encoded)
@@ -135,7 +136,7 @@ def _variable_items(received: bytes) -> tuple[list[bytes], list[bytes], list[tup
         elif kind == 0x20:
             if len(content) < 4:
                 raise _Unreadable("a presentation context is shorter than its header")
-            # Of two with one number the first counts, as at dcmtk: the second could change how its data is read.
+            # Of two contexts with one number the first counts, as in dcmtk: the second could change how data is read.
             contexts.setdefault(content[0], _context(content))
         elif kind == 0x50:
             user += _items(content, "User Information")
@@ -156,7 +157,7 @@ def _context(content: bytes) -> bytes:
 
 
 def _user_items(user: list[tuple[int, bytes]]) -> tuple[int, list[bytes]]:
-    """Maximum Length, and the other sub-items that pynetdicom is given."""
+    """Maximum Length, and the other sub-items for pynetdicom."""
     maximum, class_uid, version, roles = USUAL_LENGTH, NO_UID, b"", []
     for kind, content in user:
         if kind == _MAXIMUM_LENGTH and len(content) >= 4:
@@ -174,7 +175,7 @@ def _user_items(user: list[tuple[int, bytes]]) -> tuple[int, list[bytes]]:
 
 
 def _role(content: bytes) -> bytes | None:
-    """A role selection (PS3.7 D.3.3.4) whose lengths and flags are right, or None."""
+    """A role selection (PS3.7 D.3.3.4) with valid lengths and flags, or None."""
     length = int.from_bytes(content[:2])
     name, flags = _uid(content[2 : 2 + length]), content[2 + length :]
     if name == NO_UID or len(flags) != 2 or not set(flags) <= {0, 1}:
@@ -206,7 +207,7 @@ def _uid(name: bytes) -> bytes:
 
 
 def _odd_numbers(numbers: list[int]) -> bytes:
-    """A table that exchanges each even number with an odd one that is not used; it is its own inverse."""
+    """A table that exchanges each even number with an unused odd one; it is its own inverse."""
     table = bytearray(_SAME_NUMBERS)
     free = (number for number in range(1, 256, 2) if number not in numbers)
     for number in numbers:

@@ -1,4 +1,4 @@
-"""Which SOP classes the Storage SCP takes: each of PS3.6 that stores, retired ones too."""
+"""The SOP classes of the Storage SCP: every storage class of PS3.6, retired ones included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pynetdicom.service_class import NonPatientObjectStorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
-"""Under which composite storage classes are registered; two retired ones have no name in PS3.6 any more."""
+"""Root of the registered composite storage classes; PS3.6 has lost the names of two retired ones."""
 STORES_NOTHING: Final = ("Storage Commitment", "Media Storage Directory")
-"""SOP classes whose names begin like this store no instance by C-STORE."""
+"""Beginnings of the names of SOP classes that store no instance by C-STORE."""
 
 
 @cache

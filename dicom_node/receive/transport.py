@@ -1,4 +1,4 @@
-"""pynetdicom's acceptor socket, made quick and bounded in time. Relies on names private to pynetdicom 3.0."""
+"""pynetdicom's acceptor socket with fast reads and time limits. Relies on names private to pynetdicom 3.0."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from dicom_node.settings.access import Limits
 log = structlog.get_logger("candela.listener")
 
 LONGEST_PDU = 4 << 20
-"""A PDU that says it is longer ends the connection: its length would be allocated before a byte of it has come."""
+"""A longer stated PDU length ends the connection: pynetdicom would allocate that length before the first byte
+arrives."""
 LONGEST_FIRST_PDU = 1 << 20
-"""The same while there is no association: 128 presentation contexts with all transfer syntaxes have 400 KB."""
+"""The same before an association exists: 128 presentation contexts with all transfer syntaxes take 400 KB."""
 BACKLOG = 128
 SPARE_CONNECTIONS = 32
-"""Above the associations: callers that are being told that there are too many, or that have not said a word yet."""
+"""Connections beyond the number of associations: callers that are being rejected, or have sent nothing yet."""
 ADDRESSES_KNOWN = 4096
-"""Of so many callers' addresses the rate is followed; the one that was silent longest is forgotten first."""
+"""Number of addresses whose rate is tracked; the one that was silent longest is dropped first."""
 
 
 class PromptSocket(AssociationSocket):
-    """Reads each PDU into one buffer, acknowledges at once, and gives up on a PDU that trickles in.
+    """Reads each PDU into one buffer, acknowledges at once, and aborts a PDU that trickles in.
 
-    Before there is an association, a PDU has ``first_patience`` seconds, afterwards ``patience``.
+    A PDU may take ``first_patience`` seconds before an association exists, ``patience`` seconds afterwards.
 
-    Senders with Nagle's algorithm on, which is dcmtk's default, wait for the TCP acknowledgement that the kernel
-    delays by 40 ms: 22 instances a second. TCP_QUICKACK holds only until the next time the kernel chooses otherwise,
-    so it is set after every read.
+    Senders with Nagle's algorithm, dcmtk's default, wait for the TCP acknowledgement that the kernel delays by 40 ms:
+    22 instances a second. The kernel may reset TCP_QUICKACK at any time, so it is set after every read.
     """
 
     patience: float = 60.0
@@ -56,7 +56,7 @@ class PromptSocket(AssociationSocket):
 
     @classmethod
     def adopt(cls, plain: AssociationSocket, patience: float, first_patience: float) -> Self:
-        """``plain`` as one of these; a new one would announce the connection a second time."""
+        """Convert ``plain``, since a new socket would announce the connection a second time."""
         prompt = cls.__new__(cls)
         prompt.__dict__.update(plain.__dict__)
         prompt.patience, prompt.first_patience = patience, first_patience
@@ -96,7 +96,7 @@ class PromptSocket(AssociationSocket):
             raise
         finally:
             view.release()
-            connection.settimeout(self.patience)  # what is sent has its own time
+            connection.settimeout(self.patience)  # sending has its own time limit
         del content[filled:]
         return content
 
@@ -106,9 +106,9 @@ class PromptSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read: by poll, since select refuses file descriptors over 1023.
+        """Whether there is something to read, by poll, since select refuses file descriptors over 1023.
 
-        While further messages wait to be answered there is not: TCP holds a caller back that sends ahead.
+        While messages wait for their response the answer is no, so that TCP slows down a caller that sends ahead.
         """
         if self.socket is None or not self._is_connected:
             return False
@@ -127,11 +127,11 @@ class PromptSocket(AssociationSocket):
 
 
 class SteadyTimer(Timer):
-    """pynetdicom's timer by a clock that never jumps."""
+    """pynetdicom's timer with a clock that never jumps."""
 
     @property
     def remaining(self) -> float:
-        """Seconds until it expires; 1 where it never does."""
+        """Seconds until the timer expires; 1 where it never does."""
         if self.timeout is None:
             return 1
         if self._start_time is None:
@@ -139,18 +139,18 @@ class SteadyTimer(Timer):
         return self.timeout - ((self._end_time or time.monotonic()) - self._start_time)
 
     def start(self) -> None:
-        """Begin anew."""
+        """Start the timer again."""
         self._start_time, self._end_time = time.monotonic(), None
 
     def stop(self) -> None:
-        """Stand still."""
+        """Stop the timer."""
         self._end_time = time.monotonic()
 
 
 class PromptRequestHandler(RequestHandler):
     """Gives each association a `PromptSocket` and a `BoundedDimse`, after the TLS handshake where there is one.
 
-    It runs in a thread of its own, so that a caller that is slow to shake hands keeps nobody waiting.
+    It runs in its own thread, so that a slow TLS handshake delays no other caller.
     """
 
     server: PromptServer
@@ -165,7 +165,7 @@ class PromptRequestHandler(RequestHandler):
     def _shake_hands(self, context: ssl.SSLContext) -> bool:
         plain = cast(socket.socket, self.request)
         plain.settimeout(self.server.first_patience)
-        watchdog = threading.Timer(self.server.first_patience, _cut, [plain])  # a handshake may trickle in, too
+        watchdog = threading.Timer(self.server.first_patience, _cut, [plain])  # a handshake may also trickle in
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -190,18 +190,18 @@ class PromptRequestHandler(RequestHandler):
         dul.socket = PromptSocket.adopt(plain, patience, server.first_patience)
         assoc._serve_request = partial(serve, assoc)  # type: ignore[method-assign]  # noqa: SLF001
         assoc.dimse = BoundedDimse(assoc, server.limits, server.memory, server.folder, patience)
-        # pynetdicom's timers go by the wall clock: set back by a day, it would keep silent callers for a day.
+        # pynetdicom's timers use the wall clock: set back by a day, they would keep silent callers for a day.
         dul.artim_timer = SteadyTimer(artim)
         dul._idle_timer = SteadyTimer(idle)  # noqa: SLF001
-        # Its association would wait for a request until the ACSE timeout, and hold a place as long, though the caller
-        # has hung up: nothing tells it in Sta2 (PS3.8 table 9-10, AA-5).
+        # Otherwise the association waits for a request until the ACSE timeout and occupies a place, though the caller
+        # has closed the connection: in Sta2 nothing reports that (PS3.8 table 9-10, AA-5).
         _guard(dul, dul, lambda: dul.to_user_queue.put(None))
         _guard(assoc, dul, lambda: server.gone(assoc))
         return assoc
 
 
 class PromptServer(ThreadedAssociationServer):
-    """A threaded acceptor with a longer queue of connections than pynetdicom's five, and an end to their number.
+    """A threaded acceptor with a longer backlog than pynetdicom's five, and a limit on the number of connections.
 
     `configure` must be called before it serves.
     """
@@ -227,8 +227,8 @@ class PromptServer(ThreadedAssociationServer):
     ) -> None:
         """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection.
 
-        ``gone`` is called for each association whose thread has ended, however it came to that; ``aborting`` with the
-        reason when we end one; ``turned_away`` with the address and the cause when a connection becomes none.
+        ``gone`` is called for each association whose thread has ended, for any reason; ``aborting`` with the reason
+        when we end one; ``turned_away`` with the address and the cause when a connection never becomes an association.
         """
         self.gone, self.aborting, self.turned_away = gone, aborting, turned_away
         self.limits, self.memory, self.folder, self.counters = limits, memory, folder, counters
@@ -239,7 +239,7 @@ class PromptServer(ThreadedAssociationServer):
 
     @contextmanager
     def shaking_hands(self) -> Iterator[None]:
-        """Count a connection that is no association yet."""
+        """Count a connection without an association yet."""
         with self._lock:
             self._shaking += 1
         try:
@@ -249,7 +249,7 @@ class PromptServer(ThreadedAssociationServer):
                 self._shaking -= 1
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  (socketserver's signature)
-        """Whether a connection is served at all: not from an address that comes too often, nor when there are many."""
+        """Whether to serve a connection: not from an address that connects too often, nor when there are too many."""
         running = len(self.ae.active_associations) + self._shaking
         if running < self.ae.maximum_associations + SPARE_CONNECTIONS and self._seldom(client_address[0]):
             return True
@@ -259,24 +259,24 @@ class PromptServer(ThreadedAssociationServer):
         return False
 
     def _seldom(self, address: str) -> bool:
-        """Whether ``address`` keeps to ``connections_per_minute``: a bucket that is filled at that rate."""
+        """Whether ``address`` keeps to ``connections_per_minute``, by a token bucket."""
         most = float(self.limits.connections_per_minute)
         now = time.monotonic()
         left, since = self._rates.pop(address, (most, now))
         left = min(most, left + (now - since) * most / 60)
-        self._rates[address] = (left - 1 if left >= 1 else left, now)  # who was refused may soon come again
+        self._rates[address] = (left - 1 if left >= 1 else left, now)  # a refused caller may soon come again
         if len(self._rates) > ADDRESSES_KNOWN:
             self._rates.popitem(last=False)
         return left >= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log what went wrong with a connection, without socketserver's trace on stderr."""
+        """Log the error of a connection, without socketserver's trace on stderr."""
         self.counters.add("connections_failed")
         log.warning("connection_failed", peer=client_address[0], reason=type(sys.exc_info()[1]).__name__)
 
 
 def certificate_of(assoc: Association) -> ClientCertificate | None:
-    """What the caller of an accepted association showed; None where it came without TLS."""
+    """The certificate of an accepted association's caller; None without TLS."""
     connection = assoc.dul.socket.socket if assoc.dul.socket is not None else None
     return caller_certificate(connection) if isinstance(connection, ssl.SSLSocket) else None
 
@@ -287,7 +287,7 @@ def came_by_tls(assoc: Association) -> bool:
 
 
 def _guard(thread: threading.Thread, dul: TolerantDul, ended: Callable[[], None]) -> None:
-    """Call ``ended`` when ``thread`` has ended, whatever a hostile PDU did to pynetdicom in it."""
+    """Call ``ended`` when ``thread`` has ended, even if a hostile PDU made pynetdicom fail in it."""
     run = thread.run
 
     def guarded() -> None:

@@ -1,4 +1,4 @@
-"""pynetdicom's upper layer, with our own reading of association requests, and an account of each abort.
+"""pynetdicom's upper layer with our own parsing of association requests, and a report of each abort.
 
 Relies on names private to pynetdicom 3.0.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("candela.listener")
 
 NOT_ASKED = read_request(b"")
-"""Of a connection on which no association was asked for."""
+"""The request of a connection on which no association was requested."""
 _ASSOCIATE_RQ, _P_DATA = 1, 4
 
 
@@ -33,7 +33,7 @@ class TolerantDul(DULServiceProvider):
     """The upper layer of an acceptor.
 
     ``asked`` is the association request as it was received. ``aborting`` is called once, with the reason, when we end
-    the connection in another way than by a rejection or a release. The code that finds a fault sets ``fault`` first.
+    the connection neither by a rejection nor by a release. The code that finds a fault sets ``fault`` first.
     """
 
     def __init__(self, assoc: Association, aborting: Callable[[Association, str], None]) -> None:
@@ -45,14 +45,14 @@ class TolerantDul(DULServiceProvider):
 
     @classmethod
     def install(cls, assoc: Association, aborting: Callable[[Association, str], None]) -> TolerantDul:
-        """Give ``assoc``, which has not been started, one of these."""
+        """Install an instance in ``assoc``, which must not have been started."""
         plain, tolerant = assoc.dul, cls(assoc, aborting)
-        tolerant.socket, tolerant.event_queue = plain.socket, plain.event_queue  # it has the connection's Evt5
+        tolerant.socket, tolerant.event_queue = plain.socket, plain.event_queue  # it holds the connection's Evt5
         assoc.dul = tolerant
         return tolerant
 
     def report(self) -> None:
-        """Tell why the connection is ended."""
+        """Report why the connection ends."""
         if not self._reported:
             self._reported = True
             self._aborting(self.assoc, self.fault or self._guessed_fault())
@@ -78,7 +78,7 @@ class TolerantDul(DULServiceProvider):
             raise
 
     def _is_transport_event(self) -> bool:
-        """See `DULServiceProvider`: nothing further is read, which may block, before what was read is acted upon."""
+        """See `DULServiceProvider`. Reading, which may block, waits until the events already read are processed."""
         return self.event_queue.empty() and super()._is_transport_event()
 
     def _read_pdu_data(self) -> None:
@@ -112,17 +112,18 @@ class _Encoded:
 
 
 def serve(assoc: Association, message: Any, context_id: int) -> None:
-    """Hand a request to the service of its command.
+    """Pass a request to the service of its command.
 
     pynetdicom chooses the service by the SOP class that the command names, from a table of the whole process: a C-STORE
     that names Verification would be answered as a C-ECHO, with success, and its data set lost; one of a private class
-    would end the association. Here the command chooses the service, and what was negotiated says whether it is offered.
+    would end the association. Here the command chooses the service, and the negotiated contexts decide whether it is
+    offered.
     """
     dul = cast(TolerantDul, assoc.dul)
     context = assoc._accepted_cx.get(context_id)  # noqa: SLF001
     service: type[ServiceClass] | None = None
     if message.MessageIDBeingRespondedTo is not None:
-        return  # a response that comes too late
+        return  # a late response
     if context is None:
         dul.fault = "a message on a presentation context that was not accepted"
     elif message.MessageID is None:
@@ -146,7 +147,9 @@ def serve(assoc: Association, message: Any, context_id: int) -> None:
 
 
 def _run(service: ServiceClass, message: Any, context: PresentationContext) -> None:
-    """As pynetdicom's reactor does: paused, since the service may itself send requests and wait for their answers."""
+    """Run the service with the reactor paused, as pynetdicom does: it may itself send requests and
+    wait for responses.
+    """
     assoc = service.assoc
     assoc.dimse.cancel_req = {}
     assoc._is_paused = True  # noqa: SLF001

@@ -1,1 +1,1 @@
-"""Removing series that were delivered."""
+"""Retention: removal of delivered series."""

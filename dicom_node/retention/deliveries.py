@@ -1,4 +1,4 @@
-"""What the jobs know of a series that is to be removed."""
+"""Whether the jobs of a series are delivered, so that it may be removed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from dicom_node.settings.tree import Settings
 from dicom_node.store.series_index import SeriesRecord
 
 OVER = frozenset({JobState.DONE, JobState.NOT_CHOSEN, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED})
-"""Nothing is to come, and nothing was lost: a dead letter is not among them, since an operator may send it yet."""
+"""States in which nothing is outstanding or lost. A dead letter is not among them, since an operator may still send
+it."""
 
 
 class DeliveredSeries:
-    """`dicom_node.retention.purge.Deliveries` by the engine's database. ``undecided``: studies that await a choice."""
+    """`dicom_node.retention.purge.Deliveries` by the engine's database. ``undecided`` returns the studies that await
+    selection.
+    """
 
     def __init__(self, settings: Settings, client: JobsClient, undecided: Callable[[], Collection[str]]) -> None:
         self._results_dir = settings.results_dir
@@ -23,7 +26,7 @@ class DeliveredSeries:
         self._undecided = undecided
 
     def __call__(self, series: SeriesRecord, /) -> tuple[Path, ...] | None:
-        """See `Deliveries`. A series of which the engine knows no job is not delivered."""
+        """See `Deliveries`. A series without a job in the engine is not delivered."""
         if series.study_instance_uid in self._undecided():
             return None
         jobs = self._client.of_series(series.series_instance_uid)
@@ -34,7 +37,7 @@ class DeliveredSeries:
 
 
 def _is_over(job: JobDetail) -> bool:
-    """Whether nothing of a job is to come. Results that a rule sends nowhere are delivered to nobody: they stay."""
+    """Whether nothing of a job is outstanding. Results without a destination are never delivered, so they stay."""
     if job.state is JobState.DONE and not job.deliveries:
         return not (job.result and job.result.results)
     return job.state in OVER

@@ -1,4 +1,4 @@
-"""Removes what was delivered, by age and by how full the disk is; never anything else."""
+"""Removes delivered series, by age and by the fill level of the disk, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ log = structlog.get_logger("candela.retention")
 
 DAY = 86400.0
 ASK_AGAIN = 600.0
-"""Seconds for which a series that was not delivered is not asked about again."""
+"""Seconds before an undelivered series is checked again."""
 
 
 class Deliveries(Protocol):
-    """Knows what became of a series."""
+    """Knows whether a series was delivered."""
 
     def __call__(self, series: SeriesRecord, /) -> tuple[Path, ...] | None:
-        """The folders of all its results, once each was delivered or given up by an operator; None before.
+        """The folders of all its results, once each was delivered or discarded by an operator; None before.
 
         Raises
         ------
         CandelaError
-            where nobody can tell now.
+            where that cannot be determined now.
         """
         ...
 
 
 class Purger:
-    """Looks every ``check_every`` seconds between `start` and `stop`. ``results`` holds what `Deliveries` names."""
+    """Checks every ``check_every`` seconds between `start` and `stop`. ``results`` moves the folders that `Deliveries`
+    names.
+    """
 
     def __init__(
         self,
@@ -70,12 +72,12 @@ class Purger:
         self._thread = threading.Thread(target=self._run, name="purger", daemon=True)
 
     def start(self) -> None:
-        """Look at once, and then again and again; not at all where the settings have no policy."""
+        """Check at once, then repeatedly; not at all without a policy in the settings."""
         if self._retention.keep_days is not None or self._retention.purge_above is not None:
             self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -84,12 +86,12 @@ class Purger:
         while not self._stopping.is_set():
             try:
                 self.look()
-            except Exception as error:  # noqa: BLE001  (a failed look must not end the looking)
+            except Exception as error:  # noqa: BLE001  (a failed check must not end the checks)
                 log.error("purge_failed", error=type(error).__name__)  # noqa: TRY400  (a trace may quote values)
             self._stopping.wait(self._retention.check_every)
 
     def look(self) -> int:
-        """Remove what is old enough, and, while the disk is too full, what is oldest; how many series."""
+        """Remove what is old enough, and, while the disk is too full, the oldest; returns the number of series."""
         purged = sum(self._purge(series) for series in self._candidates(self._old_enough()))
         if self._disk.over_purge_mark():
             for series in self._candidates(math.inf):
@@ -103,7 +105,7 @@ class Purger:
         return -math.inf if keep is None else self._clock() - keep * DAY
 
     def _candidates(self, before: float) -> Iterator[SeriesRecord]:
-        """Series last received before ``before``, the oldest first, that were not found undelivered just now."""
+        """Series last received before ``before``, the oldest first, except those recently found undelivered."""
         if before == -math.inf:
             return
         now = self._monotonic()
@@ -115,10 +117,10 @@ class Purger:
                 yield series
 
     def _purge(self, series: SeriesRecord) -> bool:
-        """Remove ``series`` where it may go; whether it went.
+        """Remove ``series`` if that is allowed; True where it was removed.
 
-        Its results go aside first and are deleted last: whatever happens in between, a series that the store still has
-        has its manifests too (`dicom_node.retention.results_aside`).
+        Its results are moved aside first and deleted last, so that a series in the store always has its manifests
+        (`dicom_node.retention.results_aside`).
         """
         name = series.series_instance_uid
         results = self._delivered(series)
@@ -126,14 +128,15 @@ class Purger:
             self._ask_at[name] = self._monotonic() + ASK_AGAIN
             return False
         paths = self._index.paths(name)
-        if self._index.series(name) != series:  # after the paths: an instance that has come since changed it
+        if self._index.series(name) != series:  # after the paths: an instance that arrived since changed it
             return False
         if not self._may_go(name):
             return False
         size = None
         try:
             self._results.move(name, results)
-            # Asked again: an operator may have retried a job since, which then finds its manifest or fails for good.
+            # Checked again: an operator may have retried a job meanwhile, which then finds its manifest or fails for
+            # good.
             if self._delivered(series) is not None:
                 size = self._store.purge(
                     name, paths, committed_before=self._committed_before(), told=lambda: self._gone(name, paths)
@@ -157,12 +160,12 @@ class Purger:
             return None
 
     def _gone(self, name: str, paths: tuple[str, ...]) -> None:
-        """The store has let go of the series, and no instance of it can be placed before this returns."""
+        """Record the removal from the store; no instance of the series can be placed before this returns."""
         self._monitor.purged(name, paths)
         self._results.commit(name)
 
     def _may_go(self, name: str) -> bool:
-        """Whether no commitment holds the series; one that is given in this moment is seen by the store."""
+        """Whether no storage commitment protects the series; the store sees one that is given at this moment."""
         committed = self._store.committed_at(name)
         if committed is None or committed < self._committed_before():
             return True

@@ -1,13 +1,13 @@
-"""The results of a series that is being purged: aside until the store has decided, so that nothing is half gone.
+"""Moves the results of a series aside while it is purged, until the store has removed it or not.
 
 Layout under the folder of results::
 
     <job>/                       a job's manifest, lineage and results
-    .purging/<series>/<job>/     aside: the store has not decided, or said no
-    .purging/gone-<pid>-<n>/     the store has removed the series: being deleted
+    .purging/<series>/<job>/     aside: the store has not removed the series yet, or refused
+    .purging/gone-<pid>-<n>/     the store has removed the series: in deletion
 
-A crash leaves one of these states. At start `sweep` puts back what belongs to a series that is still in the store, and
-deletes the rest.
+A crash leaves one of these states. At the start `sweep` moves back the results of a series that is still in the store,
+and deletes the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ResultsAside:
         self._numbers = itertools.count()
 
     def sweep(self, is_stored: Callable[[str], bool]) -> None:
-        """Finish what a crash interrupted, before anything is received. ``is_stored``: whether the store has a series.
+        """Finish what a crash interrupted, before reception starts. ``is_stored``: whether the store has a series.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class ResultsAside:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def move(self, series_instance_uid: str, folders: Collection[Path]) -> None:
-        """Rename ``folders`` aside, durably; one that is not there is left out.
+        """Rename ``folders`` aside, durably; missing ones are skipped.
 
         Raises
         ------
@@ -73,7 +73,8 @@ class ResultsAside:
             sync_folder(changed)
 
     def put_back(self, series_instance_uid: str) -> None:
-        """Undo `move`: the series stays. A job folder that was made anew keeps its files and gets those that it lacks.
+        """Undo `move`, since the series stays. A job folder that was created again keeps its files and gets the missing
+        ones.
 
         Raises
         ------
@@ -93,7 +94,7 @@ class ResultsAside:
         shutil.rmtree(place)
 
     def commit(self, series_instance_uid: str) -> None:
-        """The store has removed the series: what is aside will never be put back.
+        """Record that the store has removed the series: its results will not be moved back.
 
         Raises
         ------
@@ -112,7 +113,7 @@ class ResultsAside:
 
 
 def _complete(target: Path, folder: Path) -> None:
-    """Move to ``target`` what it lacks of ``folder``."""
+    """Move the files of ``folder`` that ``target`` lacks to it."""
     for path in sorted(folder.iterdir()):
         if not (target / path.name).exists():
             os.rename(path, target / path.name)  # noqa: PTH104

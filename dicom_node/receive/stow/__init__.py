@@ -1,1 +1,1 @@
-"""STOW-RS: instances that come by DICOMweb."""
+"""STOW-RS: reception of instances by DICOMweb."""

@@ -22,7 +22,7 @@ DICOM_XML = "application/dicom+xml"
 
 
 def wanted_type(accept: str) -> str | None:
-    """The media type to answer in; None where none of ours is accepted. Qualities are not weighed."""
+    """The media type of the response; None where the client accepts none of ours. Quality values are ignored."""
     kinds = [media_type(item.strip())[0] for item in accept.split(",") if item.strip()] or ["*/*"]
     for kind in kinds:
         if kind in (DICOM_JSON, "application/json", "*/*", "application/*"):
@@ -33,7 +33,7 @@ def wanted_type(accept: str) -> str | None:
 
 
 def answer_body(stored: Sequence[StoredSop], failures: Sequence[Failure], kind: str) -> bytes:
-    """The response, in ``kind``. Sequences stand only where they have an item."""
+    """The response in media type ``kind``. Empty sequences are left out."""
     response = store_response(stored, failures)
     if kind == DICOM_XML:
         xml: bytes = ET.tostring(_native(response, "NativeDicomModel"), encoding="utf-8", xml_declaration=True)
@@ -42,7 +42,7 @@ def answer_body(stored: Sequence[StoredSop], failures: Sequence[Failure], kind: 
 
 
 def store_response(stored: Sequence[StoredSop], failures: Sequence[Failure]) -> Dataset:
-    """The module. RetrieveURL is empty: the node gives no images out."""
+    """The module. RetrieveURL is empty, since the node does not serve images."""
     response = Dataset()
     response.RetrieveURL = ""
     if stored:
@@ -74,13 +74,13 @@ def _reason(failure: Failure) -> Dataset:
 
 
 def _explain(item: Dataset, failure: Failure) -> None:
-    """Failure Reason and, as C-STORE has it, Error Comment (0000,0902): PS3.18 lets further attributes stand."""
+    """Failure Reason and, as in C-STORE, Error Comment (0000,0902): PS3.18 allows further attributes."""
     item.FailureReason = failure.reason
     item.ErrorComment = failure.comment[:COMMENT_MOST]
 
 
 def _native(ds: Dataset, name: str) -> ET.Element:
-    """``ds`` in the Native DICOM Model; enough for the attributes of this module."""
+    """``ds`` in the Native DICOM Model, as far as the attributes of this module need it."""
     root = ET.Element(name)
     for element in ds:
         root.append(_attribute(element))

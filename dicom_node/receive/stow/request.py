@@ -20,9 +20,9 @@ from pipeline.errors import NotDicom, OutOfResources
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 OTHER_STUDY = 0xA901
-"""Of the same family (A9xx): not of the study that the request was sent to."""
+"""Failure reason of family A9xx: the instance is not of the study that the request names."""
 TOO_LONG = 0xA702
-"""Of the family A7xx, "out of resources": longer than the settings allow."""
+"""Failure reason of family A7xx, "out of resources": longer than the settings allow."""
 CANNOT_UNDERSTAND = 0xC000
 SYNTAX_NOT_SUPPORTED = 0xC122
 COMMENTS = {
@@ -49,7 +49,8 @@ class StoredSop:
 
 @dataclass(frozen=True)
 class Failure:
-    """A part that was not stored; ``sop`` where the part said what it is. ``reason`` as in PS3.18 table I.2-2.
+    """A part that was not stored; ``sop`` where the part named its SOP class and instance. ``reason`` as in PS3.18
+    table I.2-2.
 
     ``comment`` is the reason as a sentence, without patient data.
     """
@@ -64,7 +65,7 @@ class Failure:
 
 
 class StoreRequest:
-    """Takes the parts of one request (`dicom_node.network.multipart.Parts`). Not for several threads at once.
+    """Stores the parts of one request (`dicom_node.network.multipart.Parts`). Not thread-safe.
 
     ``stored`` and ``failures`` list the parts so far, ``studies`` the first studies of what was stored. ``study`` is
     the StudyInstanceUID of the request's path, if any.
@@ -103,7 +104,7 @@ class StoreRequest:
         self._failed = None if plain else CANNOT_UNDERSTAND
 
     def data(self, content: bytes) -> None:
-        """See `Parts.data`. A part that cannot be taken is read on and thrown away.
+        """See `Parts.data`. A part that cannot be stored is read to its end and dropped.
 
         Raises
         ------
@@ -127,7 +128,7 @@ class StoreRequest:
             self._spool.close()
 
     def end(self) -> None:
-        """See `Parts.end`: the instance is stored when this returns, or stands among the failures."""
+        """See `Parts.end`. When this returns the instance is stored, or is one of the failures."""
         assert self._spool is not None
         with self._spool as spool:
             if self._failed is not None:
@@ -137,18 +138,18 @@ class StoreRequest:
         self._spool = None
 
     def cut_short(self, reason: int) -> None:
-        """No more is read: the part that was being read, and what may follow it, failed for ``reason``."""
+        """Record that reading stopped: the current part, and those that may follow, failed for ``reason``."""
         self.close()
         self.failures.append(Failure(reason))
 
     def close(self) -> None:
-        """Let go of a part that did not come whole."""
+        """Drop a part that did not arrive whole."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
 
     def status(self) -> int:
-        """The HTTP status that is true of the request (PS3.18 table 10.5.3-1)."""
+        """The HTTP status of the request (PS3.18 table 10.5.3-1)."""
         if not self.failures:
             return 200 if self.stored else 400
         if self.stored:
@@ -179,11 +180,11 @@ class StoreRequest:
             self.failures.append(Failure(CANNOT_UNDERSTAND, sop, error.what))
         except OutOfResources:
             self.failures.append(Failure(OUT_OF_RESOURCES, sop))
-        except OSError:  # the spool's last bytes found no room
+        except OSError:  # no room for the spool's last bytes
             self.failures.append(Failure(OUT_OF_RESOURCES, sop))
 
     def _mismatch(self, header: Header, part: Part10) -> int | None:
-        """Why the instance is not what the request or its own file meta says it is."""
+        """Why the instance contradicts the request or its own file meta, or None."""
         if self._study and header.study_instance_uid != self._study:
             return OTHER_STUDY
         named = (part.sop_class_uid, part.sop_instance_uid)

@@ -1,4 +1,4 @@
-"""An HTTP server in a thread of its own, so that the receiver may have one beside its associations."""
+"""An HTTP server in its own thread, for the receiver."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ log = structlog.get_logger("candela.web")
 
 BACKLOG = 128
 KEEP_ALIVE = 5
-"""Seconds that an idle connection is kept."""
+"""Seconds for which an idle connection stays open."""
 SPARE_CONNECTIONS = 32
-"""Above the requests that are served at once: they are told to come again rather than left to wait."""
+"""Connections beyond the requests served at once: they get a "try again" rather than wait."""
 
 
 class HttpServer:
@@ -50,7 +50,7 @@ class HttpServer:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((self._host, self._port))
-            listening.listen(BACKLOG)  # from here on a connection waits, it is not refused
+            listening.listen(BACKLOG)  # from here on a connection waits instead of being refused
         except OSError:
             listening.close()
             raise
@@ -62,7 +62,7 @@ class HttpServer:
         log.info("http_listening", host=self._host, port=self._port)
 
     def stop(self, grace: float) -> None:
-        """Accept no more, let running requests finish for ``grace`` seconds, cut off what is left."""
+        """Accept no more, give running requests ``grace`` seconds to finish, then cut off the rest."""
         server, thread = self._server, self._thread
         self._server = self._thread = None
         if server is None or thread is None:

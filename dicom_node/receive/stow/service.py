@@ -1,7 +1,7 @@
 """STOW-RS: POST /dicom-web/studies[/{study}] (PS3.18 10.5), into the same store as C-STORE.
 
-An answer of 200 says that every instance is on stable storage; 202 that some are, and the response says which. A
-request is to series completion what an association is: ended in order when its body came whole, else cut off.
+Status 200 means that every instance is on stable storage; 202 that some are, and the response says which. For series
+completion a request counts as an association: released when its body came whole, else cut off.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from pipeline.reading.validation import is_uid
 log = structlog.get_logger("candela.stow")
 
 BLOCK = 256 << 10
-"""Bytes that are gathered before they are read; so many must come within ``receive.network_timeout``."""
+"""Bytes of one block of the body; a block must arrive within ``receive.network_timeout``."""
 COME_AGAIN = "5"
-"""Seconds after which a client that found us busy or full may try again."""
+"""Seconds after which a client may retry when the node was busy or full."""
 
 
 @dataclass(frozen=True)
 class StowWay:
     """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike.
 
-    ``has_room`` says whether the disk is below the mark from which on nothing further is begun. ``audit`` is told who
-    brought what, and who was not let in.
+    ``has_room`` says whether the disk is below the watermark for new requests. ``audit`` records who sent what, and
+    rejected clients.
     """
 
     settings: Receive
@@ -58,7 +58,7 @@ class StowWay:
 
 
 def stow_app(way: StowWay) -> FastAPI:
-    """The ASGI application: STOW-RS and nothing else."""
+    """The ASGI application, which serves only STOW-RS."""
     app = FastAPI(title="Candela", openapi_url=None)
     app.include_router(stow_router(way))
     return app
@@ -74,7 +74,7 @@ def stow_router(way: StowWay) -> APIRouter:
     401     no token, or an unknown one
     406     neither application/dicom+json nor application/dicom+xml is accepted
     408     the body stalled
-    409     no instance was taken; the response says why
+    409     no instance was stored; the response says why
     413     more parts or bytes than the settings allow
     415     a media type other than application/dicom, alone or in multipart/related; an encoded body
     503     too many requests at once, or the disk is full: Retry-After
@@ -106,7 +106,7 @@ def stow_router(way: StowWay) -> APIRouter:
 
 
 def _caller(stow: Stow, authorization: str) -> str | None:
-    """What the sender is called; None where it may not store."""
+    """The sender's name; None where it may not store."""
     if not stow.clients:
         return stow.ae_title
     scheme, _, token = authorization.partition(" ")
@@ -124,12 +124,12 @@ def _turned_away(way: StowWay, request: Request) -> None:
 
 
 def _address(request: Request) -> str:
-    """Whose connection it is: a proxy's, where one stands in front."""
+    """The peer address of the connection, which may be a proxy's."""
     return request.client.host if request.client else ""
 
 
 def _unacceptable(stow: Stow, request: Request, study: str) -> Response | None:
-    """The answer to a request that its first lines condemn."""
+    """The response to a request that its headers rule out, or None."""
     if study and not is_uid(study):
         return _problem(400, "that is no StudyInstanceUID")
     if _number(request.headers.get("content-length", "")) > stow.maximum_bytes:
@@ -163,7 +163,7 @@ def _problem(status: int, what: str, headers: dict[str, str] | None = None) -> R
 
 
 async def _store(way: StowWay, request: Request, study: str, calling_ae: str) -> Response:
-    """Read the body and answer; the monitor is told of the end however it comes."""
+    """Read the body and respond; the monitor learns of the end in any case."""
     sender = Sender(calling_ae=calling_ae, called_ae=way.settings.ae_title)
     number = next(way.numbers)
     way.counters.add("requests_accepted")
@@ -190,11 +190,11 @@ async def _store(way: StowWay, request: Request, study: str, calling_ae: str) ->
         return _problem(408, "the body stalled")
     except ClientDisconnect:
         log.warning("stow_cut_off", stored=len(taken.stored))
-        return Response(status_code=400)  # nobody reads it
+        return Response(status_code=400)  # the client no longer reads it
     finally:
         taken.close()
         way.ingest.ended(number, released=whole)
-        if way.audit is not None:  # before the answer, and not awaited: what is cut off was stored all the same
+        if way.audit is not None:  # before the response, and not awaited: parts stored before a cut-off stay stored
             source = Party(calling_ae, "http", _address(request))
             way.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
     return _answer(way, request, taken)
@@ -237,14 +237,14 @@ class _Blocks:
         self._over: Exception | None = None
 
     async def next(self) -> bytes:
-        """The next block; empty at the end of the body. What came before an error is given before it is raised.
+        """The next block; empty at the end of the body. Bytes before an error are returned before it is raised.
 
         Raises
         ------
         TimeoutError
-            where it does not come within the patience: a client may be slow, not arbitrarily so.
+            where the block does not arrive within the time limit.
         ClientDisconnect
-            where the client went away.
+            where the client closed the connection.
         """
         if self._over is not None:
             raise self._over
