@@ -1,1 +1,1 @@
-"""The audit trail, and its way to a FHIR audit repository."""
+"""The audit trail, and its forwarding to a FHIR audit repository."""

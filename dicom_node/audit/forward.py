@@ -1,7 +1,8 @@
-"""Sends the audit trail on to a FHIR audit repository, line by line, in order, at least once.
+"""Forwards the audit trail to a FHIR audit repository, line by line, in order, at least once.
 
-How far it came stands in a file beside the trail, written after the repository took a line: a restart goes on there.
-What it may get twice it keeps once (`fhir.audit_event`). One process of a machine does it at a time.
+A file beside the trail holds the position after the last line that the repository took, and a restart continues there.
+The repository stores a line once even if it gets it twice (`fhir.audit_event`). One process of a machine forwards at a
+time.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Post = Callable[[dict[str, Any]], object]
 
 
 class Forwarder:
-    """Forwards the trail in ``folder`` by ``post``; ``observer`` is what the node is called."""
+    """Forwards the trail in ``folder`` by ``post``; ``observer`` is the node's name."""
 
     def __init__(self, folder: Path, observer: str, post: Post) -> None:
         self._folder = folder
@@ -44,7 +45,7 @@ class Forwarder:
         self._post = post
 
     def run(self, stop: threading.Event) -> None:
-        """Forward until ``stop``; with growing pauses where the repository takes nothing. Nothing is ever left out."""
+        """Forward until ``stop``, with growing pauses while the repository fails. No line is ever skipped for that."""
         pause = LOOK_EVERY
         while not stop.wait(pause):
             try:
@@ -57,12 +58,12 @@ class Forwarder:
                 say("audit_not_forwarded", code=getattr(error, "code", type(error).__name__), wait_s=pause)
 
     def forward(self) -> int:
-        """Forward the next records; how many there were. 0 too where another process is at it.
+        """Forward the next records and return their number; also 0 where another process is forwarding.
 
         Raises
         ------
         CandelaError
-            where the repository did not take them: the next call begins with the same.
+            where the repository did not take them; the next call sends the same.
         """
         if not self._folder.is_dir():
             return 0
@@ -91,7 +92,7 @@ class Forwarder:
         return str(name), int(offset)
 
     def _next(self, name: str, offset: int) -> tuple[list[dict[str, Any]], tuple[str, int]] | None:
-        """Records after the position and the position behind them; None where there is nothing more."""
+        """The records after the position, and the position after them; None where there are no more."""
         found = [path for path in audit.files(self._folder) if path.name >= name]
         for path in found:
             begin = offset if path.name == name else 0
@@ -101,10 +102,10 @@ class Forwarder:
 
 
 def _read(path: Path, begin: int, *, ended: bool) -> tuple[list[dict[str, Any]], tuple[str, int]] | None:
-    """At most `AT_ONCE` records from byte ``begin`` on, and the position behind them; None where there is none yet.
+    """At most `AT_ONCE` records from byte ``begin`` on, and the position after them; None where there are none yet.
 
-    A line that is being written is waited for, unless its day has ``ended``: then a crash cut it short, and it is
-    passed over as other torn lines are.
+    An incomplete last line is left for later, unless its day has ``ended``: then a crash cut it short, and it is
+    skipped like other torn lines.
     """
     records: list[dict[str, Any]] = []
     end = begin
@@ -122,7 +123,7 @@ def _read(path: Path, begin: int, *, ended: bool) -> tuple[list[dict[str, Any]],
 
 
 def start(settings: Settings) -> None:
-    """Forward in a thread of this process, as long as it lives, where the settings name a repository."""
+    """Start a forwarding thread for the life of this process, if the settings name a repository."""
     if settings.audit.repository is None:
         return
     destination = settings.destinations[settings.audit.repository]

@@ -1,11 +1,11 @@
-"""The audit trail: who sent, who read, what left, to whom, when and with which outcome.
+"""The audit trail: who sent and read what, what was delivered to whom, when and with which outcome.
 
 One file a day (UTC), ``audit-2026-11-25.jsonl``, one JSON object a line, only ever appended to and synced line by line;
-any number of processes write to it, always to the newest file, also by a clock that was set back. No names, patient
-identifiers or accession numbers. Each line holds the SHA-256 of the line before it, so that a line that was changed or
-taken away is noticed (`verify`).
+several processes may write, always to the newest file, even after the clock was set back. The trail holds no names,
+patient identifiers or accession numbers. Each line holds the SHA-256 of the line before it, so that `verify` finds a
+changed or removed line.
 
-Activities are those of DICOM's audit messages (PS3.15 A.5.3), so that a line becomes an AuditEvent without loss
+Activities are those of DICOM's audit messages (PS3.15 A.5.3), so that a line converts to an AuditEvent without loss
 (`fhir.audit_event`).
 """
 
@@ -38,7 +38,7 @@ FILE: Final = re.compile(r"audit-(\d{4}-\d{2}-\d{2})\.jsonl")
 
 
 class Activity(Enum):
-    """What happened: code and meaning of CID 400 (PS3.16)."""
+    """The kind of event: code and meaning of CID 400 (PS3.16)."""
 
     APPLICATION = ("110100", "Application Activity")
     ACCESSED = ("110103", "DICOM Instances Accessed")
@@ -51,7 +51,7 @@ class Activity(Enum):
 
 
 class Action(StrEnum):
-    """What was done to the things concerned (PS3.15 A.5.2.2)."""
+    """The event action code (PS3.15 A.5.2.2)."""
 
     CREATE = "C"
     READ = "R"
@@ -61,7 +61,9 @@ class Action(StrEnum):
 
 
 class Outcome(IntEnum):
-    """How it ended (PS3.15 A.5.2.4): well; not, but will be tried again; not; the node itself is impaired."""
+    """The event outcome indicator (PS3.15 A.5.2.4): success; failed and retried; failed; the node
+    itself is impaired.
+    """
 
     SUCCESS = 0
     MINOR_FAILURE = 4
@@ -80,9 +82,9 @@ class Party:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One line. ``source`` gave, ``destination`` got; ``what`` names a result or request in a word, ``count`` how many
-    instances or resources; ``instances`` are those that were singled out. ``reason`` is an error's stable code, never
-    its text, which a peer may have written.
+    """One line. ``source`` sent, ``destination`` received; ``what`` names the kind of result or request, ``count`` the
+    number of instances or resources; ``instances`` are individually concerned ones. ``reason`` is an error's stable
+    code, never its text, which a peer may have written.
     """
 
     activity: Activity
@@ -101,7 +103,7 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class AuditTrail:
-    """Writes to ``folder``. ``retention_days``: older files are removed when a new day begins."""
+    """Writes to ``folder``. Files older than ``retention_days`` are removed when a new day begins."""
 
     folder: Path
     retention_days: int | None = None
@@ -114,7 +116,7 @@ class AuditTrail:
         Raises
         ------
         OutOfResources
-            where the line could not be written. What was to be recorded should then not count as done.
+            where the line could not be written. The recorded action should then not count as done.
         """
         try:
             with self._alone():
@@ -123,7 +125,7 @@ class AuditTrail:
             raise OutOfResources(
                 f"The audit trail cannot be written: {error.strerror or type(error).__name__}.",
                 where=str(self.folder),
-                todo="Free space or mend its permissions; it is tried again.",
+                todo="Free space or correct its permissions; it is tried again.",
             ) from error
 
     def _append(self, record: AuditRecord, now: datetime) -> None:
@@ -133,7 +135,7 @@ class AuditTrail:
             self._forget(now.date())
         last = _last_line(path)
         line = json.dumps({**self._content(record, now), "previous": _digest(last)}, ensure_ascii=False)
-        # A crash may have cut the last line short: it stays as a line of its own, and this one begins a new one.
+        # A crash may have cut the last line short: it stays, and this record begins a new line.
         torn = b"" if begins or _ends_whole(path) else b"\n"
         data = torn + line.encode() + b"\n"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -187,7 +189,7 @@ class AuditTrail:
 
 
 def open_trail(settings: Settings) -> AuditTrail:
-    """The trail that the settings describe; cheap, opens nothing yet."""
+    """The trail that the settings describe. Cheap: it opens no file yet."""
     audit = settings.audit
     return AuditTrail(settings.audit_dir, audit.retention_days, audit.uids == "plain")
 
@@ -213,10 +215,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with the trail, one sentence each: nothing where every line follows the one before it.
+    """Check that every line follows the one before it; returns one sentence for each fault.
 
-    A line that a crash cut short is told too; the last line of all can be taken away unnoticed. The first line of the
-    oldest file follows one that the retention may have removed.
+    A line that a crash cut short counts as a fault. Removal of the very last line goes unnoticed. The first line of the
+    oldest file follows one that retention may have removed.
     """
     problems = []
     expected: str | None = None

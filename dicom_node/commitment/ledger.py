@@ -1,10 +1,10 @@
-"""Storage commitment (PS3.4 annex J) as it stands on disk: what the receiver and the deliverers tell each other.
+"""The ledger of storage commitment (PS3.4 annex J) on disk, through which receiver and delivery workers communicate.
 
 Layout under ``commitments/``::
 
-    asked/<digest>.json                    a modality asked; to be answered by N-EVENT-REPORT
-    asking/<result>~<Transaction UID>.json     we asked a PACS about one result
-    asking/<result>~<Transaction UID>.report   what the PACS answered
+    asked/<digest>.json                    a modality's request, to be answered by N-EVENT-REPORT
+    asking/<result>~<Transaction UID>.json     our request to a PACS about one result
+    asking/<result>~<Transaction UID>.report   the answer of the PACS
 
 Every file appears whole or not at all. A Transaction UID is checked before it becomes part of a name.
 """
@@ -29,7 +29,7 @@ from pipeline.findings.identity import instances_digest
 
 SOP_CLASS = "1.2.840.10008.1.20.1"
 SOP_INSTANCE = "1.2.840.10008.1.20.1.1"
-"""The well-known instance that every request and report is about (PS3.4 J.3.5)."""
+"""The well-known instance that every request and report names (PS3.4 J.3.5)."""
 ALL_COMMITTED, SOME_FAILED = 1, 2
 """Event Type ID (PS3.4 table J.3-2)."""
 REFERENCES_MOST = 100_000
@@ -38,7 +38,7 @@ UID_MOST = 64
 
 @dataclass(frozen=True)
 class Reference:
-    """An instance that is asked about."""
+    """An instance in a request."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -62,7 +62,7 @@ class Request:
 
     @classmethod
     def read(cls, ds: Dataset) -> Request:
-        """Raises NotDicom where the data set is no such thing."""
+        """Raises NotDicom where the data set is malformed."""
         items = ds.get("ReferencedSOPSequence") or ()
         references = tuple(_reference(item) for item in items)
         if not references:
@@ -92,7 +92,7 @@ class Report:
 
     @classmethod
     def read(cls, ds: Dataset) -> Report:
-        """Raises NotDicom where the data set is no such thing."""
+        """Raises NotDicom where the data set is malformed."""
         failed = []
         for item in ds.get("FailedSOPSequence") or ():
             named = _reference(item)
@@ -118,16 +118,16 @@ class Report:
 
 
 class Asking:
-    """What we asked PACS about, in ``folder`` (``commitments/asking``). Processes share it.
+    """Our own requests to PACS, in ``folder`` (``commitments/asking``), which processes share.
 
-    A result may be asked about several times, under a Transaction UID each; any of the answers counts.
+    There may be several requests about a result, each with its own Transaction UID; any of the answers counts.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def begin(self, destination: str, ae_title: str, request: Request) -> None:
-        """Note, durably, that ``ae_title`` is about to be asked: only what was asked may be reported."""
+        """Record durably a request that is about to go to ``ae_title``: only requested transactions may be reported."""
         self._folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self._folder.parent)
         content = {"ae_title": ae_title, "at": time.time()}
@@ -135,7 +135,7 @@ class Asking:
         write_durably(path, json.dumps(content).encode())
 
     def report(self, ae_title: str, report: Report) -> bool:
-        """Keep the answer of ``ae_title``, durably; False where it was not asked that."""
+        """Record durably the answer of ``ae_title``; False where no such request went to it."""
         found = next(self._folder.glob(f"*~{report.transaction_uid}.json"), None)
         if found is None or json.loads(found.read_text())["ae_title"].strip() != ae_title.strip():
             return False
@@ -143,23 +143,23 @@ class Asking:
         return True
 
     def answers(self, destination: str, references: tuple[Reference, ...]) -> Iterator[Report]:
-        """What was answered so far about a result."""
+        """The answers so far about a result."""
         for path in sorted(self._folder.glob(f"{result_key(destination, references)}~*.report")):
             with contextlib.suppress(FileNotFoundError):
                 yield _report(json.loads(path.read_text()))
 
     def answer(self, transaction_uid: str) -> Report | None:
-        """What was answered to one request, or None so far."""
+        """The answer to one request, or None so far."""
         found = next(self._folder.glob(f"*~{transaction_uid}.report"), None)
         return _report(json.loads(found.read_text())) if found is not None else None
 
     def forget(self, destination: str, references: tuple[Reference, ...]) -> None:
-        """Drop all that was asked and answered about a result."""
+        """Drop all requests and answers about a result."""
         for path in self._folder.glob(f"{result_key(destination, references)}~*"):
             path.unlink(missing_ok=True)
 
     def forget_before(self, instant: float) -> None:
-        """Drop what was asked before ``instant`` (seconds since the epoch) and that nobody came back to."""
+        """Drop requests from before ``instant`` (seconds since the epoch) that nobody has followed up."""
         for path in self._folder.glob("*~*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < instant:
@@ -167,12 +167,12 @@ class Asking:
 
     @property
     def open(self) -> int:
-        """How many requests wait for their answer."""
+        """Number of requests that wait for their answer."""
         return sum(not path.with_suffix(".report").exists() for path in self._folder.glob("*~*.json"))
 
 
 def result_key(destination: str, references: Iterable[Reference]) -> str:
-    """Names one result at one destination."""
+    """The key of one result at one destination."""
     instances = instances_digest(item.sop_instance_uid for item in references)
     return hashlib.sha256(f"{destination}\x1f{instances}".encode()).hexdigest()[:32]
 

@@ -1,1 +1,3 @@
-"""Results to their destinations: a PACS by C-STORE, a FHIR server, a folder. Each module offers one `Sender`."""
+"""Delivery of results: to a PACS by C-STORE, a FHIR server, an HL7 v2 receiver, a folder. Each
+module has one `Sender`.
+"""

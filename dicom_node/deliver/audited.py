@@ -1,4 +1,4 @@
-"""What the audit trail says of a delivery."""
+"""The audit record of a delivery."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def delivery_record(
 ) -> AuditRecord:
     """The record of one attempt to send a result of ``count`` files to the destination called ``name``.
 
-    ``failure`` is the code of an error and whether it is tried again; ``destination`` None where the settings no longer
-    have it.
+    ``failure`` is the code of an error and whether another attempt follows; ``destination`` is None where the settings
+    no longer have it.
     """
     outcome = Outcome.SUCCESS
     if failure is not None:
@@ -44,7 +44,7 @@ def delivery_record(
 
 
 def party(name: str, destination: Destination | None) -> Party:
-    """Who gets it, and where that is."""
+    """The destination as a party of the record: its name and address."""
     if isinstance(destination, DicomDestination):
         return Party(f"{name} ({destination.ae_title})", "dicom", f"{destination.host}:{destination.port}")
     if isinstance(destination, FhirDestination):

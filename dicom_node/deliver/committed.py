@@ -1,8 +1,8 @@
-"""Results to a PACS that must commit itself to keep them before they count as delivered (PS3.4 annex J, as SCU).
+"""Delivery to a PACS whose storage commitment is required before results count as delivered (PS3.4 annex J, as SCU).
 
-The PACS is asked by N-ACTION and answers by N-EVENT-REPORT: within that association, or in one that it opens to the
-node's receiver, which may be much later. What was asked and answered is on disk, so that an answer counts whenever it
-comes: a restart or a late report makes no second delivery.
+The request is an N-ACTION, the PACS's answer an N-EVENT-REPORT: on the same association, or on one that it opens to the
+node's receiver, which may be much later. Requests and answers are on disk, so that an answer counts at any time: a
+restart or a late report causes no second delivery.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, R
 
 SUCCESS, INVALID_ARGUMENT, NO_SUCH_EVENT = 0x0000, 0x0115, 0x0113
 LATER = {0x0110: "processing failure", 0x0213: "resource limitation"}
-"""Statuses of N-ACTION (PS3.7 10.1.4.1.10) that may be others another time."""
+"""Statuses of N-ACTION (PS3.7 10.1.4.1.10) after which another attempt may succeed."""
 SAME_ASSOCIATION = 5.0
-"""Seconds for which the association is held for the answer; many a PACS answers only once it is released."""
+"""Seconds for which the association stays open for the answer; many PACS answer only after its release."""
 LOOK_EVERY = 0.1
 REASONS = {
     0x0110: "processing failure",
@@ -37,11 +37,11 @@ REASONS = {
 }
 """Failure Reason (PS3.3 C.14.1.1)."""
 REFUSED = {0x0119, 0x0122}
-"""Reasons that sending the same instance again does not change."""
+"""Reasons that do not change when the same instance is sent again."""
 
 
 class CommittedSender:
-    """Sends as ``sender`` does, to the destination called ``name``, and waits for commitment."""
+    """Sends by ``sender`` to the destination called ``name``, and waits for storage commitment."""
 
     def __init__(self, name: str, sender: DimseSender, folder: Path) -> None:
         self._name = name
@@ -50,17 +50,18 @@ class CommittedSender:
         self._timeout = sender.destination.commitment_timeout
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`. What the PACS said since an earlier attempt gave up counts: a yes, and nothing is sent
-        again; a no, and what it lacks is.
+        """See `Sender.send`. Answers that came after an earlier attempt gave up count: committed instances are not sent
+        again, failed ones are.
 
         Raises
         ------
         PeerUnavailable
-            as `DimseSender.send`; where the PACS does not commit itself in time: it is sent and asked again.
+            as `DimseSender.send`; where the PACS does not give storage commitment in time: the next attempt sends and
+            asks again.
         PeerBusy
-            as `DimseSender.send`; where the PACS says that it does not have all of it: it is sent again.
+            as `DimseSender.send`; where the PACS reports missing instances: the next attempt sends them again.
         Rejected
-            as `DimseSender.send`; where the PACS offers no storage commitment, or never keeps such objects.
+            as `DimseSender.send`; where the PACS offers no storage commitment, or never stores such objects.
         """
         instances = [instance_of(path) for path in files]
         references = tuple(Reference(str(item.sop_class), str(item.sop_instance)) for item in instances)
@@ -78,9 +79,9 @@ class CommittedSender:
         return f"{receipt}, committed"
 
     def _heed(self, noes: tuple[Report, ...], files: tuple[Path, ...], references: tuple[Reference, ...]) -> None:
-        """Have what the PACS says it lacks sent by the next `DimseSender.send`; what was asked before then is void.
+        """Have the next `DimseSender.send` send what the PACS lacks, and drop the earlier requests.
 
-        In this order: a kill in between costs a question, not the instances.
+        In this order, so that a kill in between costs a request and not the instances.
         """
         if not noes:
             return
@@ -101,7 +102,7 @@ class CommittedSender:
         report = self._wait(request, deadline)
         if report is None:
             raise PeerUnavailable(
-                f"The PACS took the result but did not commit itself to keep it within {self._timeout:g} s.",
+                f"The PACS took the result but did not give storage commitment within {self._timeout:g} s.",
                 where=self._sender.place,
                 todo="Does it know this node's AE title, host and port for storage commitment? It is asked again.",
             )
@@ -119,7 +120,7 @@ class CommittedSender:
         return (SUCCESS if known else INVALID_ARGUMENT), None
 
     def _wait(self, request: Request, deadline: float) -> Report | None:
-        """The answer, which this process or the receiver wrote down; None where it does not come in time."""
+        """The answer, which this process or the receiver stored; None where it does not come in time."""
         while True:
             report = self._asking.answer(request.transaction_uid)
             left = deadline - time.monotonic()
@@ -128,7 +129,7 @@ class CommittedSender:
             time.sleep(min(LOOK_EVERY, left))
 
     def _check(self, status: Dataset) -> None:
-        """What N-ACTION was answered with; nothing where the PACS will report."""
+        """Raise the error for the status of N-ACTION; return where the PACS will report."""
         code = status.get("Status")
         if code is None:
             raise PeerUnavailable(
@@ -146,7 +147,7 @@ class CommittedSender:
             raise Rejected(
                 f"The PACS refused the request for storage commitment: 0x{code:04X}.",
                 where=self._sender.place,
-                todo="Mend that there, or set commitment = false for this destination; then `candela jobs retry`.",
+                todo="Correct that there, or set commitment = false for this destination; then `candela jobs retry`.",
             )
 
     def _not_committed(self, report: Report, references: tuple[Reference, ...]) -> CandelaError:

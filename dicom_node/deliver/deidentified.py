@@ -1,4 +1,4 @@
-"""Copies for research of what a job read and made, without what identifies the patient."""
+"""De-identified copies of a job's images and results, for research."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.patient.subject import reconcile
 
 FOLDER: Final = ".deidentified"
 SOURCE_IMAGES: Final = "source-images"
-"""Name of the result that stands for the images that a job read; its one file is the job's manifest."""
+"""Name of the result that represents the images that a job read; its only file is the job's manifest."""
 
 
 def source_images(manifest: Path, data_dir: Path) -> tuple[Path, ...]:
@@ -37,18 +37,18 @@ def is_document(path: Path) -> bool:
 def copies(
     files: tuple[Path, ...], manifest: Path, data_dir: Path, key: bytes, identity_from: str | None = None
 ) -> tuple[Path, ...]:
-    """De-identified copies of ``files``, in a folder beside the results whose name tells nothing either.
+    """De-identified copies of ``files``, in a folder beside the results whose name identifies nobody.
 
-    The same files and key give the same copies. ``manifest``: that of the job, whose images the pixels of its results
-    are judged by. ``identity_from`` as in the job: images that name their patient in several ways get one pseudonym,
-    that of the results.
+    The same files and key give the same copies. ``manifest`` is that of the job: whether pixels may show an identity is
+    decided by its images. ``identity_from`` is that of the job: images that name their patient in several ways get one
+    pseudonym, that of the results.
 
     Raises
     ------
     MixedPatients, MixedStudies
         where the images do not name one patient and study.
     IdentityInPixels
-        where the pixels may show who the patient is.
+        where the pixels may show the patient's identity.
     """
     run = manifest.parent
     name = hmac.new(key, run.name.encode(), hashlib.sha256).hexdigest()[:16]
@@ -56,7 +56,7 @@ def copies(
     folder.mkdir(parents=True, exist_ok=True)
     images = source_images(manifest, data_dir)
     source = _header(images[0])
-    # A result says whose it is; images are compared with each other where they are sent.
+    # A result names its patient; images are compared with each other where they are sent.
     are_results = all(path.parent == run for path in files)
     subject = None if are_results else reconcile(tuple(map(_header, images)), identity_from).header
     made = []

@@ -1,4 +1,4 @@
-"""Results to a PACS by C-STORE."""
+"""Delivery to a PACS by C-STORE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
 REJECT_PERMANENT = 1
 SERVICE_USER, ACSE_PROVIDER = 1, 2
 REJECTED_FOR_GOOD = {(SERVICE_USER, 2), (ACSE_PROVIDER, 2)}
-"""(source, reason) of PS3.8 9.3.4 that no configuration mends: application context or protocol version unsupported."""
+"""(source, reason) of PS3.8 9.3.4 that no configuration cures: application context or protocol version unsupported."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Instance:
 
 @dataclass
 class _Answered:
-    """The instance that the last answer is about; pynetdicom's own calls do not tell. A PACS may leave it out."""
+    """The instance of the last response, which pynetdicom's own calls do not return. A PACS may leave it out."""
 
     uid: str | None = None
 
@@ -51,7 +51,7 @@ class _Answered:
 
 
 class Verdict(Enum):
-    """What a C-STORE status means for the sender."""
+    """The meaning of a C-STORE status for the sender."""
 
     STORED = auto()
     NOTED = auto()
@@ -76,11 +76,11 @@ STATUS_RANGE_TEXT = {0xA7: "out of resources", 0xA9: "data set does not match SO
 
 
 def verdict(status: int) -> Verdict:
-    """What C-STORE status ``status`` means (PS3.4 B.2.3 and GG, PS3.7 9.1.1.1.9 and C).
+    """The meaning of C-STORE status ``status`` (PS3.4 B.2.3 and GG, PS3.7 9.1.1.1.9 and C).
 
     0x0000 is stored; warnings (0xBxxx, 0x0001, 0x0107, 0x0116) and 0x0111 "duplicate SOP instance" are stored with a
-    note; 0xA7xx out of resources and 0x0110 processing failure may go well later; all else (0xA9xx, 0xCxxx, 0x0117,
-    0x0122, 0x0124, 0x021x, unknown ones) is a no for good.
+    note; 0xA7xx out of resources and 0x0110 processing failure may succeed later; all others (0xA9xx, 0xCxxx, 0x0117,
+    0x0122, 0x0124, 0x021x, unknown ones) are final rejections.
     """
     if status == 0x0000:
         return Verdict.STORED
@@ -92,7 +92,7 @@ def verdict(status: int) -> Verdict:
 
 
 def status_text(status: int) -> str:
-    """``status`` in hexadecimal and, where the standard names it, in words."""
+    """``status`` in hexadecimal, with the standard's name for it if there is one."""
     words = STATUS_TEXT.get(status) or STATUS_RANGE_TEXT.get(status >> 8)
     if words is None and status >> 12 == 0xC:
         words = "cannot understand"
@@ -100,10 +100,10 @@ def status_text(status: int) -> str:
 
 
 class DimseSender:
-    """Storage SCU towards one PACS; one association for each result.
+    """Storage SCU for one PACS, with one association for each result.
 
-    ``resumes``: what the PACS took of a result is noted beside its files, and is not sent again by a later `send` of
-    the same files, unless the PACS, asked by C-FIND where it offers that, has lost it.
+    With ``resumes`` the instances that the PACS took are noted beside the files of the result. A later `send` of the
+    same files skips them, unless the PACS, asked by C-FIND where it offers that, has lost them.
     """
 
     def __init__(self, destination: DicomDestination, calling_ae_title: str, *, resumes: bool = False) -> None:
@@ -113,16 +113,16 @@ class DimseSender:
         self.place = f"{destination.ae_title} at {destination.host}:{destination.port}"
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`. An instance that the PACS refuses does not keep the others from it.
+        """See `Sender.send`. An instance that the PACS refuses does not stop the others.
 
         Raises
         ------
         PeerUnavailable
             connection refused or lost, no answer in time, association rejected or aborted.
         PeerBusy
-            the PACS said "later" (0xA7xx, 0x0110).
+            the PACS asked for a later attempt (0xA7xx, 0x0110).
         Rejected
-            the PACS takes a SOP class or an instance not at all.
+            the PACS never accepts a SOP class or an instance.
         """
         instances = tuple(instance_of(path) for path in files)
         journal = self._journal(files)
@@ -167,7 +167,7 @@ class DimseSender:
         return _receipt(notes, len(there))
 
     def send_again(self, files: tuple[Path, ...], sop_instance_uids: Collection[str]) -> None:
-        """Have the next `send` of ``files`` send these instances, though the PACS took them."""
+        """Have the next `send` of ``files`` send these instances even though the PACS took them."""
         journal = self._journal(files)
         if journal:
             journal.forget(sop_instance_uids)
@@ -177,7 +177,7 @@ class DimseSender:
 
     def _store(self, assoc: Association, instance: Instance, answered: _Answered, which: str) -> int:
         answered.uid = None
-        # Read whole, so that pynetdicom can re-encode for a PACS that takes implicit VR only.
+        # Read whole, so that pynetdicom can re-encode for a PACS that accepts only implicit VR.
         answer = assoc.send_c_store(dcmread(instance.path))
         if "Status" not in answer:
             raise PeerUnavailable(
@@ -198,7 +198,7 @@ class DimseSender:
     def association(
         self, contexts: Sequence[PresentationContext], handlers: Sequence[tuple[Any, Any]] = ()
     ) -> Iterator[Association]:
-        """An association with the PACS, released at the end, aborted where something went wrong.
+        """An association with the PACS, released at the end, aborted after an error.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class DimseSender:
         Rejected
             where none of ``contexts`` is accepted.
         BadSettings
-            where it wants TLS and our certificates cannot be used.
+            where the PACS wants TLS and our certificates cannot be used.
         """
         ae = AE(ae_title=self._calling_ae_title)
         timeout = self.destination.timeout
@@ -256,8 +256,8 @@ class DimseSender:
     def _rejection(self, answer: Any) -> CandelaError:
         """The error for an A-ASSOCIATE-RJ (PS3.8 9.3.4).
 
-        An AE title that the PACS does not know is tried again although the PACS calls it permanent: an administrator
-        enters it meanwhile.
+        A rejection for an unknown AE title is retried although the PACS calls it permanent: an administrator may enter
+        the title meanwhile.
         """
         says = f"{answer.result_str}, {answer.reason_str}".lower()
         text = f"The PACS rejected the association: {says}."
@@ -283,17 +283,17 @@ def _receipt(notes: Counter[int], there: int) -> str:
 
 
 def _still_there(assoc: Association, before: list[Instance], journal: Journal) -> set[str]:
-    """Which of ``before``, that the PACS took, need not be sent again; what it has lost is struck off."""
+    """The instances of ``before``, which the PACS took, that it still has; lost ones are removed from the journal."""
     taken = {str(item.sop_instance) for item in before}
     found = held(assoc, [item.path for item in before])
-    if found is None:  # it cannot be asked: what it took it has
+    if found is None:  # without C-FIND, assume that it still has what it took
         return taken
     journal.forget(taken - found)
     return taken & found
 
 
 def instance_of(path: Path) -> Instance:
-    """What the file at ``path`` says it is."""
+    """The identifiers of the file at ``path``."""
     meta = read_file_meta_info(path)
     return Instance(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
 
@@ -301,8 +301,8 @@ def instance_of(path: Path) -> Instance:
 def _proposals(instances: tuple[Instance, ...]) -> list[tuple[UID, UID]]:
     """(SOP class, transfer syntax) of each presentation context to propose.
 
-    What the files are; and for native pixel data also Implicit VR Little Endian, the default transfer syntax that
-    every PACS must take (PS3.5 10.1).
+    Those of the files; for native pixel data also Implicit VR Little Endian, the default transfer syntax, which every
+    PACS must accept (PS3.5 10.1).
     """
     pairs: dict[tuple[UID, UID], None] = {}
     for instance in instances:
@@ -313,7 +313,7 @@ def _proposals(instances: tuple[Instance, ...]) -> list[tuple[UID, UID]]:
 
 
 def _accepted(assoc: Association, instance: Instance) -> bool:
-    """Whether a context was accepted that ``instance`` can be sent in, as it is or re-encoded without loss."""
+    """Whether an accepted context can carry ``instance``, as it is or re-encoded without loss."""
     wanted = {syntax for sop_class, syntax in _proposals((instance,)) if sop_class == instance.sop_class}
     return any(
         context.abstract_syntax == instance.sop_class and context.transfer_syntax[0] in wanted

@@ -1,4 +1,4 @@
-"""The report to a FHIR server, as a transaction in the server's release and its readers' language."""
+"""Delivery of the report to a FHIR server, as a transaction in the server's release and its readers' language."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from pipeline.report.sentences import Language
 
 
 class FhirSender:
-    """Builds the Bundle from the run's stored findings and posts it. The errors are `fhir.client`'s, already typed.
+    """Builds the Bundle from the run's stored findings and posts it. Raises the typed errors of `fhir.client`.
 
-    ``locks`` is a folder for what keeps the requests in flight to one server below ``maximum_in_flight``.
+    ``locks`` is a folder for the locks that keep the requests in flight to one server below ``maximum_in_flight``.
     """
 
     def __init__(self, destination: FhirDestination, locks: Path) -> None:
@@ -49,7 +49,9 @@ class FhirSender:
         return bundle if most is None else without_large(bundle, most)
 
     def _built(self, files: tuple[Path, ...]) -> dict[str, Any]:
-        """From the findings among ``files``; a run of an older version left a Bundle only, which goes as it is."""
+        """The Bundle, built from the findings among ``files``. A run of an older version left only a Bundle, which is
+        sent as is.
+        """
         by_name = {path.name: path for path in files}
         if FILENAME not in by_name:
             stored: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
@@ -60,7 +62,9 @@ class FhirSender:
         return build(facts, release=self._release, language=self._language, pdf=page, pdf_language=language)
 
     def _page(self, by_name: dict[str, Path]) -> tuple[bytes | None, Language]:
-        """The PDF in our language; in English where the run was read before this language was asked for."""
+        """The PDF in the destination's language; in English where the run took place before that language was
+        requested.
+        """
         for language in (self._language, Language.ENGLISH):
             path = by_name.get(page_filename(language))
             if path is not None:
@@ -69,7 +73,7 @@ class FhirSender:
 
 
 def client_for(destination: FhirDestination) -> FhirClient:
-    """The client of the server that ``destination`` describes. BadSettings where it cannot be spoken to."""
+    """The client for the server of ``destination``. Raises BadSettings where the settings do not allow one."""
     return FhirClient(
         destination.url,
         timeout=destination.timeout,
@@ -81,7 +85,7 @@ def client_for(destination: FhirDestination) -> FhirClient:
 
 
 def authorization(destination: FhirDestination) -> Authorization | None:
-    """How the node proves who it is: one object for each destination and process, so that tokens are kept."""
+    """The node's authentication: one object for each destination and process, so that tokens are reused."""
     if destination.smart is not None:
         return _smart(destination.url, destination.smart)
     if destination.bearer_token_file is not None:

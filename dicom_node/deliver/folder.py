@@ -1,4 +1,4 @@
-"""Results into a folder that others watch."""
+"""Delivery into a folder that other programs watch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.errors import OutOfResources, PeerUnavailable
 
 
 class FolderSender:
-    """Copies each file to ``<path>/<name of the folder it lies in>/<its name>``.
+    """Copies each file to ``<path>/<name of its folder>/<its name>``.
 
     The results of a run lie in one folder, so runs do not mix. A file appears whole or not at all (temporary name with
-    a leading dot, fsync, rename, fsync of the folder); one that is there with the same content is left alone.
+    a leading dot, fsync, rename, fsync of the folder). An existing file with the same content is left alone.
     """
 
     def __init__(self, destination: FolderDestination) -> None:
@@ -47,7 +47,7 @@ class FolderSender:
 
 
 def _copy(source: Path, folder: Path) -> bool:
-    """Copy ``source`` into ``folder``; False where the same content is there already."""
+    """Copy ``source`` into ``folder``; False where the folder has the same content already."""
     target = folder / source.name
     if target.is_file() and filecmp.cmp(source, target, shallow=False):
         remove_leftovers(target)

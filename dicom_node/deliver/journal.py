@@ -1,9 +1,9 @@
-"""What a PACS has of a result that was sent in part: an interrupted delivery goes on where it stopped.
+"""The journal of a partly sent result, which lets an interrupted delivery continue where it stopped.
 
-A line is written after each instance that the PACS took, and one after each that it has lost again. Lines are only ever
-added: the results of a series lie in one folder, and several of them may be on their way to one PACS at once. A line of
-the first kind that is lost is an object that is sent again, under the same SOP Instance UID; one of the second kind is
-on disk before anything else happens.
+A line is added for each instance that the PACS took, and for each that it has lost. Lines are only ever appended: the
+results of a series share a folder, and several may be on their way to one PACS at once. If a line of the first kind is
+lost, an object is sent again under the same SOP Instance UID; a line of the second kind is on disk before anything else
+happens.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ FOLDER: Final = ".sent"
 
 
 class Journal:
-    """The instances of the results in ``folder`` that ``peer`` took, by SOP Instance UID and SHA-256 of the file.
+    """The instances in ``folder`` that ``peer`` took, by SOP Instance UID and SHA-256 of the file.
 
-    One sender at a time writes of one instance. A file that was made anew with other bytes counts as not sent.
+    Only one sender at a time may write about an instance. A file that was rewritten with other bytes counts as not
+    sent.
     """
 
     def __init__(self, folder: Path, peer: str) -> None:
@@ -37,7 +38,7 @@ class Journal:
         return sop_instance_uid in self._taken and self._taken[sop_instance_uid] == _digest(path)
 
     def note(self, sop_instance_uid: str, path: Path) -> None:
-        """The peer took the file at ``path``."""
+        """Record that the peer took the file at ``path``."""
         digest = _digest(path)
         self._taken[sop_instance_uid] = digest
         try:
@@ -46,7 +47,7 @@ class Journal:
             log.warning("journal_not_written", error=error.strerror or type(error).__name__)
 
     def forget(self, sop_instance_uids: Collection[str]) -> None:
-        """The peer has lost these: they are sent again."""
+        """Record instances that the peer has lost, so that they are sent again."""
         lost = [name for name in sop_instance_uids if name in self._taken]
         if lost:
             self._add([(name, None) for name in lost], durably=True)
@@ -56,7 +57,7 @@ class Journal:
     def _add(self, lines: list[tuple[str, str | None]], *, durably: bool) -> None:
         self._path.parent.mkdir(exist_ok=True)
         with self._path.open("a", encoding="ascii") as file:
-            # Lines of their own even where a kill cut the last one off, in one write: others add to the file as well.
+            # One write, since others append too; a leading line end, in case a kill cut the last line short.
             file.write("".join(f"\n{json.dumps(line)}" for line in lines))
             file.flush()
             if durably:

@@ -1,4 +1,4 @@
-"""Asking a PACS whether it still has what it took before."""
+"""Checks by C-FIND whether a PACS still has the instances that it took."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SUCCESS: Final = 0x0000
 
 
 def held(assoc: Association, paths: Iterable[Path]) -> set[str] | None:
-    """SOP Instance UIDs that the PACS has of the series that the files at ``paths`` belong to.
+    """SOP Instance UIDs that the PACS has of the series of the files at ``paths``.
 
-    None where it cannot be asked: it offers no Study Root C-FIND (PS3.4 C.6.2), or a query failed.
+    None where it offers no Study Root C-FIND (PS3.4 C.6.2), or a query failed.
     """
     if not any(context.abstract_syntax == FIND for context in assoc.accepted_contexts):
         return None

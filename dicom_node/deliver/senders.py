@@ -1,4 +1,4 @@
-"""Which sender serves which destination, and which results a destination takes."""
+"""The sender for each kind of destination, and the results that a destination takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Sender(Protocol):
     """Sends one result to one destination."""
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """Send ``files``, which belong together; the destination's answer as a short text ("3 instances stored").
+        """Send ``files``, which belong together. Returns the destination's answer as a short text ("3 instances
+        stored").
 
         Sending the same files again does no harm: identifiers and names are deterministic.
 
@@ -25,7 +26,7 @@ class Sender(Protocol):
         Retryable
             where the same call may succeed later.
         Rejected
-            where the destination said no for good.
+            where the destination rejected them for good.
         """
         ...
 
@@ -35,8 +36,8 @@ def takes(destination: Destination, kind: Literal["dicom", "fhir", "hl7v2"], pro
 
     A folder takes DICOM and FHIR: HL7 v2 messages are written for one receiver.
 
-    Of DICOM results only those built for its profile; ``profiles`` names whom a result was built for, nobody named
-    being everybody. One that gets nothing that identifies the patient takes DICOM alone: a report is about a patient.
+    Of DICOM results it takes only those built for its profile; ``profiles`` lists those of a result, and an empty list
+    means all. A de-identified destination takes only DICOM, since a report is about a patient.
     """
     if privacy(destination) is not None and kind != "dicom":
         return False
@@ -46,13 +47,13 @@ def takes(destination: Destination, kind: Literal["dicom", "fhir", "hl7v2"], pro
 
 
 def privacy(destination: Destination) -> Deidentify | None:
-    """How what goes to ``destination`` is de-identified, where it is."""
+    """The de-identification settings of ``destination``, or None."""
     return destination.deidentify if isinstance(destination, DicomDestination | FolderDestination) else None
 
 
 def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:
-    """The sender for ``destination``, which the settings call ``name``."""
-    # Imported where needed: the receiver and the command line read settings without pynetdicom's or httpx's weight.
+    """The sender for ``destination``, which has ``name`` in the settings."""
+    # Imported here, so that the receiver and the command line read settings without loading pynetdicom or httpx.
     if isinstance(destination, DicomDestination):
         from dicom_node.deliver.committed import CommittedSender  # noqa: PLC0415
         from dicom_node.deliver.dimse import DimseSender  # noqa: PLC0415

@@ -1,1 +1,1 @@
-"""What several network services share: associations, C-FIND, TLS, multipart bodies, DICOM files from outside."""
+"""Shared by the network services: associations, C-FIND, TLS, multipart bodies, DICOM files from the network."""

@@ -1,4 +1,4 @@
-"""An association as requestor, or the reason why there is none."""
+"""Associations as requestor, with typed errors."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def associated(
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Sequence[tuple[Any, Any]] = (),
 ) -> Iterator[Association]:
-    """An association with ``remote``, released at the end, aborted where something went wrong.
+    """An association with ``remote``, released at the end, aborted after an error.
 
     Raises
     ------
     PeerUnavailable
-        where there is nobody, no answer in time, or a rejection.
+        where the remote cannot be reached, does not answer in time, or rejects the association.
     Rejected
         where none of the contexts was accepted.
     BadSettings
-        where it wants TLS and our certificates cannot be used.
+        where the remote wants TLS and our certificates cannot be used.
     """
     ae = AE(calling_ae)
     ae.connection_timeout = ae.acse_timeout = remote.timeout
@@ -61,7 +61,7 @@ def associated(
 
 
 def place(remote: DicomRemote) -> str:
-    """How a remote is called in messages."""
+    """The name of a remote in messages."""
     return f"{remote.ae_title} at {remote.host}:{remote.port}"
 
 

@@ -1,4 +1,6 @@
-"""TLS towards FHIR servers and HL7 v2 receivers: 1.2 or later, the server's certificate always checked."""
+"""TLS for clients of FHIR servers and HL7 v2 receivers: 1.2 or later, and the server's certificate
+is always checked.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from pipeline.errors import BadSettings
 
 
 def client_context(tls: ClientTls) -> ssl.SSLContext:
-    """The context that ``tls`` describes; its files are read now, so that new certificates need no restart.
+    """The context that ``tls`` describes. Its files are read at each call, so that new certificates need no restart.
 
     Raises
     ------
     BadSettings
-        where a file is missing, not readable or not what it should be.
+        where a file is missing, unreadable or of the wrong kind.
     """
     try:
         context = ssl.create_default_context(cafile=tls.trusted)

@@ -22,10 +22,10 @@ from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 PENDING = (0xFF00, 0xFF01)
 OUT_OF_RESOURCES = 0xA700
 NOT_THIS_MODEL = (0x0122, 0xA900)
-"""SOP class not supported; identifier does not match SOP class: the other information model may be taken."""
+"""SOP class not supported, or identifier does not match SOP class: the PACS may accept the other information model."""
 ANSWERS_MOST = 100_000
 PATIENCE = 6
-"""A query may take so many times the timeout that holds for each answer."""
+"""A query may take this many times the timeout of a single answer."""
 
 MODELS = (StudyRootQueryRetrieveInformationModelFind, PatientRootQueryRetrieveInformationModelFind)
 """Study Root first: Patient Root wants a patient's identifier at every level (PS3.4 C.6.1.1.2)."""
@@ -33,20 +33,21 @@ MODELS = (StudyRootQueryRetrieveInformationModelFind, PatientRootQueryRetrieveIn
 
 @contextmanager
 def finding(remote: DicomRemote, calling_ae: str, patient_id: str = "") -> Iterator[Finder]:
-    """A `Finder` on an association of its own; see `associated` for its errors."""
+    """A `Finder` on its own association; see `associated` for its errors."""
     with associated(remote, calling_ae, [build_context(model) for model in MODELS]) as assoc:
         yield Finder(assoc, remote, patient_id)
 
 
 class Finder:
-    """Queries over ``assoc``. ``patient_id`` goes with a Patient Root query, which some PACS do not answer without.
+    """Queries over ``assoc``. ``patient_id`` is added to a Patient Root query, which some PACS do not answer without
+    it.
 
     Every method raises
 
     - `PeerUnavailable` where the answer does not come in time or the association is lost;
     - `PeerBusy`, `Rejected` where the PACS answers with a failure: 0xA700 (out of resources), or any other.
 
-    Only what was asked for is returned: some PACS answer a key that they do not know with all that they have.
+    Only matches are returned: some PACS answer a key that they do not know with everything they have.
     """
 
     def __init__(self, assoc: Association, remote: DicomRemote, patient_id: str = "") -> None:
@@ -58,7 +59,7 @@ class Finder:
         self._models = [model for model in MODELS if model in accepted]
 
     def studies(self, query: StudyQuery) -> tuple[FoundStudy, ...]:
-        """The studies that match, the latest first."""
+        """The matching studies, the latest first."""
         keys = {
             "StudyInstanceUID": query.study_instance_uid,
             "AccessionNumber": query.accession_number,
@@ -81,7 +82,7 @@ class Finder:
         return tuple(sorted(found.values(), key=lambda study: study.study_date, reverse=True))
 
     def series(self, study_instance_uid: str, series_instance_uid: str = "") -> tuple[FoundSeries, ...]:
-        """The series of a study, or the one named; each with the number of its instances where the PACS tells it."""
+        """The series of a study, or the one named, each with its number of instances where the PACS states it."""
         keys = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
         wanted = {"SeriesInstanceUID": series_instance_uid} if series_instance_uid else {}
         found: dict[str, FoundSeries] = {}
@@ -106,13 +107,13 @@ class Finder:
         return tuple(found.values())
 
     def count(self, series: FoundSeries) -> int:
-        """How many instances the series has: as the PACS tells it, which is optional, else by listing them."""
+        """The number of instances of the series: as the PACS states it, which is optional, else by listing them."""
         if series.instances is not None:
             return series.instances
         return len(self.instances(series.study_instance_uid, series.series_instance_uid))
 
     def _find(self, level: str, keys: dict[str, str | None]) -> list[Dataset]:
-        """All answers, by Study Root or, where that is not taken, by Patient Root."""
+        """All answers, by Study Root or, where the PACS does not accept that, by Patient Root."""
         for number, model in enumerate(self._models, start=1):
             query = Dataset()
             query.QueryRetrieveLevel = level
@@ -153,12 +154,12 @@ class _WrongModel(Exception):
 
 
 def _is(ds: Dataset, wanted: dict[str, str]) -> bool:
-    """Whether an answer is what was asked for. An answer that does not say is not: it may be another patient's."""
+    """Whether an answer matches the query. One that lacks a key does not match: it may be another patient's."""
     return all(str(ds.get(keyword) or "").strip(" \0") == value for keyword, value in wanted.items())
 
 
 def _number(ds: Dataset, keyword: str) -> int | None:
-    """A count; None where it is absent, no number, or not positive: the archive does not know it."""
+    """A count; None where it is absent, not a number or not positive, which means that the archive does not know it."""
     try:
         number = int(ds.get(keyword) or 0)
     except (TypeError, ValueError):

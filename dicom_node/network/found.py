@@ -1,4 +1,4 @@
-"""What an archive says it has. Frozen values; no patient data."""
+"""Studies, series and instances found in an archive: frozen values without patient data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pipeline.errors import BadSettings
 from pipeline.reading.validation import is_uid
 
 WILD = re.compile(r"[*?\\]")
-"""Wildcards of PS3.4 C.2.2.2.4 and the value separator: each would match what was not asked for."""
+"""Wildcards of PS3.4 C.2.2.2.4 and the value separator, which would match unwanted studies."""
 
 
 @dataclass(frozen=True)
 class StudyQuery:
-    """Which studies: those that match every value that is not empty, exactly.
+    """A query for the studies that match every non-empty value exactly.
 
     Raises
     ------
     BadSettings
-        where a value has a wildcard, or the UID is none.
+        where a value has a wildcard, or the UID is not a UID.
     """
 
     study_instance_uid: str = ""
@@ -38,7 +38,9 @@ class StudyQuery:
 
 @dataclass(frozen=True)
 class FoundStudy:
-    """A study of the archive. ``study_date`` as in DICOM (YYYYMMDD) or empty; numbers are None where not told."""
+    """A study of the archive. ``study_date`` as in DICOM (YYYYMMDD) or empty; numbers are None where the archive states
+    none.
+    """
 
     study_instance_uid: str
     study_date: str
@@ -49,7 +51,7 @@ class FoundStudy:
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """A series of the archive; ``instances`` is None where the archive does not say how many."""
+    """A series of the archive; ``instances`` is None where the archive states no number."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -59,7 +61,7 @@ class FoundSeries:
 
 @dataclass(frozen=True)
 class FoundInstance:
-    """An instance of the archive; ``sop_class_uid`` is empty where it does not tell."""
+    """An instance of the archive; ``sop_class_uid`` is empty where the archive does not state it."""
 
     sop_instance_uid: str
     sop_class_uid: str

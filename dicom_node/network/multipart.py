@@ -1,4 +1,4 @@
-"""multipart/related bodies (RFC 2387, RFC 2046 5.1), read as they come: DICOMweb in both directions."""
+"""Streaming reader of multipart/related bodies (RFC 2387, RFC 2046 5.1), for DICOMweb in both directions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from pipeline.errors import NotDicom, Truncated
 
 HEADERS_MOST = 16
-"""Header lines of one part: DICOMweb uses three."""
+"""Most header lines of one part; DICOMweb uses three."""
 
 
 class Parts(Protocol):
-    """What is told of each part, in order. What it raises ends the reading."""
+    """Callbacks for the parts, in order. An exception from them ends the reading."""
 
     def begin(self, headers: Mapping[str, str]) -> None:
         """A part's headers, names in lower case."""
@@ -24,11 +24,11 @@ class Parts(Protocol):
         """The next bytes of the part; never empty."""
 
     def end(self) -> None:
-        """The part came whole."""
+        """The part is complete."""
 
 
 class PartReader:
-    """Cuts a body at ``boundary`` and tells ``parts``. Holds no more than the chunk that it is fed.
+    """Splits a body at ``boundary`` and calls ``parts``. Holds no more than the chunk that it is fed.
 
     Raises
     ------
@@ -59,12 +59,12 @@ class PartReader:
             raise NotDicom("The multipart body's boundary is too long.", todo="RFC 2046: 70 characters.") from error
 
     def feed(self, chunk: bytes) -> None:
-        """Read on.
+        """Process the next bytes of the body.
 
         Raises
         ------
         NotDicom
-            where what comes is not a multipart body with this boundary.
+            where the bytes are not a multipart body with this boundary.
         """
         try:
             self._parser.write(chunk)
@@ -72,12 +72,12 @@ class PartReader:
             raise NotDicom("The body is not multipart with the boundary named.", todo="Check the sender.") from error
 
     def finish(self) -> None:
-        """The body is over.
+        """Finish at the end of the body.
 
         Raises
         ------
         Truncated
-            where its closing delimiter has not come: its last part may be cut.
+            where its closing delimiter is missing: its last part may be cut short.
         """
         if not self._over:
             raise Truncated("The multipart body ends before its closing delimiter.", todo="Send it again.")

@@ -1,4 +1,4 @@
-"""DICOM files (PS3.10) as they come over a network, before anything is known of them."""
+"""DICOM files (PS3.10) from the network, not trusted yet."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dicom_node.store.header import UNREADABLE
 from pipeline.errors import NotDicom
 
 IN_MEMORY = 8 << 20
-"""Up to so many bytes are gathered in memory; what is longer goes to disk and is mapped."""
+"""Most bytes that are collected in memory; a longer file goes to disk and is mapped."""
 META_MOST = 1 << 20
-"""Bytes of file meta that are looked at: real ones have a few hundred."""
+"""Most bytes of file meta that are read; real ones have a few hundred."""
 
 
 @dataclass(frozen=True)
 class Part10:
-    """A DICOM file taken apart; valid while its `Spool` stays open.
+    """A parsed DICOM file; valid while its `Spool` stays open.
 
-    ``encoded`` is the data set behind the file meta, byte for byte; ``stream`` stands at its first byte.
+    ``encoded`` is the data set after the file meta, byte for byte; ``stream`` is at its first byte.
     ``sop_class_uid`` and ``sop_instance_uid`` are the file meta's, empty where it has none.
     """
 
@@ -42,9 +42,9 @@ class Part10:
 
 
 class Spool:
-    """Gathers one file: in memory while it is small, else in a file without a name in ``folder``.
+    """Collects one file: in memory while it is small, else in an unnamed file in ``folder``.
 
-    A context manager; at its end nothing is left, nor after a crash.
+    A context manager. Nothing remains at its end, nor after a crash.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -62,7 +62,7 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Let go of what was gathered."""
+        """Free the collected bytes."""
         self._memory = bytearray()
         if self._file is not None:
             self._file.close()
@@ -88,7 +88,7 @@ class Spool:
 
     @contextmanager
     def part10(self) -> Iterator[Part10]:
-        """What was gathered, as a DICOM file. Nothing that it gives may be kept longer.
+        """The collected bytes as a DICOM file, valid within the context only.
 
         Raises
         ------
@@ -126,7 +126,7 @@ def _opened(content: memoryview, stream: BinaryIO) -> Iterator[Part10]:
 
 
 def _file_meta(content: memoryview) -> tuple[Dataset, int]:
-    """The file meta and where the data set begins."""
+    """The file meta, and the offset of the data set."""
     if bytes(content[128:132]) != b"DICM":
         raise NotDicom("There is no DICM prefix.", todo="Send DICOM files (PS3.10) as application/dicom.")
     head = BytesIO(content[: 132 + META_MOST])

@@ -1,5 +1,5 @@
-"""TLS for DICOM after BCP 195 (RFC 9325, PS3.15 annex B.12): 1.2 or later, forward secrecy, AEAD ciphers, both sides
-with certificates. And what can be said of a certificate: whose it is, and when it ends.
+"""TLS for DICOM after BCP 195 (RFC 9325, PS3.15 annex B.12): 1.2 or later, forward secrecy, AEAD ciphers, certificates
+on both sides. Also the names and expiry of certificates.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from dicom_node.settings.access import DicomPeer, Tls
 from pipeline.errors import BadSettings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"
-"""Of TLS 1.2; those of 1.3 are all good."""
+"""Ciphers of TLS 1.2; all of TLS 1.3 are allowed."""
 
 
 @dataclass(frozen=True)
 class ClientCertificate:
-    """What a caller showed, after the authorities were asked. ``fingerprint`` is SHA-256 of DER, in hexadecimal.
+    """A caller's certificate, verified against the trusted authorities. ``fingerprint`` is SHA-256 of DER, in
+    hexadecimal.
 
     ``names`` are the subject's common names and the DNS names; ``expires`` seconds since the epoch.
     """
@@ -35,7 +36,7 @@ class ClientCertificate:
 
 
 def listening(identity: Tls) -> ssl.SSLContext:
-    """For the TLS port: no caller without a certificate of a trusted authority.
+    """The context of the TLS port: every caller needs a certificate of a trusted authority.
 
     Raises
     ------
@@ -46,14 +47,14 @@ def listening(identity: Tls) -> ssl.SSLContext:
 
 
 def towards(peer: DicomPeer) -> tuple[ssl.SSLContext, str] | None:
-    """``tls_args`` of `AE.associate` for ``peer``; None where it is spoken to without TLS.
+    """``tls_args`` of `AE.associate` for ``peer``; None where it uses no TLS.
 
     The files are read each time, so that new certificates need no restart.
 
     Raises
     ------
     BadSettings
-        where TLS is wanted and the certificates cannot be used.
+        where the peer wants TLS and the certificates cannot be used.
     """
     if not peer.tls:
         return None
@@ -75,23 +76,23 @@ def caller_certificate(connection: ssl.SSLSocket) -> ClientCertificate | None:
 
 
 def expiry(path: Path) -> datetime:
-    """When the first of the certificates in the PEM file ``path`` to end ends.
+    """The earliest expiry of the certificates in the PEM file ``path``.
 
     Raises
     ------
     BadSettings
-        where there is none to be read.
+        where no certificate can be read.
     """
     return min(item.not_valid_after_utc for item in _certificates(path))
 
 
 def own_name(identity: Tls) -> str | None:
-    """The first DNS name of our own certificate, or its common name; None where it has none.
+    """The first DNS name of our own certificate, else its common name; None without either.
 
     Raises
     ------
     BadSettings
-        where there is no certificate to be read.
+        where no certificate can be read.
     """
     certificate = _certificates(identity.certificate)[0]
     with suppress(x509.ExtensionNotFound):
@@ -104,7 +105,7 @@ def own_name(identity: Tls) -> str | None:
 
 
 def expiries(identity: Tls) -> dict[str, datetime]:
-    """When our certificate and the authorities end, by file; a file that cannot be read has ended."""
+    """The expiry of our certificate and of the authorities, by file; an unreadable file counts as expired."""
     ends = {}
     for path in (identity.certificate, identity.trusted):
         try:
@@ -142,14 +143,14 @@ def _context(identity: Tls, protocol: int) -> ssl.SSLContext:
 
 
 def load_identity(context: ssl.SSLContext, certificate: Path, key: Path | None, key_password: SecretStr | None) -> None:
-    """Give ``context`` the node's own certificate and key.
+    """Load the node's own certificate and key into ``context``.
 
     Raises
     ------
     BadSettings
         where a file is missing, not readable or not what it should be, or the two do not belong together.
     """
-    # A password that is always given keeps OpenSSL from asking for one at the terminal.
+    # With a password given, OpenSSL never asks for one at the terminal.
     password = key_password.get_secret_value() if key_password else ""
     try:
         context.load_cert_chain(certificate, key, password=password)
@@ -162,7 +163,7 @@ def load_identity(context: ssl.SSLContext, certificate: Path, key: Path | None, 
 
 
 def reason(error: Exception) -> str:
-    """In words, without paths or contents."""
+    """The error in words, without paths or contents."""
     if isinstance(error, ssl.SSLError):
         return error.reason or "not PEM"
     return getattr(error, "strerror", None) or type(error).__name__

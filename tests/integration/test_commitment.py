@@ -183,7 +183,7 @@ def test_a_report_that_comes_late_counts_without_sending_again(tmp_path: Path, f
     """The attempt has given up and the node was restarted meanwhile; the next attempt finds the answer."""
     with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
         target = destination(pacs.port, commitment_timeout=0.5)
-        with pytest.raises(PeerUnavailable, match="did not commit itself"):
+        with pytest.raises(PeerUnavailable, match="did not give storage commitment"):
             deliver(node, target, files)
     with running_receiver(tmp_path, peers=PACS_PEER) as node:
         pacs.node_port = node.port
@@ -198,12 +198,12 @@ def test_a_late_no_is_heeded(tmp_path: Path, files: tuple[Path, ...]) -> None:
         pacs.node_port = node.port
         target = destination(pacs.port, commitment_timeout=0.5)
         missing = str(dcmread(files[1]).SOPInstanceUID)
-        with pytest.raises(PeerUnavailable, match="did not commit itself"):
+        with pytest.raises(PeerUnavailable, match="did not give storage commitment"):
             deliver(node, target, files)
         pacs.lost = {missing}
         assert pacs.report(pacs.asked[0]) == 0x0000
         for _ in range(2):
-            with pytest.raises(PeerUnavailable, match="did not commit itself"):
+            with pytest.raises(PeerUnavailable, match="did not give storage commitment"):
                 deliver(node, target, files)
             assert pacs.stored[3:] == [missing]
         pacs.lost = set()

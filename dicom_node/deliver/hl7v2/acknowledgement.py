@@ -1,4 +1,4 @@
-"""What a receiver's acknowledgement means: filed, later, or never (HL7 2.5.1, 2.9 and 2.15.8)."""
+"""The meaning of a receiver's acknowledgement: accepted, retry or rejected (HL7 2.5.1, 2.9 and 2.15.8)."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ ACCEPTED: Final = ("AA", "CA")
 LATER: Final = {"206", "207"}
 """Table 0357: application record locked, application internal error."""
 NEVER: Final = {"100", "101", "102", "103", "104", "200", "201", "202", "203", "204", "205"}
-"""Table 0357: what is wrong with the message or with what it names; a resend would not mend it."""
+"""Table 0357: errors in the message or in what it names, which a resend would not correct."""
 WORDS_MOST: Final = 300
 
 
 def check(answer: bytes, control_id: str, where: str, secrets: Iterable[str]) -> str:
-    """Return the code of an ``answer`` that accepts the message ``control_id``; ``secrets`` must stand in no error.
+    """Return the code of an ``answer`` that accepts the message ``control_id``. No error may contain any of
+    ``secrets``.
 
-    AA and CA accept. What ERR-3 (or MSA-6) says decides between later and never: 206 and 207 are tried again, the other
-    codes of table 0357 are final. Without such a code AE is final, since it is of the message's content, and AR is
-    tried again, since a receiver that is shutting down or overloaded answers that.
+    AA and CA accept. The code in ERR-3 (or MSA-6) decides whether to retry: 206 and 207 are retried, the other codes of
+    table 0357 are final. Without such a code AE is final, since it concerns the message's content, and AR is retried,
+    since a receiver that is shutting down or overloaded sends it.
 
     Raises
     ------
     Rejected
-        where the receiver will never take the message.
+        where the receiver will never accept the message.
     Retryable
-        where it may take it later, or the answer is none or of another message.
+        where it may accept it later, or the answer is missing or for another message.
     """
     text = answer.decode("utf-8", errors="replace")
     message = _parsed(text)
     if message is None:
         raise PeerUnavailable(
-            "The HL7 receiver's answer is no acknowledgement.",
+            "The HL7 receiver's answer is not an acknowledgement.",
             where=where,
             todo="Is it an MLLP port? It is tried again.",
         )
@@ -58,7 +59,7 @@ def check(answer: bytes, control_id: str, where: str, secrets: Iterable[str]) ->
     what = f"The HL7 receiver answered {code or 'no code'}: {'; '.join(details) or 'no reason given'}."
     final = condition in NEVER or (condition not in LATER and code not in ("AR", "CR"))
     if final:
-        todo = "Mend what the receiver names, then `candela jobs retry`."
+        todo = "Correct what the receiver names, then `candela jobs retry`."
         raise Rejected(what, where=where, todo=todo, details=details)
     raise PeerBusy(what, where=where, todo="It is tried again.", details=details)
 
@@ -95,7 +96,7 @@ def _condition(message: Message) -> str:
 
 
 def _said(message: Message) -> list[str]:
-    """What it says for people: MSA-3, and of ERR the code, diagnostics and user message."""
+    """The texts for people: MSA-3, and code, diagnostics and user message of ERR."""
     fields = ("msa.msa_3", "err.err_3", "err.err_7", "err.err_8")
     found = (re.sub(r"[\^~&]+", " ", _er7(message, path)).strip() for path in fields)
     return [text for text in dict.fromkeys(found) if text]

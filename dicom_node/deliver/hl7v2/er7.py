@@ -1,4 +1,4 @@
-"""Text in HL7 v2's bar notation: escapes, character sets, and the few data types that a report is made of."""
+"""Text in HL7 v2's bar notation: escapes, character sets, and the data types of a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a message is turned into bytes: Python's ``codec``, what MSH-18 says of it, and MSH-20.
+    """The encoding of a message: Python's ``codec``, and the values of MSH-18 and MSH-20.
 
     ISO IR87 (JIS X 0208) is an alternate of ASCII, switched to and from by escape sequences (ISO 2022).
     """
@@ -51,11 +51,11 @@ SUBSTITUTES: Final = {
     "\N{NO-BREAK SPACE}": " ",
     "\N{NARROW NO-BREAK SPACE}": " ",
 }
-"""Plain spellings of what our own sentences use beyond a character set. Names are never spelt otherwise."""
+"""Plain spellings of typographic marks in our own sentences. Names are never respelt."""
 
 
 def escaped(text: str) -> str:
-    """``text`` as it stands within one component: delimiters escaped, line breaks and control characters as spaces."""
+    """``text`` for use within one component: delimiters escaped, line breaks and control characters as spaces."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip().translate(ESCAPES)
 
 
@@ -65,7 +65,7 @@ def encode(message: str, character_set: str) -> bytes:
     Raises
     ------
     Rejected
-        where it has no such character: a name is not to be spelt otherwise, nor to arrive with question marks.
+        where the set lacks a character: a name must not be respelt, nor arrive with question marks.
     """
     try:
         return message.encode(ENCODINGS[character_set].codec)
@@ -78,7 +78,7 @@ def encode(message: str, character_set: str) -> bytes:
 
 
 def plain(text: str, character_set: str) -> str:
-    """A sentence of ours, its typographic marks spelt plainly where ``character_set`` lacks them."""
+    """One of our own sentences, with typographic marks spelt plainly where ``character_set`` lacks them."""
     codec = ENCODINGS[character_set].codec
     try:
         text.encode(codec)
@@ -108,7 +108,7 @@ def authority(system: str | None, name: str = "") -> str:
 
 
 def numbered(issued: Issued, kind: str, name: str = "") -> str:
-    """CX: a number, who assigned it (``name`` where nobody says), its type (table 0203)."""
+    """CX: a number, its assigning authority (``name`` where none is stated), its type (table 0203)."""
     assigner = issued.assigner or ("" if issued.system else name)
     return f"{escaped(issued.value)}^^^{authority(issued.system, assigner)}^{kind}"
 

@@ -1,4 +1,4 @@
-"""MLLP (HL7 Minimal Lower Layer Protocol, release 1): one message out, its acknowledgement back."""
+"""MLLP (HL7 Minimal Lower Layer Protocol, release 1): sends one message and returns its acknowledgement."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Mllp:
     server_name: str | None = None
 
     def exchange(self, message: bytes) -> bytes:
-        """Send ``message`` on a connection of its own; the receiver's answer, without its frame.
+        """Send ``message`` on its own connection; returns the receiver's answer without its frame.
 
         Raises
         ------
         PeerUnavailable
-            where no whole answer came. Whether the receiver took the message is then not known.
+            where no whole answer came; whether the receiver took the message is then unknown.
         """
         try:
             with self._connected() as connection:
@@ -70,7 +70,7 @@ class Mllp:
                 raise self._unavailable("closed the connection before its answer was whole")
             received += piece
             if len(received) > ANSWER_MOST or not received.startswith(START):
-                raise self._unavailable("sent something that is no MLLP answer")
+                raise self._unavailable("sent something that is not an MLLP answer")
         return bytes(received[1 : received.index(END + RETURN)])
 
     def _unavailable(self, what: str) -> PeerUnavailable:

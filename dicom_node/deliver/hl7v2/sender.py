@@ -1,4 +1,4 @@
-"""The report to an EHR without FHIR: an HL7 v2 message over MLLP, done when it is acknowledged."""
+"""Delivery of the report to an EHR without FHIR: an HL7 v2 message over MLLP, done when it is acknowledged."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ class Hl7v2Sender:
         return f"{code}, message {message.control_id}"
 
     def _page(self, by_name: dict[str, Path]) -> Path | None:
-        """The PDF in our language; in English where the run was read before this language was asked for."""
+        """The PDF in the destination's language; in English where the run took place before that language was
+        requested.
+        """
         names = [page_filename(language) for language in (Language(self._destination.language), Language.ENGLISH)]
         return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _secrets(facts: ReportFacts) -> Iterable[str]:
-    """What names the patient, and a receiver may repeat."""
+    """Values that name the patient, which a receiver may repeat."""
     patient, accession = facts.patient, facts.study.accession
     texts = {patient.name, patient.dicom_name, *patient.name.replace(",", " ").split()}
     texts |= {item.value for item in (patient.identifier, accession) if item is not None}
