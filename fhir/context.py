@@ -68,7 +68,7 @@ class ReportContext:
         return to(self.device_url, "Device")
 
     def label(self, name: str, /, **values: str) -> str:
-        """A text of `pipeline.report.phrases` in the report's language."""
+        """A text of `pipeline.report.phrasebook` in the report's language."""
         return sentences.label(name, self.language, **values)
 
     def note(self) -> Json:

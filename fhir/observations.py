@@ -42,7 +42,7 @@ def _finding(context: ReportContext) -> Entry:
     components = [_component(concept(codes.FINDING, context.label("sought")), concept(answer.model.target))]
     if answer.outcome is Outcome.FINDING:
         components.append(
-            _component({"text": context.label("suggested class")}, _class(context, answer.predicted_class))
+            _component({"text": context.label("suggested_class")}, _class(context, answer.predicted_class))
         )
     target = sentences.target(answer.model, context.language)
     return _observation(
@@ -63,7 +63,7 @@ def _probabilities(context: ReportContext) -> Iterator[Entry]:
         yield _observation(
             context,
             ("probability", item.name),
-            concept(codes.PROBABILITY, context.label("probability of", name=name)),
+            concept(codes.PROBABILITY, context.label("probability_of", name=name)),
             bodySite=concept(context.site(item.name)),
             valueQuantity=quantity(item.probability, codes.NO_UNITS, digits=4),
             component=[_component({"text": context.label("class")}, _class(context, item.name))],
@@ -72,10 +72,10 @@ def _probabilities(context: ReportContext) -> Iterator[Entry]:
 
 def _region(region: Region, number: int, context: ReportContext) -> Iterator[Entry]:
     measurements: tuple[tuple[str, Code, str, float, Code], ...] = (
-        ("volume", codes.VOLUME, "volume of", region.volume_mm3, codes.CUBIC_MILLIMETER),
-        ("long_axis", codes.LONG_AXIS, "long axis of", region.long_axis_mm, codes.MILLIMETER),
-        ("short_axis", codes.SHORT_AXIS, "short axis of", region.short_axis_mm, codes.MILLIMETER),
-        ("mean_intensity", codes.MR_SIGNAL_INTENSITY, "mean signal of", region.mean_intensity, codes.ARBITRARY_UNIT),
+        ("volume", codes.VOLUME, "volume_of", region.volume_mm3, codes.CUBIC_MILLIMETER),
+        ("long_axis", codes.LONG_AXIS, "long_axis_of", region.long_axis_mm, codes.MILLIMETER),
+        ("short_axis", codes.SHORT_AXIS, "short_axis_of", region.short_axis_mm, codes.MILLIMETER),
+        ("mean_intensity", codes.MR_SIGNAL_INTENSITY, "mean_signal_of", region.mean_intensity, codes.ARBITRARY_UNIT),
     )
     tracking = [
         {"code": concept(codes.TRACKING_IDENTIFIER), "valueString": region.tracking_id},

@@ -34,11 +34,11 @@ def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
         unread=sentences.unread(language),
         headline=sentences.headline(answer, language),
         conclusion=_unbroken(" ".join((sentences.statement(answer, language), *sentences.additions(answer, language)))),
-        caveats=[_unbroken(sentences.caveat(text, language)) for text in answer.caveats],
+        caveats=[_unbroken(sentences.caveat(item, language)) for item in answer.caveats],
         who=[
             ("patient", patient.name),
             ("study", study.description),
-            ("patient id", patient.identifier.value if patient.identifier else ""),
+            ("patient_id", patient.identifier.value if patient.identifier else ""),
             ("date", _day(study.started, language)),
             ("born", _day(patient.birth_date, language)),
             ("accession", study.accession.value if study.accession else ""),

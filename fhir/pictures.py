@@ -49,15 +49,15 @@ def _document(context: ReportContext, picture: Picture) -> Entry:
         status="current",
         docStatus="preliminary",
         modality=[MODALITY],
-        type={"text": context.label("key picture")},
+        type={"text": context.label("key_picture")},
         subject=context.subject,
         date=context.recorded,
         author=[context.device()],
-        description=f"{context.label('picture text')}. {context.note()['text']}",
+        description=f"{context.label('picture_text')}. {context.note()['text']}",
         content=[{"attachment": content}],
     )
     return Entry(context.full_url("DocumentReference"), resource)
 
 
 def _content(context: ReportContext, picture: Picture) -> dict[str, object]:
-    return attachment(picture.data, picture.content_type, context.label("key picture"), context.language)
+    return attachment(picture.data, picture.content_type, context.label("key_picture"), context.language)

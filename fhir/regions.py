@@ -55,7 +55,7 @@ def _structure(region: Region, number: int, context: ReportContext) -> Entry:
         "identifier": [dicom_identifier(region.tracking_uid)],
         "active": True,
         "morphology": morphology,
-        "description": f"{context.label('outlined by', region=name)}. {context.note()['text']}",
+        "description": f"{context.label('outlined_by', region=name)}. {context.note()['text']}",
         "patient": context.subject,
     }
     if context.release is Release.R4:
@@ -69,7 +69,7 @@ def _structure(region: Region, number: int, context: ReportContext) -> Entry:
 def _segment(region: Region, number: int, segmentation: MadeObject, context: ReportContext) -> Entry:
     """Segment numbers follow the order of the regions."""
     name = sentences.region_name(number, context.language)
-    code = concept(codes.REFERENCED_SEGMENT, context.label("segment of", region=name))
+    code = concept(codes.REFERENCED_SEGMENT, context.label("segment_of", region=name))
     return _selection((region.tracking_id,), code, segmentation, context, subset=[f"{number}"])
 
 

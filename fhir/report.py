@@ -83,7 +83,7 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
             "effectiveDateTime": facts.acquired,
             "issued": context.recorded,
             "result": [item.reference for item in found],
-            "media": [{"comment": context.label("key picture"), "link": picture.reference}] if picture else None,
+            "media": [{"comment": context.label("key_picture"), "link": picture.reference}] if picture else None,
             "imagingStudy" if context.release is Release.R4 else "study": study_reference,
             "conclusion": sentences.conclusion(context.answer, language),
             "conclusionCode": [] if refused else [_conclusion_code(context)],

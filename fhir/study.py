@@ -79,7 +79,7 @@ def device(context: ReportContext) -> Json:
         "manufacturer": model.manufacturer,
         "version": [
             {"type": concept(codes.ALGORITHM_VERSION), "value": model.version},
-            {"type": {"text": context.label("model digest")}, "value": model.digest},
+            {"type": {"text": context.label("model_digest")}, "value": model.digest},
         ],
         "note": [context.note()],
     }

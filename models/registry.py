@@ -10,6 +10,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from models.bundle import CARD, METADATA, Bundle, read_bundle
+from pipeline.caveats import Caveat
 from pipeline.errors import BadModel
 from pipeline.routing.protocol import check_protocol
 
@@ -44,7 +45,7 @@ class Entry:
     def folder(self) -> Path:
         return self.bundle.folder
 
-    def check(self, header: Dataset) -> tuple[str, ...]:
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
         """Caveats for a series with this header, by the bundle's contract alone; raises as `check_protocol`."""
         return check_protocol(header, self.bundle.contract.protocol)
 

@@ -24,6 +24,7 @@ from models.layers import Layers, layers
 from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
 from pipeline.findings.model import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
 from pipeline.geometry.volume import Volume
@@ -104,7 +105,7 @@ class ResidentModel:
     def classes(self) -> tuple[str, ...]:
         return self.contract.classes
 
-    def check(self, header: Dataset) -> tuple[str, ...]:
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
         """Caveats for a series with this header; raises UnsupportedModality or UnsupportedProtocol."""
         return check_protocol(header, self.contract.protocol)
 
@@ -308,18 +309,18 @@ def _refuse_too_large(volume: Volume) -> None:
         )
 
 
-def _caveats(volume: Volume, answer: SeriesAnswer, contract: Contract) -> tuple[str, ...]:
+def _caveats(volume: Volume, answer: SeriesAnswer, contract: Contract) -> tuple[Caveat, ...]:
     caveats = []
     broken = int((~np.isfinite(volume.array)).any(axis=(1, 2)).sum())
     if broken:
-        caveats.append(f"{broken} of {len(volume.array)} planes hold values that are not numbers; they count as zero.")
+        caveats.append(Caveat(CaveatCode.VALUES_NOT_NUMBERS, {"some": broken, "all": len(volume.array)}))
     if answer.outcome is Outcome.INDETERMINATE:
-        caveats.append("The answer is uncertain: it says neither that there is a lesion nor that there is none.")
+        caveats.append(Caveat(CaveatCode.OUTCOME_UNCERTAIN))
     kinds = answer.probabilities[:-1]
     if answer.outcome is Outcome.FINDING and kinds.max() < 0.6 * kinds.sum():
-        caveats.append("The kind of the lesion is uncertain.")
+        caveats.append(Caveat(CaveatCode.LESION_KIND_UNCERTAIN))
     if contract.outputs.segments:
-        caveats.append("The probabilities are means over outlined pixels, not calibrated for a series.")
+        caveats.append(Caveat(CaveatCode.PROBABILITIES_NOT_CALIBRATED))
     if not contract.outputs.head:
-        caveats.append("The model does not tell whether the images show a head; only their width was checked.")
+        caveats.append(Caveat(CaveatCode.HEAD_NOT_CHECKED))
     return tuple(caveats)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
 
@@ -28,7 +29,7 @@ class SeriesModel(Protocol):
         """The model card's class names, in the order of the network's output."""
         ...
 
-    def check(self, header: Dataset) -> tuple[str, ...]:
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
         """Caveats for a series with this header (pixel data not needed).
 
         Raises

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from pipeline.caveats import Caveat, CaveatCode, Value
 from pipeline.findings.completeness import judged
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.measure import to_findings
@@ -27,9 +28,6 @@ from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.result_object import ResultObject
 from pipeline.routing.preflight import preflight, suits
-
-REPLACES = "Replaces an earlier result: further images of the series came after it."
-"""Said first by every result of a series that was read before it was complete."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +114,9 @@ def process(
     repeatable = vouched(volume)
     with watch.stage("predict"):
         prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
-        replaces = (REPLACES,) if predecessors else ()
-        prediction = replace(
-            prediction,
-            caveats=tuple(
-                map(
-                    printable,
-                    (*replaces, *subject.notes, *series.notes, *caveats, *prediction.caveats, *repeatable.notes),
-                )
-            ),
-        )
+        replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()
+        every = (*replaces, *subject.caveats, *series.caveats, *caveats, *prediction.caveats, *repeatable.caveats)
+        prediction = replace(prediction, caveats=tuple(map(_printable, every)))
     volume = repeatable  # nothing below reads a header that nobody has vouched for
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
@@ -148,6 +139,17 @@ def process(
         pages = _pages(context, objects, languages)
         bundle = build_report(content.listed_for(), pdf=pages.get(Language.ENGLISH))
     return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, bundle, watch.seconds, run)
+
+
+def _printable(caveat: Caveat) -> Caveat:
+    """``caveat`` without the control characters that a header may hold, which some formats of results forbid."""
+
+    def cleaned(value: Value) -> Value:
+        if isinstance(value, tuple):
+            return tuple(map(printable, value))
+        return printable(value) if isinstance(value, str) else value
+
+    return replace(caveat, values={name: cleaned(value) for name, value in caveat.values.items()})
 
 
 def _pages(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.findings.model import Outcome
+from pipeline.report import sentences
 from pipeline.results.result_object import ResultObject
 from pipeline.results.wording import DISCLAIMER
 
@@ -37,7 +38,10 @@ def summary(processed: Processed) -> dict[str, Any]:
             }
             for lesion in findings.lesions
         ],
-        "caveats": list(findings.caveats),
+        "caveats": [
+            {"code": str(item.code), "values": dict(item.values), "text": sentences.caveat(item)}
+            for item in findings.caveats
+        ],
         "model": {
             "name": findings.model.name,
             "version": findings.model.version,

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import hl7
 import numpy as np
@@ -35,11 +35,11 @@ from fhir import report
 from fhir.release import Release
 from fhir.resources.R4B.bundle import Bundle
 from pipeline import phantom
+from pipeline.caveats import CaveatCode
 from pipeline.errors import Refused, Rejected
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Prediction
 from pipeline.geometry.volume import Volume
-from pipeline.patient.source_values import CARRIED
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
 from pipeline.reading.validation import is_uid
@@ -293,9 +293,8 @@ def _check_refusal(refusal: Refused, series: Series | None) -> None:
 def check(processed: Processed) -> None:
     """Every result of the run is valid in its format."""
     told = json.dumps(summary(processed), ensure_ascii=False).encode().decode()
-    start = CARRIED.partition("{")[0]
-    noted = next((text.removeprefix(start) for text in processed.findings.caveats if text.startswith(start)), "")
-    carried = tuple(noted.rstrip(".").split(", ")) if noted else ()
+    repeated = (item for item in processed.findings.caveats if item.code is CaveatCode.IRREGULAR_VALUES_REPEATED)
+    carried = next((cast("tuple[str, ...]", item.values["names"]) for item in repeated), ())
     assert all(keyword in told for keyword in carried)
     for item in processed.objects:
         check_object(item.dataset, carried)

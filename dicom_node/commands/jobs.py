@@ -267,7 +267,8 @@ def _caveats(detail: JobDetail, settings: Settings) -> list[str]:
         found = json.loads(located(detail.result.summary, settings.data_dir).read_text())
     except (OSError, ValueError):
         return []
-    return [str(text) for text in found.get("caveats", ())]
+    # 0.1.0 stored sentences, later versions codes with values and the sentence that they make.
+    return [str(item["text"] if isinstance(item, dict) else item) for item in found.get("caveats", ())]
 
 
 def _outcome(detail: JobDetail) -> str:

@@ -122,6 +122,7 @@ def explain(
     from models.runtime import ResidentModel, load_model
     from pipeline.geometry.build import build_volume
     from pipeline.reading.files import read_path
+    from pipeline.report import sentences
 
     settings = load_settings(config_file)
     loaded = load_model(model, folders=settings.models.folders, device=settings.models.device)
@@ -130,7 +131,7 @@ def explain(
         raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
     series = read_path(path)
     for caveat in loaded.check(series.header):
-        typer.echo(caveat, err=True)
+        typer.echo(sentences.caveat(caveat), err=True)
     volume = build_volume(series.datasets)
     plane = loaded.predict(volume).key_slice if slice_number is None else slice_number - 1
     explanation = explain_plane(loaded, volume, plane, method, class_name=class_name)

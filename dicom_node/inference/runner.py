@@ -29,6 +29,7 @@ from dicom_node.store.layout import located
 from dicom_node.store.manifest import StoredInstance, read_versions
 from fhir.report import build as build_report
 from models.runtime import load_model
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, Refused
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.model import Outcome
@@ -159,7 +160,7 @@ class SeriesRunner:
             where=str(path.parent),
             earlier=map(self._content, manifest.earlier),
         )
-        return replace(series, notes=(*series.notes, *_shared_note(manifest.shared)))
+        return replace(series, caveats=(*series.caveats, *_shared(manifest.shared)))
 
     def _content(self, item: StoredInstance) -> tuple[str, bytes]:
         path = located(item.path, self._settings.data_dir)
@@ -175,11 +176,9 @@ class SeriesRunner:
         return item.path, data
 
 
-def _shared_note(count: int) -> tuple[str, ...]:
-    if not count:
-        return ()
-    images = "1 image has its" if count == 1 else f"{count} images have their"
-    return (f"{images} SOP Instance UID in another series too: references to the images fit both.",)
+def _shared(count: int) -> tuple[Caveat, ...]:
+    """The caveat that ``count`` images have their SOP Instance UID in another series too."""
+    return (Caveat(CaveatCode.SOP_INSTANCE_UIDS_SHARED, {"count": count}),) if count else ()
 
 
 def run(

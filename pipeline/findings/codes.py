@@ -6,6 +6,7 @@ preferred term. The tests compare every code with pydicom's copy of PS3.16.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -37,10 +38,15 @@ SYSTEMS = {
 }
 """FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
 
+# What is outlined: PS3.16 CID 7150 and CID 7159.
+MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+NEOPLASM = Code("108369006", "SCT", "Neoplasm")
+
 # Diagnoses that a class of the model stands for: SNOMED CT disorders. An unverified result suggests, never states them.
 GLIOMA = Code("393564001", "SCT", "Glioma")
 MENINGIOMA = Code("302820008", "SCT", "Intracranial meningioma")
 PITUITARY_TUMOR = Code("127024001", "SCT", "Neoplasm of pituitary gland")
+NEOPLASM_OF_BRAIN = Code("126952004", "SCT", "Neoplasm of brain")
 NO_TUMOR = Code("no-tumor", PRIVATE_SCHEME, "No tumor")
 
 CLASS_CODES = {
@@ -50,16 +56,18 @@ CLASS_CODES = {
     "no_tumor": NO_TUMOR,
 }
 """Code of each class name of the models' cards."""
+TERM_NAMES: Mapping[str, str] = {
+    **{code.value: name for name, code in CLASS_CODES.items()},
+    NEOPLASM_OF_BRAIN.value: "brain_tumor",
+    NEOPLASM.value: "neoplasm",
+}
+"""By code value, the key of its name in the phrases of a report (section ``term``)."""
 CLASS_TITLES = {
     "glioma": "Glioma",
     "meningioma": "Meningioma",
     "pituitary_tumor": "Pituitary tumor",
     "no_tumor": "No tumor",
 }
-
-# What is outlined: PS3.16 CID 7150 and CID 7159.
-MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 
 # Where: PS3.16 CID 4.
 BRAIN = Code("12738006", "SCT", "Brain")

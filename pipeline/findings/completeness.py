@@ -14,13 +14,12 @@ from dataclasses import replace
 import numpy as np
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings.model import Needs, Outcome, Prediction
 from pipeline.geometry.volume import Volume
 from pipeline.reading.attributes import number, texts
 from pipeline.reading.files import UNREADABLE
 
-NOT_REPORTED = "That there is no lesion is not reported: the images do not suffice for it."
-"""Every result of a negative answer that was withheld repeats it, before the reasons."""
 WIDER = 1.5
 """Steps of more than so many stated ones have slices between them: where every second one is missing it is 2."""
 WIDER_THAN_THICK = 1.75
@@ -47,7 +46,7 @@ def judged(
         return prediction
     if prediction.outcome is not Outcome.NO_FINDING:
         return replace(prediction, caveats=(*prediction.caveats, *reasons))
-    caveats = (NOT_REPORTED, *reasons, *prediction.caveats)
+    caveats = (Caveat(CaveatCode.NEGATIVE_NOT_REPORTED), *reasons, *prediction.caveats)
     return replace(prediction, outcome=Outcome.INDETERMINATE, caveats=caveats)
 
 
@@ -69,55 +68,46 @@ def frames(header: Dataset) -> int:
     return max(1, int(number(header, "NumberOfFrames") or 1))
 
 
-def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None) -> Iterator[str]:
-    """What shows that ``volume`` is a part of its series or too little of the patient, a sentence each."""
+def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None) -> Iterator[Caveat]:
+    """What shows that ``volume`` is a part of its series or too little of the patient."""
     step = volume.voxel_mm3 / (volume.spacing[1] * volume.spacing[2])  # along the normal, also of a sheared stack
     covered = step * len(volume.array)
     if needs.coverage_mm is not None and covered < needs.coverage_mm - _rounding(needs.coverage_mm):
-        yield (
-            f"The slices cover {covered:.0f} mm of the patient; to say that there is no lesion,"
-            f" {needs.coverage_mm:g} mm are needed."
-        )
+        yield Caveat(CaveatCode.COVERAGE_TOO_SMALL, {"covered": covered, "needed": needs.coverage_mm})
     if needs.spacing_mm is not None and step > needs.spacing_mm + _rounding(needs.spacing_mm):
-        yield (
-            f"The slices lie {step:.1f} mm apart; to say that there is no lesion, they must lie within"
-            f" {needs.spacing_mm:g} mm."
-        )
+        yield Caveat(CaveatCode.SLICES_TOO_FAR_APART, {"step": step, "most": needs.spacing_mm})
     yield from _between(volume, datasets, step)
     yield from _counted(volume, datasets, expected)
 
 
-def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterator[str]:
+def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterator[Caveat]:
     """What shows that slices are missing regularly between those that are there."""
     stated, most = _stated_step(volume.sources[0])
     if stated is not None:
         if step > most * stated:
-            yield (
-                f"The slices lie {step:.1f} mm apart where the images state {stated:g} mm: slices may be missing"
-                " between them."
-            )
+            yield Caveat(CaveatCode.SLICES_FARTHER_APART_THAN_STATED, {"step": step, "stated": stated})
         return
     numbers = _values(datasets, "InstanceNumber")
     gaps = np.diff(sorted(numbers))
     if len(numbers) == len(datasets) and len(gaps) and gaps.min() > 1:
-        yield "Instance Number leaves numbers out between all images: slices may be missing between them."
+        yield Caveat(CaveatCode.INSTANCE_NUMBERS_SKIPPED)
 
 
-def _counted(volume: Volume, datasets: Sequence[Dataset], expected: int | None) -> Iterator[str]:
+def _counted(volume: Volume, datasets: Sequence[Dataset], expected: int | None) -> Iterator[Caveat]:
     """What shows by number that images are missing."""
     there = len({str(ds.SOPInstanceUID) for ds in datasets})
     stated = max(stated_instances(ds) for ds in datasets)
     if stated > there:
-        yield f"The images state that there are at least {stated} of them; {there} are here."
+        yield Caveat(CaveatCode.FEWER_IMAGES_THAN_STATED, {"stated": stated, "count": there})
     if expected is not None and expected > there:
-        yield f"The sender's archive counts {expected} images of the series; {there} are here."
+        yield Caveat(CaveatCode.FEWER_IMAGES_THAN_ARCHIVED, {"expected": expected, "count": there})
     times = _values(datasets, "TemporalPositionIdentifier")
     claimed = max((number(ds, "NumberOfTemporalPositions") or 0.0 for ds in datasets), default=0.0)
     if times and len(times) < claimed <= MOST_STATED:
-        yield f"The images state {claimed:.0f} temporal positions; {len(times)} are here."
+        yield Caveat(CaveatCode.FEWER_TIMES_THAN_STATED, {"stated": round(claimed), "count": len(times)})
     places = _values(volume.sources, "InStackPositionNumber")
     if len(places) == len(volume.sources) and len(places) < max(places) <= MOST_STATED:
-        yield f"The images state that their stack has at least {max(places):.0f} places; {len(places)} are here."
+        yield Caveat(CaveatCode.STACK_SHORTER_THAN_STATED, {"stated": round(max(places)), "count": len(places)})
 
 
 def _stated_step(header: Dataset) -> tuple[float | None, float]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.caveats import Caveat
 from pipeline.findings.codes import NEOPLASM, ClassTerm, Code, class_term
 
 BoolArray = npt.NDArray[np.bool_]
@@ -116,8 +117,8 @@ class Prediction:
 
     ``mask`` and ``heatmap`` have the shape of the volume, (slices, rows, columns), on the source pixels: ``mask`` is
     where the lesion is (all False where the model outlines none), ``heatmap`` the class activation map of
-    ``predicted_class``, 0..1 over the whole volume. ``key_slice`` is the plane to look at first. ``caveats`` are
-    sentences that every output repeats (for instance that the series lies outside the validated protocol).
+    ``predicted_class``, 0..1 over the whole volume. ``key_slice`` is the plane to look at first. ``caveats``
+    say what limits the answer (for instance that the series lies outside the validated protocol).
     """
 
     outcome: Outcome
@@ -126,7 +127,7 @@ class Prediction:
     mask: BoolArray
     heatmap: FloatArray
     key_slice: int
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Findings:
     heatmap: FloatArray
     key_slice: int
     model: ModelIdentity
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
     def probability(self, name: str) -> float:
         """Probability of class ``name``; KeyError where the model has no such class."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry
 from pipeline.geometry.image_plane import ImagePlane
 from pipeline.geometry.slice_spacing import SliceGrid, slice_grid
@@ -17,7 +18,7 @@ from pipeline.geometry.stacks import ChosenStack, Prefer, choose
 from pipeline.geometry.volume import Volume
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.slices import slices_of
-from pipeline.reading.validation import unreadable_note
+from pipeline.reading.validation import unreadable_caveats
 
 
 def build_volume(datasets: Sequence[Dataset], *, prefer: Prefer | None = None) -> Volume:
@@ -44,25 +45,25 @@ def build_volume(datasets: Sequence[Dataset], *, prefer: Prefer | None = None) -
         affine=grid.affine,
         sources=tuple(one.ds for one in slices),
         frames=tuple(one.frame for one in slices),
-        notes=(*choice.notes, *grid.notes, *_repairs(grid.planes)),
+        caveats=(*choice.caveats, *grid.caveats, *_repairs(grid.planes)),
     )
 
 
 def _grid(choice: ChosenStack) -> SliceGrid:
-    """The slice grid of the chosen stack. If it is refused, the error also says what was left out before."""
+    """The slice grid of the chosen stack. If it is refused, the error also names the stacks that were left out."""
     try:
         return slice_grid(choice.stack.planes)
     except BadGeometry as error:
-        if not choice.notes:
+        if not choice.others:
             raise
-        raise type(error)(" ".join((error.what, *choice.notes)), where=error.where, todo=error.todo) from error
+        raise type(error)(f"{error.what} {choice}", where=error.where, todo=error.todo) from error
 
 
-def _repairs(planes: Sequence[ImagePlane]) -> tuple[str, ...]:
-    notes = [*unreadable_note(name for plane in planes for name in plane.source.left_out)]
+def _repairs(planes: Sequence[ImagePlane]) -> tuple[Caveat, ...]:
+    caveats = [*unreadable_caveats(name for plane in planes for name in plane.source.left_out)]
     off = max(plane.deviation for plane in planes)
     if off:
-        notes.append(f"The image orientation is not quite perpendicular ({off:.4f}); the nearest that is was taken.")
+        caveats.append(Caveat(CaveatCode.ORIENTATION_NOT_PERPENDICULAR, {"off": off}))
     if not planes[0].ds.get("FrameOfReferenceUID"):
-        notes.append("The images name no frame of reference: viewers may not link the results to other series.")
-    return tuple(notes)
+        caveats.append(Caveat(CaveatCode.FRAME_OF_REFERENCE_ABSENT))
+    return tuple(caveats)

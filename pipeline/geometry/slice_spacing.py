@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry, DuplicateSlices, MissingSlices
 from pipeline.geometry.image_plane import ImagePlane, Vector
 from pipeline.geometry.volume import Affine
@@ -41,12 +42,12 @@ class SliceGrid:
     planes : ascending along the first plane's normal.
     affine : float64 (4, 4), array index (slice, row, column, 1) to LPS mm at the voxel's centre. The slice column is
         the step from plane to plane: along the normal, or exactly as sheared as the stack is.
-    notes : what is unusual about the grid, one sentence each.
+    caveats : what is unusual about the grid.
     """
 
     planes: tuple[ImagePlane, ...]
     affine: Affine
-    notes: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
 
 
 def slice_grid(stack: Sequence[ImagePlane]) -> SliceGrid:
@@ -69,14 +70,14 @@ def slice_grid(stack: Sequence[ImagePlane]) -> SliceGrid:
             todo="Send the whole series.",
         )
     _check_steps(planes, np.diff(positions[order]))
-    step, notes = _step(planes, normal)
+    step, caveats = _step(planes, normal)
     first = planes[0]
     affine = np.eye(4)
     affine[:3, 0] = step
     affine[:3, 1] = first.down * first.spacing[0]
     affine[:3, 2] = first.across * first.spacing[1]
     affine[:3, 3] = first.origin
-    return SliceGrid(planes, affine, notes)
+    return SliceGrid(planes, affine, caveats)
 
 
 def is_regular(stack: Sequence[ImagePlane]) -> bool:
@@ -143,7 +144,7 @@ def _count(gap: float, median: float) -> str:
     return f"{count} slice{'s are' if count > 1 else ' is'}"
 
 
-def _step(planes: Sequence[ImagePlane], normal: Vector) -> tuple[Vector, tuple[str, ...]]:
+def _step(planes: Sequence[ImagePlane], normal: Vector) -> tuple[Vector, tuple[Caveat, ...]]:
     """The vector (mm, LPS) from plane to plane that puts every origin within `OFF_PLACE_MM` of its place.
 
     A step along the normal is tried first, then the straight line that a tilted gantry makes; else the stack is
@@ -171,9 +172,7 @@ def _step(planes: Sequence[ImagePlane], normal: Vector) -> tuple[Vector, tuple[s
             where=_series(planes),
             todo="Send a series whose slices stack squarely, or reformat it.",
         )
-    return line, (
-        f"The slices are stacked {tilt:.1f} degrees off their normal (tilted gantry); each is kept in its true place.",
-    )
+    return line, (Caveat(CaveatCode.GANTRY_TILTED, {"tilt": tilt}),)
 
 
 def _off(origins: Vector, step: Vector) -> Vector:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry, DuplicateSlices, MixedGeometry, UnsupportedProtocol
 from pipeline.geometry.image_plane import ImagePlane, Vector
 from pipeline.geometry.slice_spacing import LEAST_SLICES, SAME_POSITION_MM, is_regular
@@ -69,10 +70,17 @@ class Stack:
 
 @dataclass(frozen=True, eq=False)
 class ChosenStack:
-    """The stack that is read, and what was left out of the series, a sentence each."""
+    """The stack that is read, and the ``others`` of the series; ``caveats`` say what was left out."""
 
     stack: Stack
-    notes: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
+    others: tuple[Stack, ...] = ()
+
+    def __str__(self) -> str:
+        """Which stack was read, for an error about it; empty where there is one stack."""
+        if not self.others:
+            return ""
+        return f"Of {len(self.others) + 1} stacks in the series one was read, {self.stack}; not {_listed(self.others)}."
 
 
 def choose(planes: Sequence[ImagePlane], prefer: Prefer | None = None) -> ChosenStack:
@@ -93,9 +101,9 @@ def choose(planes: Sequence[ImagePlane], prefer: Prefer | None = None) -> Chosen
     UnsupportedProtocol
         where the stack is one of two gradient echoes.
     """
-    split, notes = split_stacks(planes)
+    split, caveats = split_stacks(planes)
     if len(split) == 1:
-        return ChosenStack(split[0], notes)
+        return ChosenStack(split[0], caveats)
     scores = [prefer(stack.header) if prefer else 0.0 for stack in split]
     taken = [stack for stack, score in zip(split, scores, strict=True) if score > -math.inf]
     if prefer is not None:
@@ -109,9 +117,11 @@ def choose(planes: Sequence[ImagePlane], prefer: Prefer | None = None) -> Chosen
     best = [stack for stack in rivals if ranked[id(stack)] == top]
     if len(best) > 1 or any(_reaches_beyond(stack, best[0]) for stack in able):
         raise _several(split)
-    others = [stack for stack in split if stack is not best[0]]
-    left_out = f"Of {len(split)} stacks in the series one was read, {best[0]}; not {_listed(others)}."
-    return ChosenStack(best[0], (*notes, left_out))
+    others = tuple(stack for stack in split if stack is not best[0])
+    left_out = Caveat(
+        CaveatCode.STACKS_LEFT_OUT, {"count": len(split), "read": str(best[0]), "others": tuple(map(str, others))}
+    )
+    return ChosenStack(best[0], (*caveats, left_out), others)
 
 
 def _refuse_echo_pair(taken: Sequence[Stack], split: Sequence[Stack]) -> None:
@@ -161,7 +171,7 @@ def _listed(stacks: Sequence[Stack]) -> str:
     return f"{named} and {len(stacks) - STACKS_NAMED} more stacks" if len(stacks) > STACKS_NAMED else named
 
 
-def split_stacks(planes: Sequence[ImagePlane]) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
+def split_stacks(planes: Sequence[ImagePlane]) -> tuple[tuple[Stack, ...], tuple[Caveat, ...]]:
     """The stacks of a series, largest first, and what was repaired on the way. The order of ``planes`` does not matter.
 
     Split by grid (orientation, matrix, pixel spacing, frame of reference), then by what the slices show (`CONTRAST`),
@@ -169,18 +179,18 @@ def split_stacks(planes: Sequence[ImagePlane]) -> tuple[tuple[Stack, ...], tuple
     copies of one slice under several SOP Instance UIDs count once.
     """
     ordered = sorted(planes, key=lambda plane: (str(plane.source.instance.SOPInstanceUID), plane.source.frame or 0))
-    notes: list[str] = []
+    caveats: list[Caveat] = []
     parts: list[tuple[list[ImagePlane], list[str]]] = []
     grids = _by_grid(ordered)
     for grid in grids:
         name = _grid_words(grid[0], [other[0] for other in grids]) if len(grids) > 1 else []
         for alike, contrast in _by_contrast(grid):
             for part, repetition in _by_repetition(alike):
-                kept, note = _without_copies(part)
-                notes += note
+                kept, left_out = _without_copies(part)
+                caveats += left_out
                 parts.append((kept, [*name, *contrast, *repetition]))
     parts.sort(key=lambda part: (-len(part[0]), part[1]))
-    return tuple(Stack(tuple(part), tuple(words)) for part, words in parts), tuple(notes)
+    return tuple(Stack(tuple(part), tuple(words)) for part, words in parts), tuple(caveats)
 
 
 def _by_grid(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
@@ -313,8 +323,8 @@ def _each_regular(planes: list[ImagePlane], values: Sequence[Value]) -> list[tup
     return [(part, value) for value, part in parts.items()] if all(map(is_regular, parts.values())) else []
 
 
-def _without_copies(planes: list[ImagePlane]) -> tuple[list[ImagePlane], list[str]]:
-    """``planes`` with each slice once, where those at one position have equal pixels; a note says how many went."""
+def _without_copies(planes: list[ImagePlane]) -> tuple[list[ImagePlane], list[Caveat]]:
+    """``planes`` with each slice once, where those at one position have equal pixels; a caveat counts the others."""
     if not _repeats(planes):
         return planes, []
     at: dict[int, list[ImagePlane]] = defaultdict(list)
@@ -326,8 +336,7 @@ def _without_copies(planes: list[ImagePlane]) -> tuple[list[ImagePlane], list[st
             return planes, []
         kept.append(group[0])
     count = len(planes) - len(kept)
-    words = f"{count} copies of slices were" if count > 1 else "1 copy of a slice was"
-    return kept, [f"{words} left out (same place and pixels, another SOP Instance UID)."]
+    return kept, [Caveat(CaveatCode.COPIES_LEFT_OUT, {"count": count})]
 
 
 def _copies(group: Iterable[ImagePlane]) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat
+
 FloatArray = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
 
@@ -26,7 +28,7 @@ class Volume:
         data, in the order of ``array``'s first axis.
     frames : the frame number, from 1, of each plane within its multi-frame instance; None for a single-frame instance.
         Empty stands for "all single-frame".
-    notes : what was left out or repaired to make one regular volume, each a sentence that every result repeats.
+    caveats : what was left out or repaired to make one regular volume.
     subject : the patient and study that results are filed under (see `pipeline.patient.subject.Subject.header`); None
         where nobody has compared the instances.
     """
@@ -35,7 +37,7 @@ class Volume:
     affine: Affine
     sources: tuple[Dataset, ...]
     frames: tuple[int | None, ...] = ()
-    notes: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     subject: Dataset | None = None
 
     @property

@@ -19,17 +19,13 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadIdentity
 from pipeline.geometry.volume import Volume
 from pipeline.reading import value_forms
 from pipeline.reading.attributes import numbers, values
 from pipeline.reading.validation import UNREADABLE, is_regular_uid
 from pipeline.reading.value_forms import ReadText, Unfit, encoded_text, raw_element, read_text, valid_items
-
-LEFT_OUT = "The images hold no valid value of these attributes, which are left out of the results: {names}."
-CARRIED = (
-    "The results repeat these attributes as the images have them, though DICOM does not allow the values: {names}."
-)
 
 IRREGULAR = 4
 """An identifier or a name may be so many times as long as its VR allows: systems write such values, peers store them,
@@ -136,29 +132,32 @@ class _Notes:
     left_out: dict[str, None] = field(default_factory=dict)
     carried: dict[str, None] = field(default_factory=dict)
 
-    def sentences(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[Caveat, ...]:
         return tuple(
-            text.format(names=", ".join(found))
-            for text, found in ((LEFT_OUT, self.left_out), (CARRIED, self.carried))
+            Caveat(code, {"names": tuple(found)})
+            for code, found in (
+                (CaveatCode.INVALID_VALUES_LEFT_OUT, self.left_out),
+                (CaveatCode.IRREGULAR_VALUES_REPEATED, self.carried),
+            )
             if found
         )
 
 
 def vouched(volume: Volume) -> Volume:
-    """``volume`` with cleaned headers, and a note where a value was left out or is irregular.
+    """``volume`` with cleaned headers, and a caveat where a value was left out or is irregular.
 
     Raises
     ------
     BadIdentity
         as `cleaned`.
     """
-    sources, subject, notes = cleaned(volume.sources, volume.identity)
-    return replace(volume, sources=sources, subject=subject, notes=(*volume.notes, *notes))
+    sources, subject, caveats = cleaned(volume.sources, volume.identity)
+    return replace(volume, sources=sources, subject=subject, caveats=(*volume.caveats, *caveats))
 
 
-def cleaned(headers: Sequence[Dataset], subject: Dataset) -> tuple[tuple[Dataset, ...], Dataset, tuple[str, ...]]:
-    """What results may repeat of ``headers``, of one series in classic form, and of ``subject``; and sentences on what
-    they may not. The sentences name keywords, never values.
+def cleaned(headers: Sequence[Dataset], subject: Dataset) -> tuple[tuple[Dataset, ...], Dataset, tuple[Caveat, ...]]:
+    """What results may repeat of ``headers``, of one series in classic form, and of ``subject``; and caveats on what
+    they may not. The caveats name keywords, never values.
 
     The first header speaks for the series, ``subject`` (see `pipeline.patient.subject`) for patient and study.
 
@@ -171,7 +170,7 @@ def cleaned(headers: Sequence[Dataset], subject: Dataset) -> tuple[tuple[Dataset
     made = tuple(_Cleaner(header, notes).of_plane() for header in headers)
     _Cleaner(headers[0], notes).add_series(made[0])
     whose = _Cleaner(subject, notes).of_subject(where=f"series {headers[0].get('SeriesInstanceUID')}")
-    return made, whose, notes.sentences()
+    return made, whose, notes.caveats()
 
 
 class _Cleaner:

@@ -18,16 +18,12 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import MixedPatients, MixedStudies, Refused
 from pipeline.patient.attributes import PATIENT_AND_STUDY, PATIENT_AND_STUDY_SEQUENCES
 from pipeline.patient.naming import UNREADABLE, Named, named_by, raw_of, same_name
 from pipeline.reading.attributes import items, number
 from pipeline.reading.files import UNREADABLE as UNREADABLE_HEADER
-
-LEFT_OUT = "The images of the series differ in {attributes}: the results leave it out."
-FILLED = "Part of the images lack {attributes}: the results take it from the others."
-SPELLED = "The images write the patient's name in more than one way: the results write it in one of them."
-CHOSEN = "The images of the series do not name the same patient: an operator chose whose series it is."
 
 RIGHT_ONE = (
     "Correct the images at their source and have them read again, or say which of them names the right patient: "
@@ -80,7 +76,7 @@ FILLED_IN: tuple[Attribute, ...] = (
     Attribute("PatientName", lambda named: named.name.text),
     *(item for item in ATTRIBUTES if item.keyword not in (BIRTH_TIME, "PatientIdentityRemoved", "StudyID")),
 )
-"""What the results take from the instances that have it, where others lack it; a note says so."""
+"""What the results take from the instances that have it, where others lack it; a caveat says so."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +84,11 @@ class Subject:
     """Patient and study of a series' results.
 
     ``header`` holds Specific Character Set and the attributes of `pipeline.patient.attributes` as the bytes of the
-    instance that they come from. ``notes`` are sentences that every result repeats.
+    instance that they come from. ``caveats`` say in what the instances differ.
     """
 
     header: Dataset
-    notes: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -294,7 +290,7 @@ def _chosen(
             todo="Name an instance of this series: `candela jobs identity` lists some.",
         )
     header = _header(ordered[uids.index(identity_from)])
-    return Subject(header, (CHOSEN,) if differ else ())
+    return Subject(header, (Caveat(CaveatCode.IDENTITY_CHOSEN),) if differ else ())
 
 
 def _reconciled(ordered: Sequence[Dataset], named: Sequence[Named]) -> Subject:
@@ -319,15 +315,15 @@ def _reconciled(ordered: Sequence[Dataset], named: Sequence[Named]) -> Subject:
             filled.append(attribute.keyword)
         else:
             left_out.append(attribute.keyword)
-    notes = []
+    caveats = []
     if left_out:
-        notes.append(LEFT_OUT.format(attributes=", ".join(left_out)))
+        caveats.append(Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": tuple(left_out)}))
     if filled:
-        notes.append(FILLED.format(attributes=", ".join(filled)))
+        caveats.append(Caveat(CaveatCode.ATTRIBUTES_FILLED_IN, {"attributes": tuple(filled)}))
     spellings = {unicodedata.normalize("NFC", item.name.text) for item in named if item.name.text}
     if len(spellings) > 1:
-        notes.append(SPELLED)
-    return Subject(header, tuple(notes))
+        caveats.append(Caveat(CaveatCode.NAME_SPELLINGS_DIFFER))
+    return Subject(header, tuple(caveats))
 
 
 def _completeness(named: Named) -> tuple[bool, ...]:

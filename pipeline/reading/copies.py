@@ -19,6 +19,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import ConflictingInstances, Refused
 from pipeline.geometry.stack_attributes import CONTRAST, REPETITION
 from pipeline.pixels.values import pixel_values
@@ -79,10 +80,10 @@ MOST_NAMED = 6
 
 @dataclass(frozen=True)
 class Settled:
-    """Each SOP Instance UID once, in the order of the first image of each, and what was decided, a sentence each."""
+    """Each SOP Instance UID once, in the order of the first image of each; ``caveats`` say what was decided."""
 
     datasets: tuple[Dataset, ...]
-    notes: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
 
 def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Settled:
@@ -111,7 +112,7 @@ def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Set
             corrected[uid] = differing
     if conflicts:
         raise _conflict(conflicts, groups, where)
-    return Settled(tuple(images[-1] for images in groups.values()), _corrected_note(corrected))
+    return Settled(tuple(images[-1] for images in groups.values()), _corrected(corrected))
 
 
 def differences(one: Dataset, other: Dataset) -> frozenset[str]:
@@ -135,13 +136,11 @@ def _conflict(conflicts: dict[str, frozenset[str]], groups: dict[str, list[Datas
     return ConflictingInstances(what, where=where, todo=todo)
 
 
-def _corrected_note(corrected: dict[str, frozenset[str]]) -> tuple[str, ...]:
+def _corrected(corrected: dict[str, frozenset[str]]) -> tuple[Caveat, ...]:
     if not corrected:
         return ()
-    names = _listed(frozenset[str]().union(*corrected.values()))
-    if len(corrected) == 1:
-        return (f"1 image came more than once, with other header values ({names}); the last one was read.",)
-    return (f"{len(corrected)} images came more than once, with other header values ({names}); the last were read.",)
+    names = tuple(sorted(frozenset[str]().union(*corrected.values())))
+    return (Caveat(CaveatCode.INSTANCES_CORRECTED, {"count": len(corrected), "names": names}),)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadPixels, EmptyInput, InvalidHeader, MixedSeries, NotDicom, NotImage, Refused, Truncated
 from pipeline.reading.attributes import numbers, text, values
 from pipeline.reading.copies import settle
@@ -30,7 +31,7 @@ from pipeline.reading.representative import representative
 from pipeline.reading.slices import header_of
 from pipeline.reading.sop_classes import PIXEL_ELEMENTS, class_name, is_colour, is_picture, is_without_image
 from pipeline.reading.validation import UNREADABLE as UNREADABLE  # noqa: PLC0414 - what may be raised is part of this interface
-from pipeline.reading.validation import is_uid, leave_out_unreadable, unreadable_note
+from pipeline.reading.validation import is_uid, leave_out_unreadable, unreadable_caveats
 
 MOST_FILES = 20_000
 MOST_UNZIPPED_BYTES = 8 << 30
@@ -52,13 +53,13 @@ class Series:
 
     ``skipped`` names the files beside them that were ignored: not DICOM (a README), a DICOMDIR, or objects without an
     image (raw data, presentation states, reports) or that are pictures of images
-    (`pipeline.reading.sop_classes.is_picture`), which scanners and workstations put beside the slices. ``notes`` are
-    sentences about what was left out or corrected, which every result repeats.
+    (`pipeline.reading.sop_classes.is_picture`), which scanners and workstations put beside the slices. ``caveats``
+    say what was left out or corrected.
     """
 
     datasets: tuple[Dataset, ...]
     skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
     @cached_property
     def representative(self) -> Dataset:
@@ -128,7 +129,7 @@ def read_parts(parts: Iterable[tuple[str, bytes]], *, where: str, earlier: Itera
     return Series(
         settled.datasets,
         tuple(sorted([*found.skipped, *(name for name, _ in (*found.others, *pictures))])),
-        (*unreadable_note(found.left_out), *_pictures_note([ds for _, ds in pictures]), *lost, *settled.notes),
+        (*unreadable_caveats(found.left_out), *_left_out([ds for _, ds in pictures]), *lost, *settled.caveats),
     )
 
 
@@ -165,8 +166,10 @@ def _read_all(parts: Iterable[tuple[str, bytes]], where: str) -> _Found:
     return found
 
 
-def _read_earlier(earlier: Iterable[tuple[str, bytes]], slices: list[Named]) -> tuple[list[Dataset], tuple[str, ...]]:
-    """What came before ``slices`` under their UIDs, and a sentence about what of it cannot be read."""
+def _read_earlier(
+    earlier: Iterable[tuple[str, bytes]], slices: list[Named]
+) -> tuple[list[Dataset], tuple[Caveat, ...]]:
+    """What came before ``slices`` under their UIDs; the caveat counts what of it cannot be read."""
     wanted = {str(ds.SOPInstanceUID) for _, ds in slices}
     before, lost = [], 0
     for name, data in earlier:
@@ -180,9 +183,7 @@ def _read_earlier(earlier: Iterable[tuple[str, bytes]], slices: list[Named]) -> 
             before.append(ds)
     if not lost:
         return before, ()
-    if lost == 1:
-        return before, ("1 image came first in a form that cannot be read; the one that came later was read.",)
-    return before, (f"{lost} images came first in a form that cannot be read; those that came later were read.",)
+    return before, (Caveat(CaveatCode.EARLIER_INSTANCES_UNREADABLE, {"count": lost}),)
 
 
 def _without_pictures(images: list[Named]) -> tuple[list[Named], list[Named]]:
@@ -205,13 +206,11 @@ def _place(ds: Dataset) -> tuple[float, ...] | None:
     return None if position is None or cosines is None else tuple(round(value, 2) for value in (*position, *cosines))
 
 
-def _pictures_note(pictures: list[Dataset]) -> tuple[str, ...]:
+def _left_out(pictures: list[Dataset]) -> tuple[Caveat, ...]:
     if not pictures:
         return ()
-    kinds = ", ".join(sorted({class_name(ds) for ds in pictures}))
-    if len(pictures) == 1:
-        return (f"1 picture beside the slices of the series was left out ({kinds}).",)
-    return (f"{len(pictures)} pictures beside the slices of the series were left out ({kinds}).",)
+    kinds = tuple(sorted({class_name(ds) for ds in pictures}))
+    return (Caveat(CaveatCode.PICTURES_LEFT_OUT, {"count": len(pictures), "kinds": kinds}),)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -27,6 +27,8 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DSfloat
 
+from pipeline.caveats import Caveat, CaveatCode
+
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -138,7 +140,6 @@ WHOLE_VRS = ("IS", "SL", "SS", "UL", "US")
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 """Accepts leading zeros in components, which PS3.5 9.1 forbids: old scanners write them, and peers accept them."""
 MOST_UID = 64
-MOST_NAMED = 8
 
 
 def is_uid(text: str) -> bool:
@@ -151,12 +152,10 @@ def is_regular_uid(text: str) -> bool:
     return is_uid(text) and not any(len(part) > 1 and part[0] == "0" for part in text.split("."))
 
 
-def unreadable_note(keywords: Iterable[str]) -> tuple[str, ...]:
-    """The sentence that results repeat about the ``keywords`` that were left out; empty without keywords."""
-    names = sorted(set(keywords))
-    more = ", ..." if len(names) > MOST_NAMED else ""
-    listed = ", ".join(names[:MOST_NAMED])
-    return (f"Values in the images' headers that cannot be read were left out: {listed}{more}.",) if names else ()
+def unreadable_caveats(keywords: Iterable[str]) -> tuple[Caveat, ...]:
+    """The caveat that values of the attributes ``keywords`` were left out; empty where there are no keywords."""
+    names = tuple(sorted(set(keywords)))
+    return (Caveat(CaveatCode.UNREADABLE_VALUES_LEFT_OUT, {"names": names}),) if names else ()
 
 
 def leave_out_unreadable(ds: Dataset, *, unparsed: Collection[BaseTag] = ()) -> set[str]:

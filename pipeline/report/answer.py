@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.caveats import Caveat
 from pipeline.findings.model import ClassProbability, Findings, Lesion, ModelIdentity, Outcome
 
 
@@ -53,7 +54,7 @@ class Answer:
     predicted_class: str = ""
     probabilities: tuple[ClassProbability, ...] = ()
     regions: tuple[Region, ...] = ()
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     revision: int = 1
     refusal: Refusal | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from pipeline.reading.files import Series
 from pipeline.report.answer import Answer, Refusal
 from pipeline.report.key_image import Picture, key_picture
 from pipeline.report.patient_study import Patient, SourceSeries, Study, acquired, patient_of, series_of, study_of
-from pipeline.report.sentences import Language
+from pipeline.report.sentences import Language, caveat_of
 from pipeline.results.result_object import ResultObject
 
 FILENAME = "findings.json"
@@ -166,13 +166,13 @@ def facts_of_refusal(
         as in `facts`.
     """
     subject = reconcile(series.datasets, run.identity_from)
-    (header,), identity, notes = cleaned((series.header,), subject.header)
+    (header,), identity, caveats = cleaned((series.header,), subject.header)
     return ReportFacts(
         patient=patient_of(identity),
         study=study_of(identity),
         source=replace(series_of((header,)), instances=len(set(series.sop_instance_uids))),
         acquired=acquired(header),
-        answer=Answer(Outcome.REFUSED, model, caveats=(*subject.notes, *notes), revision=revision, refusal=refusal),
+        answer=Answer(Outcome.REFUSED, model, caveats=(*subject.caveats, *caveats), revision=revision, refusal=refusal),
         run=run,
         objects=(),
         picture=None,
@@ -204,13 +204,21 @@ def from_json(data: bytes, *, where: str = "") -> ReportFacts:
 
 
 def _up_to_date(content: Any) -> Any:
-    """``content`` as this release writes it. Release 0.1.0 built results under no revision, and its UIDs stay so."""
+    """``content`` as this release writes it.
+
+    Release 0.1.0 built results under no revision, and its UIDs stay so. It stored caveats as English sentences.
+    """
     run = content.get("run") if isinstance(content, dict) else None
     if isinstance(run, dict):
         run.setdefault("results_revision", UNNUMBERED)
         run["predecessors"] = [
             {"instances": item, "results_revision": UNNUMBERED} if isinstance(item, str) else item
             for item in run.get("predecessors", ())
+        ]
+    answer = content.get("answer") if isinstance(content, dict) else None
+    if isinstance(answer, dict):
+        answer["caveats"] = [
+            asdict(caveat_of(item)) if isinstance(item, str) else item for item in answer.get("caveats", ())
         ]
     return content
 

@@ -1,22 +1,24 @@
-"""Answers in sentences: the rows of `pipeline.report.phrases` that hold, filled in, in the reader's language."""
+"""Answers in sentences, in the reader's language: which phrases of `pipeline.report.phrasebook` hold, and filled in."""
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from enum import StrEnum
-from functools import cache
+from typing import Any
 
+from pipeline.caveats import VALUES, Caveat, CaveatCode, free_text
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
 from pipeline.findings.model import ModelIdentity, Outcome
-from pipeline.report import phrases as phrasebook
+from pipeline.report import phrasebook
 from pipeline.report.answer import Answer, Region
-from pipeline.report.phrases import Row
+from pipeline.report.phrasebook import phrase
 
 MILLILITRE_MM3 = 1000
 
 
 class Language(StrEnum):
-    """The languages of the phrasebook, in the order of its columns (BCP 47 tags)."""
+    """The languages that `pipeline.report.phrasebook` has phrases in (BCP 47 tags)."""
 
     ENGLISH = "en"
     GERMAN = "de"
@@ -24,51 +26,47 @@ class Language(StrEnum):
     FRENCH = "fr"
 
 
-COLUMNS = {language: column for column, language in enumerate(Language)}
-
-
 def headline(answer: Answer, language: Language = Language.ENGLISH) -> str:
     """The answer in a few words."""
-    row = phrasebook.HEADLINES[_situation(answer).partition(",")[0]]
-    return _capital(_fill(row, language, name=within(_name(answer, language), language)))
+    return _capital(phrase("headline", answer.outcome, language, name=within(_name(answer, language), language)))
 
 
 def statement(answer: Answer, language: Language = Language.ENGLISH) -> str:
     """The answer in a sentence or two that neither overstates nor hides."""
-    values = {"name": within(_name(answer, language), language), "count": str(len(answer.regions))}
+    values: dict[str, Any] = {"name": within(_name(answer, language), language), "count": len(answer.regions)}
     if answer.refusal is not None:
         values |= {"reason": _reason(answer.refusal.code, language), "code": answer.refusal.code}
     else:
         values["share"] = number(answer.share, language, digits=2)
-    return _fill(phrasebook.ANSWER[_situation(answer)], language, **values)
+    return phrase("answer", _situation(answer), language, **values)
 
 
 def additions(answer: Answer, language: Language = Language.ENGLISH) -> tuple[str, ...]:
     """What else is to be said of it: how large it is, and what it replaces."""
     holds = {
-        "one region": len(answer.regions) == 1,
-        "several regions": len(answer.regions) > 1,
-        "later revision": answer.revision > 1 and phrasebook.CAVEATS[0][0] not in answer.caveats,
+        "one_region": len(answer.regions) == 1,
+        "several_regions": len(answer.regions) > 1,
+        "later_revision": answer.revision > 1 and Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in answer.caveats,
     }
     size = {}
     if answer.regions:
         size = {"axes": axes(answer.regions[0], language, digits=0), "volume": volume(answer.regions[0], language)}
-    return tuple(_fill(row, language, **size) for name, row in phrasebook.ADDED.items() if holds[name])
+    return tuple(phrase("added", key, language, **size) for key, is_so in holds.items() if is_so)
 
 
 def disclaimer(language: Language = Language.ENGLISH) -> str:
     """What every result says of itself, without a full stop."""
-    return _fill(phrasebook.ALWAYS["disclaimer"], language)
+    return phrase("always", "disclaimer", language)
 
 
 def unread(language: Language = Language.ENGLISH) -> str:
     """That no human has read it."""
-    return _fill(phrasebook.ALWAYS["unread"], language)
+    return phrase("always", "unread", language)
 
 
 def conclusion(answer: Answer, language: Language = Language.ENGLISH) -> str:
     """Everything in one paragraph: the answer, its additions and caveats, and what it is."""
-    limits = (caveat(text, language).rstrip(".") + "." for text in answer.caveats)
+    limits = (stopped(caveat(item, language)) for item in answer.caveats)
     parts = (
         statement(answer, language),
         *additions(answer, language),
@@ -79,29 +77,43 @@ def conclusion(answer: Answer, language: Language = Language.ENGLISH) -> str:
     return " ".join(parts)
 
 
-def caveat(text: str, language: Language) -> str:
-    """A caveat of `pipeline` or a model, translated where the phrasebook has it, else as it is, marked as English."""
-    if language is Language.ENGLISH:
-        return text
-    for row in phrasebook.CAVEATS:
-        found = _pattern(row[0]).fullmatch(text)
-        if found:
-            return _fill(row, language, **found.groupdict())
-    return label("english", language, text=text.rstrip("."))
+def caveat(item: Caveat, language: Language = Language.ENGLISH) -> str:
+    """The sentence of a caveat; a model's own words, which have no translation, are marked as English."""
+    if item.code is CaveatCode.FREE_TEXT and language is not Language.ENGLISH:
+        return phrase("caveat", item.code, language, text=str(item.values["text"]).rstrip("."))
+    return phrase("caveat", item.code, language, **item.values)
+
+
+def caveat_of(sentence: str) -> Caveat:
+    """The caveat that an earlier version stored as an English ``sentence``.
+
+    A sentence with figures in it stays as it was written: it is shown in English in every language.
+    """
+    phrases = phrasebook.phrases(Language.ENGLISH)["caveat"]
+    code = next((code for code in CaveatCode if code not in VALUES and phrases[code] == sentence), None)
+    return free_text(sentence) if code is None else Caveat(code)
+
+
+def stopped(sentence: str) -> str:
+    """``sentence`` with one full stop: a model's own words may lack it."""
+    return sentence.rstrip(".") + "."
 
 
 def title(model: ModelIdentity, class_name: str, language: Language = Language.ENGLISH) -> str:
-    """What a class is called; a bundle's own class without a row keeps the bundle's title."""
+    """What a class is called; a bundle's own class without a phrase keeps the bundle's title."""
     term = model.term(class_name)
-    row = phrasebook.TERMS.get(term.code.value)
-    return term.title if row is None or language is Language.ENGLISH else _fill(row, language)
+    return _term(term.code, language) or term.title
 
 
 def target(model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
     """What the model looks for, as it stands within a sentence."""
-    row = phrasebook.TERMS.get(model.target.value)
-    name = model.target.meaning if row is None or language is Language.ENGLISH else _fill(row, language)
-    return within(name, language)
+    return within(_term(model.target, language) or model.target.meaning, language)
+
+
+def _term(code: Code, language: Language) -> str | None:
+    """What ``code`` is called in ``language``; None in English, where it is what the model's bundle calls it."""
+    name = codes.TERM_NAMES.get(code.value)
+    return None if name is None or language is Language.ENGLISH else phrase("term", name, language)
 
 
 def region_name(number_from_1: int, language: Language = Language.ENGLISH) -> str:
@@ -118,33 +130,32 @@ def volume(region: Region, language: Language = Language.ENGLISH) -> str:
     """In millilitres, which readers use, or in mm³ where that would round to nothing."""
     if region.volume_mm3 < MILLILITRE_MM3:
         return f"{region.volume_mm3:.0f} mm³"
-    unit = _fill(phrasebook.FORMS["millilitre"], language)
-    return f"{number(region.volume_mm3 / MILLILITRE_MM3, language, digits=1)} {unit}"
+    return f"{number(region.volume_mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
 
 
 def number(value: float, language: Language = Language.ENGLISH, *, digits: int) -> str:
-    return f"{value:.{digits}f}".replace(".", _fill(phrasebook.FORMS["decimal mark"], language))
+    return phrasebook.decimal(f"{value:.{digits}f}", language)
 
 
 def day(value: date, language: Language = Language.ENGLISH) -> str:
-    return value.strftime(phrasebook.FORMS["day"][COLUMNS[language]])
+    return value.strftime(phrase("form", "day", language))
 
 
 def label(name: str, language: Language = Language.ENGLISH, /, **values: str) -> str:
-    """A row of `phrasebook.LABELS`; KeyError where there is none."""
-    return _fill(phrasebook.LABELS[name], language, **values)
+    """A phrase of the section ``label``; KeyError where there is none."""
+    return phrase("label", name, language, **values)
 
 
 def _situation(answer: Answer) -> str:
-    """Which row of `phrasebook.ANSWER` holds."""
+    """Which phrase of the section ``answer`` holds."""
     if answer.outcome is Outcome.FINDING:
         count = len(answer.regions)
-        return f"finding, {('no region', 'one region', 'several regions')[min(count, 2)]} outlined"
+        return f"finding_{('no_region', 'one_region', 'several_regions')[min(count, 2)]}"
     if answer.outcome is Outcome.INDETERMINATE and answer.share < max(
         item.probability for item in answer.probabilities
     ):
-        return "indeterminate, and it is not the most probable class"
-    return str(answer.outcome).replace("_", " ")
+        return "indeterminate_not_most_probable"
+    return str(answer.outcome)
 
 
 def _name(answer: Answer, language: Language) -> str:
@@ -156,7 +167,7 @@ def _name(answer: Answer, language: Language) -> str:
 
 
 def _reason(code: str, language: Language) -> str:
-    return _fill(phrasebook.REFUSALS.get(code) or phrasebook.REFUSALS["REFUSED"], language)
+    return phrase("refusal", code if phrasebook.has("refusal", code, language) else "REFUSED", language)
 
 
 def within(name: str, language: Language = Language.ENGLISH) -> str:
@@ -168,17 +179,3 @@ def within(name: str, language: Language = Language.ENGLISH) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _fill(row: Row, language: Language, /, **values: str) -> str:
-    """The row's text in ``language``. Values are put in as they are: braces within them mean nothing."""
-    return row[COLUMNS[language]].format_map(values)
-
-
-@cache
-def _pattern(english: str) -> re.Pattern[str]:
-    """What a caveat looks like that was written from ``english``."""
-    parts = re.split(r"\{(\w+)\}", english)
-    return re.compile(
-        "".join(f"(?P<{part}>.+?)" if index % 2 else re.escape(part) for index, part in enumerate(parts)), re.DOTALL
-    )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat
 from pipeline.errors import OwnResult, Refused
 from pipeline.findings.own_results import is_own_result
 from pipeline.patient.subject import Subject, reconcile
@@ -18,7 +19,7 @@ from pipeline.reading.files import Series
 from pipeline.reading.slices import slices_of
 from pipeline.reading.sop_classes import refuse_other_kinds
 
-Check = Callable[[Dataset], tuple[str, ...]]
+Check = Callable[[Dataset], tuple[Caveat, ...]]
 """`pipeline.ports.SeriesModel.check`: the caveats for a series with this header, or a refusal."""
 
 

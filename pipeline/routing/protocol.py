@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import UnsupportedModality, UnsupportedProtocol
 from pipeline.reading import series_words
 from pipeline.reading.attributes import text, texts, values
@@ -29,7 +30,7 @@ class ProtocolContract:
     contrast_expected: bool
 
 
-def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ...]:
+def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[Caveat, ...]:
     """Caveats for a series with this header (pixel data not needed).
 
     Raises
@@ -54,7 +55,7 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
             todo="Send a series that the model takes.",
         )
     if not body_part:
-        caveats.append("The body part is not stated in the images.")
+        caveats.append(Caveat(CaveatCode.BODY_PART_ABSENT))
     _refuse_special(header, where)
     judged = judge(header)
     if judged.weighting not in contract.weightings:
@@ -69,9 +70,14 @@ def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[str, ..
             todo="Send a series that the model takes.",
         )
     if judged.evidence:
-        caveats.append(f"The {judged.weighting} weighting was taken from {', '.join(judged.evidence)}.")
+        caveats.append(
+            Caveat(
+                CaveatCode.WEIGHTING_INFERRED,
+                {"weighting": str(judged.weighting), "attributes": tuple(judged.evidence)},
+            )
+        )
     if contract.contrast_expected and not texts(header, "ContrastBolusAgent"):
-        caveats.append("No contrast agent is recorded: the model was validated on images with contrast only.")
+        caveats.append(Caveat(CaveatCode.CONTRAST_AGENT_ABSENT))
     return tuple(caveats)
 
 

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 
 from pipeline import phantom
+from pipeline.caveats import free_text
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.measure import measure_lesions
 from pipeline.findings.model import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
@@ -63,7 +64,7 @@ def context_of(
         heatmap=(heatmap / heatmap.max()).astype(np.float32),
         key_slice=lesions[0].key_slice if lesions else volume.shape[0] // 2,
         model=model,
-        caveats=(CAVEAT,),
+        caveats=(free_text(CAVEAT),),
     )
     return ResultContext(volume, findings, run)
 

@@ -75,7 +75,7 @@ def test_the_rule_runs_the_bundle_of_the_folder(found: Run) -> None:
     assert set(summary["probabilities"]) == {"bright_lesion", "no_lesion"}
     assert (summary["outcome"], summary["predicted_class"]) == ("finding", "bright_lesion")
     assert len(summary["lesions"]) == 1
-    assert any("not calibrated" in text for text in summary["caveats"])
+    assert any("not calibrated" in item["text"] for item in summary["caveats"])
 
 
 def test_every_result_bears_the_models_digest(found: Run) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fhir import page
+from pipeline.caveats import free_text
 from pipeline.findings.model import Findings, Outcome
 from pipeline.report.content import facts
 from pipeline.results.sc import overlay
@@ -37,7 +38,7 @@ def print_to_pdf(html: bytes, folder: Path) -> bytes:
 
 def many_regions(findings: Findings) -> Findings:
     lesions = [replace(findings.lesions[0], tracking_id=f"Lesion {number}") for number in range(1, 13)]
-    return replace(findings, lesions=tuple(lesions), caveats=(LONG, LONG))
+    return replace(findings, lesions=tuple(lesions), caveats=(free_text(LONG), free_text(LONG)))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING])

@@ -82,7 +82,7 @@ def test_bad_values_of_the_header_are_left_out_and_noted(run, tmp_path: Path) ->
     code, text, summary = run(tmp_path / "series")
     assert code == 0, text
     assert summary is not None
-    (note,) = (caveat for caveat in summary["caveats"] if "no valid value" in caveat)
+    (note,) = (item["text"] for item in summary["caveats"] if item["code"] == "INVALID_VALUES_LEFT_OUT")
     assert all(keyword in note for keyword in (*bad, "SeriesNumber"))
     assert not any(value.decode() in json.dumps(summary) for value in bad.values())
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TREES = ("dicom_node", "fhir", "models", "orthanc", "pipeline")
 IMPORTS = """
 import sys
+import pipeline.report.sentences
 import fhir.report, fhir.client, fhir.resources.R4B, fhir.resources.R4B.observation
 import dicom_node.cli, pipeline.process, orthanc
 print(fhir.report.__file__)
@@ -29,6 +30,7 @@ print(fhir.resources.__file__)
 print(dicom_node.__file__)
 fhir.resources.R4B.get_fhir_model_class("Patient")(active=True)
 fhir.page._environment.get_template("report.html")
+[pipeline.report.sentences.unread(language) for language in pipeline.report.sentences.Language]
 """
 
 
@@ -96,9 +98,9 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel: Path) -> None:
     assert not any("test" in Path(name).name for name in names if name.endswith(".py"))
 
 
-@pytest.mark.parametrize("folder", ["orthanc", "models"])
+@pytest.mark.parametrize("folder", ["orthanc", "models", "pipeline"])
 def test_every_data_file_is_in_the_wheel(wheel: Path, folder: str) -> None:
-    """What git keeps beside the code (configuration, plugins, weights, cards) travels with it."""
+    """What git keeps beside the code (configuration, plugins, weights, cards, phrases) travels with it."""
     names = set(zipfile.ZipFile(wheel).namelist())
     listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True)
     kept = {line for line in listed.stdout.splitlines() if not line.endswith((".md", ".gitignore"))}

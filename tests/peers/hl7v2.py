@@ -13,6 +13,7 @@ from typing import Any, Self
 import hl7
 from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
 
+from pipeline.caveats import free_text
 from pipeline.findings import codes
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome
@@ -45,7 +46,7 @@ ANSWER = Answer(
         ClassProbability("no_tumor", 0.01),
     ),
     regions=(Region("Lesion 1", "2.25.111", "meningioma", 6023.4, 27.3, 21.8, 812.0),),
-    caveats=("The slice thickness is outside of what was validated",),
+    caveats=(free_text("The slice thickness is outside of what was validated"),),
 )
 
 

@@ -30,6 +30,7 @@ from dicom_node.deliver.hl7v2.er7 import (
     unit,
 )
 from dicom_node.settings.hl7v2 import Hl7v2Destination
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadResult, Rejected
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
@@ -53,7 +54,7 @@ MOST_PATIENT_ID: Final = 250
 """Characters of PID-3 (CX, HL7 2.5.1 3.4.2.3), and of PID-5 (XPN)."""
 MOST_ACCESSION: Final = {"OBR-2": 22, "OBR-3": 22, "OBR-18": 60}
 """Characters (HL7 2.5.1, 4.5.3): of OBR-2 and OBR-3 the whole field (EI) may have so many."""
-NO_ORDER: Final = "The accession number is too long for HL7: the report names no order."
+NO_ORDER: Final = Caveat(CaveatCode.ACCESSION_NUMBER_TOO_LONG)
 SEXES: Final = {"M": "M", "F": "F", "O": "O"}
 """DICOM's PatientSex in table 0001."""
 
@@ -211,7 +212,7 @@ def _observations(facts: ReportFacts, destination: Hl7v2Destination, with_pdf: b
     notice = (f"{sentences.disclaimer(language)}.", sentences.unread(language))
     yield Observed("TX", coded(codes.COMMENT), "~".join(map(said, notice)))
     caveats = answer.caveats if accession_fits(facts, destination) else (*answer.caveats, NO_ORDER)
-    limits = (sentences.caveat(text, language).rstrip(".") + "." for text in caveats)
+    limits = (sentences.stopped(sentences.caveat(item, language)) for item in caveats)
     lines = (sentences.statement(answer, language), *sentences.additions(answer, language), *limits)
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
     if answer.outcome is not Outcome.REFUSED:

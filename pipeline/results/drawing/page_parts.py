@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pipeline.findings.model import Findings, Lesion, ModelIdentity, Outcome
 from pipeline.geometry.volume import Volume
+from pipeline.report import sentences
 from pipeline.results.drawing.canvas import DIM, FAINT, SIDE, TEXT, WARNING, Box, Canvas
 from pipeline.results.drawing.fonts import Face, can_draw, cut, width, wrap
 from pipeline.results.drawing.picture import draw_colour_bar
@@ -151,12 +152,14 @@ def outline_sample(canvas: Canvas, x: int, y: int) -> None:
 
 def caveats(canvas: Canvas, findings: Findings, box: Box, *, size: int = 16) -> None:
     """What limits the answer, one after the other, as far as it fits; the report holds all of it."""
-    sentences = [shown(text, "A caveat in another script stands in the report.") for text in findings.caveats]
-    text = " ".join(f"{sentence.rstrip('.')}." for sentence in (*sentences, STANDING))
+    said = [
+        shown(sentences.caveat(item), "A caveat in another script stands in the report.") for item in findings.caveats
+    ]
+    text = " ".join(f"{sentence.rstrip('.')}." for sentence in (*said, STANDING))
     lines = max(1, box.height // round(size * 1.35))
     most = box.width
     if len(wrap(text, most, lines + 1, size)) > lines:
-        text = " ".join(f"{sentence.rstrip('.')}." for sentence in sentences)
+        text = " ".join(f"{sentence.rstrip('.')}." for sentence in said)
     wide = canvas.text((box.x, box.y), "Caveats", size=size, colour=WARNING) + 12 if findings.caveats else 0
     canvas.paragraph((box.x + wide, box.y), text, most=most - wide, lines=lines, size=size)
 

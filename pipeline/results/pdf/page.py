@@ -18,6 +18,7 @@ import numpy as np
 from fpdf import FPDF
 from PIL import Image
 
+from pipeline.caveats import Caveat
 from pipeline.findings.model import Findings, Outcome
 from pipeline.patient.attributes import decoded, readable_name
 from pipeline.report import sentences
@@ -82,7 +83,7 @@ class Sheet:
         self._pdf.add_page()
 
     def label(self, name: str, /, **values: str) -> str:
-        """A text of `pipeline.report.phrases` in the page's language."""
+        """A text of `pipeline.report.phrasebook` in the page's language."""
         return sentences.label(name, self.language, **values)
 
     def figure(self, value: float, digits: int) -> str:
@@ -197,7 +198,7 @@ def _whose(sheet: Sheet, context: ResultContext, y: float) -> float:
     day = functools.partial(_day, language=sheet.language)
     rows = (
         ("patient", "   ".join(groups) or unreadable, "study", _shown(decoded(source, "StudyDescription"))),
-        ("patient id", _shown(decoded(source, "PatientID")), "date", day(decoded(source, "StudyDate"))),
+        ("patient_id", _shown(decoded(source, "PatientID")), "date", day(decoded(source, "StudyDate"))),
         ("born", day(decoded(source, "PatientBirthDate")), "accession", _shown(decoded(source, "AccessionNumber"))),
     )
     middle = LEFT + INNER / 2 + 4
@@ -222,13 +223,13 @@ def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
     called = sentences.title(findings.model, findings.predicted_class, sheet.language)
     name = _shown(called, ascii_text(findings.predicted_class))
     if findings.outcome is Outcome.INDETERMINATE:
-        wide = sheet.text(RIGHT, y + 1.5, sheet.label("no reliable answer"), size=13, colour=SOFT, right=True)
+        wide = sheet.text(RIGHT, y + 1.5, sheet.label("no_reliable_answer"), size=13, colour=SOFT, right=True)
     else:
         figure = sheet.figure(findings.probability(findings.predicted_class), 2)
         wide = sheet.text(RIGHT, y, figure, size=19, bold=True, right=True)
-        what = sheet.label("model probability")
+        what = sheet.label("model_probability")
         within = sentences.within(name, sheet.language)
-        label = sheet.label("of class", what=sentences.within(what, sheet.language), name=within)
+        label = sheet.label("of_class", what=sentences.within(what, sheet.language), name=within)
         wide = max(wide, sheet.text(RIGHT, y + 9, label, size=8.5, least=8, colour=SOFT, right=True, most=62))
     title = _shown(sentences.headline(said, sheet.language), str(findings.outcome))
     sheet.text(LEFT, y, title, size=19, least=11, bold=True, most=INNER - wide - 6)
@@ -280,7 +281,7 @@ def picture_strip(story: Story) -> tuple[Pixels, float]:
 
 def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
     wide = INNER / 2 - 8
-    sheet.text(LEFT, y, sheet.label("model probability"), size=8.5, colour=SOFT)
+    sheet.text(LEFT, y, sheet.label("model_probability"), size=8.5, colour=SOFT)
     ordered = sorted(findings.probabilities, key=lambda item: -item.probability)
     most = MOST_CLASSES if len(ordered) <= MOST_CLASSES else MOST_CLASSES - 1
     for item in ordered[:most]:
@@ -293,7 +294,7 @@ def _probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
         sheet.text(LEFT + wide, y, sheet.figure(item.probability, 2), bold=chosen, right=True)
     if len(ordered) > most:
         y += 5.4
-        sheet.text(LEFT, y, sheet.label("less probable", count=f"{len(ordered) - most}"), size=8.5, colour=SOFT)
+        sheet.text(LEFT, y, sheet.label("less_probable", count=f"{len(ordered) - most}"), size=8.5, colour=SOFT)
     return y + 5.4
 
 
@@ -312,9 +313,9 @@ def _regions(sheet: Sheet, findings: Findings, y: float) -> float:
     stops = [left + (RIGHT - left) * share for share in (0.34, 0.58, 0.80, 1.0)]
     sheet.text(left, y, sheet.label("region"), size=8.5, colour=SOFT)
     if not findings.lesions:
-        sheet.text(left, y + 5.4, sheet.label("none outlined"))
+        sheet.text(left, y + 5.4, sheet.label("none_outlined"))
         return y + 10.8
-    for x, name in zip(stops, ("volume", "long axis", "short axis", "slices"), strict=True):
+    for x, name in zip(stops, ("volume", "long_axis", "short_axis", "slices"), strict=True):
         sheet.text(x, y, sheet.label(name), size=8.5, colour=SOFT, right=True)
     most = MOST_REGIONS if len(findings.lesions) <= MOST_REGIONS else MOST_REGIONS - 1
     for number, lesion in enumerate(findings.lesions[:most], start=1):
@@ -345,11 +346,11 @@ def _caveats(sheet: Sheet, findings: Findings, y: float) -> None:
             + 0.6
         )
     if room < len(findings.caveats):
-        more = sheet.label("more caveats", count=f"{len(findings.caveats) - room}")
+        more = sheet.label("more_caveats", count=f"{len(findings.caveats) - room}")
         sheet.text(LEFT + 4, y, more, size=8.5, colour=SOFT)
 
 
-def _caveats_that_fit(caveats: Sequence[str], y: float) -> int:
+def _caveats_that_fit(caveats: Sequence[Caveat], y: float) -> int:
     two_lines = 2 * 9.5 * 0.48 + 0.6
     return min(len(caveats), MOST_CAVEATS, max(1, int((BOTTOM - 16 - y) / two_lines)))
 

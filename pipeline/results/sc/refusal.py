@@ -15,6 +15,7 @@ from pipeline.findings.model import Findings, ModelIdentity, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned
 from pipeline.patient.subject import reconcile
+from pipeline.report import sentences
 from pipeline.results.drawing.canvas import DIM, TEXT, Canvas, Pixels
 from pipeline.results.drawing.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
 from pipeline.results.provenance import ResultContext, body_part, code_item, finish
@@ -46,7 +47,8 @@ def build(
     """
     try:
         subject = reconcile(sources, identity_from)
-        sources, identity, notes = cleaned(sources, subject.header)
+        sources, identity, caveats = cleaned(sources, subject.header)
+        notes = tuple(map(sentences.caveat, caveats))
     except (MixedPatients, MixedStudies, BadIdentity):
         return ()
     pixels = _page(refusal, model, notes)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pipeline.findings import codes
 from pipeline.findings.model import Findings
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.report import sentences
 from pipeline.results.profile import ReportTitle
 from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.result_object import ResultObject
@@ -114,7 +115,7 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
         f"{DISCLAIMER}. Computed by {model.title} {model.version}.",
         conclusion(findings),
         _probabilities(findings),
-        *findings.caveats,
+        *map(sentences.caveat, findings.caveats),
     )
     for text in texts:
         container.ContentSequence.append(

@@ -11,6 +11,7 @@ import pytest
 from models import runtime
 from models.runtime import ResidentModel, load_model
 from models.series import SlabAnswers, aggregate
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadPixels, OutOfScope, Refused
 from pipeline.findings.model import Outcome, Prediction
 from pipeline.geometry.build import build_volume
@@ -93,7 +94,7 @@ def test_a_plane_that_is_not_numbers_is_a_caveat(spots: ResidentModel, head: Vol
     prediction = spots.predict(Volume(array, head.affine, head.sources))
     sound(prediction, head)
     assert prediction.outcome is Outcome.FINDING
-    assert any("1 of 8 planes" in text for text in prediction.caveats)
+    assert Caveat(CaveatCode.VALUES_NOT_NUMBERS, {"some": 1, "all": 8}) in prediction.caveats
 
 
 def test_a_constant_plane_does_no_harm(spots: ResidentModel, head: Volume) -> None:
@@ -207,8 +208,8 @@ def test_a_head_without_a_lesion_is_no_finding(spots: ResidentModel) -> None:
     prediction = spots.predict(given)
     sound(prediction, given)
     assert prediction.outcome is Outcome.NO_FINDING
-    assert any("not calibrated" in text for text in prediction.caveats)
-    assert any("only their width was checked" in text for text in prediction.caveats)
+    assert Caveat(CaveatCode.PROBABILITIES_NOT_CALIBRATED) in prediction.caveats
+    assert Caveat(CaveatCode.HEAD_NOT_CHECKED) in prediction.caveats
 
 
 def test_a_network_that_does_not_tell_heads_is_not_asked(spots: ResidentModel) -> None:

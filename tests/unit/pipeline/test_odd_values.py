@@ -14,17 +14,22 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Refused
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.reading.files import Series, read_parts
+from pipeline.report.sentences import caveat
 from pipeline.results.provenance import ResultContext, body_part
 from pipeline.routing.protocol import ProtocolContract, check_protocol
 from pipeline.routing.series_attributes import describe
 from tests.shapes import as_file, enhanced
 
 BRAIN = ProtocolContract("MR", ("BRAIN", "HEAD"), ("T1",), contrast_expected=True)
-NOTE = "Values in the images' headers that cannot be read were left out"
+
+
+def left_out(*names: str) -> Caveat:
+    return Caveat(CaveatCode.UNREADABLE_VALUES_LEFT_OUT, {"names": names})
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +84,8 @@ def test_a_value_that_no_step_needs_refuses_nothing(small: tuple[Dataset, ...], 
     assert len(volume.array) == len(small)
     kept = all(keyword in ds for ds in volume.sources)
     assert kept == (keyword in {"PatientAge", "ImagedNucleus"})
-    named = "WindowCenter, WindowWidth" if keyword.startswith("Window") else keyword
-    assert series.notes == (() if kept else (f"{NOTE}: {named}.",))
+    named = ("WindowCenter", "WindowWidth") if keyword.startswith("Window") else (keyword,)
+    assert series.caveats == (() if kept else (left_out(*named),))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -90,7 +95,10 @@ def test_a_series_with_every_value_odd_is_read_with_one_note(small: tuple[Datase
     for keyword, value in NOT_NEEDED:
         odd[2] = with_bytes(odd[2], keyword, value) if keyword not in {"FlipAngle", "FrameOfReferenceUID"} else odd[2]
     series, _ = whole_way(odd)
-    assert [note.startswith(f"{NOTE}: ") and note.endswith(", ....") for note in series.notes] == [True]
+    (item,) = series.caveats
+    assert item.code is CaveatCode.UNREADABLE_VALUES_LEFT_OUT
+    assert len(item.values["names"]) > 8  # type: ignore[arg-type]
+    assert caveat(item).endswith(", ....")
 
 
 READ_BY_CONTENT = [
@@ -110,7 +118,7 @@ def test_a_number_is_read_whatever_its_vr(
 ) -> None:
     """A number under another VR, or several times the same one, is that number. It is no repair, so no note."""
     series = read([with_bytes(small[0], keyword, value, vr)])
-    assert series.notes == ()
+    assert series.caveats == ()
     assert series.header[keyword].value == meant
 
 
@@ -163,7 +171,7 @@ def test_an_odd_value_of_a_frame_is_left_out_and_noted(small: tuple[Dataset, ...
         content._dict.update(frame_value("SliceLocation", b"seven").items())
 
     series = read([enhanced(small, each=odd)])
-    assert build_volume(series.datasets).notes[:1] == (f"{NOTE}: SliceLocation.",)
+    assert build_volume(series.datasets).caveats[:1] == (left_out("SliceLocation"),)
 
     def steep(_index: int, item: Dataset) -> None:
         item.PixelValueTransformationSequence = [frame_value("RescaleSlope", b"steep")]
@@ -188,7 +196,7 @@ def test_codes_are_compared_in_capitals(small: tuple[Dataset, ...]) -> None:
         odd.append(ds)
     series, volume = whole_way(odd)
     assert volume.array.max() > 0
-    assert series.notes == ()
+    assert series.caveats == ()
     context = cast("ResultContext", SimpleNamespace(volume=volume))
     assert body_part(context) == "BRAIN"  # a result writes codes as the standard has them
     attributes = describe(series.header)
@@ -197,7 +205,7 @@ def test_codes_are_compared_in_capitals(small: tuple[Dataset, ...]) -> None:
 
 def test_a_backslash_in_a_description_is_text(small: tuple[Dataset, ...]) -> None:
     series, _ = whole_way([with_bytes(ds, "SeriesDescription", b"T1 SE\\AX") for ds in small])
-    assert series.notes == ()
+    assert series.caveats == ()
     assert describe(series.header).descriptions[0] == "T1 SE\\AX"
 
 

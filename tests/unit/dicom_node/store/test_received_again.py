@@ -27,6 +27,7 @@ from dicom_node.store.received_again import received_again
 from dicom_node.store.series_header import representative_of
 from dicom_node.store.series_index import Arrival, SeriesIndex
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, ConflictingInstances, Refused
 from pipeline.routing.rules import Rule
 from tests.unit.dicom_node.store.test_header import encode
@@ -72,8 +73,8 @@ class Node:
     def dispatch(self) -> Dispatch:
         return Dispatch(self.settings, lambda job: not self.jobs.append(job))
 
-    def notes(self, job: SeriesJob) -> tuple[str, ...]:
-        return SeriesRunner(self.settings)._read(Path(job.manifest)).notes
+    def caveats(self, job: SeriesJob) -> tuple[Caveat, ...]:
+        return SeriesRunner(self.settings)._read(Path(job.manifest)).caveats
 
 
 @pytest.fixture
@@ -124,15 +125,13 @@ def test_a_corrected_header_is_read_and_noted(node: Node, small: list[Dataset]) 
     job = node.complete(str(small[0].SeriesInstanceUID))
     series = SeriesRunner(node.settings)._read(Path(job.manifest))
     assert {str(ds.PatientName) for ds in series.datasets} == {"Right^Name"}
-    assert series.notes == (
-        "4 images came more than once, with other header values (PatientName); the last were read.",
-    )
+    assert series.caveats == (Caveat(CaveatCode.INSTANCES_CORRECTED, {"count": 4, "names": ("PatientName",)}),)
 
 
 def test_a_version_that_cannot_be_read_is_mended_by_the_next(node: Node, small: list[Dataset]) -> None:
     node.receive(encode(small[0], ExplicitVRLittleEndian)[:-100], *small)
-    notes = node.notes(node.complete(str(small[0].SeriesInstanceUID)))
-    assert notes == ("1 image came first in a form that cannot be read; the one that came later was read.",)
+    caveats = node.caveats(node.complete(str(small[0].SeriesInstanceUID)))
+    assert caveats == (Caveat(CaveatCode.EARLIER_INSTANCES_UNREADABLE, {"count": 1}),)
 
 
 def test_an_earlier_version_that_is_gone_is_our_fault(node: Node, small: list[Dataset]) -> None:
@@ -153,10 +152,8 @@ def test_one_uid_in_two_series_is_noted_by_the_later(node: Node, small: list[Dat
     node.receive(*(changed(ds, SeriesInstanceUID=second) for ds in small[1:]))
     job = node.complete(second)
     assert (alone.instances, job.instances) == (4, 3)
-    assert node.notes(alone) == ()
-    assert node.notes(job) == (
-        "3 images have their SOP Instance UID in another series too: references to the images fit both.",
-    )
+    assert node.caveats(alone) == ()
+    assert node.caveats(job) == (Caveat(CaveatCode.SOP_INSTANCE_UIDS_SHARED, {"count": 3}),)
 
 
 CAME_LATER: dict[str, tuple[Callable[[Dataset], Dataset], str]] = {
@@ -178,7 +175,7 @@ def test_what_came_after_the_dispatch_is_told_of_the_job(node: Node, small: list
     assert received_again(manifest, node.settings.data_dir) == ()
     node.receive(change(small[2]))
     assert received_again(manifest, node.settings.data_dir) == (f"{says} this job has the version before",)
-    assert node.notes(job) == ()
+    assert node.caveats(job) == ()
     assert received_again(manifest.with_name("gone.json"), node.settings.data_dir) == ()
 
 
@@ -220,8 +217,8 @@ def test_a_picture_does_not_speak_for_a_series(node: Node, small: list[Dataset])
     (found,) = find_series(node.store.folder / series.series_instance_uid)
     assert found.header.SOPInstanceUID == small[0].SOPInstanceUID
     assert node.complete(series.series_instance_uid).model == "brain_mri_tumor"
-    (note,) = node.notes(node.jobs[-1])
-    assert note.startswith("1 picture beside the slices of the series was left out")
+    (caveat,) = node.caveats(node.jobs[-1])
+    assert (caveat.code, caveat.values["count"]) == (CaveatCode.PICTURES_LEFT_OUT, 1)
 
 
 def test_the_refusal_is_the_same_from_a_folder_of_the_store(node: Node, small: list[Dataset]) -> None:

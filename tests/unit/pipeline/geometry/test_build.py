@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry, BadPixels, MissingSlices, Refused
 from pipeline.geometry.build import build_volume
 from pipeline.reading.files import read_path
@@ -118,7 +119,7 @@ def test_positions_rounded_to_a_tenth_are_regular(series: list[Dataset]) -> None
     places = np.array([ds.ImagePositionPatient for ds in volume.sources], dtype=float)
     expected = volume.to_patient([(index, 0, 0) for index in range(20)])
     assert np.abs(places - expected).max() < 0.25
-    assert volume.notes == ()
+    assert volume.caveats == ()
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
@@ -167,12 +168,14 @@ def test_pixel_spacing_that_cannot_be_is_refused(series: list[Dataset], spacing:
 
 @pytest.mark.parametrize("degrees", [-25.0, -12.5, 3.0, 18.0])
 def test_a_tilted_gantry_keeps_every_slice_in_its_true_place(degrees: float) -> None:
-    """Origins run off the normal on a straight line: the affine is as sheared as they are, and a note says so."""
+    """Origins run off the normal on a straight line: the affine is as sheared as they are, and a caveat says so."""
     series = [copy.deepcopy(ds) for ds in phantom.head_phantom(slices=24, matrix=64)]
     for index, ds in enumerate(series):
         ds.ImagePositionPatient[1] += 5.0 * np.tan(np.deg2rad(degrees)) * (index - 12)
     volume = build_volume(list(reversed(series)))
-    assert f"{abs(degrees):.1f} degrees" in volume.notes[0]
+    (caveat,) = volume.caveats
+    assert caveat.code is CaveatCode.GANTRY_TILTED
+    assert caveat.values["tilt"] == pytest.approx(abs(degrees), abs=0.01)
     for index in (0, 7, 23):
         np.testing.assert_allclose(volume.to_patient((index, 0, 0)), series[index].ImagePositionPatient, atol=1e-4)
     np.testing.assert_allclose(
@@ -215,7 +218,7 @@ def test_orientation_that_is_no_rotation_is_refused(series: list[Dataset], orien
         build_volume(series)
 
 
-def test_cosines_of_three_decimals_are_made_perpendicular_with_a_note() -> None:
+def test_cosines_of_three_decimals_are_made_perpendicular_with_a_caveat() -> None:
     """The affine is a rotation times spacing again, nowhere further from the stated cosines than their rounding."""
     series = [copy.deepcopy(ds) for ds in phantom.head_phantom(slices=6, matrix=16)]
     rotation = Rotation.from_euler("xyz", [22.7, -31.3, 48.1], degrees=True).as_matrix()
@@ -227,23 +230,23 @@ def test_cosines_of_three_decimals_are_made_perpendicular_with_a_note() -> None:
     directions = volume.affine[:3, :3] / volume.spacing
     np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-9)
     np.testing.assert_allclose(directions[:, [2, 1, 0]], rotation, atol=1.5e-3)
-    assert "perpendicular" in volume.notes[0]
+    assert volume.caveats[0].code is CaveatCode.ORIENTATION_NOT_PERPENDICULAR
 
 
 def test_six_decimals_need_no_word(series: list[Dataset]) -> None:
     for ds in series:
         ds.ImageOrientationPatient = [0.999999, 0.000001, 0, -0.000001, 1.000001, 0]
-    assert build_volume(series).notes == ()
+    assert build_volume(series).caveats == ()
 
 
-def test_no_frame_of_reference_is_taken_with_a_note(series: list[Dataset]) -> None:
+def test_no_frame_of_reference_is_taken_with_a_caveat(series: list[Dataset]) -> None:
     """Absent or empty; the results get one of their own."""
     for index, ds in enumerate(series):
         if index % 2:
             ds.FrameOfReferenceUID = ""
         else:
             del ds.FrameOfReferenceUID
-    assert "no frame of reference" in build_volume(series).notes[0]
+    assert build_volume(series).caveats == (Caveat(CaveatCode.FRAME_OF_REFERENCE_ABSENT),)
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "has 1 slice;"), (2, "has 2 slices;")])

@@ -12,12 +12,14 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry, DuplicateSlices, MissingSlices, MixedGeometry
 from pipeline.findings.identity import derived_uid
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.image_plane import ImagePlane
 from pipeline.geometry.stacks import split_stacks
 from pipeline.reading.slices import slices_of
+from pipeline.report.sentences import caveat
 
 SLICES = 8
 SPACING = phantom.COVERAGE["axial"] / SLICES
@@ -154,7 +156,7 @@ def test_slices_numbered_by_acquisition_one_by_one_are_one_stack(series: list[Da
         ds.AcquisitionNumber, ds.AcquisitionTime, ds.TriggerTime = index + 1, f"{101500 + index}", str(40 * index)
     volume = build_volume(series)
     assert uids(volume.sources) == uids(series)
-    assert volume.notes == ()
+    assert volume.caveats == ()
 
 
 def test_a_parameter_that_differs_on_every_slice_is_no_stack_of_its_own(series: list[Dataset]) -> None:
@@ -176,13 +178,16 @@ def prefers(**values: object) -> Callable[[Dataset], float]:
 
 
 def test_the_one_stack_that_the_reader_takes_is_read(series: list[Dataset]) -> None:
-    """Dual echo, proton density and T2: the model takes one of them; a note names what was left out."""
+    """Dual echo, proton density and T2: the model takes one of them; a caveat names what was left out."""
     second = another(series, 7, EchoTime="90")
     volume = build_volume([*second, *series], prefer=prefers(EchoTime=90))
     assert uids(volume.sources) == uids(second)
-    (note,) = volume.notes
-    assert "8 slices with EchoTime 90" in note
-    assert "8 slices with EchoTime 15" in note
+    assert volume.caveats == (
+        Caveat(
+            CaveatCode.STACKS_LEFT_OUT,
+            {"count": 2, "read": "8 slices with EchoTime 90", "others": ("8 slices with EchoTime 15",)},
+        ),
+    )
 
 
 def test_the_stack_with_contrast_is_read_before_the_one_without(series: list[Dataset]) -> None:
@@ -192,8 +197,8 @@ def test_the_stack_with_contrast_is_read_before_the_one_without(series: list[Dat
         del ds.ContrastBolusAgent
     volume = build_volume([*plain, *series], prefer=lambda ds: 0.0 if "ContrastBolusAgent" in ds else -1.0)
     assert uids(volume.sources) == uids(series)
-    assert "no ContrastBolusAgent" in volume.notes[0]
-    assert "SIMULATED" not in volume.notes[0]
+    assert "no ContrastBolusAgent" in caveat(volume.caveats[0])
+    assert "SIMULATED" not in caveat(volume.caveats[0])
 
 
 def test_equally_suited_stacks_are_refused(series: list[Dataset]) -> None:
@@ -218,10 +223,10 @@ def test_half_of_the_head_is_not_preferred(series: list[Dataset]) -> None:
 
 
 @pytest.mark.parametrize("plane", ["sagittal", "coronal"])
-def test_localiser_planes_inside_are_left_out_with_a_note(series: list[Dataset], plane: phantom.Plane) -> None:
+def test_localiser_planes_inside_are_left_out_with_a_caveat(series: list[Dataset], plane: phantom.Plane) -> None:
     volume = build_volume([localiser(1, plane)[0], *series])
     assert uids(volume.sources) == uids(series)
-    assert f"1 slice with {plane} orientation" in volume.notes[0]
+    assert volume.caveats[0].values["others"] == (f"1 slice with {plane} orientation",)
 
 
 def test_a_three_plane_localiser_that_says_so_is_left_out_whatever_its_size(series: list[Dataset]) -> None:
@@ -264,7 +269,7 @@ def test_another_matrix_inside_is_left_out_where_its_place_is_covered(series: li
     other = with_values([copy.deepcopy(other)], FrameOfReferenceUID=series[0].FrameOfReferenceUID)[0]
     volume = build_volume([*series, other])
     assert uids(volume.sources) == uids(series)
-    assert "1 slice with matrix 16 x 16" in volume.notes[0]
+    assert "1 slice with matrix 16 x 16" in caveat(volume.caveats[0])
 
 
 def test_a_frame_of_reference_for_each_file_is_refused(series: list[Dataset]) -> None:
@@ -282,7 +287,7 @@ def test_copies_under_another_uid_count_once(series: list[Dataset]) -> None:
         ds.SOPInstanceUID = f"1.2.3.{index}"
     volume = build_volume([*copies, *series])
     assert volume.shape[0] == SLICES
-    assert volume.notes == ("3 copies of slices were left out (same place and pixels, another SOP Instance UID).",)
+    assert volume.caveats == (Caveat(CaveatCode.COPIES_LEFT_OUT, {"count": 3}),)
     assert uids(build_volume([*series, *reversed(copies)]).sources) == uids(volume.sources)
 
 

@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import MRImageStorage
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadIdentity
-from pipeline.patient.source_values import CARRIED, LEFT_OUT, cleaned, keywords
+from pipeline.patient.source_values import cleaned, keywords
 from pipeline.reading.value_forms import encoded_text, printable
 from pipeline.report.sentences import Language, caveat
 
@@ -40,16 +41,19 @@ def header(character_set: bytes = b"ISO_IR 192", **raw: bytes | tuple[str, bytes
     return ds
 
 
-def pass_gate(**raw: bytes | tuple[str, bytes] | list[Dataset]) -> tuple[Dataset, str]:
+LEFT_OUT, REPEATED = CaveatCode.INVALID_VALUES_LEFT_OUT, CaveatCode.IRREGULAR_VALUES_REPEATED
+
+
+def pass_gate(**raw: bytes | tuple[str, bytes] | list[Dataset]) -> tuple[Dataset, tuple[Caveat, ...]]:
     given = header(**raw)  # type: ignore[arg-type]
     return united(given)
 
 
-def united(given: Dataset) -> tuple[Dataset, str]:
-    """Everything that results may read of one header, and the notes."""
-    (clean,), subject, notes = cleaned([given], given)
+def united(given: Dataset) -> tuple[Dataset, tuple[Caveat, ...]]:
+    """Everything that results may read of one header, and the caveats."""
+    (clean,), subject, caveats = cleaned([given], given)
     subject.update(clean)
-    return subject, " ".join(notes)
+    return subject, caveats
 
 
 BAD = {
@@ -80,9 +84,9 @@ BAD = {
 def test_a_bad_value_is_left_out_and_noted(keyword: str) -> None:
     """The note names the keyword and never the value."""
     for value in BAD[keyword]:
-        clean, notes = pass_gate(**{keyword: value})
+        clean, caveats = pass_gate(**{keyword: value})
         assert keyword not in clean, value
-        assert notes == LEFT_OUT.format(names=keyword), value
+        assert caveats == (Caveat(LEFT_OUT, {"names": (keyword,)}),), value
 
 
 NUMBERS = {"NumberOfFrames", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "SeriesNumber"}
@@ -125,8 +129,8 @@ GOOD = {
 @pytest.mark.parametrize("keyword", GOOD)
 def test_a_good_value_passes_without_a_note(keyword: str) -> None:
     for value in GOOD[keyword]:
-        clean, notes = pass_gate(**{keyword: value})
-        assert notes == "", value
+        clean, caveats = pass_gate(**{keyword: value})
+        assert caveats == (), value
         assert keyword in clean or not value.strip()
 
 
@@ -173,9 +177,9 @@ def test_a_name_that_is_all_there_is_must_be_legible() -> None:
 )
 def test_irregular_identifiers_are_carried_byte_for_byte_and_noted(keyword: str, value: bytes) -> None:
     """Every system around knows the patient and the order by them."""
-    clean, notes = pass_gate(**{keyword: value})
+    clean, caveats = pass_gate(**{keyword: value})
     assert encoded_text(clean, Tag(keyword)) == value + b" " * (len(value) % 2)
-    assert notes == CARRIED.format(names=keyword)
+    assert caveats == (Caveat(REPEATED, {"names": (keyword,)}),)
 
 
 def issuer(**values: str) -> Dataset:
@@ -191,7 +195,7 @@ def test_items_are_judged_at_every_depth() -> None:
     good, bad = issuer(UniversalEntityID="1.2.3", UniversalEntityIDType="ISO"), issuer(UniversalEntityIDType="I\0SO")
     other = Dataset()
     other.PatientID, other.IssuerOfPatientIDQualifiersSequence = "4712", [bad]
-    clean, notes = pass_gate(
+    clean, caveats = pass_gate(
         IssuerOfPatientIDQualifiersSequence=[good],
         IssuerOfAccessionNumberSequence=[bad, good],
         OtherPatientIDsSequence=[other],
@@ -199,7 +203,7 @@ def test_items_are_judged_at_every_depth() -> None:
     assert clean.IssuerOfPatientIDQualifiersSequence[0].UniversalEntityID == "1.2.3"
     assert len(clean.IssuerOfAccessionNumberSequence) == 1
     assert "OtherPatientIDsSequence" not in clean
-    assert notes == LEFT_OUT.format(names="OtherPatientIDsSequence, IssuerOfAccessionNumberSequence")
+    assert caveats == (Caveat(LEFT_OUT, {"names": ("OtherPatientIDsSequence", "IssuerOfAccessionNumberSequence")}),)
     with pytest.raises(BadIdentity, match="IssuerOfPatientIDQualifiersSequence"):
         pass_gate(IssuerOfPatientIDQualifiersSequence=[bad])
 
@@ -208,27 +212,26 @@ def test_private_and_unknown_attributes_never_pass() -> None:
     """A cleaned header holds what the tables know and nothing else."""
     given = header(InstitutionName=b"HOSPITAL", OperatorsName=b"Somebody")
     given.add_new(0x00091001, "LO", "private")
-    clean, notes = united(given)
+    clean, caveats = united(given)
     assert {element.keyword for element in clean} <= set(keywords())
-    assert notes == ""
+    assert caveats == ()
 
 
 def test_each_attribute_is_noted_once_for_all_instances() -> None:
     """Ten slices with the same fault make one sentence; the stored headers stay as they were."""
     given = [header(ContentDate=b"20261301") for _ in range(10)]
-    made, _, notes = cleaned(given, given[0])
+    made, _, caveats = cleaned(given, given[0])
     assert len(made) == 10
-    assert notes == (LEFT_OUT.format(names="ContentDate"),)
+    assert caveats == (Caveat(LEFT_OUT, {"names": ("ContentDate",)}),)
     assert encoded_text(given[0], Tag("ContentDate")) == b"20261301"
 
 
 @pytest.mark.parametrize("language", [item for item in Language if item is not Language.ENGLISH])
 def test_notes_are_translated(language: Language) -> None:
-    for text in (LEFT_OUT, CARRIED):
-        said = caveat(text.format(names="StudyDate, PatientSex"), language)
-        assert "StudyDate, PatientSex" in said
-        assert said != text.format(names="StudyDate, PatientSex")
-        assert not said.endswith(")")  # marked as English
+    for code in (LEFT_OUT, REPEATED):
+        item = Caveat(code, {"names": ("StudyDate", "PatientSex")})
+        assert "StudyDate, PatientSex" in caveat(item, language)
+        assert caveat(item, language) != caveat(item)
 
 
 def test_printable_text_has_nothing_that_a_format_forbids() -> None:

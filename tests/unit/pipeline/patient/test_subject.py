@@ -14,10 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import MixedPatients, MixedStudies, Refused
 from pipeline.patient.attributes import carry_patient_and_study, readable_name
 from pipeline.patient.naming import Name, name_of, named_by, same_name
-from pipeline.patient.subject import CHOSEN, FILLED, LEFT_OUT, SPELLED, contradiction, groups_of, reconcile
+from pipeline.patient.subject import contradiction, groups_of, reconcile
 from pipeline.reading.files import Series
 from pipeline.report.content import patient_of, study_of
 
@@ -129,7 +130,7 @@ def test_what_only_padding_or_the_character_set_tells_apart_is_the_same() -> Non
     """Nothing is noted of it, whichever half is first."""
     for one, other in SAME:
         for datasets in (series(one, other), series(other, one)):
-            assert reconcile(datasets).notes == (), (one, other)
+            assert reconcile(datasets).caveats == (), (one, other)
 
 
 def test_names_that_only_their_writing_tells_apart_are_one_name_and_noted() -> None:
@@ -152,7 +153,7 @@ def test_names_that_only_their_writing_tells_apart_are_one_name_and_noted() -> N
     for one, other in spelled:
         for pair in ((one, other), (other, one)):
             got = reconcile(series(*({"PatientName": name} for name in pair)))
-            assert got.notes == (SPELLED,), pair
+            assert got.caveats == (Caveat(CaveatCode.NAME_SPELLINGS_DIFFER),), pair
             assert "".join(str(got.header.PatientName)) in pair
 
 
@@ -165,7 +166,7 @@ def test_a_character_set_that_is_not_declared_or_cannot_be_true_is_guessed() -> 
         {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Doe^Jörg".encode()},
     ):
         got = reconcile(series(wrong, right))
-        assert set(got.notes) <= {SPELLED}
+        assert set(got.caveats) <= {Caveat(CaveatCode.NAME_SPELLINGS_DIFFER)}
 
 
 LEFT: list[tuple[str, Change]] = [
@@ -191,7 +192,7 @@ def test_what_differs_without_naming_another_patient_is_left_out_and_noted() -> 
     """It stays out of the copied attributes and of what reports say; the rest is there."""
     for keyword, change in LEFT:
         got = reconcile(series(BESIDE, {**BESIDE, **change}))
-        assert got.notes == (LEFT_OUT.format(attributes=keyword),)
+        assert got.caveats == (Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": (keyword,)}),)
         made = Dataset()
         carry_patient_and_study(made, got.header)
         assert not made.get(keyword), keyword
@@ -226,7 +227,7 @@ def test_what_a_part_lacks_is_taken_from_the_others_and_noted() -> None:
     for keyword, whole, part in FILLS:
         for datasets in (series(whole, part), series(part, whole)):
             got = reconcile(datasets)
-            assert got.notes == (FILLED.format(attributes=keyword),), keyword
+            assert got.caveats == (Caveat(CaveatCode.ATTRIBUTES_FILLED_IN, {"attributes": (keyword,)}),), keyword
             assert named_by(got.header).patient_id == "123"
             full = next(ds for ds in datasets if ds.get(keyword) and str(ds.get(keyword)) != "00000000")
             assert got.header[keyword].value == full[keyword].value
@@ -239,7 +240,7 @@ def test_parts_that_lack_different_things_make_one_identity() -> None:
     german: Change = {"PatientName": "", "IssuerOfPatientID": "X", "SpecificCharacterSet": "ISO_IR 100"}
     got = reconcile(series({"PatientName": "Doe^Jörg"}, german))
     assert not got.header.get("PatientName")
-    assert LEFT_OUT.format(attributes="PatientName") in got.notes
+    assert Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": ("PatientName",)}) in got.caveats
 
 
 def test_the_name_goes_out_as_bytes_of_its_own_character_set() -> None:
@@ -263,15 +264,15 @@ def test_two_studies_are_refused_whatever_an_operator_chooses() -> None:
     for chosen in (None, "2.25.1001"):
         with pytest.raises(MixedStudies, match=r"2 studies.*2 instances as 2\.25\.1001"):
             reconcile(datasets, chosen)
-    assert reconcile(series({"StudyInstanceUID": b"2.25.77\0"}, {"StudyInstanceUID": "2.25.77"})).notes == ()
+    assert reconcile(series({"StudyInstanceUID": b"2.25.77\0"}, {"StudyInstanceUID": "2.25.77"})).caveats == ()
 
 
 def test_an_operator_chooses_an_instance_and_the_results_say_so() -> None:
     datasets = series({}, {"PatientID": "124", "PatientBirthDate": "19800101", "AccessionNumber": "B"})
     got = reconcile(datasets, "2.25.1004")
-    assert got.notes == (CHOSEN,)
+    assert got.caveats == (Caveat(CaveatCode.IDENTITY_CHOSEN),)
     assert (got.header.PatientID, got.header.PatientBirthDate, got.header.AccessionNumber) == ("124", "19800101", "B")
-    assert reconcile(series({}, {}), "2.25.1002").notes == ()
+    assert reconcile(series({}, {}), "2.25.1002").caveats == ()
     with pytest.raises(Refused, match="not one of the series"):
         reconcile(datasets, "2.25.9")
 

@@ -16,6 +16,7 @@ from pydicom.pixels import compress
 
 from dicom_node.inference.study_folder import read_series
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import ConflictingInstances, MixedSeries, Refused
 from pipeline.geometry.build import build_volume
 from pipeline.reading.files import Series, read_parts, read_path
@@ -81,7 +82,7 @@ def test_equal_copies_count_once(small: tuple[Dataset, ...], how: str) -> None:
     copies = [changed(ds, EQUAL[how]) for ds in small[1:3]]
     for order in ([*small, *copies], [*copies, *small]):
         series = read(order)
-        assert (len(series.datasets), series.notes) == (5, ())
+        assert (len(series.datasets), series.caveats) == (5, ())
     np.testing.assert_array_equal(build_volume(series.datasets).array, build_volume(small).array)
 
 
@@ -123,14 +124,13 @@ def test_one_identifier_for_every_image_is_named_as_the_cause(small: tuple[Datas
 def test_another_header_that_decides_nothing_is_noted(small: tuple[Dataset, ...]) -> None:
     """The last one is read; every result says so. A rescale that gives the same values is of that kind."""
     series = read([*small, changed(small[2], setting(StudyDescription="corrected", ReferringPhysicianName="A^B"))])
-    names = "ReferringPhysicianName, StudyDescription"
-    assert series.notes == (f"1 image came more than once, with other header values ({names}); the last one was read.",)
+    names = ("ReferringPhysicianName", "StudyDescription")
+    assert series.caveats == (Caveat(CaveatCode.INSTANCES_CORRECTED, {"count": 1, "names": names}),)
     assert [ds.get("StudyDescription") for ds in series.datasets].count("corrected") == 1
     half = [changed(ds, setting(PixelData=(np.frombuffer(ds.PixelData, "<u2") // 2 * 2).tobytes())) for ds in small]
     series = read([*half, *(changed(ds, rescaled) for ds in half[:2])])
-    assert series.notes == (
-        "2 images came more than once, with other header values (RescaleIntercept, RescaleSlope); the last were read.",
-    )
+    names = ("RescaleIntercept", "RescaleSlope")
+    assert series.caveats == (Caveat(CaveatCode.INSTANCES_CORRECTED, {"count": 2, "names": names}),)
 
 
 def test_one_identifier_in_two_series_is_two_series(small: tuple[Dataset, ...], tmp_path: Path) -> None:
@@ -164,17 +164,14 @@ def test_what_is_received_again_corrects_what_came_before(small: tuple[Dataset, 
     corrected = [changed(ds, setting(PatientName="Right^Name", EchoTime=16)) for ds in small]
     series = read(corrected, earlier=small)
     assert {str(ds.PatientName) for ds in series.datasets} == {"Right^Name"}
-    assert series.notes == (
-        "5 images came more than once, with other header values (EchoTime, PatientName); the last were read.",
-    )
-    assert read(small, earlier=[changed(ds, EQUAL["implicit VR"]) for ds in small]).notes == ()
+    names = ("EchoTime", "PatientName")
+    assert series.caveats == (Caveat(CaveatCode.INSTANCES_CORRECTED, {"count": 5, "names": names}),)
+    assert read(small, earlier=[changed(ds, EQUAL["implicit VR"]) for ds in small]).caveats == ()
     for change in (other_pixels, setting(ImagePositionPatient=[0, 0, 0])):
         with pytest.raises(ConflictingInstances, match="1 of 5"):
             read([*small[:4], changed(small[4], change)], earlier=[small[4]])
     broken = as_file(small[0])[:600]
-    assert read(small, earlier=[broken]).notes == (
-        "1 image came first in a form that cannot be read; the one that came later was read.",
-    )
+    assert read(small, earlier=[broken]).caveats == (Caveat(CaveatCode.EARLIER_INSTANCES_UNREADABLE, {"count": 1}),)
 
 
 def picture(ds: Dataset, sop_class: str, *, colour: bool = False, frames: int = 1, place: bool = False) -> Dataset:
@@ -218,8 +215,8 @@ def test_a_picture_beside_the_slices_is_left_out_and_noted(small: tuple[Dataset,
     assert len(build_volume(series.datasets).array) == 5
     assert series.header.SOPInstanceUID == small[0].SOPInstanceUID
     assert series.skipped == ("0.dcm",)
-    (note,) = series.notes
-    assert note.startswith("1 picture beside the slices of the series was left out (")
+    (caveat,) = series.caveats
+    assert (caveat.code, caveat.values["count"]) == (CaveatCode.PICTURES_LEFT_OUT, 1)
 
 
 SLICES: dict[str, tuple[Change, str]] = {

@@ -10,11 +10,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Refused, UnsupportedProtocol
 from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
 from pipeline.reading.weighting import judge, weighting
-from pipeline.report.sentences import Language, caveat
 from pipeline.routing.protocol import ProtocolContract, check_protocol
 from pipeline.routing.series_attributes import classic, describe
 from tests import shapes
@@ -62,9 +62,8 @@ def test_what_vendors_write_for_t1_is_t1_and_what_it_was_taken_from_is_reported(
     ds = header(**copy.deepcopy(values))
     assert weighting(ds) == "T1", judge(ds).reason
     assert judge(ds).evidence == evidence
-    expected = (f"The T1 weighting was taken from {', '.join(evidence)}.",) if evidence else ()
+    expected = (Caveat(CaveatCode.WEIGHTING_INFERRED, {"weighting": "T1", "attributes": evidence}),) if evidence else ()
     assert check_protocol(ds, CONTRACT) == expected
-    assert all("(englisch)" not in caveat(said, Language.GERMAN) for said in expected)
 
 
 @pytest.mark.parametrize("name", NOT_T1)
@@ -157,9 +156,9 @@ def test_of_two_gradient_echoes_a_few_ms_apart_none_is_read(first: float, second
 
 def test_an_echo_that_lies_far_off_is_another_image() -> None:
     """T1 and T2* of one acquisition, and the echoes of a spin echo, are what they were: one is read."""
-    assert "EchoTime 4" in build_volume(two_echoes(4, 20), prefer=suits).notes[0]
+    assert "EchoTime 4" in str(build_volume(two_echoes(4, 20), prefer=suits).caveats[0].values["read"])
     spin = two_echoes(15, 90, ScanningSequence="SE")
-    assert "EchoTime 15" in build_volume(spin, prefer=suits).notes[0]
+    assert "EchoTime 15" in str(build_volume(spin, prefer=suits).caveats[0].values["read"])
 
 
 EXPECTED = {

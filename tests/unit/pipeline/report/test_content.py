@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode, free_text
 from pipeline.errors import Broken
 from pipeline.findings.identity import UNNUMBERED, Predecessor, RunIdentity, derived_uid
 from pipeline.findings.model import Outcome
@@ -75,6 +76,27 @@ def test_facts_that_0_1_0_stored_keep_their_uids() -> None:
     assert read.run.uid("observation") == derived_uid(
         "run", read.run.series_instance_uid, read.run.instances, MODEL.digest, "after", "c" * 64, "observation"
     )
+
+
+def test_sentences_that_0_1_0_stored_as_caveats_are_read() -> None:
+    """It stored what they said in English: codes are found again where nothing was filled in."""
+    content = json.loads(to_json(plain_facts(Outcome.FINDING)))
+    tilted = "The slices are stacked 12.5 degrees off their normal (tilted gantry); each is kept in its true place."
+    content["answer"]["caveats"] = ["The body part is not stated in the images.", tilted]
+    read = from_json(json.dumps(content).encode())
+    assert read.answer.caveats == (Caveat(CaveatCode.BODY_PART_ABSENT), free_text(tilted))
+    assert from_json(to_json(read)) == read
+
+
+def test_caveats_are_stored_as_codes_with_values() -> None:
+    """No sentence, so that each language can be made of it."""
+    caveat = Caveat(CaveatCode.WEIGHTING_INFERRED, {"weighting": "T1", "attributes": ("EchoTime", "RepetitionTime")})
+    told = plain_facts(Outcome.FINDING)
+    told = replace(told, answer=replace(told.answer, caveats=(caveat,)))
+    assert json.loads(to_json(told))["answer"]["caveats"] == [
+        {"code": "WEIGHTING_INFERRED", "values": {"weighting": "T1", "attributes": ["EchoTime", "RepetitionTime"]}}
+    ]
+    assert from_json(to_json(told)) == told
 
 
 def test_lasting_uids_outlive_revisions_and_model_versions() -> None:

@@ -1,4 +1,4 @@
-"""The sentences: one table in four languages, chosen by what was found, filled in as each language writes it."""
+"""The sentences: one file of phrases a language, chosen by what was found, filled in as each language writes it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,17 @@ from datetime import date
 
 import pytest
 
-from pipeline import phantom
+from pipeline.caveats import VALUES, Caveat, CaveatCode, free_text
 from pipeline.errors import Refused
 from pipeline.findings.codes import BRAIN, ClassTerm, Code
 from pipeline.findings.model import ClassProbability, Outcome
-from pipeline.geometry.build import build_volume
-from pipeline.process import REPLACES
-from pipeline.report import phrases as phrasebook
-from pipeline.report import sentences
+from pipeline.report import phrasebook, sentences
 from pipeline.report.answer import Answer, Refusal, Region
 from pipeline.report.sentences import Language
-from pipeline.routing.protocol import ProtocolContract, check_protocol
 from tests.conformance.synthetic import ANSWERS, MODEL
 
-TABLES = {
-    name: getattr(phrasebook, name)
-    for name in ("HEADLINES", "ANSWER", "ADDED", "ALWAYS", "TERMS", "REFUSALS", "LABELS", "FORMS")
-}
-ROWS = [(f"{name}: {key}", row) for name, table in TABLES.items() for key, row in table.items()]
-ROWS += [(f"CAVEATS: {row[0][:40]}", row) for row in phrasebook.CAVEATS]
+ENGLISH = phrasebook.phrases(Language.ENGLISH)
+REPLACES = Caveat(CaveatCode.REPLACES_EARLIER_RESULT)
 REGION = Region("1", "2.25.1", "glioma", volume_mm3=4140.0, long_axis_mm=23.4, short_axis_mm=17.2, mean_intensity=700)
 READ = (Outcome.FINDING, Outcome.NO_FINDING, Outcome.INDETERMINATE)
 
@@ -48,13 +40,43 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize(("name", "row"), ROWS, ids=[name for name, _ in ROWS])
-def test_each_row_has_every_language_with_the_same_places_to_fill(name: str, row: phrasebook.Row) -> None:
+def forms(language: str) -> dict[str, str]:
+    """Every text of a language, by its section, its key and, where it has several, ``one`` or ``other``."""
+    return {
+        f"{section}.{key}.{form}": text
+        for section, table in phrasebook.phrases(language).items()
+        for key, phrase in table.items()
+        for form, text in ({"": phrase} if isinstance(phrase, str) else phrase).items()
+    }
+
+
+def places(text: str) -> list[tuple[str, str]]:
+    """The names of the places to fill in, each with its format."""
+    return sorted({(name, spec or "") for _, name, spec, _ in string.Formatter().parse(text) if name})
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_each_language_has_the_same_phrases_with_the_same_places_to_fill(language: Language) -> None:
     """A translation that lost a figure would be a wrong report."""
-    assert len(row) == len(Language)
-    assert all(text == text.strip() and text for text in row)
-    places = [{place for _, place, _, _ in string.Formatter().parse(text) if place} for text in row]
-    assert all(found == places[0] for found in places)
+    texts, english = forms(language), forms(Language.ENGLISH)
+    assert list(texts) == list(english)
+    assert [key for key, text in texts.items() if not text or text != text.strip()] == []
+    assert [key for key, text in texts.items() if places(text) != places(english[key])] == []
+
+
+def test_there_is_one_file_for_each_language() -> None:
+    """And no file that no language reads."""
+    assert {path.stem for path in phrasebook.FOLDER.iterdir()} == {str(language) for language in Language}
+
+
+def test_each_caveat_has_a_phrase_that_uses_its_values() -> None:
+    """No code without words, no words without a code; both forms of a plural use at least what the code holds."""
+    assert set(ENGLISH["caveat"]) == set(CaveatCode)
+    for code in CaveatCode:
+        phrase = ENGLISH["caveat"][code]
+        texts = [phrase] if isinstance(phrase, str) else [phrase["other"]]
+        named = {name for text in texts for name, _ in places(text)}
+        assert named == VALUES.get(code, frozenset()), code
 
 
 @pytest.mark.parametrize(
@@ -148,10 +170,10 @@ def test_every_answer_says_what_it_is_in_every_language(given: Answer, language:
 
 
 def test_a_finding_is_never_stated_as_a_fact() -> None:
-    """The English says "suggests"; no row says that the patient has something."""
-    for name, row in phrasebook.ANSWER.items():
-        assert any(word in row[0] for word in ("suggests", "no reliable answer", "did not read")), name
-        assert " has " not in row[0]
+    """The English says "suggests"; no phrase says that the patient has something."""
+    for name, text in ENGLISH["answer"].items():
+        assert any(word in text for word in ("suggests", "no reliable answer", "did not read")), name
+        assert " has " not in text
 
 
 @pytest.mark.parametrize("language", list(Language))
@@ -165,47 +187,87 @@ def test_a_later_revision_says_that_it_replaces(language: Language) -> None:
 
 def test_a_replacement_is_said_once() -> None:
     """The run's own caveat says it where there is one."""
-    assert phrasebook.CAVEATS[0][0] == REPLACES
     told = replace(answer(Outcome.NO_FINDING), revision=2, caveats=(REPLACES,))
     assert sentences.additions(told) == ()
     assert sentences.caveat(REPLACES, Language.GERMAN).startswith("Ersetzt")
 
 
-CAVEATS = [
-    "3 of 24 planes hold values that are not numbers; they count as zero.",
-    "The image orientation is not quite perpendicular (0.0012); the nearest that is was taken.",
-    "The slices are stacked 12.5 degrees off their normal (tilted gantry); each is kept in its true place.",
-    "4 copies of slices were left out (same place and pixels, another SOP Instance UID).",
-]
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (
+            Caveat(CaveatCode.VALUES_NOT_NUMBERS, {"some": 3, "all": 24}),
+            {
+                "en": "3 of 24 planes hold values that are not numbers; they count as zero.",
+                "de": "3 von 24 Schichten enthalten Werte, die keine Zahlen sind; sie zählen als null.",
+            },
+        ),
+        (
+            Caveat(CaveatCode.GANTRY_TILTED, {"tilt": 12.54}),
+            {
+                "en": "The slices are stacked 12.5 degrees off their normal (tilted gantry); each is kept in its true "
+                "place.",
+                "de": "Die Schichten sind um 12,5 Grad gegen ihre Normale versetzt (gekippte Gantry); jede bleibt am "
+                "wahren Ort.",
+            },
+        ),
+        (
+            Caveat(CaveatCode.COPIES_LEFT_OUT, {"count": 1}),
+            {
+                "en": "1 copy of a slice was left out (same place and pixels, another SOP Instance UID).",
+                "fr": "1 copie d'une coupe a été omise (même place, mêmes pixels, autre SOP Instance UID).",
+            },
+        ),
+        (
+            Caveat(CaveatCode.COPIES_LEFT_OUT, {"count": 4}),
+            {
+                "en": "4 copies of slices were left out (same place and pixels, another SOP Instance UID).",
+                "es": "Se omitieron 4 copias de cortes (mismo lugar y píxeles, otro SOP Instance UID).",
+            },
+        ),
+        (
+            Caveat(CaveatCode.UNREADABLE_VALUES_LEFT_OUT, {"names": tuple("ABCDEFGHIJ")}),
+            {
+                "en": "Values in the images' headers that cannot be read were left out: A, B, C, D, E, F, G, H, ....",
+                "es": "Se omitieron valores ilegibles de las cabeceras de las imágenes: A, B, C, D, E, F, G, H, ....",
+            },
+        ),
+        (
+            Caveat(CaveatCode.SLICES_TOO_FAR_APART, {"step": 7.25, "most": 6.5}),
+            {
+                "en": "The slices lie 7.2 mm apart; to say that there is no lesion, they must lie within 6.5 mm.",
+                "fr": "Les coupes sont distantes de 7,2 mm ; pour affirmer l'absence de lésion, 6,5 mm au plus sont "
+                "admis.",
+            },
+        ),
+    ],
+)
+def test_a_caveat_is_said_from_its_code_and_values(item: Caveat, said: dict[str, str]) -> None:
+    """Word for word; figures with the language's decimal mark, counts of one and of several, lists cut."""
+    for language, text in said.items():
+        assert sentences.caveat(item, Language(language)) == text
 
 
-@pytest.mark.parametrize("language", [item for item in Language if item is not Language.ENGLISH])
-@pytest.mark.parametrize("text", CAVEATS)
-def test_caveats_are_translated_with_their_figures(text: str, language: Language) -> None:
-    """What the pipeline filled in stands in the translation too."""
-    said = sentences.caveat(text, language)
-    assert sentences.label("english", language, text="").strip() not in said
-    figures = [part for part in text.replace("(", " ").replace(")", " ").split() if part[0].isdigit()]
-    assert figures
-    assert all(figure.rstrip(";") in said for figure in figures)
+def test_a_caveat_without_its_values_is_not_made() -> None:
+    """It would fail later, when a report is put into words."""
+    for values in ({}, {"count": 1, "more": 2}):
+        with pytest.raises(ValueError, match="COPIES_LEFT_OUT"):
+            Caveat(CaveatCode.COPIES_LEFT_OUT, values)
 
 
-def test_the_caveats_that_the_code_writes_have_a_row() -> None:
-    """Those of protocol and geometry, from headers that cause them; a changed wording would lose its translation."""
-    series = phantom.head_phantom(slices=8, matrix=64)
-    for ds in series:
-        del ds.BodyPartExamined, ds.ContrastBolusAgent, ds.FrameOfReferenceUID
-    contract = ProtocolContract(modality="MR", body_parts=("HEAD",), weightings=("T1",), contrast_expected=True)
-    written = (*check_protocol(series[0], contract), *build_volume(series).notes)
-    assert len(written) == 3
-    for text in written:
-        assert "(englisch)" not in sentences.caveat(text, Language.GERMAN)
+def test_free_text_stays_in_english_and_says_so() -> None:
+    """A model's own words are shown, not lost; braces in them mean nothing."""
+    own = free_text("Own words {x}.")
+    assert sentences.caveat(own, Language.GERMAN) == "Own words {x} (englisch)"
+    assert sentences.caveat(own, Language.ENGLISH) == "Own words {x}."
 
 
-def test_an_unknown_caveat_stays_in_english_and_says_so() -> None:
-    """A bundle's own words are shown, not lost."""
-    assert sentences.caveat("Own words {x}.", Language.GERMAN) == "Own words {x} (englisch)"
-    assert sentences.caveat("Own words {x}.", Language.ENGLISH) == "Own words {x}."
+def test_a_sentence_that_an_earlier_version_stored_is_a_caveat_again() -> None:
+    """It is translated where it has no figures, else shown as it was stored."""
+    for code in set(CaveatCode) - set(VALUES):
+        assert sentences.caveat_of(sentences.caveat(Caveat(code))) == Caveat(code)
+    stored = "The slices lie 7.2 mm apart; to say that there is no lesion, they must lie within 6.5 mm."
+    assert sentences.caveat_of(stored) == free_text(stored)
 
 
 def test_an_unknown_class_keeps_its_bundles_title() -> None:
@@ -220,9 +282,9 @@ def test_an_unknown_class_keeps_its_bundles_title() -> None:
 
 
 def test_every_refusal_has_a_reason_in_words() -> None:
-    """Each row's code is one of the errors; a code without a row gets the general one."""
+    """Each code in the phrases is one of the errors; a code without a phrase gets the general one."""
     codes = {"REFUSED"} | {error.code for error in subclasses(Refused)}
-    assert set(phrasebook.REFUSALS) <= codes
+    assert set(ENGLISH["refusal"]) <= codes
     for code in codes:
         said = sentences.statement(replace(REFUSED, refusal=Refusal(code, "")), Language.GERMAN)
         assert code in said

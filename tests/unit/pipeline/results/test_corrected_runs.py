@@ -12,9 +12,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.model import ClassProbability, Outcome, Prediction
-from pipeline.process import REPLACES, process
+from pipeline.process import process
 from pipeline.reading.files import Series
 from pipeline.results.provenance import ResultContext
 from pipeline.summary import summary
@@ -115,8 +116,8 @@ def run() -> Callable[..., Any]:
 def test_every_result_says_that_it_replaces_an_earlier_one(run: Callable[..., Any]) -> None:
     """In words, first among the caveats, which report, overlay and FHIR repeat; and in the summary as digests."""
     plain, corrected = run(), run(predecessors=(Predecessor("d" * 64),))
-    assert REPLACES not in plain.findings.caveats
-    assert corrected.findings.caveats[0] == REPLACES
+    assert Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in plain.findings.caveats
+    assert corrected.findings.caveats[0] == Caveat(CaveatCode.REPLACES_EARLIER_RESULT)
     assert summary(plain)["predecessors"] == []
     assert summary(corrected)["predecessors"] == ["d" * 64]
     assert summary(corrected)["instances_digest"] == instances_digest(ds.SOPInstanceUID for ds in WHOLE)

@@ -9,6 +9,7 @@ import pytest
 from skimage.color import rgb2lab
 
 from pipeline import phantom
+from pipeline.caveats import free_text
 from pipeline.findings.codes import BRAIN, GLIOMA, ClassTerm
 from pipeline.findings.model import ClassProbability, Findings, Outcome
 from pipeline.geometry.build import build_volume
@@ -212,7 +213,7 @@ def test_any_classes_of_any_bundle_stay_in_their_place(count: int) -> None:
         model=replace(MODEL, terms=terms, title="T " * 200, manufacturer="M " * 50),
         predicted_class="c0",
         probabilities=shares,
-        caveats=tuple(f"Caveat {n} " + "word " * 80 for n in range(5)),
+        caveats=tuple(free_text(f"Caveat {n} " + "word " * 80) for n in range(5)),
     )
     pixels = summary_page(Story(context.volume, findings), pages=1).pixels
     assert pixels[:, 1002:].max() == 0

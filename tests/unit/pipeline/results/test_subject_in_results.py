@@ -19,10 +19,10 @@ from dicom_node.deliver.hl7v2.oru import build as build_message
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.report import build as build_report
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadGeometry, CandelaError, MixedPatients, MixedStudies
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import ClassProbability, Outcome, Prediction
-from pipeline.patient.subject import CHOSEN, FILLED, LEFT_OUT
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
 from pipeline.report.answer import Refusal
@@ -95,8 +95,8 @@ def test_what_differs_is_in_no_result_and_every_result_says_so() -> None:
     for text in everything(processed):
         for value in ("19710304", "19710403", "1971-03-04", "1971-04-03", "PHANTOM-1", "OTHER-1", "1.2.3.4"):
             assert value not in text
-    note = LEFT_OUT.format(attributes="PatientBirthDate, PatientSex, AccessionNumber")
-    assert note in processed.findings.caveats
+    attributes = ("PatientBirthDate", "PatientSex", "AccessionNumber")
+    assert Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": attributes}) in processed.findings.caveats
     assert {str(item.dataset.PatientSex) for item in processed.objects} == {""}
     assert processed.facts.study.accession is None
 
@@ -112,7 +112,7 @@ def test_the_identity_of_the_half_that_has_it_is_in_every_result(first: int) -> 
     processed = read(head(change))
     assert {item.dataset.PatientID for item in processed.objects} == {"CANDELA-PHANTOM"}
     assert processed.facts.patient.identifier is not None
-    assert FILLED.format(attributes="PatientID") in processed.findings.caveats
+    assert Caveat(CaveatCode.ATTRIBUTES_FILLED_IN, {"attributes": ("PatientID",)}) in processed.findings.caveats
 
 
 def frames(change: Callable[[int, Dataset], None]) -> list[Dataset]:
@@ -181,7 +181,11 @@ def test_a_chosen_identity_is_in_every_result_under_uids_of_its_own() -> None:
     runs.append(read(head(lambda _index, _ds: None)))
     for processed, patient in zip(runs, ("CANDELA-PHANTOM", "TWO", "CANDELA-PHANTOM"), strict=True):
         assert {item.dataset.PatientID for item in processed.objects} == {patient}
-    assert [CHOSEN in processed.findings.caveats for processed in runs] == [True, True, False]
+    assert [Caveat(CaveatCode.IDENTITY_CHOSEN) in processed.findings.caveats for processed in runs] == [
+        True,
+        True,
+        False,
+    ]
     for uids in (
         [{item.dataset.SOPInstanceUID for item in processed.objects} for processed in runs],
         [{item.dataset.SeriesInstanceUID for item in processed.objects} for processed in runs],

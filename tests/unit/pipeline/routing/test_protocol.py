@@ -6,6 +6,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import UnsupportedModality, UnsupportedProtocol
 from pipeline.reading.weighting import weighting
 from pipeline.routing.protocol import ProtocolContract, check_protocol
@@ -38,8 +39,7 @@ def test_brain_t1_with_contrast_is_taken_without_caveats() -> None:
 def test_missing_contrast_and_body_part_are_caveats() -> None:
     """Taken, but every result will say what the header left open."""
     caveats = check_protocol(header(ContrastBolusAgent=None, BodyPartExamined=None), CONTRACT)
-    assert any("contrast" in text for text in caveats)
-    assert any("body part" in text for text in caveats)
+    assert caveats == (Caveat(CaveatCode.BODY_PART_ABSENT), Caveat(CaveatCode.CONTRAST_AGENT_ABSENT))
 
 
 def test_another_modality_is_refused() -> None:

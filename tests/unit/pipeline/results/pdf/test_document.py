@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from pipeline import phantom
+from pipeline.caveats import free_text
 from pipeline.findings.model import Outcome
 from pipeline.results.pdf import document
 from pipeline.results.provenance import ResultContext
@@ -145,7 +146,7 @@ def test_a_header_without_anything_is_a_page_all_the_same() -> None:
 def test_any_number_of_regions_fits_on_one_page(name: str) -> None:
     """Forty regions, one voxel, the border: one page, and what is left out is counted."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
-    many = tuple(f"Caveat {number}: {'long ' * 60}" for number in range(9))
+    many = tuple(free_text(f"Caveat {number}: {'long ' * 60}") for number in range(9))
     context = replace(context, findings=replace(context.findings, caveats=many))
     pdf = document.pdf_page(context)
     shown = read(pdf)

@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline import phantom
+from pipeline.caveats import free_text
 from pipeline.errors import MissingSlices
 from pipeline.findings.model import Outcome
 from pipeline.geometry.build import build_volume
@@ -331,7 +332,9 @@ def long_words(context: ResultContext) -> ResultContext:
     """The same with names, caveats and lesions that fill every place of a page."""
     findings = context.findings
     model = replace(findings.model, title="A model with a name " * 9, manufacturer="Somebody " * 9)
-    return replace(context, findings=replace(findings, model=model, caveats=("A caveat that is long. " * 9,) * 5))
+    return replace(
+        context, findings=replace(findings, model=model, caveats=(free_text("A caveat that is long. " * 9),) * 5)
+    )
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING, Outcome.INDETERMINATE])
