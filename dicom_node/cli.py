@@ -1,6 +1,6 @@
 """The command line: `candela`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (the input cannot be taken; the reason is on stderr).
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (the reason is on stderr).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LATER = {
 
 
 class Commands(TyperGroup):
-    """The commands, those of `LATER` imported when they are asked for: a refusal must not wait for a database."""
+    """The commands. Those of `LATER` are imported on use, so that a refusal need not wait for a database."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *LATER]
@@ -75,12 +75,12 @@ app = typer.Typer(
 @app.command()
 def process(
     path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results (made where missing).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results (created where missing).")],
     model: Annotated[str | None, typer.Option(help="Model to run; default: the one that the rules choose.")] = None,
-    series: Annotated[
-        str | None, typer.Option(help="Of several series at PATH, the Series Instance UID to read.")
-    ] = None,
-    best: Annotated[bool, typer.Option("--best", help="Of a study at PATH, read what suits the model best.")] = False,
+    series: Annotated[str | None, typer.Option(help="Series Instance UID to read, of several at PATH.")] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Read the series of a study at PATH that suits the model best.")
+    ] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Also write volume, mask and heat map as NIfTI.")] = False,
     profile: Annotated[
         str, typer.Option(help="Which objects, in which form: a preset or a profile of candela.toml.")
@@ -96,7 +96,7 @@ def process(
     ] = None,
     config_file: ConfigOption = None,
 ) -> None:
-    """Read one series and write its results to a folder, with no network."""
+    """Read one series and write its results to a folder, without network."""
     from dicom_node.inference.process_path import process_path
     from dicom_node.inference.study_folder import Pick
 
@@ -141,7 +141,7 @@ def serve(config_file: ConfigOption = None) -> None:
 
 @app.command()
 def receiver(config_file: ConfigOption = None) -> None:
-    """Run the receiver alone: take series in, find out when they are complete, queue them."""
+    """Run only the receiver: receive series, detect their completion, queue their jobs."""
     from dicom_node.node.roles import receive as run
 
     raise typer.Exit(run(load_settings(config_file), config_file))
@@ -152,7 +152,7 @@ def worker(
     queues: Annotated[str, typer.Option(help="Comma-separated: infer, deliver.")] = "infer,deliver",
     config_file: ConfigOption = None,
 ) -> None:
-    """Run a worker alone: inference, deliveries or both."""
+    """Run only a worker: inference, deliveries or both."""
     from dicom_node.node.roles import work as run
 
     names = tuple(name.strip() for name in queues.split(",") if name.strip())

@@ -1,1 +1,1 @@
-"""The sub-commands of `candela`, one module a group."""
+"""The sub-commands of `candela`, one module for each group."""

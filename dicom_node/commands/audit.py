@@ -1,4 +1,4 @@
-"""`candela audit`: what came, who read it, what left; and whether the trail is whole."""
+"""`candela audit`: lists the audit trail and verifies it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OUTCOMES = {0: "[green]success[/]", 4: "[yellow]tried again[/]", 8: "[red]failed
 @app.command("list")
 def list_records(
     day: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day, UTC; default: the newest that has any.")
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day, UTC; default: the newest with records.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records as they stand, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON, one a line.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
     """List the records of one day, oldest first."""

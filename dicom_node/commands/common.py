@@ -1,4 +1,4 @@
-"""What the sub-commands share."""
+"""Options and helpers that the sub-commands share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ConfigOption = Annotated[
 
 
 def console() -> Console:
-    """Where tables go; wide where nobody watches, so that a pipe gets whole lines."""
+    """The console for tables; wide where stdout is not a terminal, so that a pipe gets whole lines."""
     found = Console()
     return found if found.is_terminal else Console(width=240)
 
 
 def load_settings(path: Path | None) -> Settings:
-    """The settings, with this process's logging set up after them."""
+    """Load the settings, and set up this process's logging by them."""
     settings = load(path)
     observability.configure(plain_uids=settings.log_uids == "plain")
     return settings

@@ -27,7 +27,7 @@ def peer_of(text: str) -> DicomDestination:
 
 
 def echo(peer: PeerArgument, calling: CallingOption = "CANDELA") -> None:
-    """C-ECHO: say whether the peer is there and accepts us."""
+    """C-ECHO: check that the peer answers and accepts us."""
     target = peer_of(peer)
     ae = AE(ae_title=calling)
     ae.add_requested_context(Verification)

@@ -1,4 +1,4 @@
-"""`candela fetch` and `find`: what an archive has, brought into the node or a folder."""
+"""`candela fetch` and `find`: search an archive, and fetch studies into the node or a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fetch(
     *,
     remote: RemoteOption,
     accession: Annotated[str, typer.Option(help="Accession number of the study.")] = "",
-    patient_id: Annotated[str, typer.Option("--patient-id", help="Patient ID; must mean one study.")] = "",
+    patient_id: Annotated[str, typer.Option("--patient-id", help="Patient ID; must match one study.")] = "",
     series: Annotated[str, typer.Option(help="SeriesInstanceUID: this series only.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: into the running node.")] = None,
     by: Annotated[str, typer.Option("--by", help="auto, get or move; default: the remote's retrieve.")] = "",
@@ -39,8 +39,8 @@ def fetch(
 ) -> None:
     """Fetch a study from an archive: by C-GET, C-MOVE or WADO-RS, into the running node or a folder.
 
-    Exit code 0 says that all the archive has of it came; 1 that something did not; 3 that there is no such study, or
-    more than one.
+    Exit code 0: everything that the archive has of the study came; 1: something did not; 3: no study matches, or
+    several.
     """
     from dicom_node.fetch.fetch import fetch as run
     from dicom_node.fetch.fetch import find_study
@@ -96,7 +96,7 @@ def remote_of(text: str, settings: Settings) -> DicomRemote | DicomWebRemote:
     Raises
     ------
     BadSettings
-        where there is none of that name.
+        where the settings have no such remote.
     """
     if text in settings.remotes:
         return settings.remotes[text]
@@ -111,7 +111,7 @@ def remote_of(text: str, settings: Settings) -> DicomRemote | DicomWebRemote:
 def source_of(
     remote: DicomRemote | DicomWebRemote, calling: str, settings: Settings, patient_id: str = ""
 ) -> Iterator[Source]:
-    """The archive that ``remote`` names, to be asked by us as ``calling``."""
+    """The archive ``remote``, which we call as ``calling``."""
     if isinstance(remote, DicomWebRemote):
         from dicom_node.fetch.dicomweb import DicomWebSource
 
@@ -121,7 +121,7 @@ def source_of(
     from dicom_node.fetch.dimse import DimseSource
 
     def held(series_instance_uid: str) -> int | None:
-        """Different instances of the series in this node's store; None where there is no store here."""
+        """Number of distinct instances of the series in this node's store; None where this machine has no store."""
         if not settings.store_dir.is_dir():
             return None
         files = (settings.store_dir / series_instance_uid).glob("*.dcm")
@@ -139,7 +139,7 @@ def _with_method(remote: DicomRemote | DicomWebRemote, by: str) -> DicomRemote |
 
 
 def _report(outcome: SeriesOutcome) -> None:
-    """One line on stdout for each series, and one on stderr for each thing that went wrong."""
+    """Print one line for each series on stdout, and one for each failure on stderr."""
     of = f" of {outcome.expected}" if outcome.expected is not None else ""
     line = f"{outcome.series_instance_uid} {outcome.modality or '-'}: {outcome.came}{of} by {outcome.method}"
     if outcome.warned:
@@ -147,7 +147,7 @@ def _report(outcome: SeriesOutcome) -> None:
     if outcome.failed:
         line += f", {outcome.failed} failed"
     typer.echo(line)
-    reasons = outcome.reasons or (() if outcome.whole else ("fewer came than the archive says there are",))
+    reasons = outcome.reasons or (() if outcome.whole else ("fewer came than the archive states",))
     for reason in reasons:
         typer.echo(f"  {reason}", err=True)
     for name in outcome.failed_uids[:20]:

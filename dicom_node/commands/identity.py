@@ -1,4 +1,6 @@
-"""`candela jobs identity`: how the images of a series differ in whom they name, and which of them is right."""
+"""`candela jobs identity`: shows how the images of a series differ in the patient that they name, and takes the right
+one.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,20 @@ def identity(
     job: Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")],
     right: Annotated[
         str | None,
-        typer.Option(help="SOP Instance UID of an image that names the right patient: the series is read again."),
+        typer.Option(help="SOP Instance UID of an image that names the right patient; the series is read again."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="The images were corrected and sent again: read them as they are now.")
+        bool, typer.Option("--again", help="The images were corrected and sent again: read their present versions.")
     ] = False,
     values: Annotated[
-        bool, typer.Option("--values", help="Also print what the images say of the patient, to this terminal only.")
+        bool, typer.Option("--values", help="Also print the patient data in the images, to this terminal only.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Show how the images of a job differ in the patient that they name, or say which is right and read them again."""
+    """Show how the images of a job differ in the patient that they name; or choose the right one
+    and read them again.
+    """
     if again and right is not None:
         raise typer.BadParameter("give --right or --again", param_hint="--again")
     settings = load_settings(config_file)
@@ -57,12 +61,12 @@ def identity(
 
 
 def _choose(client: JobsClient, detail: JobDetail, right: str, settings: Settings) -> str:
-    """What was done. The audit trail has it before the queue has."""
+    """Carry out the choice; returns what was done. The audit trail records it before the queue does."""
     again = identity_choice.chosen(detail, right, settings)
     identity_choice.audit(open_trail(settings), settings, again, CHOSEN, right)
     if client.submit(again):
         return f"reading the series again under the identity of that instance: job {again.job_id}"
-    return f"this was chosen before: job {again.job_id}"
+    return f"this was already chosen: job {again.job_id}"
 
 
 def _read_again(client: JobsClient, detail: JobDetail, settings: Settings) -> str:
@@ -73,7 +77,7 @@ def _read_again(client: JobsClient, detail: JobDetail, settings: Settings) -> st
 
 
 def _values(job: SeriesJob, found: Identities, settings: Settings) -> dict[str, dict[str, str]]:
-    """By the first instance of each group."""
+    """The values of each group, by its first instance."""
     identity_choice.audit(open_trail(settings), settings, job, SHOWN)
     firsts = (group.sop_instance_uids[0] for group in found.groups)
     return {uid: identity_choice.values_of(job, uid, settings) for uid in firsts}
@@ -108,7 +112,7 @@ def _print(client: JobsClient, found: Identities, values: dict[str, dict[str, st
 
 
 def _jobs(details: Iterable[JobDetail]) -> Iterable[str]:
-    """What has become of another series: an operator must know of a report that was sent."""
+    """The state of another series' jobs: an operator must know of a report that was sent."""
     for detail in details:
         sent = sorted({row.destination for row in detail.deliveries if row.state == "delivered"})
         told = f", delivered to {', '.join(sent)}" if sent else ""

@@ -1,4 +1,4 @@
-"""How the sub-commands of `candela jobs` find what an operator means."""
+"""How the sub-commands of `candela jobs` find a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def open_client(settings: Settings) -> JobsClient:
 
 
 def full_id(client: JobsClient, start: str) -> str:
-    """The id of the only job that begins with ``start``. Without one it is ``start``, which the caller reports."""
+    """The id of the only job whose id begins with ``start``; ``start`` itself without one, which the caller reports."""
     found = client.find(start)
     if len(found) > 1 and start not in found:
         raise typer.BadParameter(f"several jobs begin with {start!r}", param_hint="JOB")

@@ -1,4 +1,4 @@
-"""`candela jobs` and `candela status`: what is in flight, what is dead and why."""
+"""`candela jobs` and `candela status`: jobs in flight, dead letters and their reasons."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def list_jobs(
 
 @app.command()
 def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
-    """Show one job: why its series was complete, what came out, and how each delivery went."""
+    """Show one job: why its series counted as complete, its outcome, and each delivery."""
     settings = load_settings(config_file)
     with open_client(settings) as client:
         detail = client.show(full_id(client, job))
@@ -87,7 +87,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
         return
     out = console()
     told = [*(("note", text) for text in caveats), *(("since", text) for text in again)]
-    for name, value in [*_facts(detail), *told]:  # whole lines: an id or a reason is copied from here
+    for name, value in [*_facts(detail), *told]:  # whole lines, from which an id or a reason can be copied
         out.print(f"[bold]{name:<11}[/]{value if name == 'state' else escape(value)}", soft_wrap=True)
     if detail.deliveries:
         table = Table("result", "destination", "state", "tries", "answer or last error", "next try", box=None)
@@ -106,7 +106,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
 
 
 def _print_details(out: Console, row: DeliveryRow) -> None:
-    """What the destination said of a delivery that it has not taken, such as the issues of an OperationOutcome."""
+    """The destination's statements about a failed delivery, such as the issues of an OperationOutcome."""
     failure = row.tries.last_failure
     if failure is None or not failure.details or row.state is DeliveryState.DELIVERED:
         return
@@ -121,7 +121,7 @@ def retry(
     all_dead: Annotated[bool, typer.Option("--all-dead", help="Every job that has a dead letter.")] = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Try again whatever of a job, or of all dead ones, is dead or was cancelled or discarded."""
+    """Retry the dead, cancelled or discarded parts of a job, or of all dead jobs."""
     if (job is None) != all_dead:
         raise typer.BadParameter("give a job or --all-dead", param_hint="JOB")
     with open_client(load_settings(config_file)) as client:
@@ -141,7 +141,7 @@ def retry(
 
 @app.command()
 def discard(job: JobArgument, config_file: ConfigOption = None) -> None:
-    """Give up whatever of a job is dead, so that it no longer waits for an operator; `retry` takes that back."""
+    """Discard the dead letters of a job, which then wait for no operator; `retry` revokes this."""
     with open_client(load_settings(config_file)) as client:
         gone = client.discard(full_id(client, job))
     if gone.reading:
@@ -156,7 +156,7 @@ def discard(job: JobArgument, config_file: ConfigOption = None) -> None:
 def resume(
     destination: Annotated[str, typer.Argument(help="Name of a destination.")], config_file: ConfigOption = None
 ) -> None:
-    """Try a destination now whose circuit is open, without waiting for its pause to end."""
+    """Try a destination with an open circuit now, without waiting for the pause to end."""
     settings = load_settings(config_file)
     if destination not in settings.destinations:
         known = ", ".join(settings.destinations) or "none"
@@ -170,7 +170,7 @@ def resume(
 
 @app.command()
 def cancel(job: JobArgument, config_file: ConfigOption = None) -> None:
-    """Stop what a job still has to do; says what it came too late for."""
+    """Stop the remaining work of a job; names what could not be stopped."""
     with open_client(load_settings(config_file)) as client:
         stopped = client.cancel(full_id(client, job))
     typer.echo(f"{stopped.stopped} piece(s) of work stopped")
@@ -181,7 +181,7 @@ def cancel(job: JobArgument, config_file: ConfigOption = None) -> None:
 
 
 def status(config_file: ConfigOption = None) -> None:
-    """Count the jobs by state, show what waits for an operator, and how disk and certificates stand."""
+    """Count the jobs by state; show dead letters, circuits, disk and certificates."""
     settings = load_settings(config_file)
     for line in node_state.lines(settings):
         typer.echo(line)
@@ -260,7 +260,7 @@ def _facts(detail: JobDetail) -> list[tuple[str, str]]:
 
 
 def _caveats(detail: JobDetail, settings: Settings) -> list[str]:
-    """What the results note about the series, where they are still on this disk."""
+    """The caveats of the results, where these are still on this disk."""
     if detail.result is None or not detail.result.summary:
         return []
     try:
@@ -296,7 +296,7 @@ def _coloured(state: str) -> str:
 
 
 def _plain(detail: JobDetail) -> dict[str, Any]:
-    """A job as JSON-ready values; instants in ISO 8601."""
+    """A job as JSON-ready values; times in ISO 8601."""
     data = asdict(detail)
     data["outcome"] = detail.outcome
     plain: dict[str, Any] = json.loads(json.dumps(data, default=_jsonable))

@@ -76,9 +76,9 @@ def evaluate(
     ] = None,
     config_file: ConfigOption = None,
 ) -> None:
-    """Measure a model on patients that it was not trained on: figures, plots, and the cases it gets wrong.
+    """Evaluate a model on patients outside of its training: figures, plots, and its errors.
 
-    The gallery shows pictures of the data set: mind its licence.
+    The gallery shows pictures of the data set: observe its licence.
     """
     from models.evaluation.evaluate import evaluate as run
     from models.evaluation.evaluate import weights_in
@@ -117,7 +117,7 @@ def explain(
     model: Annotated[str, typer.Option(help="Model to ask.")] = "brain_mri_tumor",
     config_file: ConfigOption = None,
 ) -> None:
-    """Draw what speaks for a class on one slice, as a picture for the researcher. Header checks apply."""
+    """Draw the evidence for a class on one slice, as a picture for researchers. Header checks apply."""
     from models.evaluation.heat_picture import explain_plane, write_picture
     from models.runtime import ResidentModel, load_model
     from pipeline.geometry.build import build_volume
@@ -142,7 +142,7 @@ def explain(
 
 
 def _headline(result: dict[str, Any]) -> Table:
-    """The pooled figures with their intervals, and those of each fold."""
+    """A table of the pooled figures with their intervals, and of those of each fold."""
     folds = result["by_fold"]
     table = Table("", "pooled", "95 % interval", *(f"fold {fold}" for fold in folds), box=None, header_style="bold")
     for name, (value, low, high) in result["pooled"].items():

@@ -1,4 +1,4 @@
-"""What `candela status` says of the node itself: its disk, its certificates, the commitments that are open."""
+"""The node's own state for `candela status`: disk, certificates, open storage commitments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicom_node.store.disk import Disk
 
 
 def lines(settings: Settings, now: datetime | None = None) -> Iterator[str]:
-    """One line for each thing worth knowing; read from disk, so that it is told whether or not the node runs."""
+    """One line for each notable fact, read from disk, so that the node need not run."""
     yield _disk(settings)
     yield from _certificates(settings, now or datetime.now(UTC))
     waiting = len(list((settings.commitments_dir / "asked").glob("*.json")))

@@ -1,12 +1,12 @@
 """Backup of a running node, and restore.
 
-What the node promises rests on an order: a series is noted and its job queued before the store says that the jobs have
-it (``handed-over.json``). A backup must not turn that round, or a restored node would think that jobs exist which do
-not. So a backup goes the other way round: first those marks, then the notes, then the database, then everything else,
-which is only ever added, or replaced by the same. What arrives meanwhile may be in the backup, or in part; after the
-restore it completes again, as the same job.
+The node relies on an order: it notes a series and queues its job before the store records the dispatch
+(``handed-over.json``). A backup must not reverse this, or a restored node would believe in jobs that do not exist. So a
+backup copies in the opposite order: first those records, then the notes, then the database, then everything else, which
+is only ever added, or replaced by the same. Series that arrive meanwhile may be in the backup, whole or in part; after
+the restore they complete again, as the same jobs.
 
-The series index is left out: it is rebuilt from the files, whose digests are checked by that.
+The series index is left out: it is rebuilt from the files, which also checks their digests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ INDEX: Final = "index.sqlite"
 
 @dataclass(frozen=True)
 class Backup:
-    """``backup.json``, written last: without it a backup is not whole. ``files`` and ``bytes`` are of data_dir."""
+    """``backup.json``, written last: a backup without it is incomplete. ``files`` and ``bytes`` count those of
+    data_dir.
+    """
 
     version: str
     begun: str
@@ -46,7 +48,7 @@ class Backup:
 
 
 def back_up(settings: Settings, target: Path) -> Backup:
-    """Copy what the node keeps into the new or empty folder ``target``, while the node runs.
+    """Copy the node's data into the new or empty folder ``target`` while the node runs.
 
     Raises
     ------
@@ -85,12 +87,12 @@ def back_up(settings: Settings, target: Path) -> Backup:
 
 
 def restore(settings: Settings, source: Path) -> Backup:
-    """Make data_dir and the engine's database, both new or empty, what they were; the node must not run.
+    """Restore data_dir and the engine's database, both new or empty; the node must not run.
 
     Raises
     ------
     BadSettings
-        where ``source`` is no whole backup or one of a newer version, or something is there already.
+        where ``source`` is not a complete backup or comes from a newer version, or data exists already.
     OutOfResources
         where a disk fails or is full.
     """
@@ -121,7 +123,7 @@ def _read(source: Path) -> Backup:
         return Backup(**json.loads((source / NOTE).read_text()))
     except (OSError, ValueError, TypeError):
         raise BadSettings(
-            "This is no backup, or one that was not finished.", where=str(source), todo=f"Name a folder with {NOTE}."
+            "This is not a backup, or an unfinished one.", where=str(source), todo=f"Name a folder with {NOTE}."
         ) from None
 
 
@@ -131,7 +133,7 @@ def _require_empty(folder: Path) -> None:
 
 
 def _left_out(settings: Settings) -> tuple[str, ...]:
-    """The beginnings of the paths of what is written anew, or was copied as the database."""
+    """Beginnings of the paths that are written again, or were copied as the database."""
     data = settings.data_dir.absolute()
     store = settings.store_dir.absolute()
     database = sqlite_file(settings)
@@ -140,7 +142,7 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
 
 
 def _files(folder: Path, without: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Every file below ``folder`` that is whole: temporary ones have names that begin with a dot and end with .tmp."""
+    """Every complete file below ``folder``: names of temporary files begin with a dot and end with .tmp."""
     for path in folder.rglob("*"):
         half = path.name.startswith(".") and path.name.endswith(".tmp")
         if not half and not str(path).startswith(without) and path.is_file():
@@ -148,7 +150,7 @@ def _files(folder: Path, without: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _copy(paths: Iterable[Path], source: Path, target: Path) -> list[int]:
-    """Copy files to the same place below ``target``; their sizes. One that has been purged meanwhile is left out."""
+    """Copy files to the same place below ``target``; returns their sizes. Files purged meanwhile are left out."""
     sizes = []
     for path in paths:
         place = target / path.relative_to(source)

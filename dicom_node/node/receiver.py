@@ -1,4 +1,4 @@
-"""The receiver as one thing that starts and stops."""
+"""The receiver, assembled from its parts, with start and stop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pipeline.errors import BadSettings
 log = structlog.get_logger("candela.receiver")
 
 SOURCES = {"orthanc": "Orthanc", "c-find": "C-FIND"}
-"""How an expected count's source is called in the recorded reason."""
+"""The name of an expected count's source in the recorded reason."""
 
 
 class Receiver:
@@ -43,14 +43,15 @@ class Receiver:
     Parameters
     ----------
     settings : the whole tree; ``receive``, ``completion`` and the folders are used.
-    submit : takes over complete series; see `dicom_node.completion.monitor.Submit`.
-    expected_counts : by calling AE title, whom to ask how many instances a series has.
-    is_own_result : the loop guard, given a data set up to and including Series Instance UID: what Candela made is
-        stored and never dispatched.
-    clock : seconds since the epoch, for what is recorded.
-    monotonic : seconds that never jump, for what is waited for.
-    studies : chooses among the series of a study, where rules want that; see `dicom_node.completion.study_watch`.
-    deliveries : knows what became of a series; without it nothing is ever purged.
+    submit : dispatches complete series; see `dicom_node.completion.monitor.Submit`.
+    expected_counts : by calling AE title, the peer that counts the instances of a series.
+    is_own_result : the loop guard, called with a data set up to and including Series Instance UID: Candela's own
+        results are stored and never dispatched.
+    clock : seconds since the epoch, for records.
+    monotonic : seconds that never jump, for waits.
+    studies : selects among the series of a study, for rules with ``per_study``; see
+        `dicom_node.completion.study_watch`.
+    deliveries : knows whether a series was delivered; without it nothing is ever purged.
     """
 
     def __init__(
@@ -85,13 +86,13 @@ class Receiver:
         self._metrics: MetricsServer | None = None
 
     def start(self) -> None:
-        """Bring the index up to the files, take up what an earlier process left, and listen.
+        """Bring the index in line with the files, resume what an earlier process left, and listen.
 
         Raises
         ------
         BadSettings
-            where another receiver writes to the same store, a newer version of Candela has, or the certificates cannot
-            be used.
+            where another receiver writes to the same store, a newer version of Candela wrote it, or the certificates
+            cannot be used.
         OSError
             where a port is taken or the folder cannot be written.
         """
@@ -126,7 +127,7 @@ class Receiver:
             raise
 
     def _open(self, store: InstanceStore, index: SeriesIndex, monitor: SeriesMonitor, ingest: Ingest) -> None:
-        """Start what is told by others, and then the ways in."""
+        """Start the services that others call first, and the listeners last."""
         settings, counters = self._settings, self.counters
         disk = Disk(settings.data_dir, settings.retention)
         warn_days = settings.tls.warn_days if settings.tls else 0.0
@@ -182,12 +183,12 @@ class Receiver:
         return ReceiverFigures(self.counters, gauges, lambda: tls.expiries(identity) if identity else {})
 
     def reload(self, settings: Settings) -> None:
-        """Take in who may come and by which certificates; running associations go on.
+        """Apply new peers and certificates; running associations continue.
 
         Raises
         ------
         BadSettings
-            where the certificates cannot be used: nothing has changed then.
+            where the certificates cannot be used; nothing changes then.
         """
         if self._listener is None or self._admission is None:
             return
@@ -202,14 +203,14 @@ class Receiver:
 
     @property
     def index(self) -> SeriesIndex:
-        """What is in the store, for reading, between `start` and `stop`."""
+        """The index of the store, for reading, between `start` and `stop`."""
         assert self._index is not None, "the receiver is not started"
         return self._index
 
     def stop(self, grace: float = 10.0) -> None:
-        """Accept no more, let running associations finish for ``grace`` seconds, write the index, let go of the store.
+        """Accept no more, give running associations ``grace`` seconds to finish, write the index, close the store.
 
-        What is not complete yet is taken up at the next start.
+        Incomplete series are resumed at the next start.
         """
         if self._listener is not None:
             self._listener.stop(grace)

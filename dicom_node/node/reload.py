@@ -1,4 +1,4 @@
-"""Takes in a changed settings file or certificate without a restart: on SIGHUP, or when the file changes."""
+"""Reloads changed settings or certificates without a restart: on SIGHUP, or when a file changes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pipeline.errors import BadSettings
 log = structlog.get_logger("candela.reload")
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks at the files."""
+"""Seconds between two checks of the files."""
 
 Apply = Callable[[Settings], None]
-"""Takes the settings in; raises BadSettings where they cannot be used, and changes nothing then."""
+"""Applies the settings; raises BadSettings, without any change, where they cannot be used."""
 
 
 class Reloader:
-    """Looks at the settings file and the certificates between `start` and `stop`.
+    """Watches the settings file and the certificates between `start` and `stop`.
 
-    ``apply`` is given settings that are valid as a whole; what cannot be used is logged, and what was in force stays.
+    ``apply`` is called with settings that are valid as a whole. Unusable settings are logged, and the former stay in
+    force.
     """
 
     def __init__(self, path: Path | None, settings: Settings, apply: Apply, *, every: float = LOOK_EVERY) -> None:
@@ -47,7 +48,7 @@ class Reloader:
             self._thread.join()
 
     def ask(self) -> None:
-        """Read everything anew now, changed or not; may be called by a signal handler."""
+        """Reload now, changed or not; may be called by a signal handler."""
         self._asked.set()
         self._wake.set()
 
@@ -63,7 +64,7 @@ class Reloader:
             self.reload()
 
     def reload(self) -> bool:
-        """Read the settings and take them in; False where they cannot be used."""
+        """Read and apply the settings; False where they cannot be used."""
         try:
             settings = load(self._path)
             self._apply(settings)
@@ -77,7 +78,7 @@ class Reloader:
         return True
 
     def _state(self) -> tuple[tuple[str, int, int, int], ...]:
-        """What the files look like from outside; one that is missing looks like nothing."""
+        """The identity of the files by their metadata; None for a missing one."""
         return tuple(_look(path) for path in self._files())
 
     def _files(self) -> Iterable[Path]:
@@ -96,7 +97,7 @@ def _look(path: Path) -> tuple[str, int, int, int]:
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:
-    """The groups of settings that have changed and are read at the start only."""
+    """The changed groups of settings that are read only at the start."""
     live = {"tls"}
     groups = [name for name in type(after).model_fields if name not in live]
     changed = [name for name in groups if name != "receive" and getattr(before, name) != getattr(after, name)]

@@ -1,4 +1,4 @@
-"""Putting the roles together: what each process is made of."""
+"""The roles: the parts of each process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = structlog.get_logger("candela.node")
 
 
 def check_models(settings: Settings) -> None:
-    """Every rule names a model that is there and sound.
+    """Check that every rule names a model that is installed and valid.
 
     Raises
     ------
     BadSettings
-        naming the rule, and the models there are.
+        naming the rule, and the installed models.
     BadModel
         where a bundle is broken.
     """
@@ -46,7 +46,7 @@ def check_models(settings: Settings) -> None:
 
 
 def check_destinations(settings: Settings) -> None:
-    """Every destination's address, certificates and secrets can be used, as far as can be told without asking it.
+    """Check each destination's address, certificates and secrets, as far as possible without contacting it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_destinations(settings: Settings) -> None:
 
 
 def serve(settings: Settings, config: Path | None) -> int:
-    """Every role on this machine, as child processes; the exit status."""
+    """Run every role on this machine as child processes; returns the exit status."""
     from dicom_node.jobs import engine
 
     check_models(settings)
@@ -83,7 +83,9 @@ def serve(settings: Settings, config: Path | None) -> int:
 
 
 def receive(settings: Settings, config: Path | None = None) -> int:
-    """The receiver, until SIGTERM or SIGINT; the exit status. SIGHUP or a change of ``config`` reloads it."""
+    """Run the receiver until SIGTERM or SIGINT; returns the exit status. SIGHUP or a change of
+    ``config`` reloads it.
+    """
     from dicom_node.completion.dispatch import Dispatch
     from dicom_node.jobs import engine
     from dicom_node.jobs.client import JobsClient
@@ -119,7 +121,7 @@ def receive(settings: Settings, config: Path | None = None) -> int:
 
 
 def expected_counts(settings: Settings) -> dict[str, ExpectedCount]:
-    """By calling AE title: whom to ask how many instances a series has."""
+    """By calling AE title, the peer that counts the instances of a series."""
     from dicom_node.completion.expected_count import FindCounter
 
     counters: dict[str, ExpectedCount] = {}
@@ -144,7 +146,7 @@ def _orthanc_counter(source: OrthancCount) -> ExpectedCount:
 
 
 def work(settings: Settings, queues: tuple[str, ...]) -> int:
-    """A worker, until SIGTERM or SIGINT. The process ends within `run_worker`."""
+    """Run a worker until SIGTERM or SIGINT. The process ends within `run_worker`."""
     from dicom_node.jobs import engine
     from dicom_node.jobs.worker import run_worker
 

@@ -1,8 +1,8 @@
 """Every role on one machine: child processes that are restarted when they die and never outlive their supervisor.
 
-A child is a command; what it writes goes to the supervisor's own stdout and stderr. On Linux the kernel kills the
-children when the supervisor is killed (PR_SET_PDEATHSIG), so that a restart finds ports and locks free; all that
-children do is durable, so killing them loses nothing. Elsewhere an orphan runs on until somebody stops it.
+A child is a command whose output goes to the supervisor's own stdout and stderr. On Linux the kernel kills the children
+when the supervisor is killed (PR_SET_PDEATHSIG), so that a restart finds ports and locks free; their work is durable,
+so killing them loses nothing. On other systems an orphan runs until somebody stops it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = structlog.get_logger("candela.supervisor")
 
 PR_SET_PDEATHSIG: Final = 1
 USAGE: Final = 2
-"""Exit status of a child whose command line or settings are wrong: a restart would not mend it."""
+"""Exit status of a child whose command line or settings are wrong: a restart would not help."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """One child: what to call it in logs, its command line, and whether SIGHUP is passed on to it."""
+    """One child: its name in logs, its command line, and whether it gets SIGHUP."""
 
     name: str
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Policy:
-    """Seconds: how soon a dead child is restarted, and how long a stop may take.
+    """Times in seconds for restarts and stops.
 
     The pause before a restart doubles from ``restart_first`` to ``restart_most``; a child that ran for ``healthy``
     starts over. Children that have not stopped after ``stop_within`` are killed.
@@ -62,12 +62,11 @@ class _Child:
 
 
 def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
-    """Run ``roles`` until SIGTERM or SIGINT; the exit status to leave with.
+    """Run ``roles`` until SIGTERM or SIGINT; returns the exit status of the process.
 
     The first signal asks the children to stop (SIGTERM) and waits; a second one kills them at once. SIGHUP is passed on
-    to the roles that reload their settings. Call it in the
-    main thread of a process that has no other threads. 0: all stopped; 1: some had to be killed; 2: a child said that
-    its command line or settings are wrong, and all were stopped for that.
+    to the roles that reload their settings. Call it in the main thread of a process that has no other threads. 0: all
+    stopped; 1: some had to be killed; 2: a child reported a wrong command line or wrong settings, and all were stopped.
     """
     policy = policy or Policy()
     children = [_Child(role) for role in roles]
@@ -82,14 +81,16 @@ def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
 
 
 def _reload(children: list[_Child]) -> None:
-    """Pass a SIGHUP on to those whom it tells to read their settings anew."""
+    """Pass SIGHUP on to the children that reload their settings."""
     for child in children:
         if child.role.reloads and child.process is not None:
             child.process.send_signal(signal.SIGHUP)
 
 
 def _tend(child: _Child, policy: Policy) -> bool:
-    """Start ``child`` where it is due, note where it died; True where it says that starting it again is no use."""
+    """Start ``child`` where it is due, and record its death; True where its exit status says that a
+    restart is useless.
+    """
     now = time.monotonic()
     if child.process is None:
         if now >= child.start_at:
@@ -122,7 +123,7 @@ def _start(child: _Child) -> None:
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
-    """What a new child calls before its command begins, so that it dies when ``parent`` does; None off Linux."""
+    """The function that a new child calls before its command, so that it dies with ``parent``; None outside Linux."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -130,20 +131,20 @@ def _die_with(parent: int) -> Callable[[], None] | None:
     def prepare() -> None:
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # died between fork and prctl
+        if os.getppid() != parent:  # the parent died between fork and prctl
             os.kill(os.getpid(), signal.SIGKILL)
 
     return prepare
 
 
 def _until_next_start(children: list[_Child]) -> float | None:
-    """Seconds until a dead child is due, None where all run."""
+    """Seconds until the next restart is due; None where all children run."""
     due = [child.start_at for child in children if child.process is None]
     return max(0.0, min(due) - time.monotonic()) if due else None
 
 
 def _stop(children: list[_Child], policy: Policy, wait: Callable[[float | None], int]) -> int:
-    """Stop all; 1 where some had to be killed."""
+    """Stop all children; 1 where some had to be killed."""
     running = [(child.role.name, child.process) for child in children if child.process is not None]
     log.info("stopping", roles=len(running))
     for _, process in running:
@@ -166,10 +167,10 @@ def _stop(children: list[_Child], policy: Policy, wait: Callable[[float | None],
 
 @contextlib.contextmanager
 def _signals(hung_up: Callable[[], None]) -> Iterator[Callable[[float | None], int]]:
-    """A function that waits for a child's end or a request to stop, at most so long; how many requests came.
+    """A function that waits a limited time for a child's end or a stop signal, and returns the number of stop signals.
 
-    ``hung_up`` is called for a SIGHUP, except at a terminal, where it says that the terminal has gone. The signals'
-    numbers come through a socket (`signal.set_wakeup_fd`), so none is lost between looking and waiting.
+    ``hung_up`` is called for a SIGHUP, except at a terminal, where the signal means that the terminal has closed. The
+    signals' numbers come through a socket (`signal.set_wakeup_fd`), so that none is lost between a check and the wait.
     """
     reader, writer = socket.socketpair()
     reader.setblocking(False)

@@ -1,4 +1,4 @@
-"""What the receiver counts; the metrics page reads it."""
+"""The receiver's counters, which the metrics page shows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Counters:
     reloads: int = 0
     reloads_refused: int = 0
     denied: Counter[str] = field(default_factory=Counter)
-    """Associations not let in, by `dicom_node.receive.policy.Cause`."""
+    """Rejected associations by `dicom_node.receive.policy.Cause`."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, name: str, amount: int = 1) -> None:

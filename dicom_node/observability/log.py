@@ -15,7 +15,7 @@ _plain = False
 
 
 class _Stderr(io.TextIOBase):
-    """Whatever ``sys.stderr`` is when a line is written: it may be replaced after this process was set up."""
+    """Writes to the current ``sys.stderr``, which may be replaced after logging was set up."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -25,16 +25,16 @@ class _Stderr(io.TextIOBase):
 
 
 def uid(value: str) -> str:
-    """``value`` as it may stand in a log line: twelve hex digits of its SHA-256, or itself where configured."""
+    """``value`` as a log line may show it: twelve hex digits of its SHA-256, or the UID itself where configured."""
     return value if _plain else hashlib.sha256(value.encode()).hexdigest()[:12]
 
 
 def configure(*, plain_uids: bool = False, level: int = logging.INFO) -> None:
-    """Set up logging of this process, once, at its start.
+    """Set up the logging of this process, once, at its start.
 
-    pydicom's and pynetdicom's own lines quote what a peer sent, with a trace for each malformed PDU: none of them pass,
-    and what matters in them is logged and counted where it is noticed. Reading is tolerant (scanners write too long SH
-    values every day); writing stays strict.
+    pydicom's and pynetdicom's own lines quote what a peer sent, with a trace for each malformed PDU, so they are
+    suppressed; the code that detects such an event logs and counts it. Reading is tolerant, since scanners often write
+    SH values that are too long; writing stays strict.
     """
     global _plain  # noqa: PLW0603  (one process, one policy, set once at start)
     _plain = plain_uids

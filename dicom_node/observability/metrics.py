@@ -1,4 +1,4 @@
-"""The receiver's figures, for Prometheus; without patient data."""
+"""The receiver's metrics for Prometheus, without patient data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger("candela.metrics")
 
 
 class ReceiverFigures(Collector):
-    """`Counters` as they stand when they are asked for, the ``gauges`` by name, and when each certificate ends."""
+    """The present `Counters`, the ``gauges`` by name, and the expiry of each certificate."""
 
     def __init__(
         self,
@@ -33,14 +33,14 @@ class ReceiverFigures(Collector):
         """See `Collector`."""
         for name, value in self._counters.snapshot().items():
             yield CounterMetricFamily(f"candela_{name}", f"{name.replace('_', ' ')} since the start", value)
-        denied = CounterMetricFamily("candela_associations_denied", "callers not let in, by cause", labels=["cause"])
+        denied = CounterMetricFamily("candela_associations_denied", "rejected callers by cause", labels=["cause"])
         for cause, number in dict(self._counters.denied).items():
             denied.add_metric([str(cause)], number)
         yield denied
         for name, read in self._gauges.items():
             yield GaugeMetricFamily(f"candela_{name}", name.replace("_", " "), read())
         ends = GaugeMetricFamily(
-            "candela_certificate_expiry_timestamp_seconds", "when a certificate ends", labels=["file"]
+            "candela_certificate_expiry_timestamp_seconds", "expiry of a certificate", labels=["file"]
         )
         for file, instant in self._expiries().items():
             ends.add_metric([file], instant.timestamp())
