@@ -13,39 +13,39 @@
     │   ├── MixedStudies        the images of a series name two studies
     │   ├── ConflictingInstances one SOP Instance UID for images of different content
     │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
-    │   ├── NotVolume           images that are no slices of a volume: radiographs, ultrasound, video
+    │   ├── NotVolume           images that are not slices of a volume: radiographs, ultrasound, video
     │   ├── BadIdentity         the header's patient cannot be named by a result
     │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
-    │   ├── UnsupportedModality not the modality that the model takes
-    │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model takes
-    │   ├── BadPixels           pixel data absent, lying about its size, or not decodable
+    │   ├── UnsupportedModality not the modality that the model reads
+    │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model reads
+    │   ├── BadPixels           pixel data absent, of another size than stated, or not decodable
     │   ├── BadGeometry         positions or orientations do not make one regular volume
     │   │   ├── MissingSlices   a gap along the normal
     │   │   ├── DuplicateSlices two instances at one position
     │   │   └── MixedGeometry   orientation, matrix or spacing differs within the series
     │   ├── OutOfScope          the pixels do not show what the model was validated on
     │   ├── NotRouted           no rule of candela.toml takes the series
-    │   ├── IdentityInPixels    asked to be de-identified, but its pixels or pages may show who the patient is
+    │   ├── IdentityInPixels    to be de-identified, but pixels or pages may show the patient's identity
     │   └── NotChosen           the model reads another series of the study, which suits it better
     ├── Retryable               a peer or a resource failed: tried again
     │   ├── PeerUnavailable     connection refused, reset, timed out, association rejected for now
     │   ├── PeerBusy            the peer said "later" (0xA7xx, HTTP 429, 503); may carry ``retry_after``
     │   └── OutOfResources      no space or memory on this machine
-    ├── Rejected                a destination said no for good: dead-lettered, shown to an operator
-    ├── Broken                  our fault: dead-lettered with a trace
+    ├── Rejected                a destination rejected a result for good: dead letter, shown to an operator
+    ├── Broken                  our fault: dead letter with a trace
     │   ├── BadModel            a bundle is incomplete, has a wrong digest, or gave NaN
     │   └── BadResult           a result object could not be built as its standard demands
     └── BadSettings             candela.toml or a CANDELA_* variable is wrong
 
 ``str(error)`` says what is wrong, where, and what to do, and never holds patient data: UIDs of instances may be
 named, since an administrator must find them; names, patient identifiers and descriptions may not.
-``error.code`` is stable: the dashboard, the metrics and the audit count by it.
+``error.code`` is stable: metrics and audit trail count by it.
 """
 
 from __future__ import annotations
 
 MOST_CHARACTERS = 4000
-"""Of each part of an error."""
+"""Characters of each part of an error."""
 
 
 class CandelaError(Exception):
@@ -56,7 +56,7 @@ class CandelaError(Exception):
     what : what is wrong, one sentence, without patient data.
     where : the file, instance, setting or peer concerned, where there is one.
     todo : what a human can do about it.
-    details : what a peer said, one statement each, without patient data (the issues of an OperationOutcome, say).
+    details : the peer's statements, one each, without patient data (such as the issues of an OperationOutcome).
     """
 
     code = "CANDELA"
@@ -76,13 +76,13 @@ class CandelaError(Exception):
 
 
 def _shown(text: str) -> str:
-    """``text`` as logs, pages, JSON and databases take it: a header or a peer may have filled a part of it in."""
+    """``text`` in a form that logs, pages, JSON and databases accept, since parts may come from a header or a peer."""
     marks = (mark if mark.isprintable() or mark in "\n\t" else " " if mark.isspace() else "?" for mark in text)
     return "".join(marks)[:MOST_CHARACTERS]
 
 
 class Refused(CandelaError):
-    """The input cannot be taken. Never retried; told to a human."""
+    """The input cannot be read. Never retried; told to a human."""
 
     code = "REFUSED"
 
@@ -213,13 +213,13 @@ class OutOfResources(Retryable):
 
 
 class Rejected(CandelaError):
-    """A destination refused a result for good. Dead-lettered; an operator may retry after mending the cause."""
+    """A destination refused a result for good: a dead letter, which an operator may retry after removing the cause."""
 
     code = "REJECTED"
 
 
 class Broken(CandelaError):
-    """Our fault. Dead-lettered with its trace."""
+    """Our fault: a dead letter with its trace."""
 
     code = "BROKEN"
 

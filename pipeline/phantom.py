@@ -1,7 +1,7 @@
-"""A head phantom with a lesion, as a classic MR series; and honest headers around arrays that came from elsewhere.
+"""A head phantom with a lesion, as a classic MR series; also honest headers around given arrays.
 
 The demo and the tests need a series that may be published. This one is computed: ellipsoids for scalp, skull, brain
-and ventricles, a noise field for the folds, and one ball that enhances. It is no patient, and every header says so
+and ventricles, a noise field for the folds, and one ball that enhances. It is not a patient, and every header says so
 (QualityControlImage YES, PS3.3 C.8.3.1; the description ends in "phantom").
 """
 
@@ -32,7 +32,7 @@ DIRECTIONS: dict[Plane, tuple[Vector, Vector]] = {
 }
 FIELD_OF_VIEW = 240.0
 COVERAGE: dict[Plane, float] = {"axial": 120.0, "coronal": 130.0, "sagittal": 76.0}
-"""Thickness in mm of the stack of slices: the part of the head where it is brain and skull, without neck and face."""
+"""Thickness in mm of the stack of slices: the part of the head with brain and skull, without neck and face."""
 LEFT_TO_RIGHT: dict[Plane, int] = {"axial": 2, "coronal": 2, "sagittal": 0}
 """The array axis, of (slices, rows, columns), along which left and right lie."""
 LESION_CENTRE: Vector = (27.0, -18.0, 16.0)
@@ -41,7 +41,7 @@ LESION_RADIUS = 14.0
 
 @dataclass(frozen=True)
 class Header:
-    """What a made series says of itself."""
+    """Header values of a computed series."""
 
     patient_id: str = "CANDELA-PHANTOM"
     patient_name: str = "Phantom^Candela"
@@ -50,7 +50,7 @@ class Header:
     accession_number: str = "PHANTOM-1"
     body_part: str = "BRAIN"
     key: str = "phantom"
-    """Everything that tells this series from another: its UIDs are derived from it."""
+    """The key from which the UIDs of the series are derived."""
 
 
 def head_phantom(
@@ -77,7 +77,7 @@ def head_phantom(
 
 
 def lesion_mask(datasets: Iterable[Dataset]) -> npt.NDArray[np.bool_]:
-    """Where the phantom's lesion is, (slices, rows, columns), on the pixels of ``datasets`` in their order."""
+    """Mask of the phantom's lesion, (slices, rows, columns), on the pixels of ``datasets`` in their order."""
     planes = []
     for ds in datasets:
         origin = np.array(ds.ImagePositionPatient, dtype=np.float64)
@@ -129,7 +129,7 @@ def series_from_arrays(
 
 
 def save(datasets: Iterable[Dataset], folder: Path) -> list[Path]:
-    """Write each instance to ``folder`` (made where missing) as IM0001.dcm, ... and return the paths."""
+    """Write each instance to ``folder`` (created where missing) as IM0001.dcm, ... and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, ds in enumerate(datasets, start=1):

@@ -1,9 +1,9 @@
-"""From stored to modality values: rescale or Modality LUT (PS3.3 C.11.1), and what MONOCHROME1 means for them.
+"""From stored to modality values: rescale or Modality LUT (PS3.3 C.11.1), and MONOCHROME1.
 
-A modality value is what the scanner measured: Hounsfield units of CT, signal of MR. PhotometricInterpretation says how
-values are shown (PS3.3 C.7.6.3.1.2), and for values with a unit that is all it says: a Hounsfield unit stays one
-whether it is shown black or white. For values without a unit, signal in arbitrary numbers, "white" is the only meaning
-that they have, so MONOCHROME1 is mirrored: great is white, as in every MONOCHROME2 image that a model has learnt from.
+A modality value is the scanner's measurement: Hounsfield units in CT, signal in MR. PhotometricInterpretation says how
+values are displayed (PS3.3 C.7.6.3.1.2). Values with a unit do not depend on that: a Hounsfield unit stays the same
+whether it is displayed black or white. Values without a unit, such as signal in arbitrary numbers, have no meaning but
+their display, so MONOCHROME1 is mirrored: great is white, as in every MONOCHROME2 image that a model was trained on.
 The mirror maps the least modality value that the image could hold to the greatest and back.
 """
 
@@ -26,7 +26,7 @@ Values = npt.NDArray[np.float64]
 WITHOUT_UNIT = frozenset({"", "US"})
 """RescaleType of values that have no unit: absent, or "unspecified" (PS3.3 C.11.1.1.2)."""
 WITH_UNIT = frozenset({"CT", "PT"})
-"""Modalities whose values have a unit though RescaleType is not stated (PS3.3 C.8.2.1.1.2, C.8.9.1.1.3)."""
+"""Modalities whose values have a unit even without RescaleType (PS3.3 C.8.2.1.1.2, C.8.9.1.1.3)."""
 AIR_HU = -1000.0
 NO_SIGNAL = 0.0
 
@@ -34,7 +34,7 @@ NO_SIGNAL = 0.0
 def to_modality(stored: Stored, ds: Dataset, where: str) -> Values:
     """Modality values, float64, of ``stored`` pixel values of the slice whose header is ``ds``.
 
-    Real World Value Mappings are not applied: they speak of another quantity than the one that models read.
+    Real World Value Mappings are not applied: they give another quantity than the one that models read.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def nothing_there(ds: Dataset) -> float:
 
 
 def mirror(ds: Dataset, layout: Layout, where: str) -> float | None:
-    """What a modality value of a mirrored image is subtracted from; None where nothing is mirrored.
+    """The value from which modality values of a mirrored image are subtracted; None where nothing is mirrored.
 
     Raises
     ------
     BadPixels
-        where MONOCHROME1 stands over floating-point values, whose range has no ends to mirror.
+        where MONOCHROME1 applies to floating-point values, whose range has no ends to mirror.
     """
     if layout.photometric != "MONOCHROME1" or has_unit(ds):
         return None
@@ -80,7 +80,7 @@ def mirror(ds: Dataset, layout: Layout, where: str) -> float | None:
 
 
 def _kind(ds: Dataset) -> str:
-    """RescaleType, or what a Modality LUT says in its stead; empty where neither is stated."""
+    """RescaleType, or the type of the Modality LUT; empty where neither is stated."""
     table = ds.get("ModalityLUTSequence")
     kind = table[0].get("ModalityLUTType") if table else ds.get("RescaleType")
     return str(kind or "").strip().upper()

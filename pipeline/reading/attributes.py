@@ -1,6 +1,6 @@
-"""Reading attributes that may be absent, empty, multi-valued or of a wrong form, without ever raising.
+"""Tolerant readers of attributes that may be absent, empty, multi-valued or malformed. They never raise.
 
-Routing and protocol checks ask a header that nobody has vouched for. What cannot be read counts as absent.
+Routing and protocol checks read unchecked headers. An unreadable value counts as absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.reading.validation import UNREADABLE
 from pipeline.reading.value_forms import printable
 
 LONGEST = 1024
-"""Characters of a text that a rule or a message may ask for."""
+"""Most characters of a text for a rule or a message."""
 
 
 def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
@@ -34,8 +34,8 @@ def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of a text attribute, stripped, without control characters, at most `LONGEST` characters each.
 
-    Values that are not text (a wrong VR) are left out. A Code String is in capitals (PS3.5 6.2), whatever a sender
-    writes: mr is MR. What is read here is repeated in errors and caveats.
+    Values that are not text (a wrong VR) are left out. A Code String comes in capitals (PS3.5 6.2), whatever the sender
+    wrote: mr is MR. Errors and caveats may repeat these values.
     """
     found = (printable(str(item))[:LONGEST] for item in values(header, keyword) if isinstance(item, str | int | float))
     capital = _is_code(keyword)
@@ -43,7 +43,7 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def text(header: Dataset, keyword: str) -> str:
-    """A text attribute as it stands in the data set: several values joined by a backslash, "" where absent."""
+    """A text attribute as in the data set: several values joined by a backslash, "" where absent."""
     return "\\".join(texts(header, keyword))
 
 
@@ -77,7 +77,7 @@ def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | No
 
 
 def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """The items of a sequence; () where it is absent or is none (a wrong VR)."""
+    """The items of a sequence; () where it is absent or not a sequence (a wrong VR)."""
     try:
         value = header.get(keyword)
     except UNREADABLE:

@@ -1,8 +1,7 @@
-"""One SOP Instance UID for several images: copies, corrected headers, and conflicts (docs/intake.md has the rules).
+"""Several images with one SOP Instance UID: copies, corrected headers, and conflicts (docs/intake.md has the rules).
 
-A SOP Instance UID names one object for ever (PS3.3 C.12.1.1.1). Exports hold copies, PACS correct headers under the old
-UID, and broken senders give one UID to several images. These are told apart by content: which images are equal is never
-guessed from their names.
+A SOP Instance UID names one object for ever (PS3.3 C.12.1.1.1). But exports hold copies, PACS correct headers under the
+old UID, and broken senders give one UID to several images. Only the content tells these cases apart, never file names.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ PLACE = frozenset(
         "SharedFunctionalGroupsSequence",
     }
 )
-"""What says where the pixels lie in the patient, and what kind of object they are."""
+"""Attributes of the position in the patient and of the kind of object."""
 READING = PLACE.union(
     {"BodyPartExamined", "Modality", "RepetitionTime", "SliceLocation"},
     *(distinction.keywords for distinction in (*CONTRAST, *REPETITION)),
 )
-"""What decides whether and how a slice is read."""
+"""Attributes that decide whether and how a slice is read."""
 IDENTITY = frozenset(
     {
         "AccessionNumber",
@@ -58,7 +57,7 @@ IDENTITY = frozenset(
         "StudyInstanceUID",
     }
 )
-"""Whose image it is."""
+"""Attributes of the patient's and the study's identity."""
 TRANSPORT = frozenset(
     {
         *PIXEL_ELEMENTS,
@@ -73,14 +72,14 @@ TRANSPORT = frozenset(
         "SpecificCharacterSet",
     }
 )
-"""What differs with the way that a copy took, not with what it is; pixels are compared by their values."""
+"""Attributes that may change in transport while the object stays the same; pixels are compared by their values."""
 PIXELS = "their pixels"
 MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Each SOP Instance UID once, in the order of the first image of each; ``caveats`` say what was decided."""
+    """One image for each SOP Instance UID, in the order of first appearance; ``caveats`` state each decision."""
 
     datasets: tuple[Dataset, ...]
     caveats: tuple[Caveat, ...] = ()
@@ -89,14 +88,14 @@ class Settled:
 def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Settled:
     """One image for each SOP Instance UID of the series ``datasets``.
 
-    Images that are equal (header and pixel values, whatever the transfer syntax) count once. Where only header values
-    differ, the last image is read: with ``corrections``, where the order is that of reception, whatever the values are;
-    else, where no order says which is right, only if they neither decide how the slice is read nor whose it is.
+    Equal images (header and pixel values, in any transfer syntax) count once. If only header values differ, the last
+    image is read. With ``corrections``, where the order is that of reception, that holds for all values; otherwise,
+    where no order is known, only for values that decide neither how the slice is read nor whose it is.
 
     Raises
     ------
     ConflictingInstances
-        naming the first UID concerned and in what its images differ; ``where`` names the input.
+        naming the first UID concerned and the difference between its images; ``where`` names the input.
     """
     groups: dict[str, list[Dataset]] = defaultdict(list)
     for ds in datasets:
@@ -116,7 +115,7 @@ def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Set
 
 
 def differences(one: Dataset, other: Dataset) -> frozenset[str]:
-    """In what two images of one SOP Instance UID differ: keywords, "private attributes", and `PIXELS`."""
+    """The differences between two images with one SOP Instance UID: keywords, "private attributes", and `PIXELS`."""
     differing = _differing(without_pixels(one), without_pixels(other)) - TRANSPORT
     return differing if _same_pixels(one, other, differing) else differing | {PIXELS}
 
@@ -149,7 +148,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _differing(one: Dataset, other: Dataset) -> frozenset[str]:
-    """Keywords of the elements that differ; an empty one is as good as none."""
+    """Keywords of the elements that differ; an empty element equals an absent one."""
     return frozenset(
         keyword_for_tag(tag) or "private attributes"
         for tag in {*one.keys(), *other.keys()}
@@ -160,12 +159,12 @@ def _differing(one: Dataset, other: Dataset) -> frozenset[str]:
 def _unlike(one: Dataset, other: Dataset, tag: BaseTag) -> bool:
     first, second = (element_of(ds, tag) if tag in ds else None for ds in (one, other))
     if tag.is_private and (first is None or second is None or "UN" in {first.VR, second.VR}):
-        return False  # a copy by another way may lack it, or not know its VR
+        return False  # a copy that took another way may lack it, or not know its VR
     return bool(_plain(first and first.value) != _plain(second and second.value))
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as it is compared, whatever the VR: text without its padding, numbers as numbers, sequences by item."""
+    """``value`` in a form for comparison across VRs: text without padding, numbers as numbers, sequences by item."""
     if value is None or isinstance(value, str | PersonName):
         text = str(value or "").strip(" \0")
         return _plain(text.split("\\")) if "\\" in text else _number(text)
@@ -219,7 +218,7 @@ PIXEL_HEADER = frozenset(
         "SharedFunctionalGroupsSequence",
     }
 )
-"""What turns stored bytes into values: where one differs, the values are compared."""
+"""Attributes that turn stored bytes into values: if one differs, the values are compared."""
 
 
 def _stored(ds: Dataset) -> tuple[object, ...]:

@@ -35,26 +35,26 @@ from pipeline.reading.validation import is_uid, leave_out_unreadable, unreadable
 
 MOST_FILES = 20_000
 MOST_UNZIPPED_BYTES = 8 << 30
-"""A zip may claim more than any machine holds; no MR series comes near this."""
+"""Most bytes of a zip's content: an archive may state more than any machine holds, and no MR series comes near this."""
 MOST_FILE_BYTES = 2 << 30
-"""An enhanced object of two thousand frames of 512² has half of it; a file is held twice while it is read."""
+"""Most bytes of one file: an enhanced object of two thousand frames of 512² has half of this. Reading holds a file
+twice."""
 PIECE = 1 << 20
-"""Bytes inflated at a time."""
+"""Bytes inflated in one step."""
 ELEMENT_HEADER = 8
-"""Bytes of tag, VR and length of the shortest element."""
+"""Bytes of tag, VR and length in the shortest element."""
 UNDEFINED = 0xFFFFFFFF
 MOST_INFLATED_BYTES = 1 << 30
-"""What one deflated data set may inflate to: a thousandth of it, sent, can be a bomb of this size."""
+"""Most bytes that one deflated data set may inflate to: a thousandth of this, when sent, can be a bomb of this size."""
 
 
 @dataclass(frozen=True)
 class Series:
     """The instances of one series, in no particular order.
 
-    ``skipped`` names the files beside them that were ignored: not DICOM (a README), a DICOMDIR, or objects without an
-    image (raw data, presentation states, reports) or that are pictures of images
-    (`pipeline.reading.sop_classes.is_picture`), which scanners and workstations put beside the slices. ``caveats``
-    say what was left out or corrected.
+    ``skipped`` names the files that were ignored: other files than DICOM (a README), a DICOMDIR, objects without an
+    image (raw data, presentation states, reports), and pictures of images (`pipeline.reading.sop_classes.is_picture`),
+    which scanners and workstations put beside the slices. ``caveats`` state what was left out or corrected.
     """
 
     datasets: tuple[Dataset, ...]
@@ -63,14 +63,14 @@ class Series:
 
     @cached_property
     def representative(self) -> Dataset:
-        """The instance whose header speaks for the series, as it was read (`pipeline.reading.representative`)."""
+        """The representative instance of the series, as it was read (`pipeline.reading.representative`)."""
         return representative(self.datasets)
 
     @cached_property
     def header(self) -> Dataset:
         """The header of the representative instance in classic form; of an enhanced object that of the first frame.
 
-        See `pipeline.reading.slices.header_of`, also for what that raises.
+        Raises as `pipeline.reading.slices.header_of`.
         """
         return header_of(self.representative)
 
@@ -85,7 +85,7 @@ def read_path(path: Path) -> Series:
     Raises
     ------
     FileNotFoundError
-        where there is nothing at ``path``.
+        where ``path`` does not exist.
     EmptyInput, NotDicom, Truncated, InvalidHeader, BadPixels, NotImage, MixedSeries, ConflictingInstances
         naming the file concerned and what to do.
     """
@@ -104,8 +104,8 @@ def read_files(paths: Iterable[Path], where: Path) -> Series:
 def read_parts(parts: Iterable[tuple[str, bytes]], *, where: str, earlier: Iterable[tuple[str, bytes]] = ()) -> Series:
     """The one series in ``parts``, pairs of a name and the bytes of a file. Raises as `read_path`.
 
-    ``earlier`` are what came before under the same SOP Instance UIDs and was sent again with other content, in the
-    order of reception: ``parts`` correct them (`pipeline.reading.copies.settle`).
+    ``earlier`` are previous versions of the same SOP Instance UIDs with other content, in the order of reception;
+    ``parts`` correct them (`pipeline.reading.copies.settle`).
     """
     found = _read_all(parts, where)
     images = found.images
@@ -138,7 +138,7 @@ Named = tuple[str, Dataset]
 
 @dataclass
 class _Found:
-    """What is in the parts of an input: images, objects without an image, and what is not DICOM, by name."""
+    """The parts of an input by kind: images, objects without an image, and files other than DICOM."""
 
     images: list[Named] = field(default_factory=list)
     others: list[Named] = field(default_factory=list)
@@ -169,7 +169,7 @@ def _read_all(parts: Iterable[tuple[str, bytes]], where: str) -> _Found:
 def _read_earlier(
     earlier: Iterable[tuple[str, bytes]], slices: list[Named]
 ) -> tuple[list[Dataset], tuple[Caveat, ...]]:
-    """What came before ``slices`` under their UIDs; the caveat counts what of it cannot be read."""
+    """Earlier versions of ``slices``; the caveat counts unreadable ones."""
     wanted = {str(ds.SOPInstanceUID) for _, ds in slices}
     before, lost = [], 0
     for name, data in earlier:
@@ -187,10 +187,11 @@ def _read_earlier(
 
 
 def _without_pictures(images: list[Named]) -> tuple[list[Named], list[Named]]:
-    """The slices among ``images``, and the pictures beside them; of a series of nothing but pictures all are slices.
+    """The slices among ``images``, and the pictures beside them. In a series of nothing but pictures all count as
+    slices.
 
-    A picture in colour with a place counts as one where a grey image shows the same place: no part of the patient is
-    then lost with it.
+    A colour picture with a position counts as a picture where a grey image shows the same position, since no part of
+    the patient is then lost.
     """
     grey = {_place(ds) for _, ds in images if not is_colour(ds)} - {None}
     slices: list[Named] = []
@@ -225,7 +226,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _read_one(name: str, data: bytes, left_out: set[str]) -> Dataset | None:
-    """The data set in ``data``; None where it is no DICOM file and does not claim to be one by its name.
+    """The data set in ``data``; None where it is not a DICOM file and its name does not say so either.
 
     Keywords of values that cannot be read, and that no step needs, are added to ``left_out``.
     """

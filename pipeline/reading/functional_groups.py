@@ -145,10 +145,10 @@ def number_of_frames(instance: Dataset) -> int:
 
 
 def classic_header(instance: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
-    """Header of frame ``frame`` (from 1) of the enhanced ``instance`` as a classic object would have it.
+    """Header of frame ``frame`` (from 1) of the enhanced ``instance`` in the form of a classic object.
 
-    No pixel data, no functional groups and no NumberOfFrames; elements are shared with ``instance``, not copied. With
-    it the keywords of the functional groups' values that cannot be read and were left out.
+    No pixel data, no functional groups and no NumberOfFrames; elements are shared with ``instance``, not copied. Also
+    returns the keywords of the unreadable values in functional groups, which were left out.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def classic_header(instance: Dataset, frame: int) -> tuple[Dataset, tuple[str, .
 
 
 def _elements(item: Dataset, unread: list[str]) -> Iterator[DataElement]:
-    """The elements of ``item``; keywords of those whose values cannot be read are added to ``unread``."""
+    """The elements of ``item``; keywords of unreadable ones are added to ``unread``."""
     for tag in sorted(item.keys()):
         element = element_of(item, tag)
         if element is None:
@@ -186,7 +186,9 @@ def _elements(item: Dataset, unread: list[str]) -> Iterator[DataElement]:
 
 
 def without_pixels(ds: Dataset) -> Dataset:
-    """A data set with the elements of ``ds``, not copied, but for the pixels; changing it leaves ``ds`` as it is."""
+    """A data set with the elements of ``ds`` except the pixels. Elements are shared; adding or removing some leaves
+    ``ds`` as is.
+    """
     elements: dict[BaseTag, DataElement | RawDataElement] = {
         tag: element for tag, element in ds.items() if tag.group != 0x7FE0
     }
@@ -217,7 +219,9 @@ def _rename(header: Dataset) -> None:
 
 
 def _set(header: Dataset, keyword: str, value: Any) -> None:
-    """Put ``value`` into ``header`` as a new element: setting the old one's value would change the instance too."""
+    """Put ``value`` into ``header`` as a new element, since setting the shared element's value would change the
+    instance too.
+    """
     vr = dictionary_VR(keyword)
     if vr == "DS" and isinstance(value, float):
         value = DSfloat(value, auto_format=True)
@@ -227,7 +231,7 @@ def _set(header: Dataset, keyword: str, value: Any) -> None:
 
 
 def _add_classic_mr(header: Dataset) -> None:
-    """What classic MR says in ScanningSequence, AngioFlag and ImageType (PS3.3 C.8.3.1, C.8.13.4, C.8.13.3)."""
+    """Add the classic MR attributes ScanningSequence, AngioFlag and ImageType (PS3.3 C.8.3.1, C.8.13.4, C.8.13.3)."""
     pulse = str(header.get("EchoPulseSequence") or "")
     if pulse and not header.get("ScanningSequence"):
         _set(header, "ScanningSequence", list(_scanning_sequence(header, pulse)))
@@ -252,7 +256,7 @@ def _scanning_sequence(header: Dataset, pulse: str) -> Iterator[str]:
 
 
 def _add_contrast(header: Dataset) -> None:
-    """ContrastBolusAgent, unless the frame says that none was given (PS3.3 C.7.6.4b, C.7.6.16.2.12)."""
+    """Add ContrastBolusAgent, unless the frame states that no agent was given (PS3.3 C.7.6.4b, C.7.6.16.2.12)."""
     agents = header.get("ContrastBolusAgentSequence")
     if not agents or header.get("ContrastBolusAgent") or header.get("ContrastBolusAgentAdministered") == "NO":
         return
@@ -268,7 +272,7 @@ def _add_body_part(header: Dataset) -> None:
 
 
 def _add_acquisition_time(header: Dataset) -> None:
-    """AcquisitionDate and AcquisitionTime from the frame's AcquisitionDateTime (YYYYMMDDHHMMSS.FFFFFF&ZZXX)."""
+    """Add AcquisitionDate and AcquisitionTime from the frame's AcquisitionDateTime (YYYYMMDDHHMMSS.FFFFFF&ZZXX)."""
     stamp = str(header.get("AcquisitionDateTime") or "").split("+")[0].split("-")[0]
     if len(stamp) >= 14 and stamp[:14].isdigit():
         _set(header, "AcquisitionDate", stamp[:8])

@@ -1,4 +1,4 @@
-"""Siemens mosaics: all slices of a time point as tiles of one image, which no attribute of DICOM tells of."""
+"""Siemens mosaics: all slices of a time point as tiles of one image, which no standard attribute describes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TILE_COUNT = b"NumberOfImagesInMosaic"
 
 
 def refuse_mosaic(ds: Dataset, where: str) -> None:
-    """Raise `BadGeometry` where ``ds`` is a mosaic, also where its ImageType was altered; ``where`` names it.
+    """Raise `BadGeometry` where ``ds`` is a mosaic, even if its ImageType was altered; ``where`` names it.
 
-    See docs/adr/0006-mosaics-are-refused.md for why it is not taken apart.
+    docs/adr/0006-mosaics-are-refused.md states why mosaics are not split.
     """
     tiles = tiles_in_mosaic(ds)
     if tiles is None and "MOSAIC" not in texts(ds, "ImageType"):
@@ -32,7 +32,7 @@ def refuse_mosaic(ds: Dataset, where: str) -> None:
 
 
 def tiles_in_mosaic(ds: Dataset) -> int | None:
-    """How many slices the private elements of Siemens say are tiled in ``ds``; None where they do not."""
+    """The number of slices tiled in ``ds`` by the private elements of Siemens; None where they state none."""
     count = _private(ds, 0x0019, "SIEMENS MR HEADER", 0x0A)
     if isinstance(count, int) and count > 1:
         return count

@@ -1,8 +1,8 @@
-"""What the free text and the sequence names of an MR header say about a series.
+"""Evidence about an MR series from free text and sequence names in its header.
 
 Vendors name sequences in SequenceName, PulseSequenceName and private elements; technologists name the contrast in
-SeriesDescription. This module only matches them against lists of words. `pipeline.reading.weighting` decides what they
-count. Nothing here repeats what the header says: free text may name a patient.
+SeriesDescription. This module only matches them against lists of words; `pipeline.reading.weighting` weighs
+them. It never returns free text from the header, which may name a patient.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.reading.validation import UNREADABLE
 
 START, END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
 PREFIX = r"(?:\d?s|e|v|d|fs|cs|gd|ce|ir|ax|sag|cor|tra|obl|(?:ax|sag|cor|tra|s|e|w)?[23]d)?"
-"""What is written before a weighting without a space: "3DT1", "sag3DT1", Philips "sT1W_3D_TFE" and "eT1W"."""
+"""Prefixes of a weighting without a space: "3DT1", "sag3DT1", Philips "sT1W_3D_TFE" and "eT1W"."""
 
 LOCALIZER = re.compile(rf"{START}(?:locali[sz]ers?|loc|scouts?|survey|surview|topogram|(?:3|three)[\s_-]?plane){END}")
 
@@ -79,7 +79,7 @@ SPECIAL_WORDS = {
     ),
     "a diffusion series": re.compile(rf"{START}(?:dwi|dti|adc|trace|tracew|dw[\s_-]?epi){END}"),
 }
-"""Words of a description that say that a series is no anatomical image with a weighting."""
+"""Words of a description that exclude an anatomical image with a weighting."""
 
 SPECIAL_IMAGE_TYPES = {
     "a map": re.compile(r"(?:.*[ _])?MAP|ADC|E?ADC|FA|COLFA|TRACEW?|AVDC|EXP|FIELDMAP|FIELD_MAP|B0|T1RHO|FF|QUANTITY"),
@@ -105,11 +105,11 @@ SPECIAL_NAMES = {
         rf"{START}(?:[23]d)?tof(?:[23]d)?{END}|(?:^|[*\s])fi[23]d|(?:^|[*\s])fl[23]d\w*_?pc\d?{END}|twist|tricks"
     ),
 }
-"""The same for sequence names."""
+"""Sequence names that mark such images."""
 
 
 def described(header: Dataset) -> frozenset[str]:
-    """The contrasts that SeriesDescription names, or ProtocolName where there is none: T1, T2, T2*, PD, FLAIR, STIR.
+    """The contrasts that SeriesDescription names, or else ProtocolName: T1, T2, T2*, PD, FLAIR, STIR.
 
     T1 FLAIR is T1: an inversion recovery whose inversion time gives T1 contrast. A sequence that is run for T1 contrast
     only (MPRAGE, BRAVO, SPGR) counts as T1 where no contrast is named.
@@ -119,7 +119,7 @@ def described(header: Dataset) -> frozenset[str]:
 
 
 def contrasts(said: str) -> frozenset[str]:
-    """As `described`, of any text."""
+    """As `described`, for any text."""
     said = said.casefold()
     named = {name for name, pattern in WEIGHTINGS.items() if pattern.search(said)}
     if named & {"T1", "T2"}:
@@ -130,7 +130,7 @@ def contrasts(said: str) -> frozenset[str]:
 
 
 def is_uni(header: Dataset) -> bool:
-    """Whether the images say that they are the uniform image of an MP2RAGE, which is T1-weighted."""
+    """Whether the header marks the uniform image of an MP2RAGE, which is T1-weighted."""
     values = {value.upper() for value in texts(header, "ImageType")}
     return any(value.startswith("UNI") for value in values) or bool(
         re.search(rf"{START}uni(?:[\s_-]?(?:den|images?|t1))*{END}|_uni_|unit1", _description(header))
@@ -138,13 +138,13 @@ def is_uni(header: Dataset) -> bool:
 
 
 def is_localizer(header: Dataset) -> bool:
-    """Whether ImageType says LOCALIZER or SeriesDescription says so in a word: MR scanners seldom set the former."""
+    """Whether ImageType has LOCALIZER, or SeriesDescription names a localiser: MR scanners seldom set the former."""
     values = {value.upper() for value in texts(header, "ImageType")}
     return "LOCALIZER" in values or LOCALIZER.search(text(header, "SeriesDescription").casefold()) is not None
 
 
 def sequence_names(header: Dataset) -> dict[str, str]:
-    """The names of the sequence by the attribute that holds them, in small letters; private ones too."""
+    """The names of the sequence, in lower case, by the attribute that holds them, private attributes included."""
     names = {keyword: text(header, keyword).casefold() for keyword in ("SequenceName", "PulseSequenceName")}
     for group, creator, element in PRIVATE_NAMES:
         value = _private(header, group, creator, element)
@@ -154,7 +154,9 @@ def sequence_names(header: Dataset) -> dict[str, str]:
 
 
 def special(header: Dataset) -> tuple[str, str] | None:
-    """What a series is that has no weighting (`SPECIAL_WORDS`) and the attribute that says so; None where none does."""
+    """The kind of a series without a weighting (`SPECIAL_WORDS`) and the attribute that states it; None for other
+    series.
+    """
     for value, what in special_image_types(header).items():
         return f"{what} ({value})", "ImageType"
     words = {"SeriesDescription": _description(header), "ProtocolName": text(header, "ProtocolName").casefold()}
@@ -170,7 +172,7 @@ def special(header: Dataset) -> tuple[str, str] | None:
 
 
 def special_image_types(header: Dataset) -> dict[str, str]:
-    """What the values of ImageType from the third on mark the images as, by value; empty for anatomical images."""
+    """The kinds that values of ImageType from the third on mark, by value; empty for anatomical images."""
     values = [value.upper() for value in texts(header, "ImageType")[2:]]
     return {
         value: what

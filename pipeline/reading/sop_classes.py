@@ -1,4 +1,4 @@
-"""What kind of object an instance is, after its SOP Class (PS3.4 B.5), and why some kinds are not read."""
+"""The kind of an object by its SOP Class (PS3.4 B.5), and the kinds that are not read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ENHANCED = frozenset(
         uid.LegacyConvertedEnhancedMRImageStorage,
     }
 )
-"""Multi-frame objects whose frames are placed by functional groups (PS3.3 C.7.6.16) and read as slices."""
+"""Multi-frame objects whose functional groups position the frames (PS3.3 C.7.6.16), which are read as slices."""
 
 LABEL_MAP_SEGMENTATION = uid.UID("1.2.840.10008.5.1.4.1.1.66.7")
-"""Label Map Segmentation Storage (Supplement 243), which pydicom 3.0 has no name for."""
+"""Label Map Segmentation Storage (Supplement 243), for which pydicom 3.0 has no name."""
 
 PROJECTION = "a projection through the body, not a slice of it"
 MOVING = "a moving or free-hand picture, whose frames have no regular place in the patient"
@@ -81,7 +81,7 @@ NOT_VOLUMES = {
     uid.BreastTomosynthesisImageStorage: UNSUPPORTED,
     uid.OphthalmicTomographyImageStorage: UNSUPPORTED,
 }
-"""Images that are not read as slices of a volume, each with what it is."""
+"""Images that are not read as slices of a volume, each with a description."""
 
 SLICES = frozenset(
     {
@@ -91,7 +91,7 @@ SLICES = frozenset(
         uid.SecondaryCaptureImageStorage,
     }
 )
-"""Single-frame objects that are read as one slice each, where they have a place in the patient."""
+"""Single-frame objects that are read as one slice each, if they have a position in the patient."""
 UNKNOWN = "of a class that Candela does not know, so what its pixels mean is not known either"
 
 PIXEL_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -103,9 +103,10 @@ def is_enhanced(ds: Dataset) -> bool:
 
 
 def is_without_image(ds: Dataset) -> bool:
-    """Whether ``ds`` is no image at all: a report, a PDF, a presentation state, raw data, a plan, a waveform.
+    """Whether ``ds`` is an object without an image: a report, a PDF, a presentation state, raw data, a plan, a
+    waveform.
 
-    An image object that has lost its pixels is an image still, and refused as a damaged one.
+    An image object that has lost its pixels still counts as an image, and is refused as damaged.
     """
     if any(keyword in ds for keyword in ("Rows", "Columns", *PIXEL_ELEMENTS)):
         return False
@@ -121,14 +122,14 @@ CAPTURES = frozenset(
         uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
-"""Pictures of images: screenshots, pages of a report, scanned paper. Some are slices all the same, with their place."""
+"""Pictures of images: screenshots, pages of a report, scanned paper. Some of them are slices with a position."""
 
 
 def is_picture(ds: Dataset) -> bool:
-    """Whether ``ds`` is a picture that lies beside the slices of a series: it has no place in the patient, and is a
-    secondary capture, a photograph or video, in colour, or a screen save by its Image Type.
+    """Whether ``ds`` is a picture beside the slices of a series: it has no position in the patient, and is a secondary
+    capture, a photograph or video, in colour, or a screen save by its Image Type.
 
-    What has a place, or is a grey image of a scanner, may be a slice and is never one of these. Pixel data not needed.
+    An object with a position, or a grey image of a scanner, may be a slice and is not a picture. Needs no pixel data.
     """
     if _has_place(ds):
         return False
@@ -138,13 +139,13 @@ def is_picture(ds: Dataset) -> bool:
 
 
 def is_colour(ds: Dataset) -> bool:
-    """Whether the pixels of ``ds`` are colours, so that they are no signal."""
+    """Whether the pixels of ``ds`` are colours and so not a signal."""
     photometric = text(ds, "PhotometricInterpretation")
     return (number(ds, "SamplesPerPixel") or 1) > 1 or photometric.startswith(("RGB", "YBR", "PALETTE"))
 
 
 def _has_place(ds: Dataset) -> bool:
-    """Whether an attribute, of the object or of its frames, says where in the patient the image lies."""
+    """Whether an attribute, of the object or of its frames, states the position in the patient."""
     if any(values(ds, keyword) for keyword in ("ImagePositionPatient", "ImageOrientationPatient")):
         return True
     groups = (*values(ds, "SharedFunctionalGroupsSequence"), *values(ds, "PerFrameFunctionalGroupsSequence")[:1])
@@ -153,14 +154,14 @@ def _has_place(ds: Dataset) -> bool:
 
 
 def class_name(ds: Dataset) -> str:
-    """The SOP Class as the standard names it; a private class by its UID."""
+    """The standard's name of the SOP Class; the UID of a private class."""
     known = uid.UID(str(ds.SOPClassUID))
     name = "Label Map Segmentation Storage" if known == LABEL_MAP_SEGMENTATION else known.name
     return f"private object of class {name}" if name == str(ds.SOPClassUID) else name
 
 
 def refuse_other_kinds(ds: Dataset, where: str) -> None:
-    """Raise `NotVolume` for an instance of a kind that holds no slices of a volume; ``where`` names it."""
+    """Raise `NotVolume` for an instance that holds no slices of a volume; ``where`` names it."""
     kind = uid.UID(str(ds.SOPClassUID))
     if kind in SLICES or kind in ENHANCED:
         return

@@ -1,4 +1,4 @@
-"""What the timing of an MR sequence allows its weighting to be: the customary limits for 1.5 and 3 T.
+"""The weightings that the timing of an MR sequence allows, by the customary limits for 1.5 and 3 T.
 
 The limits sort series; they measure nothing. Times in ms, angles in degrees.
 """
@@ -22,7 +22,7 @@ FAMILIES = {
     "GR": {"GR", "FE", "FFE", "TFE", "GRE", "FGRE", "GE", "SPGR", "FSPGR"},
     "SE": {"SE", "FSE", "TSE", "RARE"},
 }
-"""Values of ScanningSequence: the standard's (PS3.3 C.8.3.1.1.2), and vendors' own names that some write instead."""
+"""Values of ScanningSequence: those of the standard (PS3.3 C.8.3.1.1.2), and names that some vendors write instead."""
 SPIN_ECHO_NAMES = re.compile(
     r"(?:^|[*_\s])(?:t?se|tir|spc|spcir|h)[23]?d|(?:^|[*_\s])(?:t1)?(?:tse|fse|frfse|cube|space)"
 )
@@ -33,21 +33,21 @@ WHITE_MATTER_T1_MS = 900.0
 T1_FLIP_SHARE = 0.6
 """Of the Ernst angle at that T1: a spoiled gradient echo below it is weighted by proton density."""
 SHOT_FROM_MS = 800.0
-"""RepetitionTime from which that of a gradient echo is the time between inversions, not between excitations. Siemens,
-Canon and some GE releases write the former, Philips, UIH and other GE releases the latter."""
+"""From this RepetitionTime on, that of a gradient echo is the time between inversions, not between excitations.
+Siemens, Canon and some GE releases write the former, Philips, UIH and other GE releases the latter."""
 LONGEST_MPRAGE_TR_MS = 3500.0
 """An MP2RAGE has 4,000 ms and more: its inversion images are not T1-weighted, its uniform image is."""
 SHORTEST_MPRAGE_TI_MS, LONGEST_MPRAGE_TI_MS = 550.0, 1600.0
 """Where RepetitionTime is that of a shot: 700 to 1,100 ms are usual; below, white matter is dark (FGATIR)."""
 COARSEST_MM = 2.5
-"""Pixel spacing of gradient echoes beyond which they serve for shimming, field maps or registration, not reading."""
+"""Gradient echoes with a larger pixel spacing serve for shimming, field maps or registration, not for reading."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What of the sequence's parameters a header states; None where it states none.
+    """The sequence parameters that a header states; None where it states none.
 
-    ``named_by``: the attributes that name a gradient or spin echo where ScanningSequence does not. ``uniform``: the
+    ``named_by``: the attributes that name a gradient or spin echo if ScanningSequence does not. ``uniform``: the
     images are the UNI images of an MP2RAGE. ``balanced``: a steady-state sequence that is not spoiled.
     """
 
@@ -68,7 +68,7 @@ class Timing:
 
     @classmethod
     def of(cls, header: Dataset) -> Timing:
-        """The timing in ``header``, of classic form. Never raises."""
+        """The timing in ``header``, which has classic form. Never raises."""
         sequences = {
             part.upper() for value in texts(header, "ScanningSequence") for part in re.split(r"[\s/+]+", value)
         }
@@ -107,7 +107,7 @@ class Timing:
 
 
 def _named_family(header: Dataset) -> tuple[tuple[str, ...], bool, bool]:
-    """The attributes whose sequence name is that of a gradient echo or of a spin echo, and which of both it is."""
+    """The attributes whose sequence name is that of a gradient echo or of a spin echo, and which of the two it is."""
     names = series_words.sequence_names(header)
     gradient = tuple(attribute for attribute, name in names.items() if GRADIENT_ECHO_NAMES.search(name))
     spin = tuple(attribute for attribute, name in names.items() if SPIN_ECHO_NAMES.search(name))
@@ -116,11 +116,11 @@ def _named_family(header: Dataset) -> tuple[tuple[str, ...], bool, bool]:
 
 @dataclass(frozen=True)
 class Allowed:
-    """The weighting that the timing allows, and for T1 what must confirm it.
+    """The weighting that the timing allows, and for T1 the confirmation that it needs.
 
-    ``needs``: "nothing" where ScanningSequence, RepetitionTime and EchoTime say it; "inversion" where the inversion
-    time does; "any" a name, AcquisitionContrast or word; "words" a name or word. ``reason``: why it is not known where
-    it is None, or is not confirmed.
+    ``needs``: "nothing" where ScanningSequence, RepetitionTime and EchoTime prove it; "inversion" where the inversion
+    time does; "any" for a name, AcquisitionContrast or word; "words" for a name or word. ``reason``: why the weighting
+    is unknown or not confirmed.
     """
 
     weighting: Weighting | None
@@ -129,7 +129,7 @@ class Allowed:
 
 
 def by_timing(timing: Timing) -> Allowed:
-    """What ``timing``, whose repetition and echo times are stated, allows."""
+    """The weighting that ``timing`` allows; its repetition and echo times must be stated."""
     assert timing.repetition is not None
     assert timing.echo is not None
     if timing.gradient_echo and not timing.spin_echo:
@@ -144,7 +144,7 @@ def by_timing(timing: Timing) -> Allowed:
 def _gradient_echo(timing: Timing, repetition: float, echo: float) -> Allowed:
     long_repetition = repetition > SHOT_FROM_MS
     weak_flip = timing.flip is not None and timing.flip < T1_FLIP_SHARE * _ernst_angle(repetition)
-    # Nobody waits a second between the excitations of a volume: such a sequence has a preparation that goes unnamed.
+    # No volume sequence waits a second between excitations: this one has a preparation that the header does not name.
     unnamed = long_repetition and timing.volume and echo <= 10 and repetition <= LONGEST_MPRAGE_TR_MS
     if echo >= 15:
         return Allowed("T2*")
@@ -169,7 +169,7 @@ def _spoiled(timing: Timing, echo: float, *, long_repetition: bool) -> Allowed:
 
 
 def _prepared(timing: Timing, repetition: float, echo: float) -> Allowed:
-    """A gradient echo behind an inversion: MPRAGE, BRAVO, 3D TFE. RepetitionTime is that of a shot, or of an echo."""
+    """A gradient echo after an inversion: MPRAGE, BRAVO, 3D TFE. RepetitionTime is that of a shot, or of an echo."""
     shot, inversion = repetition > SHOT_FROM_MS, timing.inversion
     unlike_t1 = (
         (echo > 10, "the echo time is too long for an MPRAGE"),
@@ -213,7 +213,7 @@ def _spin_echo(timing: Timing, repetition: float, echo: float) -> Allowed:
 
 
 def _inversion_recovery(timing: Timing, repetition: float, echo: float) -> Allowed:
-    """A spin echo behind an inversion: T1 FLAIR, STIR, FLAIR."""
+    """A spin echo after an inversion: T1 FLAIR, STIR, FLAIR."""
     inversion = timing.inversion
     if inversion is not None and inversion < 350:
         return Allowed(None, reason="the inversion time is that of a STIR")
@@ -227,7 +227,9 @@ def _inversion_recovery(timing: Timing, repetition: float, echo: float) -> Allow
 
 
 def _unstated(timing: Timing, repetition: float, echo: float) -> Allowed:
-    """Neither spin nor gradient echo is stated (IR or RM alone, or nothing): what both kinds allow."""
+    """The weighting that both kinds allow, where neither spin nor gradient echo is stated (IR or RM
+    alone, or nothing).
+    """
     spin, gradient = _spin_echo(timing, repetition, echo), _gradient_echo(timing, repetition, echo)
     if timing.stated_inverted:
         if echo >= 60:

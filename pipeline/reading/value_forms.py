@@ -1,4 +1,4 @@
-"""What a value of a header must look like to be repeated: its form by VR (PS3.5 6.2) and what formats make of it."""
+"""The forms by VR (PS3.5 6.2) that a header's value must have for results to repeat it."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ from pipeline.reading.validation import UNREADABLE, is_uid
 TEXT_VRS: Final = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UN", "UR", "UT"}
 )
-"""VRs whose bytes are text; UN is text where the dictionary says so (PS3.5 6.2.2)."""
+"""VRs whose bytes are text; UN is text where the dictionary's VR is (PS3.5 6.2.2)."""
 LONGEST: Final = {"LO": 64, "SH": 16, "PN": 64, "ST": 1024, "LT": 10240}
-"""Characters of one value; of a name (PN) those of each component group."""
+"""Most characters of one value; for a name (PN), of each component group."""
 MOST_GROUPS: Final = 3
 MULTI_LINE: Final = frozenset({"ST", "LT", "UT"})
 EARLIEST, LATEST = 1800, 2199
-"""Years. Software writes 0001-01-01, 1601-01-01, 1753-01-01 and 9999-12-31 where it knows no date."""
+"""First and last year of a date. Software writes 0001-01-01, 1601-01-01, 1753-01-01 and 9999-12-31 for an unknown
+date."""
 MOST_INTEGER: Final = (1 << 31) - 1
-"""Of an Integer String (PS3.5 6.2), and of FHIR's integers."""
+"""Limits of an Integer String (PS3.5 6.2), and of FHIR's integers."""
 WEST, EAST = -12 * 60, 14 * 60
-"""Minutes from UTC (PS3.3 C.12.1.1.8)."""
+"""Limits of the offset from UTC in minutes (PS3.3 C.12.1.1.8)."""
 MOST_THICKNESS: Final = 1000.0
 """mm"""
 MOST_DEPTH: Final = 4
 DECIMAL_STRING: Final = 16
-"""Characters of a Decimal String."""
+"""Most characters of a Decimal String."""
 
 
 class Unfit(Exception):
-    """The value is not what its attribute holds."""
+    """The value has no valid form for its attribute."""
 
 
 @dataclass(frozen=True)
 class ReadText:
-    """What a text turns out to be once it is decoded.
+    """A decoded text and its properties.
 
-    ``is_decoded``: its character set has every byte. ``is_printable``: FHIR, HL7 and pages repeat it as it is.
+    ``is_decoded``: its character set covers every byte. ``is_printable``: FHIR, HL7 and pages can repeat it as is.
     ``times_too_long``: its length over what its VR allows.
     """
 
@@ -65,7 +66,7 @@ class ReadText:
 
 
 def encoded_text(ds: Dataset, tag: BaseTag, character_set: Any = None) -> bytes | None:
-    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent.
+    """A text attribute as encoded bytes, those of the file where it was not decoded before; None where it is absent.
 
     ``character_set``: Specific Character Set of a text that was decoded.
 
@@ -91,7 +92,7 @@ def encoded_text(ds: Dataset, tag: BaseTag, character_set: Any = None) -> bytes 
 
 
 def read_text(value: bytes, character_set: Any, tag: BaseTag) -> ReadText:
-    """What the bytes of a text attribute say in ``character_set``. Unfit where no reader can decode them."""
+    """Read the bytes of a text attribute in ``character_set``. Unfit where no reader can decode them."""
     vr = dictionary_VR(tag)
     text = decode(value, character_set, vr)
     several = dictionary_VM(tag) != "1"
@@ -111,16 +112,18 @@ def read_text(value: bytes, character_set: Any, tag: BaseTag) -> ReadText:
 
 
 def decode(value: bytes, character_set: Any, vr: str) -> str:
-    """``value`` as text without padding; bytes that the character set does not have are U+FFFD.
+    """``value`` as text without padding; bytes outside of the character set become U+FFFD.
 
     Raises
     ------
     Unfit
-        where nothing can be decoded.
+        where the value cannot be decoded at all.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unknown character sets and bytes: the text shows what cannot be read
+            warnings.simplefilter(
+                "ignore"
+            )  # warnings of unknown character sets and bytes; the text itself shows what cannot be read
             encodings = convert_encodings(character_set or "ISO_IR 6")
             return decode_bytes(value, encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS).strip(" \0")
     except UNREADABLE as error:
@@ -128,19 +131,21 @@ def decode(value: bytes, character_set: Any, vr: str) -> str:
 
 
 def raw_element(tag: BaseTag, vr: str, value: bytes) -> RawDataElement:
-    """An element as a reader of a file leaves it: the bytes of ``value``, padded, until somebody asks."""
+    """An undecoded element, as pydicom's file reader makes it: the padded bytes of ``value``."""
     value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
     return RawDataElement(tag, vr, len(value), value, 0, False, True)
 
 
 def printable(text: str) -> str:
-    """``text`` without what no format takes: controls, overrides of direction, surrogates; any space is a space."""
+    """``text`` without characters that no format accepts: controls, overrides of direction, surrogates. Any space
+    becomes " ".
+    """
     marks = (" " if mark.isspace() else mark for mark in text)
     return "".join(mark for mark in marks if mark.isprintable()).strip()
 
 
 def date(text: str) -> str:
-    """DA of a day that a calendar has, also where it is written as ACR-NEMA did (``2026.03.02``)."""
+    """DA of a calendar day, also in ACR-NEMA's form (``2026.03.02``)."""
     match = re.fullmatch(r"(\d{4})(\.?)(\d{2})\2(\d{2})", text)
     if match is None or not EARLIEST <= int(match[1]) <= LATEST:
         raise Unfit
@@ -151,7 +156,7 @@ def date(text: str) -> str:
 
 
 def time(text: str) -> str:
-    """TM, also where it is written as ACR-NEMA did (``08:15:00``); no leap second, which FHIR and HL7 do not have."""
+    """TM, also in ACR-NEMA's form (``08:15:00``); no leap second, which FHIR and HL7 lack."""
     plain = re.sub(r"(?<=\d\d):(?=\d\d)", "", text)
     if re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", plain) is None:
         raise Unfit
@@ -178,7 +183,7 @@ def integer(text: str) -> str:
 
 
 def decimals(text: str) -> str:
-    """DS, one value or several; one that is written too long is rounded to what fits."""
+    """DS, one value or several; a value with too many characters is rounded."""
     return "\\".join(map(_decimal, text.split("\\")))
 
 
@@ -206,7 +211,7 @@ def one_of(*terms: str) -> Callable[[str], str]:
 
 
 def code_string(text: str) -> str:
-    """CS; small letters are made capitals, and blanks one each, since FHIR's code has no more."""
+    """CS; in capitals, and with single blanks, since FHIR's code allows no more."""
     found = " ".join(text.upper().split(" "))
     if re.fullmatch(r"[A-Z0-9_]+( [A-Z0-9_]+)*", found) is None or len(found) > 16:
         raise Unfit
@@ -241,14 +246,14 @@ OF_VR: Final[dict[str, Callable[[str], str]]] = {
 
 
 def valid_items(element: DataElement, character_set: Any, depth: int = 0) -> tuple[list[Dataset], bool]:
-    """Copies of the items of a sequence in which every value is valid, and whether that is all of them.
+    """Copies of the items in which every value is valid, and whether that is all of them.
 
     Private attributes, and items without attributes, are left out and not counted.
 
     Raises
     ------
     Unfit
-        where the element is no sequence, or lies too deep.
+        where the element is not a sequence, or is nested too deeply.
     """
     if element.VR != "SQ" or not isinstance(element.value, DicomSequence) or depth > MOST_DEPTH:
         raise Unfit
@@ -289,7 +294,7 @@ def _valid_item(item: Dataset, character_set: Any, depth: int) -> Dataset:
 
 
 def _valid(value: bytes, tag: BaseTag, character_set: Any) -> bytes:
-    """``value``, of a text VR, as it may stand in an item. Unfit where it is not valid for its VR."""
+    """``value``, of a text VR, in the form for an item. Unfit where it is not valid for its VR."""
     vr = dictionary_VR(tag)
     if vr in LONGEST or vr in ("UC", "UT"):
         read = read_text(value, character_set, tag)

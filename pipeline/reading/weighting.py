@@ -1,9 +1,9 @@
-"""The weighting of an MR series by all the evidence in its header: T1, T2, PD, T2*, or not known.
+"""The weighting of an MR series by all the evidence in its header: T1, T2, PD, T2*, or unknown.
 
 Three kinds of evidence are weighed. *Timing*: ScanningSequence, RepetitionTime and EchoTime with InversionTime and
 FlipAngle. *Names*: SequenceName, PulseSequenceName and private names, AcquisitionContrast (enhanced MR). *Words* of
-SeriesDescription. Where timing is clear it decides, unless another kind contradicts it. Where timing allows T1 and does
-not prove it, names or words must confirm it. docs/intake.md lists the rules, docs/adr/0052 the reasons.
+SeriesDescription. Clear timing decides, unless another kind contradicts it. Where timing allows T1 without
+proving it, names or words must confirm it. docs/intake.md lists the rules, docs/adr/0052 the reasons.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTRADICTING = {
     "STIR": "STIR",
     "SUSCEPTIBILITY": "T2*",
 }
-"""AcquisitionContrast (PS3.3 C.8.13.1.1.5) → the contrast it names. UNKNOWN, MIXED and so on name none."""
+"""AcquisitionContrast (PS3.3 C.8.13.1.1.5) → the named contrast. UNKNOWN, MIXED and similar values name none."""
 
 MOST_ECHO_SPACING_MS = 10.0
 """Field maps have 1 to 5 ms between their echoes (2.46 at 3 T), fat-water pairs 1 to 2.5; a T2* echo beside a T1 echo
@@ -37,7 +37,7 @@ lies further off."""
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the header says about the weighting.
+    """The weighting by the header, with its evidence.
 
     ``evidence``: keywords of the attributes that decided, where ScanningSequence, RepetitionTime and EchoTime alone did
     not. ``reason``: where ``weighting`` is None, why, as a clause; it repeats no free text.
@@ -49,12 +49,12 @@ class Judgement:
 
 
 def weighting(header: Dataset) -> Weighting | None:
-    """T1, T2, PD or T2* of a series with this header in classic form; None where the header does not tell it."""
+    """T1, T2, PD or T2* for a series with this header in classic form; None where that is unknown."""
     return judge(header).weighting
 
 
 def judge(header: Dataset) -> Judgement:
-    """The weighting of a series with this header in classic form, with what it was taken from. Never raises."""
+    """The weighting of a series with this header in classic form, with its evidence. Never raises."""
     special = series_words.special(header)
     if special is not None:
         return Judgement(None, reason=f"{special[1]} names {special[0]}")
@@ -65,7 +65,9 @@ def judge(header: Dataset) -> Judgement:
     allowed = by_timing(timing)
     if allowed.weighting == "T1":
         return _confirmed_t1(header, timing, allowed, described)
-    if allowed.weighting is None and described == {"T2"} and timing.echo >= 60:  # the kind of sequence is not stated
+    if (
+        allowed.weighting is None and described == {"T2"} and timing.echo >= 60
+    ):  # the header does not state the kind of sequence
         return Judgement("T2", ("SeriesDescription",))
     if allowed.weighting is not None and described == {"T1"}:
         return Judgement(None, (), f"its timing is {allowed.weighting}-weighted and SeriesDescription says T1")
@@ -73,7 +75,7 @@ def judge(header: Dataset) -> Judgement:
 
 
 def _confirmed_t1(header: Dataset, timing: Timing, allowed: Allowed, described: frozenset[str]) -> Judgement:
-    """T1, unless a name or word contradicts the timing, or has to confirm it and does not."""
+    """T1, unless a name or word contradicts the timing, or a needed confirmation is missing."""
     other = _contradiction(header, described)
     if other is not None:
         attribute, contrast = other
@@ -86,7 +88,7 @@ def _confirmed_t1(header: Dataset, timing: Timing, allowed: Allowed, described: 
         return Judgement(None, (), "the sequence is a balanced steady-state one")
     if allowed.needs == "nothing" and not balanced:
         return Judgement("T1", timing.named_by)
-    if allowed.needs == "inversion":  # the inversion time proves it; what else agrees is reported too
+    if allowed.needs == "inversion":  # the inversion time proves it; further agreeing evidence is reported too
         found = ("InversionTime", *_turbo_flash(header), *names, *stated, *words)
     else:
         found = (*names, *(() if balanced or allowed.needs == "words" else stated), *words)
@@ -97,7 +99,9 @@ def _confirmed_t1(header: Dataset, timing: Timing, allowed: Allowed, described: 
 
 
 def _by_words(header: Dataset) -> Judgement:
-    """Of a header without timing, as conversions leave it: by its description, where that names one weighting."""
+    """The weighting of a header without timing, as conversions leave it: by its description, if
+    that names exactly one.
+    """
     both = f"{text(header, 'SeriesDescription')} {text(header, 'ProtocolName')}"
     named = series_words.contrasts(both)
     other = _contradiction(header, frozenset())

@@ -198,7 +198,7 @@ def test_an_operator_sees_the_difference_and_chooses(node: Node) -> None:
     right = str(mixed[0].SOPInstanceUID)
     done = run("identity", job.job_id, "--right", right)
     assert "reading the series again" in done
-    assert "chosen before" in run("identity", job.job_id, "--right", right)
+    assert "already chosen" in run("identity", job.job_id, "--right", right)
     assert "not one of this job" in run("identity", job.job_id, "--right", "2.25.1")
     with JobsClient(node.settings) as client:
         again = next(item.job for item in client.of_series(uid_of(mixed)) if item.job.identity_from)
@@ -227,7 +227,11 @@ def test_a_choice_needs_images_and_a_difference(node: Node) -> None:
         node.complete(purged)
     for instance in node.index.instances(uid_of(purged), node.store.folder)[:1]:
         Path(instance.path).unlink()
-    for made, why in ((agreeing, "say the same"), (unrouted, "No model reads"), (purged, "no longer in the store")):
+    for made, why in (
+        (agreeing, "name the same patient"),
+        (unrouted, "No model reads"),
+        (purged, "no longer in the store"),
+    ):
         assert why in node.run("identity", uid_of(made), "--right", str(made[0].SOPInstanceUID))
     assert "4 instance(s), of which 1 group(s)" in node.run("identity", uid_of(agreeing))
     assert "no such job" in node.run("identity", "1.99.1")

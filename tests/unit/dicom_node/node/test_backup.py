@@ -135,7 +135,7 @@ def test_a_backup_that_is_not_whole_or_not_ours_is_refused(tmp_path: Path, harm:
     new = Settings(data_dir=tmp_path / "new")
     if harm == "unfinished":
         (source / backup.NOTE).unlink()
-        reason = "not finished"
+        reason = "unfinished"
     elif harm == "file lost":
         next(source.rglob("*.dcm")).unlink()
         reason = "damaged"
