@@ -89,5 +89,5 @@ def test_a_damaged_backup_is_refused_by_the_command(tmp_path: Path) -> None:
     (tmp_path / "backup").mkdir()
     said = node.candela("restore", str(tmp_path / "backup"))
     assert said.returncode == 2
-    assert "not finished" in " ".join(said.stderr.split())
+    assert "unfinished" in " ".join(said.stderr.split())
     assert not node.settings.data_dir.exists()
