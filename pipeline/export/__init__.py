@@ -1,1 +1,1 @@
-"""Other ways out: NIfTI for research, and de-identification after PS3.15 annex E."""
+"""Export: NIfTI for research, and de-identification by PS3.15 annex E."""

@@ -1,15 +1,14 @@
 """De-identification by PS3.15 Annex E: the Basic Application Level Confidentiality Profile.
 
-What becomes of each attribute stands in Table E.1-1, in its machine-readable form of the package ``dicom-anonymizer``
+Table E.1-1 gives the action for each attribute, in the machine-readable form of the package ``dicom-anonymizer``
 (edition 2026c). Where the table leaves a choice (X/Z, X/D, Z/D, X/Z/D) the attribute is kept with an empty or dummy
 value, so that objects stay valid. Its X/Z/U* (references to images) are kept with their UIDs replaced.
 
-UIDs and the patient's identifier are replaced by keyed digests (HMAC-SHA256): the same under one key, whatever the
-machine and day, so that results and images still refer to each other; and nothing that anybody without the key can
-lead back.
+Keyed digests (HMAC-SHA256) replace UIDs and the patient's identifier. They are the same under one key on every machine
+and day, so that results and images still refer to each other, and cannot be reversed without the key.
 
-What an object of Candela's own says in its descriptions, its Content Sequence (SR) and its graphics is kept, with
-names, dates and UIDs within replaced: it was written without anything about the patient (Clean Descriptors, Clean
+Descriptions, Content Sequence (SR) and graphics of Candela's own objects are kept, with the names, dates and UIDs in
+them replaced: Candela writes nothing about the patient there (Clean Descriptors, Clean
 Structured Content and Clean Graphics Options, E.3.3 to E.3.5). Pixels are not cleaned: an object whose pixels may
 identify the patient is refused.
 """
@@ -49,13 +48,13 @@ OWN_WORDS: Final = frozenset(
     Tag(keyword)
     for keyword in ("SeriesDescription", "ImageComments", "DerivationDescription", "ContentDescription", "ContentLabel")
 )
-"""What only Candela's own code fills in, in a result."""
+"""Attributes of a result that only Candela's own code fills in."""
 PRESENTATION_CREATION: Final = frozenset({Tag("PresentationCreationDate"), Tag("PresentationCreationTime")})
-"""The table removes them; a presentation state without them is none (type 1, PS3.3 C.11.10)."""
+"""The table removes them, but a presentation state is invalid without them (type 1, PS3.3 C.11.10)."""
 GRAPHICS: Final = frozenset({Tag("GraphicAnnotationSequence"), Tag("UnformattedTextValue")})
 OVERLAYS: Final = 0x6000
 SOP_CLASS_UIDS: Final = "1.2.840.10008."
-"""What begins so is registered in PS3.6 and identifies nobody."""
+"""UIDs with this prefix are registered in PS3.6 and identify nobody."""
 
 DUMMIES: Final = {
     "DA": "19000101",
@@ -70,7 +69,7 @@ NUMBERS: Final = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV"
 
 
 class Action(StrEnum):
-    """What the table says of an attribute (PS3.15 Table E.1-1a)."""
+    """The table's action for an attribute (PS3.15 Table E.1-1a)."""
 
     REMOVE = "X"
     EMPTY = "Z"
@@ -81,19 +80,19 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Stand-ins derived from ``key``; two keys give stand-ins that cannot be linked."""
+    """Pseudonyms derived from ``key``; those of two keys cannot be linked."""
 
     key: bytes
 
     def uid(self, original: str) -> str:
         """A UID under 2.25 (PS3.5 B.2) for ``original``."""
         digest = bytearray(self._digest("uid", original)[:16])
-        digest[6] = digest[6] & 0x0F | 0x80  # version 8 and variant of RFC 9562: made by a rule of our own
+        digest[6] = digest[6] & 0x0F | 0x80  # version 8 and variant of RFC 9562: a custom rule
         digest[8] = digest[8] & 0x3F | 0x80
         return f"2.25.{UUID(bytes=bytes(digest)).int}"
 
     def patient(self, issuer: str, identifier: str) -> str:
-        """Sixteen hex digits for a patient."""
+        """The pseudonym of a patient: sixteen hex digits."""
         return self._digest("patient", issuer, identifier).hex()[:16]
 
     def _digest(self, *parts: str) -> bytes:
@@ -101,16 +100,16 @@ class Pseudonyms:
 
 
 def deidentify(ds: Dataset, key: bytes, *, source: Dataset | None = None, subject: Dataset | None = None) -> Dataset:
-    """A copy of ``ds`` (with file meta) without what identifies the patient.
+    """A de-identified copy of ``ds`` (with file meta).
 
-    ``source``: for a result, the header of an image that it was made from; whether pixels may identify the patient is
-    then judged by that. ``subject``: whose image it is, where that is not what ``ds`` itself says
-    (`pipeline.patient.subject`): images and results of one patient get one pseudonym.
+    ``source``: for a result, the header of one of its source images, which decides whether pixels may identify the
+    patient. ``subject``: the patient, where that is not the one in ``ds`` (`pipeline.patient.subject`): images and
+    results of one patient get one pseudonym.
 
     Raises
     ------
     IdentityInPixels
-        where the pixels may show who the patient is, or ``ds`` is a document.
+        where the pixels may show the patient's identity, or ``ds`` is a document.
     """
     own = is_own_result(ds)
     _refuse_identity_in_pixels(ds, source if own and source is not None else ds)
@@ -157,7 +156,7 @@ def _refuse_identity_in_pixels(ds: Dataset, judged: Dataset) -> None:
 
 
 def _state(clean: Dataset, *, own: bool) -> None:
-    """Say what was done (PS3.15 E.1.1, PS3.3 C.12.1.1.7 and C.7.1.1)."""
+    """Record the de-identification (PS3.15 E.1.1, PS3.3 C.12.1.1.7 and C.7.1.1)."""
     codes = [BASIC, *([CLEAN_DESCRIPTORS] if own else [])]
     if own and "ContentSequence" in clean:
         codes.append(CLEAN_STRUCTURED_CONTENT)
@@ -186,7 +185,7 @@ class _Cleaner:
         self._done: dict[int, Dataset] = {}
 
     def clean(self, ds: Dataset) -> None:
-        if id(ds) in self._done:  # an item that stands in several sequences
+        if id(ds) in self._done:  # an item that several sequences contain
             return
         self._done[id(ds)] = ds
         for tag in list(ds.keys()):
@@ -243,7 +242,7 @@ class _Cleaner:
 
 
 def _identifies_nobody(uid: str) -> bool:
-    """Whether ``uid`` is the same for everybody: registered, or the one that makes Candela know its own results."""
+    """Whether ``uid`` is the same for everybody: registered, or the one by which Candela recognises its own results."""
     return uid.startswith(SOP_CLASS_UIDS) or uid == CREATOR_UID
 
 

@@ -2,10 +2,9 @@
 
 DICOM, `pipeline.geometry.volume` and SimpleITK give patient coordinates in LPS (x to the patient's left, y to
 posterior,
-z to head); NIfTI and nibabel in RAS (x to the right, y to anterior, z to head). The change of signs is made here and
-nowhere
-else. Voxels are neither resampled nor mirrored: they are stored as the source has them, the first NIfTI axis running
-along its columns, the second along its rows, the third from slice to slice, and the affine says where that is.
+z to head); NIfTI and nibabel in RAS (x to the right, y to anterior, z to head). Only this module changes the signs.
+Voxels are neither resampled nor mirrored: they are stored as in the source, the first NIfTI axis along its columns, the
+second along its rows, the third from slice to slice, and the affine gives their place.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def build(volume: Volume, findings: Findings) -> tuple[NiftiFile, ...]:
 
     ``volume.nii.gz`` holds modality values (float32), ``mask.nii.gz`` the number of the lesion at each voxel, from 1 in
     the order of ``findings.lesions`` and 0 outside (where two overlap, the higher number, which is the smaller lesion),
-    ``heatmap.nii.gz`` the class activation, 0..1 (float32). The headers name nobody.
+    ``heatmap.nii.gz`` the class activation, 0..1 (float32). The headers identify nobody.
     """
     labels = np.zeros(volume.shape, dtype=np.uint8 if len(findings.lesions) < 256 else np.uint16)
     for number, lesion in enumerate(findings.lesions, start=1):
@@ -62,9 +61,9 @@ def _encoded(array: npt.NDArray[np.float32] | npt.NDArray[np.unsignedinteger], v
     """``array`` (slices, rows, columns) on the voxels of ``volume`` as the bytes of a ``.nii.gz`` file.
 
     sform and qform both say where the voxels are, code 1 (scanner). A sheared stack (gantry tilt) has the sform alone,
-    since a qform holds no shear; its code is then 0, which tells readers to take the other.
+    since a qform holds no shear; its code is then 0, which makes readers use the sform.
     """
-    import nibabel as nib  # noqa: PLC0415  (only who asks for NIfTI waits for it)
+    import nibabel as nib  # noqa: PLC0415  (loaded only for NIfTI)
 
     affine = to_ras(volume.affine)
     image = nib.Nifti1Image(array.transpose(2, 1, 0), affine)

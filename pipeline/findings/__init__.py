@@ -1,1 +1,1 @@
-"""What a model found: the answer, measured regions, contours, codes, and the UIDs derived from a run."""
+"""The findings of a model: the answer, measured regions, contours, codes, and the UIDs derived from a run."""

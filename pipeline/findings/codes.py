@@ -1,4 +1,4 @@
-"""Coded concepts that SEG, SR and FHIR share, so that one finding carries one code everywhere.
+"""Coded concepts that SEG, SR and FHIR share, so that a finding has the same code everywhere.
 
 Meanings of DICOM, SNOMED CT, LOINC and UCUM codes are those of PS3.16 where it lists the code, else the SNOMED CT
 preferred term. The tests compare every code with pydicom's copy of PS3.16.
@@ -42,7 +42,7 @@ SYSTEMS = {
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 
-# Diagnoses that a class of the model stands for: SNOMED CT disorders. An unverified result suggests, never states them.
+# Diagnoses of the model's classes: SNOMED CT disorders. An unverified result suggests, never states them.
 GLIOMA = Code("393564001", "SCT", "Glioma")
 MENINGIOMA = Code("302820008", "SCT", "Intracranial meningioma")
 PITUITARY_TUMOR = Code("127024001", "SCT", "Neoplasm of pituitary gland")
@@ -122,8 +122,8 @@ GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
 
 @dataclass(frozen=True)
 class ClassTerm:
-    """How one class of a model is called: ``name`` on its card, ``title`` for readers, its ``code``, and the ``site``
-    where a finding of it lies (PS3.16 CID 4).
+    """The terms of one class of a model: its ``name`` on the card, a ``title`` for readers, its ``code``, and the
+    ``site`` of its findings (PS3.16 CID 4).
     """
 
     name: str
@@ -133,32 +133,32 @@ class ClassTerm:
 
 
 def class_term(name: str) -> ClassTerm:
-    """The term of a model class whose bundle gives none of its own."""
+    """The term of a model class for which the bundle has none."""
     return ClassTerm(name, class_title(name), class_code(name), finding_site(name))
 
 
 def class_code(name: str) -> Code:
-    """Code of a model class; a private code where the class is none of `CLASS_CODES`."""
+    """Code of a model class; a private code where `CLASS_CODES` lacks the class."""
     return CLASS_CODES.get(name) or Code(name[:16], PRIVATE_SCHEME, class_title(name))
 
 
 def class_title(name: str) -> str:
-    """What a reader sees for a model class: ``pituitary_tumor`` is "Pituitary tumor"."""
+    """The title of a model class for readers: ``pituitary_tumor`` is "Pituitary tumor"."""
     return CLASS_TITLES.get(name) or name.replace("_", " ").capitalize()
 
 
 def finding_site(class_name: str) -> Code:
-    """Where a finding of class ``class_name`` is: the pituitary for its tumours, the brain for all others."""
+    """The site of a finding of class ``class_name``: the pituitary for its tumours, the brain for all others."""
     return PITUITARY if class_name == "pituitary_tumor" else BRAIN
 
 
 def presence(outcome: str) -> Code:
-    """Whether what the model looks for is there, as ``outcome`` (a `pipeline.findings.model.Outcome`) says.
+    """The presence of the model's target by ``outcome`` (a `pipeline.findings.model.Outcome`).
 
     Raises
     ------
     ValueError
-        for a refusal, which says nothing of the patient.
+        for a refusal, which says nothing about the patient.
     """
     codes = {"finding": PRESENT, "no_finding": ABSENT, "indeterminate": INDETERMINATE}
     if outcome not in codes:

@@ -1,9 +1,9 @@
-"""Whether a stack is all of its series, and enough of the patient to say that there is no lesion.
+"""Whether a stack is the whole series, and covers enough of the patient for a negative answer.
 
-A part of a series looks like a whole one: where slices are missing at its end, or regularly between the others, what is
-left is a regular volume. What speaks against it is collected here: how much of the patient the stack covers, how far
-its slices lie apart, what the images state of their own number, and what a peer counts. None of it proves that a series
-is whole; each can only show that it is not (docs/adr/0048).
+A part of a series looks like a whole one: without slices at its end, or regularly between the others, the rest is still
+a regular volume. This module collects the signs of a part: the extent of the stack, the distance of its slices, the
+number that the images state, and a peer's count. None of them proves that a series is whole; each can only show that it
+is not (docs/adr/0048).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pipeline.reading.attributes import number, texts
 from pipeline.reading.files import UNREADABLE
 
 WIDER = 1.5
-"""Steps of more than so many stated ones have slices between them: where every second one is missing it is 2."""
+"""Steps longer than this many stated ones have slices between them; if every second slice is missing the factor is
+2."""
 WIDER_THAN_THICK = 1.75
-"""The same where only Slice Thickness is stated, which says nothing of the gap: some protocols leave half a slice."""
+"""The same where only Slice Thickness is stated, which does not include the gap: some protocols leave half a slice."""
 PRIVATE_COUNTS = (
     (0x0025, "GEMS_SERS_01", 0x07),
     (0x2001, "Philips Imaging DD 001", 0x18),
@@ -31,15 +32,16 @@ PRIVATE_COUNTS = (
 """Group, private creator and element of Images in Series (GE) and Number of Slices MR (Philips), as their conformance
 statements call them."""
 MOST_STATED = 100_000
-"""What states more states nonsense."""
+"""A larger stated number counts as nonsense."""
 
 
 def judged(
     prediction: Prediction, volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None = None
 ) -> Prediction:
-    """``prediction`` with a caveat for each sign that ``volume`` is a part; a negative answer is then indeterminate.
+    """``prediction`` with a caveat for each sign that ``volume`` is a part; a negative answer then becomes
+    indeterminate.
 
-    ``datasets`` are all instances of the series; ``expected`` is how many of them a peer counts, where one was asked.
+    ``datasets`` are all instances of the series; ``expected`` is a peer's count of them, if one was asked.
     """
     reasons = tuple(_shortfalls(volume, datasets, needs, expected))
     if not reasons:
@@ -51,11 +53,11 @@ def judged(
 
 
 def stated_instances(header: Dataset) -> int:
-    """How many instances its series has at least, as an instance states it; 1 where it states nothing.
+    """The least number of instances in the series of an instance, as it states; 1 where it states nothing.
 
     Images in Acquisition (0020,1002), In-concatenation Total Number (0020,9163), Number of Series Related Instances
-    (0020,1209), and what GE and Philips state privately. Derived images repeat what was true of their originals, and
-    an object of several frames counts those.
+    (0020,1209), and private attributes of GE and Philips. Derived images repeat the number of their originals, and a
+    multi-frame object counts its frames.
     """
     counts = [number(header, "InConcatenationTotalNumber"), number(header, "NumberOfSeriesRelatedInstances")]
     if frames(header) == 1 and "DERIVED" not in (text.upper() for text in texts(header, "ImageType")):
@@ -64,12 +66,12 @@ def stated_instances(header: Dataset) -> int:
 
 
 def frames(header: Dataset) -> int:
-    """Number of Frames; 1 where it is absent or none."""
+    """Number of Frames; 1 where it is absent or zero."""
     return max(1, int(number(header, "NumberOfFrames") or 1))
 
 
 def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None) -> Iterator[Caveat]:
-    """What shows that ``volume`` is a part of its series or too little of the patient."""
+    """The signs that ``volume`` is a part of its series, or covers too little of the patient."""
     step = volume.voxel_mm3 / (volume.spacing[1] * volume.spacing[2])  # along the normal, also of a sheared stack
     covered = step * len(volume.array)
     if needs.coverage_mm is not None and covered < needs.coverage_mm - _rounding(needs.coverage_mm):
@@ -81,7 +83,7 @@ def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expec
 
 
 def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterator[Caveat]:
-    """What shows that slices are missing regularly between those that are there."""
+    """The sign that slices are missing regularly between the others."""
     stated, most = _stated_step(volume.sources[0])
     if stated is not None:
         if step > most * stated:
@@ -94,7 +96,7 @@ def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterat
 
 
 def _counted(volume: Volume, datasets: Sequence[Dataset], expected: int | None) -> Iterator[Caveat]:
-    """What shows by number that images are missing."""
+    """The sign that images are missing by their number."""
     there = len({str(ds.SOPInstanceUID) for ds in datasets})
     stated = max(stated_instances(ds) for ds in datasets)
     if stated > there:
@@ -111,10 +113,10 @@ def _counted(volume: Volume, datasets: Sequence[Dataset], expected: int | None) 
 
 
 def _stated_step(header: Dataset) -> tuple[float | None, float]:
-    """The distance in mm from slice to slice that the header allows, and how many of it are too much.
+    """The stated distance in mm from slice to slice, and the factor of it that is too much.
 
-    Spacing Between Slices (0018,0088) is measured from centre to centre; some scanners write the gap alone, which is
-    less than a slice is thick.
+    Spacing Between Slices (0018,0088) is measured from centre to centre; some scanners write only the gap, which is
+    less than the slice thickness.
     """
     thick, between = (abs(number(header, name) or 0.0) for name in ("SliceThickness", "SpacingBetweenSlices"))
     if between > 0:
@@ -127,7 +129,7 @@ def _values(headers: Sequence[Dataset], keyword: str) -> set[float]:
 
 
 def _rounding(limit: float) -> float:
-    """Positions are rounded: a stack of exactly the limit is within it."""
+    """Compare with a tolerance, since positions are rounded: a stack of exactly the limit is within it."""
     return 1e-3 * limit
 
 

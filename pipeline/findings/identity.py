@@ -1,4 +1,4 @@
-"""Identifiers that are functions of their input, so that doing a thing twice makes one result."""
+"""Identifiers that are functions of their input, so that repeated work gives the same result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pipeline.reading.validation import is_regular_uid
 
 NAMESPACE = uuid.UUID("6b1c5a0e-3f5d-5a0e-9a53-2f6f1d5f0c11")
-"""Namespace of every UID that Candela derives. Changing it would double every result: never change it."""
+"""Namespace of every UID that Candela derives. Never change it: every result would be duplicated."""
 
 
 ANSWER_REVISION = 1
@@ -63,7 +63,7 @@ def instances_digest(sop_instance_uids: Iterable[str]) -> str:
 def job_id(
     series_instance_uid: str, sop_instance_uids: Iterable[str], model_digest: str, identity_from: str | None = None
 ) -> str:
-    """Workflow id of one model's run over one revision of a series: a resend has the same, a late slice another.
+    """Workflow id of one model's run over one revision of a series: a resend gives the same id, a late slice another.
 
     ``identity_from`` as in `RunIdentity`: another choice is another job.
     """
@@ -87,15 +87,15 @@ class Predecessor:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """One model's run over one revision of a series: what every UID of its results is derived from.
+    """One model's run over one revision of a series, from which every UID of its results is derived.
 
     ``instances`` is the `instances_digest` of the revision; ``root`` the organisation's UID root, or None.
-    ``predecessors`` are the earlier runs whose results this run's replace, oldest first: what a result holds depends
-    on them, so its UIDs do. ``results_revision`` is the `RESULTS_REVISION` of the code that built the
-    results: another release that builds them otherwise gives them other UIDs.
-    ``identity_from`` is the SOP Instance UID of the instance whose patient an operator has chosen
-    (`pipeline.patient.subject`): such a run's results share no UID and no series with those of any other.
-    ``expected`` is how many instances a peer counted, where that is more than were read: results repeat it.
+    ``predecessors`` are the earlier runs whose results this run replaces, oldest first: the content of a result depends
+    on them, and so do its UIDs. ``results_revision`` is the `RESULTS_REVISION` of the code that built the results: a
+    release that builds them differently gives them other UIDs. ``identity_from`` is the SOP Instance UID of the
+    instance whose patient an operator has chosen (`pipeline.patient.subject`): such a run's results share no UID and no
+    series with those of any other. ``expected`` is a peer's count of instances, where that exceeds those read: results
+    repeat it.
     """
 
     series_instance_uid: str
@@ -109,7 +109,7 @@ class RunIdentity:
 
     @property
     def previous(self) -> RunIdentity | None:
-        """The run whose results this one's replace."""
+        """The run whose results this run replaces."""
         if not self.predecessors:
             return None
         *earlier, last = self.predecessors
@@ -122,11 +122,11 @@ class RunIdentity:
         )
 
     def lineage_uid(self, *what: str) -> str:
-        """UID of one thing that the runs over all revisions of the series share, e.g. a result series."""
+        """UID of an object that the runs over all revisions of the series share, e.g. a result series."""
         return derived_uid("lineage", self.series_instance_uid, self.model_digest, *self.chosen, *what, root=self.root)
 
     def uid(self, *what: str) -> str:
-        """UID of one thing of this run, e.g. ``uid("instance", "report", "1")``.
+        """UID of an object of this run, e.g. ``uid("instance", "report", "1")``.
 
         ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
         observation UID of its volume, the same in SR and FHIR.
@@ -143,7 +143,7 @@ class RunIdentity:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """What the operator's choice adds to the parts of a UID; nothing where there was none."""
+        """The parts of a UID that an operator's choice adds; none without a choice."""
         return () if self.identity_from is None else ("identity from", self.identity_from)
 
     @property

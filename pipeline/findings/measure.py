@@ -1,4 +1,4 @@
-"""Measuring what a model outlined: regions in 3D, their volume and their diameters in the plane of acquisition."""
+"""Measures the regions that a model outlined: volume in 3D, and diameters in the plane of acquisition."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Points = npt.NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 """The smallest part of the volume that holds a region: slices, rows, columns."""
 CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
-"""Voxels that touch by a corner belong together: with thick slices an oblique lesion touches no other way."""
+"""Voxels that touch at a corner are connected: with thick slices an oblique lesion may touch only there."""
 CHORDS = 201
-"""Positions along the long axis at which the perpendicular width is tried."""
+"""Positions along the long axis at which the perpendicular width is measured."""
 
 
 def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:
@@ -38,7 +38,7 @@ def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model:
 def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity) -> tuple[Lesion, ...]:
     """The connected regions of ``mask`` (slices, rows, columns), largest first, each measured in the patient's mm.
 
-    ``name`` is the class that each lesion gets as its label. The volume is voxels times voxel volume. The long axis is
+    ``name`` is the class and label of each lesion. The volume is voxels times voxel volume. The long axis is
     the longest straight line between two points of the outline within one plane, the short axis the longest line
     perpendicular to it in the same plane (bidimensional measurement after RECIST 1.1 and WHO).
     """
@@ -47,7 +47,7 @@ def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity
         return ()
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = find_objects(labels)
-    # Sorting by place as well makes the order, and so the names, a function of the mask alone.
+    # Sorting also by position makes the order, and so the names, a function of the mask alone.
     order = sorted(range(count), key=lambda index: (-int(sizes[index]), *(part.start for part in boxes[index])))
     return tuple(
         _measure(
@@ -70,7 +70,7 @@ def _measure(region: BoolArray, box: Box, volume: Volume, name: str, *, tracking
         (_diameters(region[k], (top, left), int(k) + box[0].start, volume.spacing[1:]) for k in np.flatnonzero(areas)),
         key=lambda pair: (pair[0].length_mm, pair[1].length_mm, -pair[0].slice_index),
     )
-    mask = np.zeros(volume.shape, dtype=bool)  # the operating system gives memory for the pages of the box alone
+    mask = np.zeros(volume.shape, dtype=bool)  # the operating system allocates memory only for the pages of the box
     mask[box] = region
     return Lesion(
         tracking_id=tracking_id,
@@ -122,7 +122,7 @@ def _hull(points: Points) -> Points:
     """The corners of the convex hull of ``points``, in order."""
     try:
         corners: Points = points[ConvexHull(points).vertices]
-    except QhullError:  # all on one line, which an outline around a pixel cannot be, save by rounding
+    except QhullError:  # all on one line, which an outline around a pixel can only be by rounding
         return points
     return corners
 

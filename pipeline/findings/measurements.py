@@ -1,4 +1,4 @@
-"""The numbers that every result gives of a finding, named and coded once: report, FHIR and pages say the same."""
+"""The measurements of a finding, named and coded once, for report, FHIR and pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.findings.model import Lesion
 class Measurement:
     """One number. ``name`` is its place in identifiers, ``title`` its English name, ``digits`` those after the point.
 
-    ``derivation`` says how it was made of many values (PS3.16 CID 7464), where it was.
+    ``derivation`` says how it was derived from many values (PS3.16 CID 7464), if it was.
     """
 
     name: str

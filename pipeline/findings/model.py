@@ -1,4 +1,4 @@
-"""What a model found in one series: the typed value that every result object and FHIR resource is built from."""
+"""The findings of a model in one series: the typed value from which all result objects and FHIR resources are built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Outcome(StrEnum):
-    """The four ways a series can end."""
+    """The four outcomes of a series."""
 
     FINDING = "finding"
     NO_FINDING = "no_finding"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model must have seen to say that there is no lesion; None where its bundle does not say.
+    """What a volume must cover for a negative answer; None where the bundle states no limit.
 
     ``coverage_mm``: least extent of the stack along the slice normal, in mm; ``spacing_mm``: greatest distance between
     neighbouring slices, in mm.
@@ -39,13 +39,13 @@ class Needs:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which algorithm answered.
+    """The algorithm that gave the answer.
 
-    ``digest`` is a SHA-256 (64 hex digits) over the bundle's files and the version of the code that runs it, so that
-    it changes when the answer may. ``name`` is the registry name (``brain_mri_tumor``), ``title`` what a reader sees.
+    ``digest`` is a SHA-256 (64 hex digits) over the bundle's files and the version of the code that runs it, so that it
+    changes when the answer may. ``name`` is the registry name (``brain_mri_tumor``), ``title`` the name for readers.
     ``parameters`` are short strings such as ``"threshold=0.5"`` (TID 4019 algorithm parameters). ``terms`` are the
-    classes as the bundle calls and codes them, ``target`` is what the model looks for, as a code: its presence is what
-    a report states. ``needs`` is what its negative answer needs.
+    bundle's names and codes of the classes. ``target`` is the code of what the model looks for, whose presence a report
+    states. ``needs`` are the conditions of a negative answer.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ModelIdentity:
     needs: Needs = Needs()
 
     def term(self, name: str) -> ClassTerm:
-        """How class ``name`` is called and coded: as the bundle says, else as `pipeline.findings.codes` does."""
+        """The term of class ``name``: the bundle's, else that of `pipeline.findings.codes`."""
         return next((term for term in self.terms if term.name == name), None) or class_term(name)
 
 
@@ -113,12 +113,12 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a volume's voxels, before regions are measured.
+    """A model's answer by voxel, before regions are measured.
 
     ``mask`` and ``heatmap`` have the shape of the volume, (slices, rows, columns), on the source pixels: ``mask`` is
     where the lesion is (all False where the model outlines none), ``heatmap`` the class activation map of
-    ``predicted_class``, 0..1 over the whole volume. ``key_slice`` is the plane to look at first. ``caveats``
-    say what limits the answer (for instance that the series lies outside the validated protocol).
+    ``predicted_class``, 0..1 over the whole volume. ``key_slice`` is the plane to look at first. ``caveats`` state what
+    limits the answer (for instance that the series lies outside the validated protocol).
     """
 
     outcome: Outcome
@@ -134,7 +134,7 @@ class Prediction:
 class Findings:
     """A model's answer for one volume, regions measured. Fields as in `Prediction`; lesions largest first.
 
-    ``probabilities`` are in the order of the model's classes, of which the last says that there is no lesion.
+    ``probabilities`` are in the order of the model's classes; the last class means that there is no lesion.
     """
 
     outcome: Outcome

@@ -1,13 +1,14 @@
-"""How Candela's results are known again when they come back: the loop guard.
+"""The loop guard: recognises Candela's own results when they come back.
 
-Everything looked at stands before Series Instance UID (0020,000E), so the receiver decides before it stores.
+All attributes that it reads come before Series Instance UID (0020,000E), so the receiver decides before it stores.
 
-One mark is enough where nobody else writes it: Instance Creator UID (0008,0014, PS3.3 C.12.1) holds `CREATOR_UID`, the
-same in every installation and profile. A PACS that coerces Manufacturer or strips sequences leaves it.
+One mark is sufficient by itself, since nobody else writes it: Instance Creator UID (0008,0014, PS3.3 C.12.1) holds
+`CREATOR_UID`, the same in every installation and profile. PACS that coerce Manufacturer or strip sequences keep it.
 
-Results of versions that did not write it, and results whose UIDs an anonymiser has replaced, are known by two of three
-weaker marks on one piece of equipment (the instance's own, or a Processing Equipment item of Contributing Equipment
-Sequence). No single one decides: there is another manufacturer called Candela, and a PACS may rewrite any of them.
+Results of versions that did not write it, and results whose UIDs an anonymiser has replaced, are recognised by two of
+three weaker marks on one piece of equipment (the instance's own, or a Processing Equipment item of Contributing
+Equipment Sequence). No single one decides: there is another manufacturer called Candela, and a PACS may rewrite any of
+them.
 
 1. the manufacturer is Candela;
 2. the last Software Version is the beginning of a model's digest: 16 hexadecimal digits;
@@ -27,7 +28,7 @@ from pipeline.reading.attributes import items, text, texts
 
 MANUFACTURER: Final = "Candela"
 CREATOR_UID: Final = derived_uid("instance creator")
-"""Instance Creator UID of every result. Changing it would let results of earlier versions loop: never change it."""
+"""Instance Creator UID of every result. Never change it: results of earlier versions would loop."""
 COMPUTED: Final = "Computed by an algorithm."
 """How Contribution Description begins."""
 FOR_REVIEW: Final = "for review, not for diagnosis"

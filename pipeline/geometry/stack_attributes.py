@@ -12,18 +12,18 @@ from pipeline.geometry.image_plane import ImagePlane
 
 NUMBER_TOLERANCE = 0.01
 """Share by which two numbers of the same sequence parameter may differ: some scanners write the echo time that each
-slice really had. Echoes, b-values and inversion times that are set apart differ by far more."""
+slice really had. Intended differences of echo times, b-values and inversion times are far larger."""
 
 Value = float | str
-"""A header's value as it is compared: numbers as numbers, all else as text; an absent one is the empty text."""
+"""A header's value for comparison: numbers as numbers, all else as text; an absent one is the empty text."""
 
 
 @dataclass(frozen=True)
 class StackAttribute:
     """One attribute in which headers may differ.
 
-    ``keywords`` are the classic attribute and those that stand for it in the frames of a multi-frame object, which are
-    asked first. ``shown``: whether its value may stand in a message (free text may not).
+    ``keywords`` are the classic attribute and its counterparts in frames of a multi-frame object, which are read first.
+    ``shown``: whether a message may contain its value (no free text).
     """
 
     keywords: tuple[str, ...]
@@ -35,7 +35,7 @@ class StackAttribute:
         return self.keywords[0]
 
     def value(self, ds: Dataset) -> Value:
-        """What ``ds`` says; empty where it says nothing."""
+        """The value in ``ds``; empty where it is absent."""
         for keyword in reversed(self.keywords):
             value = ds.get(keyword)
             if value is not None and value != "":
@@ -43,7 +43,7 @@ class StackAttribute:
         return ""
 
     def words(self, value: Value) -> str:
-        """How a message names ``value``."""
+        """``value`` in words for a message."""
         if value == "":
             return f"no {self.name}"
         if not self.shown:
@@ -69,7 +69,7 @@ def _number(value: Any) -> Value:
 
 
 def _image_type(value: Any) -> str:
-    """Image Type from its third value on (PS3.3 C.7.6.1.1.2): the first two tell of processing, not of contrast."""
+    """Image Type from its third value on (PS3.3 C.7.6.1.1.2): the first two describe processing, not contrast."""
     return "/".join(str(part).strip().upper() for part in _parts(value)[2:])
 
 
@@ -115,12 +115,12 @@ REPETITION = (
     StackAttribute(("AcquisitionTime",), _text, shown=False),
     StackAttribute(("ContentTime",), _text, shown=False),
 )
-"""In the order in which they are asked where one position is there several times, and only there: within one stack they
+"""Compared in this order where positions repeat, and only there: within one stack they
 may differ from slice to slice (GE numbers acquisitions by slice). Clock times come last."""
 
 
 def values_of(attribute: StackAttribute, planes: Sequence[ImagePlane]) -> list[Value]:
-    """The value of each plane; numbers within `NUMBER_TOLERANCE` of the next smaller one are made equal."""
+    """The value of each plane; a number within `NUMBER_TOLERANCE` of the next smaller one is replaced by that."""
     raw = [attribute.value(plane.ds) for plane in planes]
     same: dict[Value, Value] = {}
     start = last = 0.0

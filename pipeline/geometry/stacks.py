@@ -29,12 +29,13 @@ Prefer = Callable[[Dataset], float]
 """Scores a stack by its header: higher is better, minus infinity means that the model does not read it."""
 
 PARALLEL_TOLERANCE = 1e-3
-"""On each direction cosine of planes of one stack: 0.06 degrees, or 0.25 mm at the far edge of a 250 mm field."""
+"""Difference allowed in each direction cosine within a stack: 0.06 degrees, or 0.25 mm at the far edge of a 250 mm
+field."""
 PIXEL_TOLERANCE = 1e-4
 """Share by which the pixel spacing of planes of one stack may differ: 0.03 mm over 256 pixels of 1 mm."""
 LOCALISER_SHARE = 0.25
-"""A stack in another orientation or matrix with fewer than this share of the main stack's slices is taken for its
-localiser. A second stack that somebody wanted read has about as many slices as the first."""
+"""A stack in another orientation or matrix with fewer than this share of the main stack's slices counts as its
+localiser. A second stack for reading has about as many slices as the first."""
 STACKS_NAMED = 6
 
 
@@ -86,12 +87,12 @@ class ChosenStack:
 def choose(planes: Sequence[ImagePlane], prefer: Prefer | None = None) -> ChosenStack:
     """The one stack of a series that is read.
 
-    1. One stack: that.
-    2. Stacks that ``prefer`` does not take are out, where it takes any. A gradient echo that it takes is refused where
-       the series holds another one a few ms later: a field map, or a fat-water pair.
-    3. Localisers are out: by Image Type, or a stack in another orientation or matrix with few slices. So are one or
+    1. A single stack is read.
+    2. Stacks that ``prefer`` excludes are dropped, unless it excludes all. A gradient echo is refused where the series
+       holds another one a few ms later: a field map, or a fat-water pair.
+    3. Localisers are dropped: by Image Type, or a stack in another orientation or matrix with few slices. So are one or
        two slices that could make no volume, where the rest covers their place.
-    4. Of what is left, the one that ``prefer`` puts first, if it covers the others' part of the patient.
+    4. Of the rest, the stack with the highest score is read, if it covers the others' part of the patient.
     5. Otherwise the series is refused.
 
     Raises
@@ -145,7 +146,7 @@ def _minor(stack: Stack, largest: Stack) -> bool:
 
 
 def _reaches_beyond(other: Stack, winner: Stack) -> bool:
-    """Whether ``other``, which lies parallel to ``winner``, shows a part of the patient that that does not."""
+    """Whether ``other`` is parallel to ``winner`` and shows a part of the patient that ``winner`` does not."""
     if other is winner or not _parallel(other.planes[0], winner.planes[0]):
         return False
     first, last, step = winner.extent
@@ -175,8 +176,8 @@ def split_stacks(planes: Sequence[ImagePlane]) -> tuple[tuple[Stack, ...], tuple
     """The stacks of a series, largest first, and what was repaired on the way. The order of ``planes`` does not matter.
 
     Split by grid (orientation, matrix, pixel spacing, frame of reference), then by what the slices show (`CONTRAST`),
-    then, where positions repeat, by what tells repetitions apart (`REPETITION`), and last of all by their pixels:
-    copies of one slice under several SOP Instance UIDs count once.
+    then, where positions repeat, by time point or acquisition (`REPETITION`), and last by their pixels: copies of one
+    slice under several SOP Instance UIDs count once.
     """
     ordered = sorted(planes, key=lambda plane: (str(plane.source.instance.SOPInstanceUID), plane.source.frame or 0))
     caveats: list[Caveat] = []
@@ -209,7 +210,7 @@ def _by_grid(planes: Sequence[ImagePlane]) -> list[list[ImagePlane]]:
 
 
 def _like_first(planes: Sequence[ImagePlane]) -> Flags:
-    """Which planes lie parallel to the first and have its pixel spacing."""
+    """The planes that are parallel to the first and have its pixel spacing."""
     cosines = np.array([(*plane.across, *plane.down) for plane in planes])
     spacing = np.array([plane.spacing for plane in planes])
     parallel = np.abs(cosines - cosines[0]).max(axis=1) <= PARALLEL_TOLERANCE
@@ -217,7 +218,7 @@ def _like_first(planes: Sequence[ImagePlane]) -> Flags:
 
 
 def _parallel(one: ImagePlane, other: ImagePlane) -> bool:
-    """Whether they look the same way, whatever the way in which their rows run."""
+    """Whether the planes have the same normal; their rows may run in different directions."""
     return float(np.abs(one.normal - other.normal).max()) <= PARALLEL_TOLERANCE
 
 
@@ -238,7 +239,7 @@ def _frame_of_reference(plane: ImagePlane) -> str:
 
 
 def _grid_words(plane: ImagePlane, grids: Sequence[ImagePlane]) -> list[str]:
-    """In what ``plane``'s grid differs from the others."""
+    """The differences of ``plane``'s grid from the others."""
     words = []
     if np.ptp(np.array([(*other.across, *other.down) for other in grids]), axis=0).max() > PARALLEL_TOLERANCE:
         angles = ", ".join(f"{value:.2f}" for value in plane.normal + 0.0)
@@ -257,7 +258,7 @@ Part = tuple[list[ImagePlane], list[str]]
 
 
 def _by_contrast(planes: list[ImagePlane]) -> list[Part]:
-    """``planes`` by what they show. What differs from each slice to the next is no stack's own and splits nothing."""
+    """``planes`` grouped by contrast. An attribute that differs from each slice to the next splits nothing."""
     repeated = _repeats(planes)
     telling: list[tuple[StackAttribute, list[Value]]] = []
     for attribute in CONTRAST:
@@ -275,7 +276,7 @@ def _by_contrast(planes: list[ImagePlane]) -> list[Part]:
 
 
 def _by_repetition(planes: list[ImagePlane]) -> list[Part]:
-    """``planes`` by time point or acquisition: where positions repeat, or lie unevenly until they are split."""
+    """``planes`` grouped by time point or acquisition, where positions repeat or are uneven before the split."""
     repeated = _repeats(planes)
     if not repeated and (len(planes) < 2 * LEAST_SLICES or is_regular(planes)):
         return [(planes, [])]
@@ -294,9 +295,9 @@ def _nth(attribute: StackAttribute, value: Value, number: int) -> str:
 
 
 def _in_turn(planes: list[ImagePlane], values: Sequence[Value]) -> list[tuple[list[ImagePlane], Value]]:
-    """``planes`` in the order of ``values``, cut where a position comes again; empty where that is no clean cut.
+    """``planes`` in the order of ``values``, cut where a position repeats; empty where the cut is not clean.
 
-    Clean: no value stands on both sides of a cut, and at least one part has every position.
+    Clean: no value is on both sides of a cut, and at least one part has every position.
     """
     places = _places(planes)
     order = sorted(range(len(planes)), key=lambda index: (values[index], places[index]))
@@ -316,7 +317,7 @@ def _in_turn(planes: list[ImagePlane], values: Sequence[Value]) -> list[tuple[li
 
 
 def _each_regular(planes: list[ImagePlane], values: Sequence[Value]) -> list[tuple[list[ImagePlane], Value]]:
-    """``planes`` by equal ``values`` where each part is a regular stack by itself; empty where one is not."""
+    """``planes`` grouped by equal ``values``, if each group is a regular stack; empty otherwise."""
     parts: dict[Value, list[ImagePlane]] = defaultdict(list)
     for plane, value in zip(planes, values, strict=True):
         parts[value].append(plane)
@@ -359,7 +360,7 @@ def _positions(planes: Sequence[ImagePlane], normal: Vector | None = None) -> Ve
 
 
 def _places(planes: Sequence[ImagePlane]) -> list[int]:
-    """The number of each plane's position among the different ones, ascending along the normal."""
+    """The index of each plane's position among the distinct ones, ascending along the normal."""
     positions = _positions(planes)
     order = np.argsort(positions, kind="stable")
     numbers = np.concatenate([[0], np.cumsum(np.diff(positions[order]) >= SAME_POSITION_MM)])

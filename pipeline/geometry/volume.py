@@ -1,4 +1,4 @@
-"""A series as a volume that knows where it is in the patient."""
+"""A series as a volume with its position in the patient."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Volume:
     frames : the frame number, from 1, of each plane within its multi-frame instance; None for a single-frame instance.
         Empty stands for "all single-frame".
     caveats : what was left out or repaired to make one regular volume.
-    subject : the patient and study that results are filed under (see `pipeline.patient.subject.Subject.header`); None
-        where nobody has compared the instances.
+    subject : patient and study of the results (see `pipeline.patient.subject.Subject.header`); None where the instances
+        were not compared.
     """
 
     array: FloatArray

@@ -1,1 +1,1 @@
-"""Whose series it is: patient and study compared over all instances, and the gate that copied values pass."""
+"""Patient and study: compared over all instances of a series, and the checks of values that results copy."""

@@ -1,4 +1,4 @@
-"""Patient and study of the source, carried to a result as the bytes that they came in, or read for a page."""
+"""Patient and study of the source: copied to a result as the received bytes, or read for a page."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ TYPE_2 = {
     "StudyID",
     "ReferringPhysicianName",
 }
-"""Those of them that must be there, empty where unknown."""
+"""Those of them that must be present, empty where unknown."""
 
 
 def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
-    """Copy identity from ``source`` as the bytes that it came in: no library decodes a name and encodes it anew.
+    """Copy the identity from ``source`` as received bytes, so that no library decodes and re-encodes a name.
 
-    ``source`` is a header that `pipeline.patient.source_values` cleaned: whatever it holds is fit to be repeated.
+    ``source`` is a header that `pipeline.patient.source_values` cleaned: all its values may be repeated.
     """
     if "SpecificCharacterSet" in source:
         ds.SpecificCharacterSet = source.SpecificCharacterSet
@@ -70,13 +70,13 @@ def carry_patient_and_study(ds: Dataset, source: Dataset) -> None:
     for keyword in PATIENT_AND_STUDY_SEQUENCES:
         if source.get(keyword):
             ds[keyword] = deepcopy(source[keyword])
-    # Tells the writer that the raw elements are in the encoding that it writes: they go out as they are.
+    # Tells the writer that the raw elements have the encoding that it writes, so that it writes them unchanged.
     ds.set_original_encoding(False, True, ds._character_set)  # noqa: SLF001  (pydicom offers no other way to ask)
 
 
 def encoded(ds: Dataset, keyword: str) -> bytes | None:
-    """A text attribute as encoded bytes, those of the file where nobody has decoded it; None where it is absent, or
-    is no text.
+    """A text attribute as encoded bytes, those of the file where it was not decoded before; None where it is absent or
+    not text.
     """
     try:
         return encoded_text(ds, Tag(keyword), ds.get("SpecificCharacterSet"))
@@ -87,16 +87,16 @@ def encoded(ds: Dataset, keyword: str) -> bytes | None:
 def decoded(source: Dataset, keyword: str) -> str:
     """A text attribute as a reader sees it, in the source's character set; empty where it is absent.
 
-    The source itself keeps its bytes: pydicom would decode the element for good, and a result would then carry what it
-    encodes anew. Bytes that the character set does not have stand as U+FFFD. Several values stand as the file separates
-    them, by backslashes.
+    The source keeps its bytes: pydicom would decode the element for good, and a result would then carry re-encoded
+    bytes. Bytes outside of the character set become U+FFFD. Several values stay separated by backslashes, as in the
+    file.
     """
     value = encoded(source, keyword)
     return printable(decode(value, source.get("SpecificCharacterSet"), dictionary_VR(keyword))) if value else ""
 
 
 def readable_name(source: Dataset) -> tuple[str, ...]:
-    """The patient's name as people write it, one entry for each component group that is there (PS3.5 6.2.1.1).
+    """The patient's name as people write it, one entry for each component group present (PS3.5 6.2.1.1).
 
     ``Yamada^Tarou=山田^太郎=やまだ^たろう`` is ("Yamada, Tarou", "山田 太郎", "やまだ たろう").
     """

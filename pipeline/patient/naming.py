@@ -1,7 +1,7 @@
-"""Whom and which study one instance names: its identifying attributes, read so that two instances can be compared.
+"""The patient and study that one instance names: its identifying attributes in a comparable form.
 
 Every text is decoded in the instance's own character sets, and the instance keeps its bytes: pydicom would decode an
-element for good, and a result would then carry what it encodes anew. Blanks and NULs that pad a value never count
+element for good, and a result would then carry re-encoded bytes. Blanks and NULs that pad a value never count
 (PS3.5 6.2).
 """
 
@@ -29,11 +29,11 @@ from pipeline.reading.value_forms import TEXT_VRS
 PADDING = " \0\t\r\n"
 UNREADABLE = "\ufffd"
 LETTERS = {"ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ı": "i", "œ": "oe", "æ": "ae", "ø": "o"}
-"""Letters that Unicode does not take apart into a base letter and a mark, as a terminal without them writes them."""
+"""Letters that Unicode does not decompose into a base letter and a mark, with their plain spelling."""
 DIGRAPHS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "œ": "oe"}
 """The usual transliterations of German and the Nordic languages."""
 MARKS = re.compile(r"[\u0300-\u036f]")
-"""Combining marks of the Latin, Greek and Cyrillic scripts. Those of others (kana, Indic vowels) are letters."""
+"""Combining marks of the Latin, Greek and Cyrillic scripts. Those of other scripts (kana, Indic vowels) are letters."""
 COMPONENTS = 5
 """Of a component group: family, given and middle name, prefix, suffix (PS3.5 6.2.1)."""
 
@@ -42,9 +42,9 @@ COMPONENTS = 5
 class Name:
     """A Patient's Name. ``text`` is as decoded, without padding and empty components at the end; "" for an empty name.
 
-    ``groups`` are its component groups (alphabetic, ideographic, phonetic; PS3.5 6.2.1.1) by their number, each as the
-    readings that it may have; a reading is a tuple of the five components, in letters and digits alone, without case
-    and diacritics.
+    ``groups`` are its component groups (alphabetic, ideographic, phonetic; PS3.5 6.2.1.1) by number, each with its
+    possible readings. A reading is a tuple of the five components, reduced to letters and digits without case and
+    diacritics.
     """
 
     text: str = ""
@@ -54,7 +54,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Named:
-    """What one instance says of patient and study. Texts are "" where the attribute is absent, empty or invalid.
+    """Patient and study by one instance. Texts are "" where the attribute is absent, empty or invalid.
 
     ``issuer`` is compared without case; ``qualifiers`` are Universal Entity ID, its type and Identifier Type Code of
     the first item of Issuer of Patient ID Qualifiers; ``others`` the Other Patient IDs with their issuers.
@@ -77,7 +77,7 @@ class Named:
 
 
 def named_by(ds: Dataset) -> Named:
-    """What ``ds``, an instance or its header, names. It is not changed."""
+    """Read the identity from ``ds``, an instance or its header, which stays unchanged."""
     sex = text_of(ds, "PatientSex").upper()
     return Named(
         study=text_of(ds, "StudyInstanceUID"),
@@ -103,7 +103,9 @@ def text_of(ds: Dataset, keyword: str) -> str:
 
 
 def raw_of(ds: Dataset, keyword: str) -> bytes:
-    """A text attribute as encoded bytes: those of the file where nobody has decoded it. Empty where absent."""
+    """A text attribute as encoded bytes, those of the file where it was not decoded before; empty
+    where it is absent.
+    """
     tag = Tag(keyword)
     if tag not in ds:
         return b""
@@ -114,7 +116,7 @@ def raw_of(ds: Dataset, keyword: str) -> bytes:
 
 
 def name_of(ds: Dataset) -> Name:
-    """The Patient's Name. Where the character set is not declared or cannot be true, the likely ones are tried too."""
+    """The Patient's Name. If the character set is undeclared or wrong, the likely ones are tried too."""
     raw = raw_of(ds, "PatientName").strip(PADDING.encode())
     sets = _character_sets(ds)
     text = _decode(raw, sets)
@@ -135,11 +137,11 @@ def name_of(ds: Dataset) -> Name:
 
 
 def same_name(one: Name, other: Name) -> bool:
-    """Whether two names, neither empty, are the same but for the way in which they are written.
+    """Whether two names, neither empty, differ only in spelling.
 
-    What does not count: character set, case, diacritics and their transliterations (Jörg, Joerg, Jorg), punctuation,
-    where components are separated, component groups that only one of them has, and a middle name, prefix or suffix
-    that only one of them has.
+    These do not count: character set, case, diacritics and their transliterations (Jörg, Joerg, Jorg), punctuation,
+    where components are separated, component groups that only one of them has, and a middle name, prefix or suffix in
+    only one of them.
     """
     if one.raw == other.raw:
         return True
@@ -147,7 +149,7 @@ def same_name(one: Name, other: Name) -> bool:
     shared = first.keys() & second.keys()
     if shared and all(_agree(first[number], second[number]) for number in shared):
         return True
-    # A scanner without component groups writes the ideographs where the alphabetic group belongs.
+    # A scanner without component groups writes ideographs into the alphabetic group.
     return any(_agree(first[mine], second[theirs]) for mine in first for theirs in second if mine != theirs)
 
 
@@ -168,7 +170,7 @@ def _readings(group: str) -> set[tuple[str, ...]]:
 
 
 def _letters(text: str, table: dict[str, str]) -> str:
-    """Letters and digits of ``text``, small, with ``table`` applied and without diacritics."""
+    """Letters and digits of ``text`` in lower case, with ``table`` applied and without diacritics."""
     composed = unicodedata.normalize("NFKC", text).casefold()
     written = "".join(table.get(mark, mark) for mark in composed)
     apart = MARKS.sub("", unicodedata.normalize("NFKD", written))
@@ -176,9 +178,9 @@ def _letters(text: str, table: dict[str, str]) -> str:
 
 
 def _character_sets(ds: Dataset) -> tuple[str, ...]:
-    """Specific Character Set as declared; () where nothing beyond the default is."""
+    """The declared Specific Character Set; () for the default repertoire."""
     declared = ds.get("SpecificCharacterSet") or ()
-    several = isinstance(declared, MultiValue | list | tuple)  # an empty first one stands for the default repertoire
+    several = isinstance(declared, MultiValue | list | tuple)  # an empty first value means the default repertoire
     values = tuple(str(value) for value in declared) if several else (str(declared),)
     return () if all(value.strip(PADDING) in ("", "ISO_IR 6", "ISO 2022 IR 6") for value in values) else values
 
@@ -186,7 +188,7 @@ def _character_sets(ds: Dataset) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=64)
 def _encodings(sets: tuple[str, ...]) -> tuple[str, ...]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of unknown character sets: what cannot be read is seen in the text
+        warnings.simplefilter("ignore")  # warnings of unknown character sets; the text itself shows what cannot be read
         return tuple(convert_encodings(list(sets) or "ISO_IR 6"))
 
 
@@ -206,7 +208,7 @@ def _as(raw: bytes, encoding: str) -> list[str]:
 
 
 def _exact(ds: Dataset, keyword: str) -> str:
-    """An identifier. Where its bytes cannot be read they stand for it: two unreadable ones are not equal by that."""
+    """An identifier. Unreadable bytes represent themselves, so that two unreadable identifiers are not equal."""
     text = text_of(ds, keyword)
     if UNREADABLE in text:
         return f"{UNREADABLE}{raw_of(ds, keyword).strip(PADDING.encode()).hex()}"
@@ -250,7 +252,7 @@ def _others(ds: Dataset) -> tuple[tuple[str, str], ...]:
 
 
 def _day(text: str) -> str:
-    """A date as eight digits, from either form that DICOM has had; "" where it is no day of the calendar."""
+    """A date as eight digits, from DICOM's or ACR-NEMA's form; "" where it is not a calendar day."""
     match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", text)
     if match is None:
         return ""

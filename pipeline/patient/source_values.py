@@ -1,11 +1,11 @@
-"""The gate that values of a source's header pass before any result repeats them.
+"""Checks of the header values that results repeat.
 
 A header may hold anything. Results are written as DICOM, FHIR, HL7 v2, HTML and PDF, and each format forbids something
 else. `cleaned` makes headers that hold only what results read (the tables below), each value valid for its VR (PS3.5
-6.2), its multiplicity, its range and every format that it goes to. The stored instances keep their bytes.
+6.2), its multiplicity, its range and all formats that repeat it. The stored instances keep their bytes.
 
-An attribute that the tables lack is absent from a cleaned header: who adds one to a result adds its rule here.
-docs/adr/0049-one-gate-for-source-values.md has the reasons.
+An attribute that the tables lack is absent from a cleaned header: a result that needs another attribute needs a rule
+here. docs/adr/0049-one-gate-for-source-values.md states the reasons.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pipeline.reading.validation import UNREADABLE, is_regular_uid
 from pipeline.reading.value_forms import ReadText, Unfit, encoded_text, raw_element, read_text, valid_items
 
 IRREGULAR = 4
-"""An identifier or a name may be so many times as long as its VR allows: systems write such values, peers store them,
-and a shortened one would be another's. What is longer still fits no column of any database: it is damage."""
+"""An identifier or a name may be this many times as long as its VR allows: systems write such values, peers store them,
+and a shortened one would be another's. A still longer value fits no database column and counts as damaged."""
 
 
 class Text(Enum):
-    """What a free text is for, which decides what becomes of a bad one."""
+    """The purpose of a free text, which decides how a bad value is handled."""
 
     PATIENT = auto()
-    """Tells the patient from others: the series is refused, since no result could name the patient."""
+    """Identifies the patient: the series is refused, since no result could name the patient."""
     IDENTIFIER = auto()
-    """Tells an order or a study from others: left out where any format would change it."""
+    """Identifies an order or a study: left out where any format would change it."""
     NAME = auto()
-    """Names a person: characters that its character set lacks are carried."""
+    """Names a person: kept even with characters that its character set lacks."""
     DESCRIPTION = auto()
 
 
@@ -54,11 +54,11 @@ TEXTS_OF_SUBJECT: Mapping[str, Text] = {
     "StudyDescription": Text.DESCRIPTION,
     "DeidentificationMethod": Text.DESCRIPTION,
 }
-"""Texts of patient and study, in the character set of the header that speaks for them."""
+"""Texts of patient and study, in the character set of the header that they come from."""
 TEXTS_OF_SERIES: Mapping[str, Text] = {"SeriesDescription": Text.DESCRIPTION}
 
 Form = Callable[[str], str]
-"""The value as it may be repeated; `pipeline.reading.value_forms.Unfit` where there is no such form of it."""
+"""Returns the value in a form that may be repeated; raises `pipeline.reading.value_forms.Unfit` where none exists."""
 
 FORMS_OF_SUBJECT: Mapping[str, Form] = {
     "PatientBirthDate": value_forms.date,
@@ -94,7 +94,7 @@ FORMS_OF_PLANE: Mapping[str, Form] = {
     "RescaleType": value_forms.plain_text,
 }
 PLACES = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3}
-"""How many values they have."""
+"""Their number of values."""
 
 SEQUENCES = (
     "IssuerOfPatientIDQualifiersSequence",
@@ -103,12 +103,12 @@ SEQUENCES = (
     "IssuerOfAccessionNumberSequence",
     "ProcedureCodeSequence",
 )
-"""Of patient and study; an item that holds an invalid value at any depth is left out as a whole."""
+"""Sequences of patient and study; an item with an invalid value at any depth is left out as a whole."""
 OF_THE_PATIENT = "IssuerOfPatientIDQualifiersSequence"
-"""An issuer that cannot be read would leave a number that another issuer may have given to another patient."""
+"""Without a readable issuer, the number may be one that another issuer gave to another patient."""
 
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-"""Carried also with leading zeros in a component, by which old scanners write them: other series refer to them."""
+"""UIDs that are kept even with leading zeros in a component, as old scanners write them: other series refer to them."""
 
 AS_READ = (
     "SOPClassUID",
@@ -122,7 +122,7 @@ AS_READ = (
     "RescaleIntercept",
     "ModalityLUTSequence",
 )
-"""Intake and the volume were built from these and refused what is unfit; results compute with the same elements."""
+"""Reading and geometry used these and refused unfit values; results compute with the same elements."""
 
 
 @dataclass
@@ -159,12 +159,12 @@ def cleaned(headers: Sequence[Dataset], subject: Dataset) -> tuple[tuple[Dataset
     """What results may repeat of ``headers``, of one series in classic form, and of ``subject``; and caveats on what
     they may not. The caveats name keywords, never values.
 
-    The first header speaks for the series, ``subject`` (see `pipeline.patient.subject`) for patient and study.
+    The first header represents the series; ``subject`` (see `pipeline.patient.subject`) gives patient and study.
 
     Raises
     ------
     BadIdentity
-        where the patient cannot be named by what ``subject`` holds.
+        where ``subject`` has no value that names the patient.
     """
     notes = _Notes()
     made = tuple(_Cleaner(header, notes).of_plane() for header in headers)
@@ -174,14 +174,14 @@ def cleaned(headers: Sequence[Dataset], subject: Dataset) -> tuple[tuple[Dataset
 
 
 class _Cleaner:
-    """Makes cleaned headers of one header."""
+    """Builds a cleaned header from one header."""
 
     def __init__(self, header: Dataset, notes: _Notes) -> None:
         self._header = header
         self._notes = notes
 
     def of_plane(self) -> Dataset:
-        """What results read of each plane's header."""
+        """Add what results read from each plane's header."""
         clean = Dataset()
         for keyword in AS_READ:
             if self._is_read(keyword):
@@ -193,14 +193,14 @@ class _Cleaner:
         return clean
 
     def add_series(self, clean: Dataset) -> None:
-        """Add what results read of the header that speaks for the series."""
+        """Add what results read from the series' first header."""
         self._set_character_set(clean)
         self._set_forms(clean, FORMS_OF_SERIES)
         for keyword, kind in TEXTS_OF_SERIES.items():
             self._set_text(clean, keyword, kind)
 
     def of_subject(self, *, where: str) -> Dataset:
-        """Patient and study; BadIdentity, with ``where``, where nothing names the patient."""
+        """Add patient and study; raises BadIdentity, with ``where``, where nothing names the patient."""
         clean = Dataset()
         self._set_character_set(clean)
         if self._is_read("StudyInstanceUID"):
@@ -223,7 +223,7 @@ class _Cleaner:
             return False
 
     def _ascii(self, keyword: str) -> str | None:
-        """The value as text without padding, "" where it is absent; None where it is no text in ASCII."""
+        """The value as text without padding, "" where it is absent; None where it is not ASCII text."""
         try:
             value = encoded_text(self._header, Tag(keyword))
             return "" if value is None else value.decode("ascii").strip(" \0")
@@ -263,9 +263,9 @@ class _Cleaner:
         clean.set_original_encoding(False, True, convert_encodings(character_set or "ISO_IR 6"))
 
     def _set_text(self, clean: Dataset, keyword: str, kind: Text) -> bool:
-        """Put the text's own bytes into ``clean``, where it is fit for every format or irregular in a known way.
+        """Put the text's own bytes into ``clean``, if every format accepts it or it is irregular in a known way.
 
-        Returns whether it is absent, or in ``clean`` now.
+        Returns True where the text is absent, or is now in ``clean``.
         """
         tag, character_set = Tag(keyword), clean.get("SpecificCharacterSet")
         try:
@@ -330,6 +330,6 @@ def _put(clean: Dataset, keyword: str, value: bytes) -> None:
 
 
 def keywords() -> Iterable[str]:
-    """Every attribute of a source that a result may repeat or compute with."""
+    """All attributes of a source that a result may repeat or compute with."""
     tables = (AS_READ, FORMS_OF_PLANE, FORMS_OF_SERIES, TEXTS_OF_SERIES, FORMS_OF_SUBJECT, TEXTS_OF_SUBJECT, SEQUENCES)
     return dict.fromkeys(("SpecificCharacterSet", *(keyword for table in tables for keyword in table)))

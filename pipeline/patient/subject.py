@@ -1,8 +1,8 @@
-"""The one patient and study that the results of a series are filed under, or the refusal where its images name two.
+"""The one patient and study of a series' results, or the refusal of images that name two.
 
 Every instance is compared with every other before any result is made: `reconcile` is called for each reading, on the
-command line and in the node, and again for what a refusal sends out. docs/intake.md has the table of what is refused,
-noted and accepted, docs/adr/0047 why.
+command line and in the node, and for the page of a refusal. docs/intake.md has the table of what is refused, noted and
+accepted, docs/adr/0047 the reasons.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ RIGHT_ONE = (
     "`candela jobs identity JOB` of a node, or `candela process --identity UID`."
 )
 SHOWN_MOST = 5
-"""How many groups of instances an error names."""
+"""Number of groups of instances that an error names."""
 IDENTITIES_MOST = 50
-"""A series whose instances say more different things than this about their patient is not compared further."""
+"""A series whose instances name more different patients than this is not compared further."""
 
 BIRTH_DATE, BIRTH_TIME, SEX = "PatientBirthDate", "PatientBirthTime", "PatientSex"
 ACCESSION, ACCESSION_ISSUER = "AccessionNumber", "IssuerOfAccessionNumberSequence"
@@ -40,7 +40,7 @@ DEIDENTIFIED = ("PatientIdentityRemoved", "DeidentificationMethod", "Deidentific
 
 
 COMPARED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES)
-"""Keywords of what is compared: a reader of headers needs no more."""
+"""Keywords of the compared attributes: a header for comparison needs no more."""
 COPIED = tuple(Tag(keyword) for keyword in (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES))
 UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 
@@ -49,7 +49,7 @@ UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrame
 class Attribute:
     """An attribute that may differ without naming another patient. ``value`` is "" or () where an instance has none.
 
-    ``with_it`` are left out where it is. ``absence_counts``: that an instance lacks it contradicts one that has it.
+    ``with_it`` are left out together with it. ``absence_counts``: an instance without it contradicts one that has it.
     """
 
     keyword: str
@@ -93,8 +93,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Group:
-    """Instances that say the same of their patient and study. ``differs`` are the DICOM keywords in which they differ
-    from the first group; no value of a patient is held in what `repr` shows.
+    """Instances with the same patient and study. ``differs`` are the DICOM keywords in which they differ from the first
+    group; `repr` shows no patient data.
     """
 
     sop_instance_uids: tuple[str, ...]
@@ -105,17 +105,17 @@ class Group:
 def reconcile(datasets: Sequence[Dataset], identity_from: str | None = None) -> Subject:
     """The patient and study that all of ``datasets``, the instances of one series, name.
 
-    ``identity_from`` is the SOP Instance UID of the instance whose patient an operator has vouched for: its attributes
-    then go out as they are.
+    ``identity_from`` is the SOP Instance UID of the instance whose patient an operator has chosen: its attributes are
+    then used unchanged.
 
     Raises
     ------
     MixedStudies
-        where two Study Instance UIDs are named, whatever ``identity_from`` says: no reference to both can be made.
+        where the images name two Study Instance UIDs, whatever ``identity_from`` says: no result can refer to both.
     MixedPatients
-        where two patients are named, or it cannot be shown that all name the same one.
+        where the images name two patients, or do not provably name the same one.
     Refused
-        where ``identity_from`` is no instance of the series.
+        where ``identity_from`` is not an instance of the series.
     """
     ordered = [
         header
@@ -148,12 +148,13 @@ def reconcile(datasets: Sequence[Dataset], identity_from: str | None = None) -> 
 def refuse_mixed_study(header: Dataset, others: Mapping[str, Dataset]) -> None:
     """Refuse a series whose patient another series of its study contradicts.
 
-    ``header`` speaks for the series, ``others`` are the headers of the study's other series by Series Instance UID.
+    ``header`` is that of the series' representative, ``others`` those of the study's other series by Series Instance
+    UID.
 
     Raises
     ------
     MixedPatients
-        naming the series that contradict.
+        naming the contradicting series.
     """
     named = _as_far_as_readable(header)
     compared = {uid: contradiction(named, _as_far_as_readable(other)) for uid, other in others.items()}
@@ -171,7 +172,7 @@ def refuse_mixed_study(header: Dataset, others: Mapping[str, Dataset]) -> None:
 
 
 def groups_of(datasets: Mapping[str, Dataset]) -> tuple[Group, ...]:
-    """``datasets`` by what they say of patient and study; keys are SOP Instance UIDs. The largest group comes first."""
+    """``datasets`` grouped by patient and study; keys are SOP Instance UIDs. The largest group comes first."""
     named = {uid: named_by(ds) for uid, ds in datasets.items()}
     found = sorted(
         ((items, tuple(uids)) for items, uids in _by(lambda item: item, list(named), list(named.values())).items()),
@@ -182,9 +183,9 @@ def groups_of(datasets: Mapping[str, Dataset]) -> tuple[Group, ...]:
 
 
 def contradiction(one: Named, other: Named) -> str:
-    """The DICOM keyword in which two instances name different patients; "" where nothing says that they do.
+    """The DICOM keyword in which two instances name different patients; "" without a contradiction.
 
-    What one of them lacks contradicts nothing: `reconcile` asks more of the instances of one series.
+    An attribute that one of them lacks contradicts nothing; `reconcile` is stricter within one series.
     """
     if one.patient_id and other.patient_id:
         if one.patient_id != other.patient_id:
@@ -202,7 +203,7 @@ def contradiction(one: Named, other: Named) -> str:
 
 
 def _as_far_as_readable(header: Dataset) -> Named:
-    """What a header says that nobody has checked yet: one that is damaged names nobody, and is refused when read."""
+    """The identity by an unchecked header. A damaged one names nobody, and its series is refused when it is read."""
     try:
         return named_by(header)
     except UNREADABLE_HEADER:
@@ -210,7 +211,7 @@ def _as_far_as_readable(header: Dataset) -> Named:
 
 
 def _conflict(distinct: Sequence[Named]) -> str:
-    """Why the instances of one series are not shown to name the same patient; "" where they are."""
+    """Why the instances of one series do not provably name the same patient; "" where they do."""
     if len(distinct) > IDENTITIES_MOST:
         return f"more than {IDENTITIES_MOST} different identities"
     pairs = list(combinations(distinct, 2))
@@ -219,9 +220,9 @@ def _conflict(distinct: Sequence[Named]) -> str:
 
 
 def _frames_with_names(ds: Dataset) -> Iterator[Dataset]:
-    """What the frames of a converted multi-frame ``ds`` say of patient and study where they say anything of their own.
+    """Patient and study by the frames of a converted multi-frame ``ds``, where they have values of their own.
 
-    A converter that found the attribute to differ between the images puts it there (PS3.3 C.7.6.16.2.25.1).
+    A converter puts an attribute there that differed between the images (PS3.3 C.7.6.16.2.25.1).
     """
     shared, frames = items(ds, "SharedFunctionalGroupsSequence"), items(ds, "PerFrameFunctionalGroupsSequence")
     for group in (*shared, *frames):
@@ -238,7 +239,7 @@ def _frames_with_names(ds: Dataset) -> Iterator[Dataset]:
 def _unproven(one: Named, other: Named) -> str:
     """Without a Patient ID on both, name and birth date must show that it is the same patient.
 
-    Where neither has one, they must agree in what there is of them, so that a series without any identity is read.
+    Where neither has one, their present attributes must agree, so that a series without any identity is read.
     """
     birth, names = one.birth_date == other.birth_date, (bool(one.name.groups), bool(other.name.groups))
     if one.patient_id and other.patient_id:
@@ -294,7 +295,7 @@ def _chosen(
 
 
 def _reconciled(ordered: Sequence[Dataset], named: Sequence[Named]) -> Subject:
-    """The most complete instance's identity, without what differs, with what it lacks and others have."""
+    """The identity of the most complete instance, without differing attributes, completed from the others."""
     best = max(range(len(named)), key=lambda index: (*_completeness(named[index]), -index))
     source = ordered[best]
     header = _header(source)
@@ -339,7 +340,9 @@ def _completeness(named: Named) -> tuple[bool, ...]:
 
 
 def _fill(header: Dataset, source: Dataset, keyword: str, ordered: Sequence[Dataset], values: Sequence[Any]) -> bool:
-    """Take ``keyword`` from the first instance that has it; False where ``header`` would read its bytes otherwise."""
+    """Take ``keyword`` from the first instance that has it; False where the character set of ``header`` would change
+    it.
+    """
     donor = next(ds for ds, value in zip(ordered, values, strict=True) if value)
     if keyword in PATIENT_AND_STUDY_SEQUENCES:
         header[keyword] = deepcopy(donor[keyword])
@@ -352,7 +355,7 @@ def _fill(header: Dataset, source: Dataset, keyword: str, ordered: Sequence[Data
 
 
 def _header(source: Dataset) -> Dataset:
-    """What ``source`` says of patient and study, in its own bytes."""
+    """Patient and study of ``source``, as its own bytes."""
     header = Dataset()
     for tag in (Tag("SpecificCharacterSet"), *COPIED):
         if tag in source:

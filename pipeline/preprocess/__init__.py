@@ -1,1 +1,1 @@
-"""From a volume to a network's input and back, by MONAI; the only room of the core that imports torch."""
+"""Preprocessing: from a volume to a network's input and back, by MONAI. Only this room of the core imports torch."""

@@ -1,4 +1,4 @@
-"""The numbers of a bundle's preprocessing, apart from the code that needs torch: the receiver reads contracts too."""
+"""The parameters of a bundle's preprocessing, without code that needs torch, since the receiver reads contracts too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a bundle's preprocessing.
+    """The parameters of a bundle's preprocessing.
 
     ``matrix`` is the side of the network's input in pixels, ``pixel_mm`` their size; planes closer than ``slab_mm``
     are averaged to slabs of about that thickness.

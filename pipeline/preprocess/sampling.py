@@ -1,11 +1,11 @@
-"""From a volume or a picture to what a network reads, and back: the one definition for training and inference.
+"""From a volume or a picture to a network's input, and back: one definition for training and inference.
 
-Three steps, each the same wherever it is called:
+Three steps, each the same for every caller:
 
 1. `Sampling` turns each plane of a volume to the display orientation of the training images (axial: patient's left at
    the right, front at the top; coronal: left at the right, head up; sagittal: front at the left, head up), averages
-   thin planes to slabs of about ``slab_mm`` (a network that learnt from thick 2D slices reads thick slices), resamples
-   in-plane to ``pixel_mm`` and crops or pads to a square matrix around the head. It knows its way back.
+   thin planes to slabs of about ``slab_mm`` (a network that was trained on thick 2D slices reads thick slices),
+   resamples in-plane to ``pixel_mm`` and crops or pads to a square matrix around the head. It also maps results back.
 2. `resample` is the in-plane part of it, for pictures that are in display orientation already.
 3. `normalise` makes intensities comparable: scaled by the bright end of the slice, then zero mean and unit deviation
    over the head's pixels.
@@ -27,7 +27,7 @@ from pipeline.geometry.volume import FloatArray, Volume
 from pipeline.preprocess.recipe import Recipe
 
 FAINT_SLICE = 0.3
-"""A slice's bright end is taken as at least this share of the volume's, so that air is not blown up to a head."""
+"""The bright end of a slice is at least this share of the volume's, so that air is not amplified to a head."""
 FOREGROUND = 0.1
 """Pixels above this share of the bright end count as head when mean and deviation are taken."""
 CLIP = 4.0
@@ -141,7 +141,7 @@ class Sampling:
         return np.ascontiguousarray(turned[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1])
 
     def stored(self, planes: npt.NDArray[np.float32]) -> FloatArray:
-        """The inverse of `displayed`."""
+        """Inverse of `displayed`."""
         turned = planes[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
         return np.ascontiguousarray(turned.transpose(0, 2, 1) if self.transpose else turned)
 
