@@ -11,15 +11,16 @@ from pipeline.errors import BadModel
 from pipeline.findings.codes import class_code
 
 VALUE_RANGE = (-4.0, 4.0)
-"""What `pipeline.preprocess.sampling` gives; torch is needed there, and may not be loaded here."""
+"""Number of channels that `pipeline.preprocess.sampling` gives; that module needs torch, which this one may not
+load."""
 WEIGHTS_KINDS = (".safetensors", ".pt")
 BACKGROUND = "background"
-"""What model-zoo bundles call the channel that Candela's contract names by its last class."""
+"""The model zoo's name for the channel that Candela's contract names by its last class."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network's forward gives.
+    """The outputs of a network's forward.
 
     Classifying networks (``segments`` False): class logits (N, classes), lesion logits by pixel (N, 1, M, M), and
     where ``head`` is True a logit (N,) of "this is a slice through a head". Segmenting networks (``segments`` True):
@@ -33,7 +34,7 @@ class Outputs:
 
 
 def outputs(metadata: Metadata) -> Outputs:
-    """What the network of a bundle that agrees with itself gives."""
+    """The outputs of the network of a consistent bundle."""
     described = metadata.network_data_format.outputs
     if "pred" not in described:
         return Outputs(segments=False, head="head" in described)
@@ -48,7 +49,7 @@ def check_agreement(metadata: Metadata, path: Path) -> None:
     Raises
     ------
     BadModel
-        naming the file, the field, and what it would have to be.
+        naming the file, the field, and the value that it must have.
     """
     problems = [*_contract(metadata), *_inputs(metadata), *_outputs(metadata)]
     if problems:
@@ -162,7 +163,7 @@ def _segmentation(mask: DataFormat, metadata: Metadata, place: str) -> dict[str,
 
 
 def _class_names(pred: DataFormat, metadata: Metadata) -> tuple[str, ...]:
-    """The class of each channel of a segmentation; its background is the class that says "no lesion"."""
+    """The class of each channel of a segmentation; the background is the class for "no lesion"."""
     return tuple(metadata.candela.none if name.lower() == BACKGROUND else name for name in pred.channels)
 
 
@@ -172,7 +173,7 @@ def _shape(place: str, described: DataFormat, metadata: Metadata) -> str:
 
 
 def _takes(shape: tuple[int | str, ...], matrix: int) -> bool:
-    """Whether MONAI's ``spatial_shape`` takes a square of ``matrix``: a number, "*", or a multiple such as "16*n"."""
+    """Whether MONAI's ``spatial_shape`` allows a square of ``matrix``: a number, "*", or a multiple such as "16*n"."""
     return len(shape) == 2 and all(_fits(side, matrix) for side in shape)
 
 

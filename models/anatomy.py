@@ -1,11 +1,11 @@
-"""A second opinion on whether a series shows a head, from nothing that the model's own network has learnt.
+"""A second check that a series shows a head, independent of the model's own network.
 
 Two tests, each with a limit in the bundle's contract:
 
-1. `models.layers`: scalp and skull surround what is shown.
-2. `Likeness`: an encoder that was trained on photographs and never on medical images describes each slab; the distance
-   of that description from those of heads (Mahalanobis) tells what is built otherwise, whatever it is. It knows heads
-   alone: no picture of anything else was shown to it, so it can be surprised by no new kind of thing.
+1. `models.layers`: scalp and skull must surround the object.
+2. `Likeness`: an encoder that was trained on photographs and never on medical images describes each slab. The
+   Mahalanobis distance of that description from those of heads reveals other objects, whatever they are. Its statistics
+   come from heads alone, so no new kind of object can mislead it.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from pipeline.errors import BadModel, OutOfScope
 from pipeline.findings.model import FloatArray
 
 STAGES = 5
-"""Of the encoder: its features at 1/16 of the resolution (112 channels, a cell of 25 mm) know parts of things, not yet
-what ImageNet calls them.
+"""Stages of the encoder: its features at 1/16 of the resolution (112 channels, a cell of 25 mm) describe parts of
+objects, not yet ImageNet's classes.
 """
 AT_ONCE = 16
 SURROUNDED = 0.9
-"""Share of the outline from which scalp and skull surround what is shown nearly all around."""
+"""From this share of the outline on, scalp and skull surround the object almost completely."""
 MARGIN = 1.15
-"""By how much the distance of what is so surrounded may exceed the contract's. Heads drawn with an even scalp and a
-black skull, which demonstrations and tests are made of, differ a little from those that were scanned.
+"""Excess over the contract's distance that is allowed for such an object. Drawn heads with an even scalp and a black
+skull, as in demonstrations and tests, differ a little from scanned ones.
 """
 BARE = 2.0
-"""A brain without skull may have folds that look like layers along as much as so many times the contract's limit."""
+"""A brain without skull may have folds that look like layers, up to this many times the contract's limit."""
 TODO = "The model reads series of the head; look at the images and their tags."
 RESTORE = "Restore the weights that belong to this bundle."
 
 
 class Described(nn.Module):
-    """Normalised slabs (N, 1, M, M) to their description, (N, C): the mean over the slab of deep features."""
+    """Describes normalised slabs (N, 1, M, M) by the mean of deep features over the slab, (N, C)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ class Described(nn.Module):
 
 
 class Likeness:
-    """How far slabs lie from heads; ``weights`` are what `models.training.anatomy` wrote.
+    """The distance of slabs from heads; ``weights`` are those that `models.training.anatomy` wrote.
 
     Raises
     ------
     BadModel
-        where the file is unreadable, is not the one of the contract, or does not fit.
+        where the file is unreadable, not that of the contract, or does not fit.
     """
 
     def __init__(self, bundle: Bundle, anatomy: Anatomy, device: torch.device) -> None:
@@ -89,7 +89,7 @@ class Likeness:
 
 
 def refuse_other_anatomy(found: Layers, distances: FloatArray, anatomy: Anatomy) -> None:
-    """Refuse what has not the layers of a head around it, or is not built like one; ``distances`` are by slab.
+    """Refuse an object without the layers of a head, or too unlike heads; ``distances`` are by slab.
 
     Where the field of view cuts the outline nearly all around, as that of a pituitary protocol may, the layers cannot
     be judged, and the distance decides.
@@ -97,7 +97,7 @@ def refuse_other_anatomy(found: Layers, distances: FloatArray, anatomy: Anatomy)
     Raises
     ------
     OutOfScope
-        naming the test that failed and its figure; and a brain that was cut out of its skull as what it looks like.
+        naming the failed test and its figure; a brain that was cut out of its skull is named as such.
     """
     distance = float(np.median(distances))
     whole = found.share is not None and found.share >= SURROUNDED
@@ -121,12 +121,12 @@ def refuse_other_anatomy(found: Layers, distances: FloatArray, anatomy: Anatomy)
 
 
 def refuse_bare_brain(found: Layers, anatomy: Anatomy) -> None:
-    """For what is no head by any test: where it looks like a brain that was cut out of its skull, say so.
+    """Refuse an object that looks like a brain that was cut out of its skull, with that reason.
 
     Raises
     ------
     OutOfScope
-        where nothing lies around it and it has hardly any scalp and skull.
+        where its surroundings are empty and it has hardly any scalp and skull.
     """
     if found.cut_out and found.share is not None and found.share < BARE * anatomy.skull:
         raise OutOfScope(

@@ -1,6 +1,6 @@
 """A model as files: a MONAI bundle whose ``metadata.json`` holds a contract that Candela enforces.
 
-No torch here: the receiver asks for digests and must start quickly.
+This module needs no torch: the receiver reads digests and must start quickly.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ CARD = Path("docs/README.md")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where answers change.
+    """The limits between answers.
 
     ``mask``: probability from which a pixel is lesion. ``finding``, ``no_finding``: series probability of a tumour from
     which there is a finding, and below which there is none; between them the answer is indeterminate. ``lesion_mm3``:
-    smallest region that counts. ``head``: median probability, over the slices, of "this is a head" below which a
-    series is refused; None for a network that does not tell. ``head_mm``: least and largest width in mm of what
-    stands out from the background.
+    smallest region that counts. ``head``: median probability, over the slices, of "this is a head" below which a series
+    is refused; None for a network without a head output. ``head_mm``: least and largest width in mm of the object.
     """
 
     mask: float
@@ -46,11 +45,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A second test of whether a series shows a head, which does not ask the network (see `models.anatomy`).
+    """A second test of whether a series shows a head, independent of the network (see `models.anatomy`).
 
     ``skull``: share of the outline from which scalp and skull surround it, below which a series is refused.
     ``distance``: from heads, in the space of an encoder of photographs, above which a series is refused. ``file`` holds
-    that encoder and what it makes of heads, ``sha256`` is its digest.
+    that encoder and its statistics of heads, ``sha256`` is its digest.
     """
 
     file: Path
@@ -61,13 +60,13 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Contract:
-    """What ``metadata.json`` says of a model, checked.
+    """The checked content of a model's ``metadata.json``.
 
-    ``classes`` in the order of the answer, ``terms`` what they are called; the last, ``none``, says "no lesion".
-    ``target`` is what the model looks for. ``outputs`` is what the network gives. ``needs`` is what a negative answer
-    must rest on. ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's module that Grad-CAM
-    looks at. ``weights`` is the file within the bundle, ``sha256`` its digest. ``anatomy`` is None where a bundle has
-    no second test.
+    ``classes`` are in the order of the answer, ``terms`` are their names; the last class, ``none``, means "no lesion".
+    ``target`` is the code of what the model looks for. ``outputs`` describes the network's outputs. ``needs`` are the
+    conditions of a negative answer. ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's
+    module for Grad-CAM. ``weights`` is the file within the bundle, ``sha256`` its digest. ``anatomy`` is None where a
+    bundle has no second test.
     """
 
     title: str
@@ -91,11 +90,11 @@ class Contract:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and verified: complete, and its weights are those of the contract.
+    """A verified bundle: complete, with the weights of the contract.
 
     ``digest`` is a SHA-256 (hex) over metadata, inference configuration, weights and
-    `pipeline.findings.identity.ANSWER_REVISION`. ``notes`` are what an administrator should know and what does not
-    stop it.
+    `pipeline.findings.identity.ANSWER_REVISION`. ``notes`` are remarks for the administrator that do not prevent its
+    use.
     """
 
     folder: Path
@@ -142,8 +141,8 @@ def read_bundle(folder: Path) -> Bundle:
     Raises
     ------
     BadModel
-        where a file is absent or unreadable, metadata.json lacks a field or contradicts itself or what is installed,
-        or the weights have another SHA-256 than it says; naming the file and the field.
+        where a file is absent or unreadable, metadata.json lacks a field or contradicts itself or the installed
+        packages, or the weights have another SHA-256; naming the file and the field.
     """
     for part in (METADATA, INFERENCE, CARD):
         if not (folder / part).is_file():
@@ -180,7 +179,7 @@ def _check_anatomy(anatomy: Anatomy, folder: Path) -> None:
 
 
 def check_weights(found: str, contract: Contract, path: Path) -> None:
-    """Refuse weights whose SHA-256 is ``found`` where the contract names another."""
+    """Refuse weights whose SHA-256 ``found`` is not that of the contract."""
     if found != contract.sha256:
         raise BadModel(
             f"The weights have SHA-256 {found[:12]}…, metadata.json says {contract.sha256[:12]}….",
@@ -190,7 +189,7 @@ def check_weights(found: str, contract: Contract, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes; remembered until its size or time of change differs.
+    """SHA-256 (hex) of a file's bytes, cached until its size or modification time changes.
 
     Raises
     ------
@@ -211,7 +210,7 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
 
 
 def _contract(metadata: Metadata) -> Contract:
-    """The domain's values of a file that was checked."""
+    """The domain values of a checked file."""
     block = metadata.candela
     limits = block.thresholds
     return Contract(

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as an encoder, with the names of its published weights (Tan and Le, 2019; the Lite variant, 2020).
 
-No squeeze-and-excitation and ReLU6 instead of swish: it was made for plain processors, which is where most nodes run.
+It has no squeeze-and-excitation, and ReLU6 instead of swish: it was designed for plain processors, as most nodes have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 BN_EPSILON = 1e-3
 
 
-class Stage(NamedTuple):
+class EncoderStage(NamedTuple):
     """A run of blocks: how many, kernel size, stride of the first, expansion, output channels."""
 
     blocks: int
@@ -26,25 +26,25 @@ class Stage(NamedTuple):
 
 STEM = 32
 STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
+    EncoderStage(1, 3, 1, 1, 16),
+    EncoderStage(2, 3, 2, 6, 24),
+    EncoderStage(2, 5, 2, 6, 40),
+    EncoderStage(3, 3, 2, 6, 80),
+    EncoderStage(3, 5, 1, 6, 112),
+    EncoderStage(4, 5, 2, 6, 192),
 )
-"""Without the last, 1 x 1 x 320, which serves ImageNet's classes."""
+"""Leaves out the last one, 1 x 1 x 320, which serves ImageNet's classes."""
 CHANNELS = (16, 24, 40, 112, 192)
-"""Of what `Encoder` gives, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+"""Channels of the features of `Encoder`, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
 GIVEN_AFTER = (0, 1, 2, 4, 5)
-"""The stages after which it is given."""
+"""The stages after which features are returned."""
 
 GREY_SCALE = 0.45
 """From intensities with unit deviation in the head (`pipeline.preprocess.sampling.normalise`) to ImageNet's -1..1."""
 
 
 class SamePadding(nn.Conv2d):
-    """A convolution padded as TensorFlow pads, where these weights come from: the odd pixel goes below and right."""
+    """A convolution with TensorFlow's padding, which these weights need: the odd pixel goes below and right."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -57,10 +57,10 @@ class SamePadding(nn.Conv2d):
         return functional.conv2d(functional.pad(input, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
-class Block(nn.Module):
+class InvertedBottleneck(nn.Module):
     """Inverted bottleneck: widen, depthwise convolution, narrow; with a skip where shapes agree."""
 
-    def __init__(self, incoming: int, stage: Stage, stride: int) -> None:
+    def __init__(self, incoming: int, stage: EncoderStage, stride: int) -> None:
         super().__init__()
         wide = incoming * stage.expand
         self.widened = stage.expand != 1
@@ -82,7 +82,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Grey pictures (N, 1, M, M), M a multiple of 32, to features at five resolutions (`CHANNELS`).
 
-    With fewer ``stages`` it ends earlier and gives fewer of them.
+    With fewer ``stages`` it ends earlier and returns fewer features.
 
     The published batch norms stand at ImageNet's statistics and are folded into the convolutions: batches here are too
     small for statistics of their own, and a step of training takes two thirds of the time.
@@ -91,13 +91,15 @@ class Encoder(nn.Module):
     def __init__(self, stages: int = len(STAGES)) -> None:
         super().__init__()
         self._conv_stem = SamePadding(1, STEM, 3, 2)
-        blocks: list[Block] = []
+        blocks: list[InvertedBottleneck] = []
         ends = []
         widths = [STEM, *(stage.channels for stage in STAGES)]
         for stage, (incoming, _) in zip(STAGES[:stages], pairwise(widths), strict=False):
             for number in range(stage.blocks):
                 first = number == 0
-                blocks.append(Block(incoming if first else stage.channels, stage, stage.stride if first else 1))
+                blocks.append(
+                    InvertedBottleneck(incoming if first else stage.channels, stage, stage.stride if first else 1)
+                )
             ends.append(len(blocks) - 1)
         self._blocks = nn.ModuleList(blocks)
         self._given = frozenset(ends[k] for k in GIVEN_AFTER if k < stages)
@@ -112,7 +114,7 @@ class Encoder(nn.Module):
         return given
 
     def freeze(self, blocks: int, *, depthwise: bool = False) -> None:
-        """Keep stem and first ``blocks`` blocks untrained, with ``depthwise`` all depthwise convolutions as well.
+        """Freeze the stem and the first ``blocks`` blocks; with ``depthwise`` all depthwise convolutions as well.
 
         Edges and textures are the same in a photograph and in a head, and these are the costly blocks to train. The
         depthwise convolutions are a few hundredths of the weights, and their gradients half of a step's time on a CPU.
@@ -126,12 +128,12 @@ class Encoder(nn.Module):
                     part.requires_grad_(requires_grad=False)
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
-        """Take over published ImageNet weights: norms folded in, the stem's three colours added up to one grey.
+        """Load the published ImageNet weights: norms folded in, the stem's three colours added up to one grey.
 
         Raises
         ------
         RuntimeError
-            where they are not those of EfficientNet-Lite0.
+            where the weights are not those of EfficientNet-Lite0.
         """
         taken: dict[str, Tensor] = {}
         try:
@@ -145,10 +147,10 @@ class Encoder(nn.Module):
         self.load_state_dict(taken)
 
     def _norms(self) -> list[tuple[str, str]]:
-        """Each convolution and, by its published name, the batch norm behind it."""
+        """Each convolution with the published name of the batch norm after it."""
         pairs = [("_conv_stem", "_bn0")]
         for number, block in enumerate(self._blocks):
-            parts = ["_expand_conv"] if cast("Block", block).widened else []
+            parts = ["_expand_conv"] if cast("InvertedBottleneck", block).widened else []
             for order, part in enumerate([*parts, "_depthwise_conv", "_project_conv"], start=1 - len(parts)):
                 pairs.append((f"_blocks.{number}.{part}", f"_blocks.{number}._bn{order}"))
         return pairs

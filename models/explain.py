@@ -1,4 +1,4 @@
-"""Where a class answer comes from: Grad-CAM by MONAI on the class head."""
+"""Explanation of a class answer: Grad-CAM by MONAI on the class head."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from pipeline.errors import BadModel
 
 LAYER = "deep"
-"""The module whose activations are weighed, by its name within the network; each network has a place of that name.
+"""The name of the module whose activations Grad-CAM weighs; each network has a module of that name.
 
-For the brain networks the layers around it were tried, too (docs/README.md of the brain bundle).
+For the brain networks the neighbouring layers were tried, too (docs/README.md of the brain bundle).
 """
 
 
 class ClassLogits(nn.Module):
-    """The network with its class logits as only output, as Grad-CAM and SHAP want it."""
+    """The network with its class logits as the only output, as Grad-CAM and SHAP need it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class ClassLogits(nn.Module):
 
 
 class Explainer:
-    """Grad-CAM on a copy of a network: MONAI's hooks stay in the copy, and the network that answers is untouched.
+    """Grad-CAM on a copy of a network, so that MONAI's hooks do not touch the network that answers.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class Explainer:
                 where=type(network).__name__,
                 todo=f"Name the layer whose activations explain the class {layer!r}; an nn.Identity there will do.",
             )
-        # MONAI puts a module that was training back to training after each call: the wrapper must be in eval, too.
+        # MONAI restores training mode after each call if the module was in it: the wrapper must be in eval mode, too.
         wrapped = ClassLogits(copy.deepcopy(network)).eval()
         self._device = next(network.parameters()).device
         self._cam = GradCAM(nn_module=wrapped, target_layers=f"network.{layer}", postprocessing=torch.relu)

@@ -1,8 +1,8 @@
-"""Whether the packages that are installed are those that a bundle was made with.
+"""Compares the installed packages with those that a bundle was made with.
 
-The rule: what a bundle was made with, and what it says it requires, must be installed in that version or a later one.
-Absent or older is refused, since the network may need what is not there. A later major version is let through with a
-note, since what changed is not known. ``optional_packages_version`` is not looked at.
+The rule: the packages that a bundle was made with, and those that it requires, must be installed in that version or a
+later one. A missing or older package is refused, since the network may need it. A later major version is accepted with
+a note, since its changes are unknown. ``optional_packages_version`` is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.metadata import Metadata
 from pipeline.errors import BadModel
 
 Installed = Callable[[str], str]
-"""From a distribution's name to the version that is installed; raises PackageNotFoundError where none is."""
+"""Maps a distribution's name to the installed version; raises PackageNotFoundError where it is not installed."""
 
 
 def check_packages(metadata: Metadata, where: Path, installed: Installed = version) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def check_packages(metadata: Metadata, where: Path, installed: Installed = versi
     Raises
     ------
     BadModel
-        naming the field, where a package is absent or older, or a version is none.
+        naming the field, where a package is absent or older, or a version is malformed.
     """
     wanted = {
         "monai_version": ("monai", metadata.monai_version),

@@ -1,10 +1,10 @@
-"""A test of anatomy that asks no network: a head has scalp and skull around it.
+"""A test of anatomy without a network: a head has scalp and skull around it.
 
-In T1-weighted images the fat of the scalp is bright, the skull below it is dark, and what it holds is bright again. So
-on the way from the outline of a head inwards there is a dark valley between two walls, or, where coil or window make
-the fat much brighter than the brain, a bright rim; whatever the plane. A fruit, a bottle, or a brain that software cut
-out of its skull has neither, or in few places. The layers are looked for along rays; heads whose faces were removed, or
-that the field of view cuts, keep them where they are whole.
+In T1-weighted images the fat of the scalp is bright, the skull below it is dark, and the brain is bright again. So from
+the outline of a head inwards there is a dark valley between two walls, or, where coil or window make the fat much
+brighter than the brain, a bright rim, in every plane. A fruit, a bottle, or a brain that software cut out of its skull
+has neither, or only in few places. The layers are searched along rays. Heads with removed faces, or cut by the field of
+view, keep the layers where they are whole.
 """
 
 from __future__ import annotations
@@ -19,48 +19,49 @@ from scipy.ndimage import binary_fill_holes, binary_opening, find_objects, gauss
 from pipeline.findings.model import BoolArray, FloatArray
 
 RAYS = 120
-"""Directions in each slab."""
+"""Number of rays in each slab."""
 STEP_MM = 0.8
 DEEPEST_MM = 26.0
-"""How far below the outline the layers are looked for: scalp, skull, and the fluid below it, also where they lie
+"""Depth below the outline in which the layers are searched: scalp, skull, and the fluid below it, also where they are
 oblique to the slab.
 """
 FOREGROUND = 0.12
-"""Share of a slab's bright end from which a pixel belongs to what is shown."""
+"""Share of a slab's bright end from which a pixel belongs to the object."""
 BRIGHT = 0.99
 LEAST_SHOWN = 0.03
-"""Share of a slab that must be shown for it to be judged."""
+"""Least share of a slab that the object must fill for a judgement."""
 VALLEY = 0.3
 """How much darker than its lower wall a valley is, as a share of the slab's median inside the outline."""
 RIM = 2.0
-"""How many times brighter a bright rim is than what lies below it: the brightest within `RIM_WITHIN_MM` of the outline,
-and the mean of what lies deeper than `BELOW_MM`.
+"""Least ratio of a bright rim (the brightest value within `RIM_WITHIN_MM` of the outline) to the mean of what is deeper
+than `BELOW_MM`.
 """
 RIM_WITHIN_MM, BELOW_MM = 12.8, 16.0
 LEAST_BELOW = 0.05
-"""What is darker, as a share of the slab's median, counts as so bright: noise has no rim."""
+"""Darker values, as a share of the slab's median, are raised to this, so that noise has no rim."""
 COARSEST_MM = 5.0
-"""Of source pixels in which scalp and skull can be told apart."""
+"""Coarsest source pixels in which scalp and skull can be separated."""
 MOST_THINGS = 3
-"""Of what a slab shows, so many connected things with the largest extent may be the one that is meant."""
+"""Number of connected components, by extent, among which the object is chosen."""
 LARGE = 0.5
-"""Slabs are judged that show at least so much of what the largest shows: near the rim of a head its layers lie flat."""
+"""Only slabs with at least this share of the largest slab's area are judged: near the rim of a head its layers lie
+flat."""
 SMOOTH_RAYS, SMOOTH_MM = 1.5, 0.5
 LEAST_RAYS = 0.25
 """Share of rays that must end inside the picture for a slab to be judged."""
 BORDER_MM = 3.0
-"""An outline so close to the border of the picture is where the picture ends, not what it shows."""
+"""An outline this close to the border is that of the picture, not of the object."""
 EMPTY = 0.9
-"""Share of the pixels outside the outline that hold one same value where software has cut away the surroundings."""
+"""Share of the pixels outside the outline with one same value, from which software has cut away the surroundings."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What surrounds the thing that a series shows.
+    """The surroundings of the object that a series shows.
 
-    ``share`` of the outline, median over the slabs that can be judged, below which there is a dark layer between two
-    bright ones, or a bright rim; None where no slab can be judged. ``cut_out``: around the outline there is nothing at
-    all, not even noise, as software leaves it that cuts the brain out of its skull.
+    ``share``: share of the outline below which there is a dark layer between two bright ones, or a bright rim; the
+    median over the slabs that can be judged, None without such a slab. ``cut_out``: there is nothing around the
+    outline, not even noise, as after software has cut the brain out of its skull.
     """
 
     share: float | None
@@ -68,10 +69,10 @@ class Layers:
 
 
 def layers(slabs: FloatArray, pixel_mm: float, *, picture: tuple[slice, slice], source_mm: float = 1.0) -> Layers:
-    """The layers around what ``slabs`` (n, M, M) show; intensities of any scale from 0, pixels of ``pixel_mm``.
+    """The layers around the object in ``slabs`` (n, M, M); intensities of any scale from 0, pixels of ``pixel_mm``.
 
-    ``picture`` is the part, rows and columns, of the matrix that the source's pixels fill; these are of ``source_mm``.
-    Pixels above `COARSEST_MM` show no layers, and nothing can be judged.
+    ``picture`` is the part, rows and columns, of the matrix that the source's pixels fill; their size is ``source_mm``.
+    Pixels above `COARSEST_MM` show no layers, so that no slab can be judged.
     """
     if source_mm > COARSEST_MM:
         return Layers(None, cut_out=False)
@@ -94,7 +95,7 @@ def layers(slabs: FloatArray, pixel_mm: float, *, picture: tuple[slice, slice], 
 
 
 def _outline(slab: FloatArray) -> BoolArray | None:
-    """The largest connected thing in ``slab`` with its holes filled; None where hardly anything is shown.
+    """The largest connected component in ``slab`` with its holes filled; None where the slab is nearly empty.
 
     Holes are filled before sizes are compared: where the skull is black all around, scalp and brain do not touch, and
     the brain has more pixels of its own than the scalp.
@@ -139,7 +140,7 @@ def _share(slab: FloatArray, inside: BoolArray, pixel_mm: float, picture: tuple[
 
 
 def _ends(inside: BoolArray, centre: npt.NDArray[np.float64], way: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How far from ``centre``, in pixels, the outermost pixel inside lies in each direction ``way`` (rays, 2)."""
+    """Distance in pixels from ``centre`` to the outermost pixel inside, in each direction ``way`` (rays, 2)."""
     far = np.arange(0, float(np.hypot(*inside.shape)), 0.5)
     at = centre[:, None, None] + way.T[:, :, None] * far
     hit = map_coordinates(inside.astype(np.float32), at, order=1) > 0.5

@@ -1,4 +1,4 @@
-"""From a bundle's files to a network with its weights, held to what the bundle says of it."""
+"""Loads a bundle's network with its weights, and checks it against the bundle's contract."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ LEAST_PROBABILITY = 1e-6
 
 
 class SegmentedAnswer(NamedTuple):
-    """What `Segmenting` says of N slices: class logits (N, classes) and lesion logits by pixel (N, 1, M, M)."""
+    """The answer of `Segmenting` for N slices: class logits (N, classes) and lesion logits by pixel (N, 1, M, M)."""
 
     classes: Tensor
     mask: Tensor
 
 
 class Segmenting(nn.Module):
-    """A network that only segments, made to answer for classes as well.
+    """Adds class answers to a network that only segments.
 
     The lesion's probability in a slice is the mean over its strongest pixels, as many as half the smallest lesion that
-    counts has at the recipe's slab thickness: a few bright pixels are no lesion. The same pixels' shares are the
+    counts has at the recipe's slab thickness: a few bright pixels do not make a lesion. The same pixels' shares are the
     classes'. The logits are these probabilities' logarithms.
     """
 
@@ -65,8 +65,8 @@ class Segmenting(nn.Module):
 def build_network(bundle: Bundle) -> nn.Module:
     """The network that ``configs/inference.json`` defines (as ``network_def``), with the bundle's weights, in eval.
 
-    The file is a MONAI configuration: it can name any class and hold expressions, so it is code. Take bundles only
-    from where you would take code.
+    The file is a MONAI configuration: it can name any class and hold expressions, so it is code. Use only bundles from
+    sources whose code you would run.
 
     Raises
     ------
@@ -91,18 +91,18 @@ def build_network(bundle: Bundle) -> nn.Module:
 
 
 def explained_layer(bundle: Bundle) -> str:
-    """The module that Grad-CAM looks at, by its name within what `build_network` gives."""
+    """The module for Grad-CAM, by its name within the result of `build_network`."""
     layer = bundle.contract.grad_cam_layer
     return f"network.{layer}" if bundle.contract.outputs.segments else layer
 
 
 def read_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """The tensors of the bundle's weights, read once, so that what is checked is what is used.
+    """The tensors of the bundle's weights, read once, so that the checked bytes are those that are used.
 
     Raises
     ------
     BadModel
-        where the file is gone, changed, cut off, or a pickle that holds more than tensors.
+        where the file is missing, changed, truncated, or a pickle with more than tensors.
     """
     path = bundle.weights
     try:
@@ -140,7 +140,7 @@ def _defined(bundle: Bundle) -> nn.Module:
             warnings.simplefilter("ignore", FutureWarning)
             network: Any = parser.get_parsed_content("network_def")
             recipe = _recipe(parser) or bundle.contract.recipe
-    except Exception as error:  # it is code, and may raise anything
+    except Exception as error:  # the configuration is code and may raise anything
         raise BadModel("The bundle's configuration makes no network.", where=where, todo=f"Mend it: {error}") from error
     if not isinstance(network, nn.Module):
         raise BadModel("The bundle's network_def is no torch module.", where=where, todo="Mend it.")
@@ -152,8 +152,8 @@ def _defined(bundle: Bundle) -> nn.Module:
 
 
 def _recipe(parser: ConfigParser) -> Recipe | None:
-    """The preprocessing that the configuration repeats, or None. A class that it names for it is not asked: bundles
-    made for release 0.1.0 name one that has moved.
+    """The preprocessing that the configuration repeats, or None. The class that it names is ignored: bundles for
+    release 0.1.0 name one that has moved.
     """
     named = parser.get("recipe")
     if named is None:

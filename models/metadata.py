@@ -1,8 +1,8 @@
-"""``configs/metadata.json`` of a bundle: MONAI's fields that Candela holds a bundle to, and the ``candela`` block.
+"""``configs/metadata.json`` of a bundle: MONAI's fields that Candela checks, and the ``candela`` block.
 
-Every field is checked for its type and range here; `models.agreement` compares them with each other. Fields of MONAI's
-that say nothing about how the network is fed (authors, references, ...) are left to their readers. docs/bundles.md
-tells the contract in prose.
+This module checks the type and range of every field; `models.agreement` compares fields with each other. MONAI's fields
+that do not concern the network's input or output (authors, references, ...) are not checked. docs/bundles.md describes
+the contract in prose.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_BYTES = 1_000_000
 TODO = "Restore the bundle from its release, or mend the file."
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-"""A class: it becomes a key of summary.json and part of UIDs."""
+"""The form of a class name, which becomes a key of summary.json and part of UIDs."""
 Plain = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,64}$", strip_whitespace=True)]
 """Printable ASCII without backslash, up to 64 characters: a Long String in any character set (PS3.5 6.2)."""
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -29,19 +29,19 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Version = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,32}$")]
 
 
-class Block(BaseModel):
-    """A part of the file where an unknown field is a mistake."""
+class MetadataBlock(BaseModel):
+    """A part of the file in which an unknown field is an error."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class MonaiBlock(BaseModel):
-    """A part of the file that is MONAI's, where more may stand than Candela reads."""
+    """A part of the file that is MONAI's and may have more fields than Candela reads."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class CodeBlock(Block):
+class CodeBlock(MetadataBlock):
     """A code: ``value`` is a Short String (PS3.3 8.8), ``scheme`` one of those that FHIR knows as well."""
 
     scheme: Literal["SCT", "DCM", "LN", "UMLS", "99CANDELA"]
@@ -50,13 +50,13 @@ class CodeBlock(Block):
 
 
 class TermBlock(CodeBlock):
-    """The code of a class, what readers see of it, and where a finding of it lies."""
+    """The code of a class, its title for readers, and the site of its findings."""
 
     title: Plain | None = None
     site: CodeBlock | None = None
 
 
-class RecipeBlock(Block):
+class RecipeBlock(MetadataBlock):
     """See `pipeline.preprocess.recipe.Recipe`."""
 
     matrix: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
@@ -64,7 +64,7 @@ class RecipeBlock(Block):
     slab_mm: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)]
 
 
-class ThresholdsBlock(Block):
+class ThresholdsBlock(MetadataBlock):
     """See `models.bundle.Thresholds`."""
 
     mask: Share
@@ -75,7 +75,7 @@ class ThresholdsBlock(Block):
     head_mm: tuple[Positive, Positive]
 
 
-class WeightsBlock(Block):
+class WeightsBlock(MetadataBlock):
     """File within the bundle, and its SHA-256 (hex)."""
 
     file: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -89,8 +89,8 @@ class AnatomyBlock(WeightsBlock):
     distance: Positive
 
 
-class CandelaBlock(Block):
-    """What MONAI's fields have no place for; see docs/bundles.md."""
+class CandelaBlock(MetadataBlock):
+    """Fields that MONAI lacks; see docs/bundles.md."""
 
     contract: int
     title: Plain
@@ -129,7 +129,7 @@ class DataFormat(MonaiBlock):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """What the channels hold, in their order; empty where ``channel_def`` does not name each of them."""
+        """The content of the channels, in order; empty where ``channel_def`` does not name each of them."""
         keys = [str(number) for number in range(self.num_channels)]
         return tuple(self.channel_def[key] for key in keys) if sorted(self.channel_def) == sorted(keys) else ()
 

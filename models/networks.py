@@ -13,7 +13,7 @@ from models.encoder import CHANNELS, Encoder
 
 
 class SliceAnswer(NamedTuple):
-    """What the network says of N slices.
+    """A network's answer for N slices.
 
     ``classes`` (N, classes): logits. ``mask`` (N, 1, M, M): logits of "tumour" by pixel. ``head`` (N,): logit of
     "this is a slice through a head".
@@ -31,7 +31,7 @@ class RegionNet(nn.Module):
     a CPU than full resolution, and the mask is unfolded to full resolution at the end. The class head sees
     features averaged under the mask, the strength of the mask, and the largest deep activations anywhere (a lesion that
     the mask missed), but no average over the whole image: the style of an image (its source, its border) is a
-    shortcut that it should find harder to take.
+    shortcut that this makes harder to take.
 
     Input (N, 1, M, M), M a multiple of 16; classes are in the order of the bundle's contract, the last being "none".
     """
@@ -70,7 +70,7 @@ class RegionNet(nn.Module):
 
 
 class Features(NamedTuple):
-    """What the decoder has of N slices: ``seen`` (N, C, M/8, M/8), ``half`` and ``fourth`` at M/2 and M/4, ``bottom``
+    """The decoder's features of N slices: ``seen`` (N, C, M/8, M/8), ``half`` and ``fourth`` at M/2 and M/4, ``bottom``
     at M/32.
     """
 
@@ -83,11 +83,11 @@ class Features(NamedTuple):
 class PretrainedRegionNet(nn.Module):
     """A U-Net over EfficientNet-Lite0 that outlines each kind of tumour, and whose class answer rests on the outline.
 
-    The decoder brings what the encoder found at 1/32 of the resolution back to 1/2; there every pixel is told one of
-    the kinds or "none", and unfolded to full resolution. The class head sees features at 1/8 (a cell of 13 mm) averaged
-    under the mask of all kinds, how strong and large that mask is, and how strong each kind is in it. It sees nothing
-    of the image outside: the style of an image (its source, its border) is a shortcut that it should find harder to
-    take.
+    The decoder brings the encoder's features at 1/32 of the resolution back to 1/2. There every pixel is classified as
+    one of the kinds or "none", and unfolded to full resolution. The class head sees features at 1/8 (a cell of 13 mm)
+    averaged under the mask of all kinds, how strong and large that mask is, and how strong each kind is in it. It sees
+    nothing of the image outside: the style of an image (its source, its border) is a shortcut that it should find
+    harder to take.
 
     Input (N, 1, M, M), M a multiple of 32; classes are in the order of the bundle's contract, the last being "none".
     """
@@ -116,28 +116,30 @@ class PretrainedRegionNet(nn.Module):
         return self.decode(features._replace(seen=self.deep(features.seen)))
 
     def encode(self, images: Tensor) -> Features:
-        """What is known at 1/8 of the resolution, and what the mask takes from finer and the head from coarser ones."""
+        """The features at 1/8 of the resolution, with those that the mask takes from finer and the head from coarser
+        ones.
+        """
         half, fourth, eighth, sixteenth, deepest = self.encoder(images)
         bottom = self.bottom(deepest)
         x = self.up16(torch.cat([_doubled(bottom), sixteenth], dim=1))
         return Features(self.up8(torch.cat([_doubled(x), eighth], dim=1)), half, fourth, bottom)
 
     def decode(self, features: Features) -> SliceAnswer:
-        """The answer from the features."""
+        """Compute the answer from the features."""
         return self.answer(features, self.outline(features))
 
     def outline(self, features: Features) -> Tensor:
-        """Logits of each class by pixel, (N, classes, M, M); the last says that there is no tumour."""
+        """Logits of each class by pixel, (N, classes, M, M); the last class means "no tumour"."""
         x = self.up4(torch.cat([_doubled(self.narrow4(features.seen)), features.fourth], dim=1))
         x = self.up2(torch.cat([_doubled(self.narrow2(x)), features.half], dim=1))
         return functional.pixel_shuffle(self.kinds(x), 2).float()
 
     def answer(self, features: Features, pixels: Tensor) -> SliceAnswer:
-        """The answer for slices whose pixels were told the classes (N, classes, M, M)."""
+        """Compute the answer for slices from the pixels' class logits (N, classes, M, M)."""
         return self.judged(features, *self.region(features, pixels))
 
     def region(self, features: Features, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits of any tumour (N, 1, M, M), and what is known of the region that they mark (N, C)."""
+        """Mask logits of any tumour (N, 1, M, M), and the features of the marked region (N, C)."""
         mask = pixels[:, :-1].logsumexp(1, keepdim=True) - pixels[:, -1:]
         seen = mask.detach()
         rows, columns = features.seen.shape[-2:]
@@ -145,21 +147,21 @@ class PretrainedRegionNet(nn.Module):
         return mask, torch.cat([_pooled(features.seen, seen), _pooled(kinds, seen), _strength(seen)], dim=1)
 
     def judged(self, features: Features, mask: Tensor, region: Tensor) -> SliceAnswer:
-        """The classes of a ``region``, and whether the slice shows a head."""
+        """Class logits of a ``region``, and the logit of a head."""
         head = self.head(self.whole(features.bottom)).squeeze(1)
         return SliceAnswer(self.classes(self.context(region)), mask, head)
 
     @staticmethod
     def whole(bottom: Tensor) -> Tensor:
-        """What the head output rests on: mean and maximum of the deepest features, (N, 2 C)."""
+        """The input of the head output: mean and maximum of the deepest features, (N, 2 C)."""
         bottom = bottom.float()
         return torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)
 
 
 class Committee(nn.Module):
-    """Networks of one kind whose answers are averaged: each was trained without one fold, together they saw all.
+    """Networks of one kind whose answers are averaged. Each was trained without one fold; together they saw all folds.
 
-    Classes: the mean of their probabilities, given back as logits (its logarithm). Mask and head likewise.
+    Classes are the mean of their probabilities, returned as logits (its logarithm); mask and head likewise.
     """
 
     def __init__(self, *, members: int, **member: Any) -> None:

@@ -1,4 +1,4 @@
-"""The models at hand: those that ship and those in an administrator's folders. Needs no torch."""
+"""The installed models: those that ship and those in an administrator's folders. Needs no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegisteredModel:
     """One model: its registry name, version, digest (see `ModelIdentity`) and folder."""
 
     bundle: Bundle
@@ -46,7 +46,7 @@ class Entry:
         return self.bundle.folder
 
     def check(self, header: Dataset) -> tuple[Caveat, ...]:
-        """Caveats for a series with this header, by the bundle's contract alone; raises as `check_protocol`."""
+        """Caveats for a series with this header, by the bundle's contract; raises as `check_protocol`."""
         return check_protocol(header, self.bundle.contract.protocol)
 
     def card(self) -> str:
@@ -64,17 +64,17 @@ class Entry:
             raise BadModel("The model card cannot be read.", where=str(path), todo=f"Mend it. ({error})") from error
 
 
-def entries(folders: Iterable[Path] = ()) -> tuple[Entry, ...]:
+def entries(folders: Iterable[Path] = ()) -> tuple[RegisteredModel, ...]:
     """Every model, by name. A bundle is a folder with ``configs/metadata.json``; its name is the folder's.
 
-    Hidden folders, whose names begin with a dot, are passed over.
+    Hidden folders, whose names begin with a dot, are skipped.
 
     Raises
     ------
     BadModel
-        where a bundle is broken or oddly named, or two have one name.
+        where a bundle is broken or has an invalid name, or two have one name.
     """
-    found: dict[str, Entry] = {}
+    found: dict[str, RegisteredModel] = {}
     for path in _bundles(folders):
         entry = _entry(path)
         if entry.name in found:
@@ -83,13 +83,13 @@ def entries(folders: Iterable[Path] = ()) -> tuple[Entry, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def get(name: str, folders: Iterable[Path] = ()) -> Entry:
-    """The model called ``name``. Other bundles are not looked into: a broken neighbour does no harm.
+def get(name: str, folders: Iterable[Path] = ()) -> RegisteredModel:
+    """The model called ``name``. Other bundles are not opened, so that a broken one does no harm.
 
     Raises
     ------
     BadModel
-        where there is none, more than one, or it is broken.
+        where there is no such model, more than one, or a broken one.
     """
     folders = tuple(folders)
     paths = list(_bundles(folders))
@@ -120,18 +120,18 @@ def _bundles(folders: Iterable[Path]) -> Iterable[Path]:
                 yield path
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path) -> RegisteredModel:
     if not NAME.fullmatch(path.name):
         raise BadModel(
             "A bundle's name is 1 to 64 letters, digits, dots, hyphens and underscores.",
             where=repr(str(path)),
             todo="Rename its folder.",
         )
-    return Entry(read_bundle(path))
+    return RegisteredModel(read_bundle(path))
 
 
 def _refuse_no_bundle(name: str, folders: Iterable[Path]) -> None:
-    """Say of a thing called ``name`` that is no bundle why it is none."""
+    """The error that states why ``name`` is not a bundle."""
     for parent in folders:
         path = parent / name
         if NAME.fullmatch(name) and (path.is_symlink() or path.exists()):

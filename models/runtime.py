@@ -1,4 +1,4 @@
-"""A resident model: loaded once, asked many times."""
+"""A resident model: loaded once, used many times."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ log = structlog.get_logger("candela.models")
 Device = Literal["auto", "cpu", "cuda"]
 BATCH = 16
 MOST_EXPLAINED = 12
-"""Grad-CAM is taken on at most so many slabs, the strongest first: it costs three times the answer itself."""
+"""Most slabs for Grad-CAM, the strongest first: it costs three times the answer itself."""
 LEAST_HEAD = 0.05
-"""Share of a slab that stands out from the background from which it can show a head."""
+"""Least share of a slab above the background for it to show a head."""
 MOST_VOXELS = 600_000_000
-"""A series of 2,000 slices of 512² has 524 million; an answer takes 15 bytes of memory for each, besides the volume."""
+"""Most voxels: a series of 2,000 slices of 512² has 524 million, and an answer takes 15 bytes of memory for each,
+besides the volume."""
 
 
 def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "auto") -> SeriesModel:
@@ -51,7 +52,7 @@ def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "aut
     BadModel
         where the bundle is absent, broken, or its weights do not fit its network.
     BadSettings
-        where ``device`` is ``cuda`` and there is none.
+        where ``device`` is ``cuda`` and no GPU is present.
     """
     bundle = get(name, folders).bundle
     for note in bundle.notes:
@@ -60,12 +61,12 @@ def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "aut
 
 
 def choose_device(wanted: Device, *, cuda: bool) -> torch.device:
-    """Where to run: ``auto`` takes CUDA where torch sees it (``cuda``), the CPU otherwise.
+    """The device: ``auto`` takes CUDA where torch finds it, the CPU otherwise.
 
     Raises
     ------
     BadSettings
-        where CUDA is wanted and there is none.
+        where CUDA is requested and no GPU is present.
     """
     if wanted == "cuda" and not cuda:
         raise BadSettings(
@@ -77,7 +78,7 @@ def choose_device(wanted: Device, *, cuda: bool) -> torch.device:
 
 
 class ResidentModel:
-    """A `pipeline.ports.SeriesModel` over one bundle."""
+    """A `pipeline.ports.SeriesModel` from one bundle."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self._bundle = bundle
@@ -92,7 +93,7 @@ class ResidentModel:
         self._try_out()
 
     def asking(self, network: nn.Module) -> ResidentModel:
-        """The same model with another network of the same outputs, for instance one member of a committee alone."""
+        """The same model with another network of the same outputs, such as one member of a committee."""
         other = copy.copy(self)
         other.network, other.explainer = network, Explainer(network, self._layer)
         return other
@@ -143,12 +144,12 @@ class ResidentModel:
         )
 
     def answers(self, inputs: Tensor) -> SlabAnswers:
-        """What the network says of normalised inputs (n, 1, M, M), in batches.
+        """Run the network on normalised inputs (n, 1, M, M), in batches.
 
         Raises
         ------
         BadModel
-            where it gives NaN or another shape than the contract says.
+            where it returns NaN or another shape than in the contract.
         """
         parts = []
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
@@ -165,7 +166,7 @@ class ResidentModel:
         )
 
     def _checked(self, said: Any, images: Tensor) -> tuple[Tensor, ...]:
-        """What the network ``said`` of ``images``, where it has the shapes that the contract promises."""
+        """Check that the answer ``said`` for ``images`` has the shapes of the contract."""
         expected = [(len(images), len(self.classes)), tuple(images.shape)]
         if self.contract.outputs.head:
             expected.append((len(images),))
@@ -175,7 +176,7 @@ class ResidentModel:
         return tuple(said)
 
     def _try_out(self) -> None:
-        """Read two empty slices (a 3D network could take one for a volume): what does not fit shows now, not at the
+        """Run two empty slices (a 3D network could take one for a volume), so that a mismatch shows now and not at the
         first patient.
         """
         matrix = self.contract.recipe.matrix
@@ -185,13 +186,13 @@ class ResidentModel:
             heat = self.explainer.class_activation(empty.to(self._device), 0)
         except BadModel:
             raise
-        except Exception as error:  # a network of a bundle is foreign code and may raise anything
+        except Exception as error:  # a bundle's network is foreign code and may raise anything
             raise self._broken(f"The network does not take slices of {matrix}²: {error}.") from error
         if heat.shape != empty.shape:
             raise self._broken(f"Layer {self.contract.grad_cam_layer} gives no heat map (candela.grad_cam_layer).")
 
     def _refuse_other_things(self, volume: Volume, plan: Sampling, inputs: Tensor) -> Layers | None:
-        """Refuse what lacks a head's size or, where that is tested, its anatomy; gives what surrounds it."""
+        """Refuse an object without a head's size or, if the bundle tests it, anatomy; returns its surroundings."""
         outstanding = _outstanding(inputs)
         shown = _shown(outstanding)
         if not len(shown):
@@ -212,7 +213,7 @@ class ResidentModel:
         return surroundings
 
     def _refuse_no_head(self, inputs: Tensor, answers: SlabAnswers, surroundings: Layers | None) -> None:
-        """Refuse a series that the network itself does not take for slices through a head, whatever its tags claim."""
+        """Refuse a series that the network does not recognise as slices through a head, whatever its header states."""
         least = self.contract.thresholds.head
         if answers.head is None or least is None:
             return
@@ -260,7 +261,7 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def _key_slice(plan: Sampling, mask: BoolArray, answer: SeriesAnswer) -> int:
-    """The plane to look at first: much outlined where the network is sure of a tumour, not a vague last slice."""
+    """The plane to look at first: one with a large outline where the network is sure of a tumour."""
     if not mask.any():
         return plan.plane_of(answer.slab)
     evidence = np.interp(np.arange(len(mask)), plan.centres, answer.evidence)
@@ -270,7 +271,7 @@ def _key_slice(plan: Sampling, mask: BoolArray, answer: SeriesAnswer) -> int:
 def without_specks(mask: BoolArray, least: int) -> BoolArray:
     """``mask`` without connected regions of fewer than ``least`` voxels; the largest region always stays.
 
-    On the way back to the source pixels the rim of a region can come apart into crumbs that nobody outlined.
+    Resampling to the source pixels can split the rim of a region into crumbs.
     """
     labels, count = label(mask, structure=CONNECTIVITY)
     if count < 2:
@@ -282,17 +283,17 @@ def without_specks(mask: BoolArray, least: int) -> BoolArray:
 
 
 def _outstanding(inputs: Tensor) -> BoolArray:
-    """What stands out from the darkest value of each slab, (n, M, M)."""
+    """The pixels above the darkest values of each slab, (n, M, M)."""
     return np.asarray((inputs[:, 0] > inputs[:, 0].flatten(1).amin(1).view(-1, 1, 1) + 0.5).numpy())
 
 
 def _shown(outstanding: BoolArray) -> npt.NDArray[np.intp]:
-    """The slabs that show enough for a head."""
+    """The slabs with enough content for a head."""
     return np.flatnonzero(outstanding.mean(axis=(1, 2)) >= LEAST_HEAD)
 
 
 def _width(outstanding: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """The shorter side, in pixels, of the box around the rows and columns that hold a good part of what stands out."""
+    """The shorter side, in pixels, of the box around the rows and columns with most of the content."""
     sides = []
     for axis in (0, 1):
         filled = np.flatnonzero(outstanding.mean(axis=axis) > 0.05)

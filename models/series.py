@@ -1,4 +1,4 @@
-"""From what the network says of slices to what is said of a series: one odd slice is no tumour."""
+"""From the network's answers for slices to the answer for a series: one odd slice does not make a tumour."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
 
 @dataclass(frozen=True)
 class SlabAnswers:
-    """What the network says of the slabs of one series, in order.
+    """The network's answers for the slabs of one series, in order.
 
     ``probabilities`` (n, classes), adding up to 1 by row; ``mask`` (n, M, M) probability of lesion by pixel; ``head``
-    (n,) probability of a slice through a head, None where the network does not tell.
+    (n,) probability of a slice through a head, None where the network has no head output.
     """
 
     probabilities: FloatArray
@@ -32,7 +32,7 @@ class SeriesAnswer:
     """The answer for a series, still on the network's grid.
 
     ``region`` (n, M, M) is where the lesions are that support it, all False unless there is a finding; ``slab`` the one
-    to look at first; ``evidence`` (n,) the tumour probability of each slab that its neighbour bears out.
+    to look at first; ``evidence`` (n,) the tumour probability of each slab as far as a neighbour confirms it.
     """
 
     outcome: Outcome
@@ -44,12 +44,12 @@ class SeriesAnswer:
 
 
 def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> SeriesAnswer:
-    """One answer from ``answers``; ``slab_mm`` is the distance of neighbouring slabs.
+    """The answer for a series from those of its slabs; ``slab_mm`` is the distance of neighbouring slabs.
 
     A region counts when it is connected over at least two slabs (unless there is only one) and has at least
     ``lesion_mm3``. The probability of a tumour is that of the strongest counting region: the mean of the tumour
-    probabilities of its slabs, weighted by its area in each. Without such a region it is what two neighbouring
-    slabs agree on. The tumour's kind is the area-weighted mean over the region's slabs.
+    probabilities of its slabs, weighted by its area in each. Without such a region it is the probability on which two
+    neighbouring slabs agree. The tumour's kind is the area-weighted mean over the region's slabs.
     """
     limits = contract.thresholds
     tumour = 1.0 - answers.probabilities[:, -1].astype(np.float64)
@@ -75,7 +75,7 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
     supporting = [k for k, score in enumerate(scores) if score > 0 and score >= enough]
     supported = is_tumour and bool(supporting)
     outcome = _outcome(probability, contract, seen=supported)
-    # An outline says "here": an answer that is no finding draws none, and its heat map shows what it looked at.
+    # An outline states a place: an answer without a finding has none, and its heat map shows where the network looked.
     drawn = outcome is Outcome.FINDING
     region = np.isin(regions, supporting) if drawn else np.zeros(regions.shape, dtype=bool)
     return SeriesAnswer(
@@ -89,14 +89,16 @@ def aggregate(answers: SlabAnswers, contract: Contract, slab_mm: float) -> Serie
 
 
 def _areas(regions: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
-    """Pixels of each region in each slab, (``count`` + 1, slabs), in one pass; row 0 is what lies in no region."""
+    """Pixels of each region in each slab, (``count`` + 1, slabs), in one pass; row 0 counts pixels outside of all
+    regions.
+    """
     slabs = np.arange(len(regions))[:, None, None]
     found = np.bincount((regions.astype(np.int64) + slabs * (count + 1)).ravel(), minlength=len(regions) * (count + 1))
     return found.reshape(len(regions), count + 1).T
 
 
 def _borne_out(tumour: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Each slab's value, but not more than its stronger neighbour's: a slab alone says nothing."""
+    """Each slab's value, at most that of its stronger neighbour, since a single slab proves nothing."""
     if len(tumour) == 1:
         return tumour
     padded = np.concatenate([[0.0], tumour, [0.0]])

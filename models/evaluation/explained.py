@@ -51,7 +51,7 @@ class Pointing:
 
 
 @dataclass(frozen=True)
-class Stage:
+class RandomisedStage:
     """Similarity of heat maps before and after the weights of some modules were made random, means over pictures.
 
     ``module`` is the last that was randomised, ``share`` the part of all weighted modules that were; ``spearman`` is
@@ -125,7 +125,9 @@ def checks(
     }
 
 
-def randomisation(network: nn.Module, pictures: Pictures, *, layer: str = LAYER, seed: int = 0) -> list[Stage]:
+def randomisation(
+    network: nn.Module, pictures: Pictures, *, layer: str = LAYER, seed: int = 0
+) -> list[RandomisedStage]:
     """Likeness to the true heat maps as weights are made random from the output down to the input, in steps.
 
     Maps that stay alike would show the picture's edges and not what the network learnt.
@@ -135,7 +137,7 @@ def randomisation(network: nn.Module, pictures: Pictures, *, layer: str = LAYER,
     for module, share, changed in cascade(network, seed=seed):
         after = heat(Explainer(changed, layer), pictures)
         ranks, likeness = zip(*(_alike(a, b) for a, b in zip(before, after, strict=True)), strict=True)
-        stages.append(Stage(module, share, _mean(ranks), _mean(likeness), _mean(after.max((1, 2)) <= 0)))
+        stages.append(RandomisedStage(module, share, _mean(ranks), _mean(likeness), _mean(after.max((1, 2)) <= 0)))
     return stages
 
 
@@ -238,5 +240,5 @@ def _mean(values: Any) -> float:
     return float(np.mean(values)) if np.size(values) else float("nan")
 
 
-def _rounded(measured: Pointing | Stage) -> dict[str, Any]:
+def _rounded(measured: Pointing | RandomisedStage) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(measured).items()}
