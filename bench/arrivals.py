@@ -24,13 +24,13 @@ from pydicom.dataset import Dataset  # noqa: E402
 from dicom_node.completion.monitor import SeriesMonitor  # noqa: E402
 from dicom_node.observability.counters import Counters  # noqa: E402  (runs from anywhere)
 from dicom_node.settings.receive import Completion  # noqa: E402
-from dicom_node.store.header import Header  # noqa: E402
+from dicom_node.store.header import InstanceHeader  # noqa: E402
 from dicom_node.store.instance_store import InstanceStore, Stored  # noqa: E402
 from dicom_node.store.series_index import Arrival, SeriesIndex  # noqa: E402
 
 
 def arrival(number: int) -> Arrival:
-    header = Header("1.2.840.10008.5.1.4.1.1.4", f"1.2.3.4.{number}", "1.2.3", "1.2.3.5", Dataset())
+    header = InstanceHeader("1.2.840.10008.5.1.4.1.1.4", f"1.2.3.4.{number}", "1.2.3", "1.2.3.5", Dataset())
     return Arrival(Stored(header, f"1.2.3.5/1.2.3.4.{number}.dcm", "0" * 64, 1, "MODALITY", float(number)), own=False)
 
 

@@ -122,7 +122,7 @@ def _licenses(about: metadata.PackageMetadata) -> list[License]:
         return [factory.make_with_name(line)]
 
 
-def _model(entry: registry.Entry) -> Component:
+def _model(entry: registry.RegisteredModel) -> Component:
     return Component(
         name=entry.name,
         version=entry.version,

@@ -50,7 +50,7 @@ class Activity(Enum):
     USER_AUTHENTICATION = ("110114", "User Authentication")
 
 
-class Action(StrEnum):
+class ActionCode(StrEnum):
     """The event action code (PS3.15 A.5.2.2)."""
 
     CREATE = "C"
@@ -60,7 +60,7 @@ class Action(StrEnum):
     EXECUTE = "E"
 
 
-class Outcome(IntEnum):
+class OutcomeIndicator(IntEnum):
     """The event outcome indicator (PS3.15 A.5.2.4): success; failed and retried; failed; the node
     itself is impaired.
     """
@@ -88,8 +88,8 @@ class AuditRecord:
     """
 
     activity: Activity
-    action: Action
-    outcome: Outcome
+    action: ActionCode
+    outcome: OutcomeIndicator
     source: Party
     destination: Party
     what: str = ""

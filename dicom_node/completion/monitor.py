@@ -26,7 +26,7 @@ from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from dicom_node.settings.receive import Completion
 from dicom_node.store.instance_store import Dispatched, InstanceStore
-from dicom_node.store.series_index import Arrival, SeriesIndex, SeriesRecord, State
+from dicom_node.store.series_index import Arrival, SeriesIndex, SeriesRecord, SeriesState
 from pipeline.errors import CandelaError
 from pipeline.findings.identity import instances_digest
 
@@ -297,7 +297,7 @@ class SeriesMonitor:
                 return None
             self._counters.add("series_reopened")
             log.info("series_reopened", series=uid(series_instance_uid), revision=record.revision + 1)
-        self._index.set_series(series_instance_uid, state=State.RECEIVING)
+        self._index.set_series(series_instance_uid, state=SeriesState.RECEIVING)
         return self._take_up(record, at)
 
     def _take_up(self, record: SeriesRecord, at: float) -> OpenSeries:
@@ -383,7 +383,7 @@ class SeriesMonitor:
             return
         digest = instances_digest(item.sop_instance_uid for item in instances)
         completed_at = datetime.fromtimestamp(self._clock(), UTC)
-        self._index.set_series(series_instance_uid, state=State.COMPLETE, reason=reason)
+        self._index.set_series(series_instance_uid, state=SeriesState.COMPLETE, reason=reason)
         revision = record.revision + 1
         self._submit(
             CompleteSeries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.audit.trail import Action, Activity, AuditRecord, Outcome, Party
+from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, OutcomeIndicator, Party
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.urls import public_url
@@ -25,12 +25,12 @@ def delivery_record(
     ``failure`` is the code of an error and whether another attempt follows; ``destination`` is None where the settings
     no longer have it.
     """
-    outcome = Outcome.SUCCESS
+    outcome = OutcomeIndicator.SUCCESS
     if failure is not None:
-        outcome = Outcome.MINOR_FAILURE if failure[1] else Outcome.SERIOUS_FAILURE
+        outcome = OutcomeIndicator.MINOR_FAILURE if failure[1] else OutcomeIndicator.SERIOUS_FAILURE
     return AuditRecord(
         Activity.TRANSFERRED if isinstance(destination, DicomDestination) else Activity.EXPORT,
-        Action.CREATE,
+        ActionCode.CREATE,
         outcome,
         source=Party(node, "node"),
         destination=party(name, destination),

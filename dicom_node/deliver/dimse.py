@@ -50,7 +50,7 @@ class _Answered:
         self.uid = str(uid) if uid else None
 
 
-class Verdict(Enum):
+class StatusMeaning(Enum):
     """The meaning of a C-STORE status for the sender."""
 
     STORED = auto()
@@ -75,7 +75,7 @@ STATUS_TEXT = {
 STATUS_RANGE_TEXT = {0xA7: "out of resources", 0xA9: "data set does not match SOP class"}
 
 
-def verdict(status: int) -> Verdict:
+def verdict(status: int) -> StatusMeaning:
     """The meaning of C-STORE status ``status`` (PS3.4 B.2.3 and GG, PS3.7 9.1.1.1.9 and C).
 
     0x0000 is stored; warnings (0xBxxx, 0x0001, 0x0107, 0x0116) and 0x0111 "duplicate SOP instance" are stored with a
@@ -83,12 +83,12 @@ def verdict(status: int) -> Verdict:
     0x0122, 0x0124, 0x021x, unknown ones) are final rejections.
     """
     if status == 0x0000:
-        return Verdict.STORED
+        return StatusMeaning.STORED
     if status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0111, 0x0116):
-        return Verdict.NOTED
+        return StatusMeaning.NOTED
     if status >> 8 == 0xA7 or status == 0x0110:
-        return Verdict.LATER
-    return Verdict.NEVER
+        return StatusMeaning.LATER
+    return StatusMeaning.NEVER
 
 
 def status_text(status: int) -> str:
@@ -146,13 +146,13 @@ class DimseSender:
                     continue
                 status = self._store(assoc, instance, answered, f"instance {number} of {len(instances)}")
                 meaning = verdict(status)
-                if meaning is Verdict.LATER:
+                if meaning is StatusMeaning.LATER:
                     raise PeerBusy(
                         f"The PACS answered {status_text(status)} to instance {number} of {len(instances)}.",
                         where=self.place,
                         todo="It is tried again; see the PACS's own log for its reason.",
                     )
-                if meaning is Verdict.NEVER:
+                if meaning is StatusMeaning.NEVER:
                     refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
                 else:
                     notes[status] += 1

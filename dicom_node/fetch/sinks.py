@@ -26,7 +26,7 @@ from dicom_node.settings.access import Tls
 from dicom_node.settings.receive import Receive
 from dicom_node.settings.remotes import DicomRemote
 from dicom_node.store.durable import sync_folder, write_durably
-from dicom_node.store.header import Header
+from dicom_node.store.header import InstanceHeader
 from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
 from pipeline.errors import CandelaError, OutOfResources, PeerUnavailable
 
@@ -39,7 +39,7 @@ STORE_TIMEOUT = 60.0
 class Fetched:
     """An instance as the archive sent it. ``encoded`` is its data set, valid until the taker returns."""
 
-    header: Header
+    header: InstanceHeader
     transfer_syntax: UID
     encoded: bytes | memoryview
 

@@ -29,7 +29,7 @@ SHOWN_MOST = 5
 
 
 @dataclass(frozen=True)
-class FoundSeries:
+class FolderSeries:
     """One series: its files, the header of its representative instance (`pipeline.reading.representative`), and its
     number of images.
     """
@@ -44,7 +44,7 @@ class FoundSeries:
         return Candidate(self.series_instance_uid, self.header, attributes)
 
 
-def find_series(path: Path) -> tuple[FoundSeries, ...]:
+def find_series(path: Path) -> tuple[FolderSeries, ...]:
     """Every series in the folder ``path`` by SeriesNumber, or the one in a file or archive.
 
     Unreadable files are left out here: reading the series reports them.
@@ -59,7 +59,7 @@ def find_series(path: Path) -> tuple[FoundSeries, ...]:
     if not path.is_dir():
         series = read_path(path)
         uid = str(series.header.SeriesInstanceUID)
-        return (FoundSeries(uid, (path,), series.representative, images(series.datasets)),)
+        return (FolderSeries(uid, (path,), series.representative, images(series.datasets)),)
     by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         header = _header(file)
@@ -130,7 +130,7 @@ def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -
     return read_files(wanted.paths, path) if path.is_dir() else read_path(path)
 
 
-def _refuse_mixed_study(wanted: FoundSeries, found: tuple[FoundSeries, ...]) -> None:
+def _refuse_mixed_study(wanted: FolderSeries, found: tuple[FolderSeries, ...]) -> None:
     study = text(wanted.header, "StudyInstanceUID")
     others = {
         item.series_instance_uid: item.header
@@ -190,11 +190,11 @@ def _first_model(path: Path, settings: Settings) -> str:
     return rule.model
 
 
-def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FoundSeries:
+def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FolderSeries:
     """Count copies of one instance once."""
     headers = {text(header, "SOPInstanceUID"): header for _, header in items}
     speaks = representative(headers.values())
-    return FoundSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
+    return FolderSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
 
 
 def _header(file: Path) -> Dataset | None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail
 from dicom_node.settings.tree import Settings
@@ -29,7 +29,7 @@ VALUES = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "
 SHOWN, CHOSEN = "identities of a series shown", "identity of a series chosen"
 AGAIN = "corrected series read again"
 """The names of these actions in the audit trail."""
-ACTIONS = {SHOWN: Action.READ, CHOSEN: Action.UPDATE, AGAIN: Action.EXECUTE}
+ACTIONS = {SHOWN: ActionCode.READ, CHOSEN: ActionCode.UPDATE, AGAIN: ActionCode.EXECUTE}
 
 
 class NoChoice(CandelaError):
@@ -183,7 +183,7 @@ def audit(trail: AuditTrail, settings: Settings, job: SeriesJob, what: str, sop_
         AuditRecord(
             Activity.ACCESSED,
             ACTIONS[what],
-            Outcome.SUCCESS,
+            OutcomeIndicator.SUCCESS,
             source=Party(settings.receive.ae_title, "node"),
             destination=Party(_user(), "user"),
             what=what,

@@ -66,7 +66,7 @@ def run_worker(
     client = engine.open_client(settings)
     circuits = Circuits(settings, lambda circuit: engine.set_queue(client, settings, circuit))
     clock = Clock(settings, client)
-    stopwatch = Stopwatch(settings.jobs.reading_timeout)
+    stopwatch = ReadingTimer(settings.jobs.reading_timeout)
     if run_series is not None and engine.INFER in queues:
         register_series(settings, stopwatch.around(run_series))
     if engine.DELIVER in queues:
@@ -98,7 +98,7 @@ def run_worker(
     _stop(life, stop_within)
 
 
-class Stopwatch:
+class ReadingTimer:
     """Seconds for which the present reading has run; the infer queue gives out one at a time."""
 
     def __init__(self, limit: float) -> None:

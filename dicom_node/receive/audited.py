@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import structlog
 
-from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.receive.policy import Cause
 from pipeline.errors import OutOfResources
 
@@ -40,8 +40,8 @@ class ReceptionAudit:
             what = "request" if source.kind == "http" else "association"
             self._record(
                 AuditRecord(
-                    Activity.SECURITY_ALERT, Action.EXECUTE, Outcome.MINOR_FAILURE, source, self._node, what, count,
-                    reason=cause.value,
+                    Activity.SECURITY_ALERT, ActionCode.EXECUTE, OutcomeIndicator.MINOR_FAILURE, source, self._node,
+                    what, count, reason=cause.value,
                 )
             )  # fmt: skip
 
@@ -51,7 +51,14 @@ class ReceptionAudit:
             what = "STOW-RS" if source.kind == "http" else "C-STORE"
             self._record(
                 AuditRecord(
-                    Activity.TRANSFERRED, Action.CREATE, Outcome.SUCCESS, source, self._node, what, stored, studies
+                    Activity.TRANSFERRED,
+                    ActionCode.CREATE,
+                    OutcomeIndicator.SUCCESS,
+                    source,
+                    self._node,
+                    what,
+                    stored,
+                    studies,
                 )
             )
 

@@ -13,8 +13,8 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES
 
 from dicom_node.completion.monitor import SeriesMonitor
 from dicom_node.observability.counters import Counters
-from dicom_node.store.header import UNREADABLE, Header, read_header
-from dicom_node.store.instance_store import InstanceStore, Sender, Stored
+from dicom_node.store.header import UNREADABLE, InstanceHeader, read_header
+from dicom_node.store.instance_store import AETitles, InstanceStore, Stored
 from dicom_node.store.series_index import Arrival
 from pipeline.errors import NotDicom
 
@@ -43,7 +43,7 @@ class Ingest:
         self._counters = counters
         self._is_own = is_own
 
-    def identify(self, encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> tuple[Header, bool]:
+    def identify(self, encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> tuple[InstanceHeader, bool]:
         """The identifiers of a data set, and whether it is one of Candela's own results.
 
         Raises
@@ -62,9 +62,9 @@ class Ingest:
     def store(
         self,
         encoded: bytes | memoryview,
-        identity: tuple[Header, bool],
+        identity: tuple[InstanceHeader, bool],
         transfer_syntax: UID,
-        sender: Sender,
+        sender: AETitles,
         association: int,
     ) -> Stored:
         """Put a data set on stable storage; ``identity`` is what `identify` returned for it.

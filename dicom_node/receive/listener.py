@@ -38,8 +38,8 @@ from dicom_node.receive.refusals import (
 from dicom_node.receive.storage_classes import storage_classes
 from dicom_node.receive.transport import PromptRequestHandler, PromptServer, SharedContexts
 from dicom_node.settings.access import Tls
-from dicom_node.store.header import Header
-from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, Sender, implementation_version
+from dicom_node.store.header import InstanceHeader
+from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, AETitles, implementation_version
 from pipeline.errors import NotDicom, OutOfResources
 
 log = structlog.get_logger("candela.listener")
@@ -336,7 +336,7 @@ class Listener:
         mismatch = _mismatch(identity[0], _command(event))
         if mismatch is not None:
             return mismatch
-        sender = Sender(calling_ae=admitted.caller.calling_ae, called_ae=self._settings.ae_title)
+        sender = AETitles(calling_ae=admitted.caller.calling_ae, called_ae=self._settings.ae_title)
         try:
             with data.getbuffer() as encoded:
                 self._ingest.store(encoded, identity, transfer_syntax, sender, admitted.number)
@@ -346,7 +346,7 @@ class Listener:
         return None
 
 
-def _mismatch(header: Header, command: C_STORE) -> StoreRefusal | None:
+def _mismatch(header: InstanceHeader, command: C_STORE) -> StoreRefusal | None:
     """The first UID in which the data set differs from its command."""
     for keyword, stored in (("SOPClassUID", header.sop_class_uid), ("SOPInstanceUID", header.sop_instance_uid)):
         if str(getattr(command, f"Affected{keyword}")) != stored:

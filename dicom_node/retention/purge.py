@@ -18,7 +18,7 @@ from dicom_node.retention.results_aside import ResultsAside
 from dicom_node.settings.access import Retention
 from dicom_node.store.disk import Disk
 from dicom_node.store.instance_store import InstanceStore
-from dicom_node.store.series_index import SeriesIndex, SeriesRecord, State
+from dicom_node.store.series_index import SeriesIndex, SeriesRecord, SeriesState
 from pipeline.errors import CandelaError
 
 log = structlog.get_logger("candela.retention")
@@ -154,7 +154,7 @@ class Purger:
 
     def _delivered(self, series: SeriesRecord) -> tuple[Path, ...] | None:
         try:
-            return () if series.state is State.OWN else self._deliveries(series)
+            return () if series.state is SeriesState.OWN else self._deliveries(series)
         except CandelaError as error:
             log.warning("purge_waits", code=error.code)
             return None

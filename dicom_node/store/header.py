@@ -32,7 +32,7 @@ UNREADABLE = (*intake.UNREADABLE, MemoryError)
 
 
 @dataclass(frozen=True)
-class Header:
+class InstanceHeader:
     """The identifiers of an instance.
 
     ``elements`` is the data set up to and including Series Instance UID; up to Instance Number where that can be read.
@@ -45,7 +45,7 @@ class Header:
     elements: Dataset
 
 
-def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> Header:
+def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> InstanceHeader:
     """The header of a data set as received, or as in a file after the file meta.
 
     ``encoded`` need only reach past Series Instance UID; a stream stands at the data set's first byte, and is not read
@@ -78,7 +78,7 @@ def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) ->
     with contextlib.suppress(*UNREADABLE):
         elements.update(_read_up_to(LAST_TAG, stream, transfer_syntax))
     sop_class, sop_instance, study, series = uids
-    return Header(sop_class, sop_instance, study, series, elements)
+    return InstanceHeader(sop_class, sop_instance, study, series, elements)
 
 
 def _read_up_to(last: int, stream: BinaryIO, transfer_syntax: UID) -> Dataset:

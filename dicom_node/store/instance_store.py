@@ -54,7 +54,7 @@ from pydicom.uid import UID
 from dicom_node.observability.log import uid
 from dicom_node.settings.ae_titles import title_bytes, title_text
 from dicom_node.store.durable import sync_folder, write_durably
-from dicom_node.store.header import UNREADABLE, Header, read_header
+from dicom_node.store.header import UNREADABLE, InstanceHeader, read_header
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
 from pipeline.findings.identity import derived_uid
 from pipeline.reading.validation import is_uid
@@ -78,7 +78,7 @@ class Received:
 
 
 @dataclass(frozen=True)
-class Sender:
+class AETitles:
     """The two ends of the association that brought an instance: AE titles in their text form."""
 
     calling_ae: str
@@ -93,7 +93,7 @@ class Stored:
     ``version`` counts from 1. ``new`` is False where the same data set was already there.
     """
 
-    header: Header
+    header: InstanceHeader
     path: str
     sha256: str
     version: int
@@ -155,7 +155,9 @@ class InstanceStore:
         """Free the folder for another process."""
         self._lock.release()
 
-    def put(self, encoded: bytes | memoryview, header: Header, transfer_syntax: UID, sender: Sender) -> Stored:
+    def put(
+        self, encoded: bytes | memoryview, header: InstanceHeader, transfer_syntax: UID, sender: AETitles
+    ) -> Stored:
         """Store a data set. When this returns it is on stable storage, the folder entry included.
 
         Raises
@@ -174,7 +176,7 @@ class InstanceStore:
             ) from error
 
     def _put(
-        self, encoded: bytes | memoryview, digest: str, header: Header, transfer_syntax: UID, sender: Sender
+        self, encoded: bytes | memoryview, digest: str, header: InstanceHeader, transfer_syntax: UID, sender: AETitles
     ) -> Stored:
         folder = self._series_folder(header.series_instance_uid)
         stripe = self._placing[hash(header.sop_instance_uid) % STRIPES]
@@ -219,7 +221,7 @@ class InstanceStore:
             sync_folder(self.folder)
         return folder
 
-    def _find(self, folder: Path, header: Header, digest: str) -> tuple[Stored | None, int]:
+    def _find(self, folder: Path, header: InstanceHeader, digest: str) -> tuple[Stored | None, int]:
         """The version with this content, or None and the number of the next version.
 
         Compares with the bytes on disk, not with the digest in the file meta, so that a resend replaces a damaged file.
@@ -361,7 +363,7 @@ class InstanceStore:
         return size
 
 
-def file_meta(header: Header, transfer_syntax: UID, sender: Sender, received: Received) -> bytes:
+def file_meta(header: InstanceHeader, transfer_syntax: UID, sender: AETitles, received: Received) -> bytes:
     """Preamble, prefix and file meta (PS3.10 7.1) of an instance's file."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(header.sop_class_uid)

@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.store import schema
-from dicom_node.store.header import Header
+from dicom_node.store.header import InstanceHeader
 from dicom_node.store.instance_store import Dispatched, InstanceStore, Stored
 from dicom_node.store.manifest import StoredInstance
 from pipeline.errors import BadSettings
@@ -33,7 +33,7 @@ from pipeline.reading.representative import NO_IMAGE, class_standing
 log = structlog.get_logger("candela.index")
 
 
-class State(StrEnum):
+class SeriesState(StrEnum):
     """The state of a series. A late instance leads from dispatched back to receiving."""
 
     RECEIVING = "receiving"
@@ -100,7 +100,7 @@ class SeriesRecord:
     series_instance_uid: str
     study_instance_uid: str
     calling_ae: str
-    state: State
+    state: SeriesState
     first_received: float
     last_received: float
     associations: int
@@ -123,7 +123,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class FoundInstance:
+class CurrentInstance:
     """The current version of an instance; ``path`` is relative to the store."""
 
     series_instance_uid: str
@@ -207,11 +207,11 @@ class SeriesIndex:
         row.instances = _distinct(session, row.series_instance_uid)
         ours = [uid for uid, own in _current(session, row.series_instance_uid) if not own]
         if not ours:
-            row.state = State.OWN
+            row.state = SeriesState.OWN
         elif row.handed_digest == instances_digest(ours):
-            row.state = State.DISPATCHED
+            row.state = SeriesState.DISPATCHED
         else:
-            row.state = State.RECEIVING
+            row.state = SeriesState.RECEIVING
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
         """Add instances in one transaction. Their series become receiving again, except for Candela's own."""
@@ -248,7 +248,7 @@ class SeriesIndex:
                 series_instance_uid=header.series_instance_uid,
                 study_instance_uid=header.study_instance_uid,
                 calling_ae=stored.calling_ae,
-                state=State.OWN if arrival.own else State.RECEIVING,
+                state=SeriesState.OWN if arrival.own else SeriesState.RECEIVING,
                 instances=0,
                 first_received=stored.received_at,
                 last_received=stored.received_at,
@@ -260,8 +260,8 @@ class SeriesIndex:
         if not arrival.own:
             row.calling_ae = stored.calling_ae
             row.released = False
-            if row.state == State.OWN:
-                row.state = State.RECEIVING
+            if row.state == SeriesState.OWN:
+                row.state = SeriesState.RECEIVING
 
     def set_series(self, series_instance_uid: str, **values: object) -> None:
         """Set columns of one series."""
@@ -273,7 +273,7 @@ class SeriesIndex:
         """Record the revision that was dispatched."""
         self.set_series(
             series_instance_uid,
-            state=State.DISPATCHED,
+            state=SeriesState.DISPATCHED,
             revision=dispatched.revision,
             handed_digest=dispatched.digest,
             reason=dispatched.reason,
@@ -288,7 +288,9 @@ class SeriesIndex:
     def unfinished(self) -> tuple[SeriesRecord, ...]:
         """The series that are not dispatched yet."""
         with Session(self._engine) as session:
-            rows = session.scalars(select(SeriesRow).where(SeriesRow.state.in_((State.RECEIVING, State.COMPLETE))))
+            rows = session.scalars(
+                select(SeriesRow).where(SeriesRow.state.in_((SeriesState.RECEIVING, SeriesState.COMPLETE)))
+            )
             return tuple(_record(row) for row in rows)
 
     def all_series(self) -> tuple[SeriesRecord, ...]:
@@ -302,7 +304,7 @@ class SeriesIndex:
         with Session(self._engine) as session:
             rows = session.scalars(
                 select(SeriesRow)
-                .where(SeriesRow.state.in_((State.DISPATCHED, State.OWN)), SeriesRow.last_received < before)
+                .where(SeriesRow.state.in_((SeriesState.DISPATCHED, SeriesState.OWN)), SeriesRow.last_received < before)
                 .order_by(SeriesRow.last_received)
             )
             return tuple(_record(row) for row in rows)
@@ -313,7 +315,7 @@ class SeriesIndex:
             of_series = InstanceRow.series_instance_uid == series_instance_uid
             return tuple(session.scalars(select(InstanceRow.path).where(of_series)))
 
-    def current(self, sop_instance_uid: str) -> FoundInstance | None:
+    def current(self, sop_instance_uid: str) -> CurrentInstance | None:
         """The version of an instance that was received last, Candela's own included."""
         with Session(self._engine) as session:
             row = session.scalars(
@@ -324,7 +326,7 @@ class SeriesIndex:
             ).first()
             if row is None:
                 return None
-            return FoundInstance(row.series_instance_uid, row.sop_class_uid, row.path, row.sha256)
+            return CurrentInstance(row.series_instance_uid, row.sop_class_uid, row.path, row.sha256)
 
     def forget(self, series_instance_uid: str, paths: Collection[str]) -> None:
         """Drop files that are no longer in the store, and their series if it has no others."""
@@ -381,7 +383,7 @@ class SeriesIndex:
             return row.instances if row else 0
 
 
-def _described(header: Header) -> dict[str, object]:
+def _described(header: InstanceHeader) -> dict[str, object]:
     """The attributes that routing needs of every instance of a series, so that it need not open each file."""
     instance_number = attributes.number(header.elements, "InstanceNumber")
     stands = class_standing(header.sop_class_uid)
@@ -435,7 +437,7 @@ def _drop_empty(session: Session, series_instance_uid: str) -> None:
 
 def _record(row: SeriesRow) -> SeriesRecord:
     values = {column.key: getattr(row, column.key) for column in SeriesRow.__table__.columns}
-    return SeriesRecord(**{**values, "state": State(row.state)})
+    return SeriesRecord(**{**values, "state": SeriesState(row.state)})
 
 
 def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

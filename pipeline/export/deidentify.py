@@ -68,7 +68,7 @@ TEXTS: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT"})
 NUMBERS: Final = frozenset({"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SV", "UV"})
 
 
-class Action(StrEnum):
+class TableAction(StrEnum):
     """The table's action for an attribute (PS3.15 Table E.1-1a)."""
 
     REMOVE = "X"
@@ -117,7 +117,7 @@ def deidentify(ds: Dataset, key: bytes, *, source: Dataset | None = None, subjec
     clean = copy.deepcopy(ds)
     whose = ds if subject is None else subject
     patient = names.patient(str(whose.get("IssuerOfPatientID") or ""), str(whose.get("PatientID") or ""))
-    _Cleaner(names, own=own).clean(clean)
+    _Deidentifier(names, own=own).clean(clean)
     clean.PatientID = clean.PatientName = patient
     _state(clean, own=own)
     clean.preamble = bytes(128)
@@ -176,7 +176,7 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-class _Cleaner:
+class _Deidentifier:
     """Applies the table at every depth."""
 
     def __init__(self, names: Pseudonyms, *, own: bool) -> None:
@@ -198,17 +198,17 @@ class _Cleaner:
             element = ds[tag]
             action = _action(tag)
             if self._own and (tag == CONTENT_SEQUENCE or tag in GRAPHICS or tag in OWN_WORDS):
-                action = Action.INTO if element.VR == "SQ" else None
+                action = TableAction.INTO if element.VR == "SQ" else None
             if tag in PRESENTATION_CREATION:
-                action = Action.DUMMY
+                action = TableAction.DUMMY
             self._apply(ds, element, action)
 
-    def _apply(self, ds: Dataset, element: DataElement, action: Action | None) -> None:
-        if action is Action.REMOVE:
+    def _apply(self, ds: Dataset, element: DataElement, action: TableAction | None) -> None:
+        if action is TableAction.REMOVE:
             del ds[element.tag]
-        elif action is Action.EMPTY:
+        elif action is TableAction.EMPTY:
             ds[element.tag] = DataElement(element.tag, element.VR, [] if element.VR == "SQ" else None)
-        elif action is Action.DUMMY and element.VR != "UI":
+        elif action is TableAction.DUMMY and element.VR != "UI":
             self._dummy(element)
         elif element.VR == "SQ":
             for item in element.value:
@@ -246,7 +246,7 @@ def _identifies_nobody(uid: str) -> bool:
     return uid.startswith(SOP_CLASS_UIDS) or uid == CREATOR_UID
 
 
-def _action(tag: BaseTag) -> Action | None:
+def _action(tag: BaseTag) -> TableAction | None:
     exact, masked = _table()
     if tag in exact:
         return exact[tag]
@@ -254,22 +254,22 @@ def _action(tag: BaseTag) -> Action | None:
 
 
 @functools.cache
-def _table() -> tuple[dict[BaseTag, Action], tuple[tuple[Callable[[BaseTag], bool], Action], ...]]:
+def _table() -> tuple[dict[BaseTag, TableAction], tuple[tuple[Callable[[BaseTag], bool], TableAction], ...]]:
     """The table: single attributes, and repeating groups as a test each."""
     lists = dicom_anonymization_database_selector(EDITION)
     actions = {
-        "X_TAGS": Action.REMOVE,
-        "Z_TAGS": Action.EMPTY,
-        "X_Z_TAGS": Action.EMPTY,
-        "D_TAGS": Action.DUMMY,
-        "Z_D_TAGS": Action.DUMMY,
-        "X_D_TAGS": Action.DUMMY,
-        "X_Z_D_TAGS": Action.DUMMY,
-        "U_TAGS": Action.UID,
-        "X_Z_U_STAR_TAGS": Action.INTO,
+        "X_TAGS": TableAction.REMOVE,
+        "Z_TAGS": TableAction.EMPTY,
+        "X_Z_TAGS": TableAction.EMPTY,
+        "D_TAGS": TableAction.DUMMY,
+        "Z_D_TAGS": TableAction.DUMMY,
+        "X_D_TAGS": TableAction.DUMMY,
+        "X_Z_D_TAGS": TableAction.DUMMY,
+        "U_TAGS": TableAction.UID,
+        "X_Z_U_STAR_TAGS": TableAction.INTO,
     }
-    exact: dict[BaseTag, Action] = {}
-    masked: list[tuple[Callable[[BaseTag], bool], Action]] = []
+    exact: dict[BaseTag, TableAction] = {}
+    masked: list[tuple[Callable[[BaseTag], bool], TableAction]] = []
     for name, action in actions.items():
         for entry in lists[name]:
             if len(entry) == 2:

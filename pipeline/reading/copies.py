@@ -78,14 +78,14 @@ MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
-class Settled:
+class SettledCopies:
     """One image for each SOP Instance UID, in the order of first appearance; ``caveats`` state each decision."""
 
     datasets: tuple[Dataset, ...]
     caveats: tuple[Caveat, ...] = ()
 
 
-def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Settled:
+def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> SettledCopies:
     """One image for each SOP Instance UID of the series ``datasets``.
 
     Equal images (header and pixel values, in any transfer syntax) count once. If only header values differ, the last
@@ -111,7 +111,7 @@ def settle(datasets: Sequence[Dataset], where: str, *, corrections: bool) -> Set
             corrected[uid] = differing
     if conflicts:
         raise _conflict(conflicts, groups, where)
-    return Settled(tuple(images[-1] for images in groups.values()), _corrected(corrected))
+    return SettledCopies(tuple(images[-1] for images in groups.values()), _corrected(corrected))
 
 
 def differences(one: Dataset, other: Dataset) -> frozenset[str]:

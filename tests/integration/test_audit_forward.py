@@ -15,7 +15,7 @@ import pytest
 from dicom_node.audit import forward as audit_forward
 from dicom_node.audit import trail as audit
 from dicom_node.audit.forward import Forwarder
-from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.settings.tree import Settings, load
 from fhir.audit_event import audit_event
 from fhir.client import FhirClient
@@ -25,8 +25,8 @@ from tests.peers.fhir_server import FhirServer
 
 SENT = AuditRecord(
     Activity.EXPORT,
-    Action.CREATE,
-    Outcome.SUCCESS,
+    ActionCode.CREATE,
+    OutcomeIndicator.SUCCESS,
     source=Party("CANDELA", "node"),
     destination=Party("ehr", "fhir", "https://ehr.example/fhir"),
     what="fhir-bundle",
@@ -37,8 +37,8 @@ SENT = AuditRecord(
 )
 RECEIVED = AuditRecord(
     Activity.TRANSFERRED,
-    Action.CREATE,
-    Outcome.SERIOUS_FAILURE,
+    ActionCode.CREATE,
+    OutcomeIndicator.SERIOUS_FAILURE,
     source=Party("CT1", "dicom", "10.0.0.7"),
     destination=Party("CANDELA", "node"),
     reason="UNKNOWN_PEER",

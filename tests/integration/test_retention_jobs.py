@@ -7,7 +7,7 @@ import pytest
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobState
 from dicom_node.retention.deliveries import DeliveredSeries
-from dicom_node.store.series_index import SeriesRecord, State
+from dicom_node.store.series_index import SeriesRecord, SeriesState
 from pipeline.findings.identity import derived_uid, instances_digest
 from tests.peers.engine import MakeNode, Node
 
@@ -21,8 +21,8 @@ def record(job: SeriesJob, name: str) -> SeriesRecord:
     """The series of ``job`` as the receiver's index has it."""
     digest = instances_digest([derived_uid(name, "instance")])
     return SeriesRecord(
-        job.series_instance_uid, job.study_instance_uid, "SCANNER", State.DISPATCHED, 0, 0, 1, True, None, "released",
-        "2026-11-21T08:00:00+00:00", 1, digest,
+        job.series_instance_uid, job.study_instance_uid, "SCANNER", SeriesState.DISPATCHED, 0, 0, 1, True, None,
+        "released", "2026-11-21T08:00:00+00:00", 1, digest,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from dicom_node.inference.study_folder import Pick, find_series, pick_series
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.settings.tree import Settings
 from dicom_node.store.header import read_header
-from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.instance_store import AETitles, InstanceStore
 from dicom_node.store.manifest import StoredInstance
 from dicom_node.store.series_header import representative_of
 from dicom_node.store.series_index import Arrival, SeriesIndex
@@ -146,7 +146,7 @@ class Node:
             encoded = shapes.as_file(ds)
             encoded = encoded[144 + int.from_bytes(encoded[140:144], "little") :]
             stored = self.store.put(
-                encoded, read_header(encoded, ExplicitVRLittleEndian), ExplicitVRLittleEndian, Sender("A", "B")
+                encoded, read_header(encoded, ExplicitVRLittleEndian), ExplicitVRLittleEndian, AETitles("A", "B")
             )
             self.index.add([Arrival(stored, own=False)])
         series, study = str(datasets[0].SeriesInstanceUID), str(datasets[0].StudyInstanceUID)

@@ -15,7 +15,7 @@ from dicom_node.network.multipart import media_type
 from dicom_node.receive.refusals import COMMENT_MOST
 
 if TYPE_CHECKING:
-    from dicom_node.receive.stow.request import Failure, StoredSop
+    from dicom_node.receive.stow.request import FailedPart, StoredSop
 
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
@@ -32,7 +32,7 @@ def wanted_type(accept: str) -> str | None:
     return None
 
 
-def answer_body(stored: Sequence[StoredSop], failures: Sequence[Failure], kind: str) -> bytes:
+def answer_body(stored: Sequence[StoredSop], failures: Sequence[FailedPart], kind: str) -> bytes:
     """The response in media type ``kind``. Empty sequences are left out."""
     response = store_response(stored, failures)
     if kind == DICOM_XML:
@@ -41,7 +41,7 @@ def answer_body(stored: Sequence[StoredSop], failures: Sequence[Failure], kind: 
     return json.dumps(response.to_json_dict()).encode()
 
 
-def store_response(stored: Sequence[StoredSop], failures: Sequence[Failure]) -> Dataset:
+def store_response(stored: Sequence[StoredSop], failures: Sequence[FailedPart]) -> Dataset:
     """The module. RetrieveURL is empty, since the node does not serve images."""
     response = Dataset()
     response.RetrieveURL = ""
@@ -67,13 +67,13 @@ def _reference(sop: StoredSop) -> Dataset:
     return item
 
 
-def _reason(failure: Failure) -> Dataset:
+def _reason(failure: FailedPart) -> Dataset:
     item = Dataset()
     _explain(item, failure)
     return item
 
 
-def _explain(item: Dataset, failure: Failure) -> None:
+def _explain(item: Dataset, failure: FailedPart) -> None:
     """Failure Reason and, as in C-STORE, Error Comment (0000,0902): PS3.18 allows further attributes."""
     item.FailureReason = failure.reason
     item.ErrorComment = failure.comment[:COMMENT_MOST]

@@ -13,8 +13,8 @@ from dicom_node.network.part10 import Part10, Spool
 from dicom_node.receive.audited import STUDIES_MOST
 from dicom_node.receive.ingest import Ingest, transfer_syntaxes
 from dicom_node.settings.receive import Stow
-from dicom_node.store.header import Header
-from dicom_node.store.instance_store import Sender
+from dicom_node.store.header import InstanceHeader
+from dicom_node.store.instance_store import AETitles
 from pipeline.errors import NotDicom, OutOfResources
 
 OUT_OF_RESOURCES = 0xA700
@@ -48,7 +48,7 @@ class StoredSop:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedPart:
     """A part that was not stored; ``sop`` where the part named its SOP class and instance. ``reason`` as in PS3.18
     table I.2-2.
 
@@ -72,10 +72,10 @@ class StoreRequest:
     """
 
     def __init__(
-        self, limits: Stow, folder: Path, ingest: Ingest, sender: Sender, number: int, study: str = ""
+        self, limits: Stow, folder: Path, ingest: Ingest, sender: AETitles, number: int, study: str = ""
     ) -> None:
         self.stored: list[StoredSop] = []
-        self.failures: list[Failure] = []
+        self.failures: list[FailedPart] = []
         self.studies: set[str] = set()
         self._limits = limits
         self._folder = folder
@@ -132,7 +132,7 @@ class StoreRequest:
         assert self._spool is not None
         with self._spool as spool:
             if self._failed is not None:
-                self.failures.append(Failure(self._failed))
+                self.failures.append(FailedPart(self._failed))
             else:
                 self._keep(spool)
         self._spool = None
@@ -140,7 +140,7 @@ class StoreRequest:
     def cut_short(self, reason: int) -> None:
         """Record that reading stopped: the current part, and those that may follow, failed for ``reason``."""
         self.close()
-        self.failures.append(Failure(reason))
+        self.failures.append(FailedPart(reason))
 
     def close(self) -> None:
         """Drop a part that did not arrive whole."""
@@ -163,7 +163,7 @@ class StoreRequest:
             with spool.part10() as part:
                 sop = _named(part)
                 if part.transfer_syntax not in transfer_syntaxes():
-                    self.failures.append(Failure(SYNTAX_NOT_SUPPORTED, sop))
+                    self.failures.append(FailedPart(SYNTAX_NOT_SUPPORTED, sop))
                     return
                 header, own = self._ingest.identify(part.stream, part.transfer_syntax)
                 sop = StoredSop(header.sop_class_uid, header.sop_instance_uid)
@@ -175,15 +175,15 @@ class StoreRequest:
                     if len(self.studies) < STUDIES_MOST:
                         self.studies.add(header.study_instance_uid)
                 else:
-                    self.failures.append(Failure(reason, sop))
+                    self.failures.append(FailedPart(reason, sop))
         except NotDicom as error:
-            self.failures.append(Failure(CANNOT_UNDERSTAND, sop, error.what))
+            self.failures.append(FailedPart(CANNOT_UNDERSTAND, sop, error.what))
         except OutOfResources:
-            self.failures.append(Failure(OUT_OF_RESOURCES, sop))
+            self.failures.append(FailedPart(OUT_OF_RESOURCES, sop))
         except OSError:  # no room for the spool's last bytes
-            self.failures.append(Failure(OUT_OF_RESOURCES, sop))
+            self.failures.append(FailedPart(OUT_OF_RESOURCES, sop))
 
-    def _mismatch(self, header: Header, part: Part10) -> int | None:
+    def _mismatch(self, header: InstanceHeader, part: Part10) -> int | None:
         """Why the instance contradicts the request or its own file meta, or None."""
         if self._study and header.study_instance_uid != self._study:
             return OTHER_STUDY

@@ -27,7 +27,7 @@ from dicom_node.receive.policy import Cause
 from dicom_node.receive.stow.answer import DICOM_JSON, DICOM_XML, answer_body, wanted_type
 from dicom_node.receive.stow.request import CANNOT_UNDERSTAND, TOO_LONG, StoreRequest, TooMuch
 from dicom_node.settings.receive import Receive, Stow
-from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.instance_store import AETitles, InstanceStore
 from pipeline.errors import NotDicom, Truncated
 from pipeline.reading.validation import is_uid
 
@@ -164,7 +164,7 @@ def _problem(status: int, what: str, headers: dict[str, str] | None = None) -> R
 
 async def _store(way: StowWay, request: Request, study: str, calling_ae: str) -> Response:
     """Read the body and respond; the monitor learns of the end in any case."""
-    sender = Sender(calling_ae=calling_ae, called_ae=way.settings.ae_title)
+    sender = AETitles(calling_ae=calling_ae, called_ae=way.settings.ae_title)
     number = next(way.numbers)
     way.counters.add("requests_accepted")
     taken = StoreRequest(way.stow, way.store.incoming, way.ingest, sender, number, study)

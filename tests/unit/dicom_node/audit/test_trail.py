@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dicom_node.audit import trail as audit
-from dicom_node.audit.trail import Action, Activity, AuditRecord, AuditTrail, Outcome, Party
+from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.cli import app
 from dicom_node.settings.tree import load
 from pipeline.errors import OutOfResources
@@ -21,8 +21,8 @@ from pipeline.errors import OutOfResources
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RECORD = AuditRecord(
     Activity.EXPORT,
-    Action.CREATE,
-    Outcome.SUCCESS,
+    ActionCode.CREATE,
+    OutcomeIndicator.SUCCESS,
     source=Party("CANDELA", "node"),
     destination=Party("ehr", "fhir", "https://ehr.example/fhir"),
     what="fhir-bundle",
@@ -113,7 +113,8 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; sys.path.insert(0, '.');"
         "from dicom_node.audit.trail import *; trail = AuditTrail(Path(sys.argv[1]));"
         "a = Party('A', 'node');"
-        "[trail.record(AuditRecord(Activity.EXPORT, Action.CREATE, Outcome.SUCCESS, a, a)) for _ in range(50)]"
+        "r = AuditRecord(Activity.EXPORT, ActionCode.CREATE, OutcomeIndicator.SUCCESS, a, a);"
+        "[trail.record(r) for _ in range(50)]"
     )
     root = Path(__file__).parents[4]
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root) for _ in range(3)]
@@ -135,7 +136,7 @@ def test_the_commands_list_and_verify(tmp_path: Path) -> None:
     config.write_text(f'data_dir = "{tmp_path}"\n[audit]\nretention_days = 3650\n')
     trail = audit.open_trail(load(config))
     trail.record(RECORD)
-    trail.record(replace(RECORD, outcome=Outcome.SERIOUS_FAILURE, reason="REJECTED"))
+    trail.record(replace(RECORD, outcome=OutcomeIndicator.SERIOUS_FAILURE, reason="REJECTED"))
     run = CliRunner().invoke
     listed = run(app, ["audit", "list", "--config", str(config)])
     assert "ehr (https://ehr.example/fhir)" in listed.stdout

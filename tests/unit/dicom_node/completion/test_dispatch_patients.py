@@ -27,7 +27,7 @@ from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.status import JobDetail, JobState, Tries
 from dicom_node.settings.tree import Settings, load
 from dicom_node.store.header import read_header
-from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.instance_store import AETitles, InstanceStore
 from dicom_node.store.manifest import read_manifest
 from dicom_node.store.series_index import Arrival, SeriesIndex
 from pipeline import phantom
@@ -71,7 +71,7 @@ class Node:
             encoded = as_file(ds)
             encoded = encoded[144 + int.from_bytes(encoded[140:144], "little") :]
             header = read_header(encoded, ExplicitVRLittleEndian)
-            stored = self.store.put(encoded, header, ExplicitVRLittleEndian, Sender("MODALITY", "CANDELA"))
+            stored = self.store.put(encoded, header, ExplicitVRLittleEndian, AETitles("MODALITY", "CANDELA"))
             self.index.add([Arrival(stored, own)])
 
     def complete(self, datasets: Series, revision: int = 1) -> list[SeriesJob]:

@@ -14,8 +14,8 @@ from dicom_node.completion.monitor import CountSource, SeriesMonitor
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.observability.counters import Counters
 from dicom_node.settings.receive import Completion
-from dicom_node.store.instance_store import InstanceStore, Sender
-from dicom_node.store.series_index import Arrival, SeriesIndex, State
+from dicom_node.store.instance_store import AETitles, InstanceStore
+from dicom_node.store.series_index import Arrival, SeriesIndex, SeriesState
 from pipeline.errors import OutOfResources, PeerUnavailable
 from tests.unit.dicom_node.receive.test_receive_store import content, header
 
@@ -69,7 +69,7 @@ class Bench:
                 content(rows, f"1.2.3.4.{number}"),
                 header(f"1.2.3.4.{number}"),
                 ExplicitVRLittleEndian,
-                Sender(ae, "CANDELA"),
+                AETitles(ae, "CANDELA"),
             )
             self.monitor.arrived(Arrival(stored, own, association))
 
@@ -82,7 +82,7 @@ class Bench:
         self.monitor.step()
         return self.monitor.step()  # takes in what a peer answered when it was asked in the step before
 
-    def state(self) -> State | None:
+    def state(self) -> SeriesState | None:
         record = self.index.series(SERIES)
         return record.state if record else None
 
@@ -107,7 +107,7 @@ def test_a_released_series_is_dispatched_after_its_silence(bench: Bench) -> None
     assert [item.sop_instance_uid for item in series.instances] == ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
     assert all(Path(item.path).is_file() for item in series.instances)
     assert series.completed_at.utcoffset() is not None
-    assert bench.state() == State.DISPATCHED
+    assert bench.state() == SeriesState.DISPATCHED
 
 
 def test_an_aborted_association_leaves_the_decision_to_quiet_time(bench: Bench) -> None:
@@ -154,7 +154,7 @@ def test_a_late_instance_makes_a_new_revision(bench: Bench) -> None:
     bench.send(3, association=2)
     bench.end(2)
     bench.turn(119)
-    assert bench.state() == State.RECEIVING
+    assert bench.state() == SeriesState.RECEIVING
     bench.turn(1)
     assert bench.taken[1].reason == "quiet for 120.0 s (3 instances)"
     assert [(series.revision, len(series.instances)) for series in bench.taken] == [(1, 2), (2, 3)]
@@ -171,7 +171,7 @@ def test_a_resend_of_a_complete_series_does_nothing(bench: Bench) -> None:
     bench.end(2)
     assert bench.turn(100) is None
     assert len(bench.taken) == 1
-    assert bench.state() == State.DISPATCHED
+    assert bench.state() == SeriesState.DISPATCHED
 
 
 def test_the_newest_version_is_dispatched(bench: Bench) -> None:
@@ -191,7 +191,7 @@ def test_what_candela_made_is_never_dispatched(bench: Bench) -> None:
     bench.end()
     assert bench.turn(1000) is None
     assert not bench.taken
-    assert bench.state() == State.OWN
+    assert bench.state() == SeriesState.OWN
     bench.send(2, association=2)
     bench.end(2)
     bench.turn(3)
@@ -210,7 +210,7 @@ def test_a_refused_dispatch_is_tried_again_later(bench: Bench) -> None:
     bench.send(1)
     bench.end()
     assert [bench.turn(3), bench.turn(1), bench.turn(2)] == pytest.approx([1, 2, 4])
-    assert bench.state() == State.COMPLETE
+    assert bench.state() == SeriesState.COMPLETE
     assert bench.counters.dispatch_failures == 3
     failing = False
     bench.turn(4)
@@ -305,7 +305,11 @@ def test_a_lost_index_is_rebuilt_from_the_files(bench: Bench, harm: str) -> None
     assert bench.turn(1000) is None
     assert len(bench.taken) == 1
     (record,) = bench.index.all_series()
-    assert (record.state, record.revision, record.handed_digest) == (State.DISPATCHED, 1, before[0][0].handed_digest)
+    assert (record.state, record.revision, record.handed_digest) == (
+        SeriesState.DISPATCHED,
+        1,
+        before[0][0].handed_digest,
+    )
     assert bench.index.instances(SERIES, bench.store.folder) == before[1]
     bench.send(3)
     bench.end()
@@ -316,7 +320,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(bench: Bench, harm: str) -> None
 def test_what_never_reached_the_index_is_found_at_start(bench: Bench) -> None:
     """Killed between acknowledgement and index: the files tell, and the series completes by quiet time."""
     stored = bench.store.put(
-        content(sop="1.2.3.4.1"), header("1.2.3.4.1"), ExplicitVRLittleEndian, Sender("MODALITY", "CANDELA")
+        content(sop="1.2.3.4.1"), header("1.2.3.4.1"), ExplicitVRLittleEndian, AETitles("MODALITY", "CANDELA")
     )
     bench.close()
     bench.open()

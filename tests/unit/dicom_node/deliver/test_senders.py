@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.deliver.dimse import Verdict, status_text, verdict
+from dicom_node.deliver.dimse import StatusMeaning, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
 from dicom_node.settings.tree import Settings
@@ -36,9 +36,9 @@ def test_each_destination_has_its_sender(destination: Destination, kind: str) ->
 
 def test_every_status_has_a_verdict_and_only_stored_ones_count_as_stored() -> None:
     """Over all 65,536: what is neither success nor a known warning nor a shortage is final."""
-    stored = {status for status in range(0x10000) if verdict(status) in (Verdict.STORED, Verdict.NOTED)}
+    stored = {status for status in range(0x10000) if verdict(status) in (StatusMeaning.STORED, StatusMeaning.NOTED)}
     assert stored == {0x0000, 0x0001, 0x0107, 0x0111, 0x0116, *range(0xB000, 0xC000)}
-    later = {status for status in range(0x10000) if verdict(status) is Verdict.LATER}
+    later = {status for status in range(0x10000) if verdict(status) is StatusMeaning.LATER}
     assert later == {0x0110, *range(0xA700, 0xA800)}
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import create_engine
 
 from dicom_node.store import schema
 from dicom_node.store.header import read_header
-from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.instance_store import AETitles, InstanceStore
 from dicom_node.store.manifest import StoredInstance
 from dicom_node.store.series_header import representative_of
-from dicom_node.store.series_index import Base, SeriesIndex, State
+from dicom_node.store.series_index import Base, SeriesIndex, SeriesState
 from pipeline.errors import BadSettings
 from pipeline.phantom import Header, head_phantom
 from tests.shapes import as_file
@@ -67,7 +67,7 @@ def test_the_index_of_the_first_release_keeps_its_rows(old: Path) -> None:
     """Nothing is put aside or read anew; what later releases added is there."""
     index = SeriesIndex(old)
     (series,) = index.all_series()
-    assert (series.series_instance_uid, series.state, series.revision) == ("1.2", State.DISPATCHED, 1)
+    assert (series.series_instance_uid, series.state, series.revision) == ("1.2", SeriesState.DISPATCHED, 1)
     assert index.count("1.2") == 2
     index.close()
     assert "ix_instances_sop_instance_uid" in names(old, "index")
@@ -83,7 +83,7 @@ def test_what_an_older_index_did_not_keep_of_headers_is_asked_of_the_files(old: 
         encoded = as_file(ds)
         encoded = encoded[144 + int.from_bytes(encoded[140:144], "little") :]
         header = read_header(encoded, ExplicitVRLittleEndian)
-        store.put(encoded, header, ExplicitVRLittleEndian, Sender("CT1", "CANDELA"))
+        store.put(encoded, header, ExplicitVRLittleEndian, AETitles("CT1", "CANDELA"))
     index = SeriesIndex(old)
     assert {(item.sop_class_uid, item.instance_number) for item in index.instances("1.2", folder)} == {
         ("1.2.840.10008.5.1.4.1.1.4", None)

@@ -23,13 +23,13 @@ from dicom_node.retention.results_aside import ResultsAside
 from dicom_node.settings.access import Retention
 from dicom_node.store.disk import Disk
 from dicom_node.store.header import read_header
-from dicom_node.store.instance_store import InstanceStore, Sender
-from dicom_node.store.series_index import SeriesRecord, State
+from dicom_node.store.instance_store import AETitles, InstanceStore
+from dicom_node.store.series_index import SeriesRecord, SeriesState
 from pipeline import phantom
 
 SERIES = phantom.head_phantom(slices=3, matrix=16, header=phantom.Header(key="purge crash"))
 NAME = str(SERIES[0].SeriesInstanceUID)
-RECORD = SeriesRecord(NAME, "1.2", "A", State.DISPATCHED, 0, 0, 1, True, None, "", "", 1, "")
+RECORD = SeriesRecord(NAME, "1.2", "A", SeriesState.DISPATCHED, 0, 0, 1, True, None, "", "", 1, "")
 JOBS = ("one", "two")
 FILES = {"manifest.json": b"m", "lineage.json": b"l", "report.dcm": b"r"}
 
@@ -46,7 +46,7 @@ class World:
         store = InstanceStore(self.folder / "store")
         for ds in SERIES:
             encoded = encoded_of(ds)
-            store.put(encoded, read_header(encoded, ExplicitVRLittleEndian), ExplicitVRLittleEndian, Sender("A", "B"))
+            store.put(encoded, read_header(encoded, ExplicitVRLittleEndian), ExplicitVRLittleEndian, AETitles("A", "B"))
         store.close()
         for job in JOBS:
             (self.results / f"{NAME}_{job}").mkdir(parents=True)

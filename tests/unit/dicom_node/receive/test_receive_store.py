@@ -15,16 +15,16 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_node.store import instance_store
-from dicom_node.store.header import Header
-from dicom_node.store.instance_store import Dispatched, InstanceStore, Sender
+from dicom_node.store.header import InstanceHeader
+from dicom_node.store.instance_store import AETitles, Dispatched, InstanceStore
 from pipeline.errors import BadSettings, NotDicom, OutOfResources
 from tests.unit.dicom_node.store.test_header import encode, small
 
-SENDER = Sender("MODALITY", "CANDELA")
+SENDER = AETitles("MODALITY", "CANDELA")
 
 
-def header(sop: str = "1.2.3.4", series: str = "1.2.3.5") -> Header:
-    return Header(MRImageStorage, sop, "1.2.3", series, Dataset())
+def header(sop: str = "1.2.3.4", series: str = "1.2.3.5") -> InstanceHeader:
+    return InstanceHeader(MRImageStorage, sop, "1.2.3", series, Dataset())
 
 
 def content(rows: int = 4, sop: str = "1.2.3.4") -> bytes:

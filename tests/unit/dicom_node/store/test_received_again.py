@@ -21,7 +21,7 @@ from dicom_node.inference.study_folder import find_series
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.settings.tree import Settings
 from dicom_node.store.header import read_header
-from dicom_node.store.instance_store import InstanceStore, Sender
+from dicom_node.store.instance_store import AETitles, InstanceStore
 from dicom_node.store.manifest import StoredInstance, manifest_text, read_manifest, read_versions
 from dicom_node.store.received_again import received_again
 from dicom_node.store.series_header import representative_of
@@ -32,7 +32,7 @@ from pipeline.errors import Broken, ConflictingInstances, Refused
 from pipeline.routing.rules import Rule
 from tests.unit.dicom_node.store.test_header import encode
 
-SENDER = Sender("SENDER", "CANDELA")
+SENDER = AETitles("SENDER", "CANDELA")
 
 
 class Node:
