@@ -1,9 +1,9 @@
-"""What each step against the shortcut brings: short runs that leave one out, measured side by side.
+"""Ablation: the effect of each step against the shortcut, by short training runs that leave one out.
 
 ``python -m models.evaluation.ablation brain_mri_tumor --data DIR --out runs/ablation`` trains one small run for each of
-`VARIANTS` without the recipe's last fold and asks it about that fold, about the same slices in the other source's look,
-about slices whose lesion was mirrored away, and about the healthy series that no variant trained on. The runs are far
-shorter than the recipe's: they are to be compared with each other and with nothing else.
+`VARIANTS` without the recipe's last fold. It evaluates the run on that fold, on the same slices in the other source's
+look, on slices whose lesion was mirrored away, and on the healthy series that no variant trained on. The runs are far
+shorter than the recipe's, so they can only be compared with each other.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ VARIANTS = (
     Variant("class from the whole image", _same, WholeImageNet),
     Variant("none of them", _bare, WholeImageNet),
 )
-"""What is compared: the recipe, it without one step, and it without any."""
+"""The compared variants: the recipe, the recipe without one step, and the recipe without any."""
 
 
 def shortened(plan: Plan, *, steps: int = STEPS, matrix: int = MATRIX) -> Plan:

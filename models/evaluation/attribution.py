@@ -1,4 +1,4 @@
-"""Gradient SHAP for one slice, for the researcher: how much each pixel adds to a class logit, against plain pictures.
+"""Gradient SHAP for one slice, for researchers: the contribution of each pixel to a class logit, against baselines.
 
 Needs captum, which the ``research`` extra brings; nothing else in Candela does.
 """
@@ -54,7 +54,7 @@ def gradient_shap(
 
 
 def baselines(image: Tensor) -> Tensor:
-    """What the picture is compared with, (2, 1, M, M): an empty picture (its own darkest value), and itself blurred."""
+    """The baselines, (2, 1, M, M): an empty picture (its own darkest value), and the picture itself blurred."""
     plain = torch.full_like(image, float(image.min()))
     blurred = torch.from_numpy(gaussian_filter(image[0, 0].cpu().numpy(), BLUR_PIXELS))[None, None].to(image)
     return torch.cat([plain, blurred])

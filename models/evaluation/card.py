@@ -16,7 +16,7 @@ BEGIN, END = "<!-- figures: made by `candela models evaluate`, not by hand -->",
 
 
 def tables(result: dict[str, Any]) -> str:
-    """Markdown of what `models.evaluation.evaluate.evaluate` gave."""
+    """The results of `models.evaluation.evaluate.evaluate` as Markdown."""
     parts = [
         _by_fold(result),
         _confusion(result["confusion"], tuple(result["slices"])),
@@ -79,7 +79,7 @@ HEADLINE = {
     "outlined_at_all": ("tumour slices outlined at all", _share),
     "ece": ("expected calibration error", _number),
 }
-"""What each headline figure is called, and how it is written."""
+"""Name and format of each headline figure."""
 
 
 def _by_fold(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a tumour slice would look like with its lesion elsewhere, or without it: made from the picture's own halves."""
+"""Counterfactual tumour slices: the lesion moved or removed, made from the picture's own halves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.evaluation.metrics import Bools, Floats
 from models.training.data import Pictures
 
 RIM_PIXELS = 5
-"""The lesion is taken with a rim of so many pixels: the seam shall not lie on its enhancing border."""
+"""Pixels of rim around the lesion, so that the seam does not lie on its enhancing border."""
 SEAM_PIXELS = 1.5
 
 

@@ -1,8 +1,8 @@
-"""Figures on folds that were not trained on, on whole series, and on what is no head at all.
+"""Evaluation on folds outside of training, on whole series, and on objects that are not heads.
 
 ``python -m models.evaluation.evaluate brain_mri_tumor --data DIR`` (or ``candela models evaluate``) prints them as
 JSON; the model card quotes them. With ``--out`` they are kept there with plots and a gallery of failures; with
-``--weights-dir`` each ``foldK.safetensors`` in it is asked about the fold K that it was trained without.
+``--weights-dir`` each ``foldK.safetensors`` in it is evaluated on the fold K that it was trained without.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ __all__ = ["answers", "dice", "evaluate", "neighbours", "validation"]
 EVALUATION, FIGURES = "evaluation.json", "figures.md"
 SERIES_SPACING_MM = 6.0
 EVERY = 8
-"""One of so many tumour slices is explained: neighbours tell little more, and Grad-CAM is slow."""
+"""One of this many tumour slices is explained: neighbours add little, and Grad-CAM is slow."""
 
 Tell = Callable[[str, float], None]
-"""Called with the name of the stage and the share, 0..1, of the whole work that is done."""
+"""Called with the name of the stage and the finished share, 0..1, of the work."""
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """One held-out fold: its pictures, the network that did not see them, what it said, and what was measured."""
+    """One held-out fold: its pictures, the network that did not see them, its answers, and the measurements."""
 
     number: int
     held: Set
@@ -83,9 +83,9 @@ def evaluate(
     fold : only this fold.
     out : where `EVALUATION`, `FIGURES` (the card's tables), plots (SVG) and gallery (PNG) are written; the gallery
         shows pictures of the data set.
-    tell : hears of the progress.
+    tell : called with the progress.
 
-    Whole series and volumes out of scope are put to the bundle's own weights, whatever ``weights`` are.
+    Whole series and volumes out of scope are always evaluated with the bundle's own weights.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether the heat map deserves belief: that it points at the lesion, depends on the weights, moves with the lesion.
+"""Checks of the heat map: it must point at the lesion, depend on the weights, and move with the lesion.
 
 The randomisation follows Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018; the pointing game Zhang et al.,
 Top-down neural attention by excitation backprop, IJCV 2018.
@@ -28,14 +28,14 @@ from pipeline.preprocess.sampling import normalise
 Maps = npt.NDArray[np.float32]
 
 WITHIN_MM = 10.0
-"""How near the hottest pixel must be to the lesion to count as a hit."""
+"""Distance of the hottest pixel from the lesion within which it counts as a hit."""
 STAGES = 8
 SHIFT_PIXELS = 12
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """How heat maps lie on drawn lesions.
+    """How heat maps match drawn lesions.
 
     ``hits``: share of pictures whose hottest pixel is within `WITHIN_MM` of the lesion; ``inside``: share whose hottest
     pixel is in it; ``energy``: mean share of the heat inside it; ``chance``: mean share of the picture that it covers,
@@ -67,7 +67,7 @@ class RandomisedStage:
 
 
 def pointing(maps: Maps, masks: Bools, pixel_mm: float) -> Pointing:
-    """How ``maps`` (N, M, M), 0 or above, lie on the lesions ``masks`` (N, M, M)."""
+    """How ``maps`` (N, M, M), 0 or above, match the lesions ``masks`` (N, M, M)."""
     away = hottest_distance(maps, masks, pixel_mm)
     total = maps.sum((1, 2))
     energy = (maps * masks).sum((1, 2)) / np.where(total > 0, total, 1.0)
@@ -128,9 +128,9 @@ def checks(
 def randomisation(
     network: nn.Module, pictures: Pictures, *, layer: str = LAYER, seed: int = 0
 ) -> list[RandomisedStage]:
-    """Likeness to the true heat maps as weights are made random from the output down to the input, in steps.
+    """Similarity to the true heat maps while weights are randomised from the output down to the input, in steps.
 
-    Maps that stay alike would show the picture's edges and not what the network learnt.
+    Maps that stay similar would show the picture's edges and not what the network learnt.
     """
     before = heat(Explainer(network, layer), pictures)
     stages = []

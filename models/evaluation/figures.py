@@ -1,4 +1,4 @@
-"""What a network says of held-out slices, and the figures of it: by fold, pooled, with intervals."""
+"""A network's answers for held-out slices, and their figures: by fold, pooled, with intervals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SliceFigures:
 class SliceAnswers:
     """Logits (N, classes), mask probabilities float16 (N, M, M) and head logits (N,) for N pictures.
 
-    The head logits are NaN where the network does not tell a head from something else.
+    The head logits are NaN where the network has no head output.
     """
 
     logits: npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class SliceAnswers:
 
 
 def answers(net: nn.Module, pictures: Pictures, *, bf16: bool = True, size: int = 32) -> SliceAnswers:
-    """What ``net`` says of ``pictures``, preprocessed as in inference."""
+    """The answers of ``net`` for ``pictures``, preprocessed as in inference."""
     device = next(net.parameters()).device
     net.eval()
     logits, masks, heads = [], [], []
@@ -80,7 +80,7 @@ def answers(net: nn.Module, pictures: Pictures, *, bf16: bool = True, size: int 
 
 
 def slice_figures(said: SliceAnswers, pictures: Pictures) -> SliceFigures:
-    """Figures of what was ``said`` of ``pictures``; the last class is the one without a tumour."""
+    """Figures of the answers ``said`` for ``pictures``; the last class is the one without a tumour."""
     none = said.logits.shape[1] - 1
     truth = pictures.labels
     tumour = truth != none
@@ -97,7 +97,7 @@ def slice_figures(said: SliceAnswers, pictures: Pictures) -> SliceFigures:
 
 @dataclass(frozen=True)
 class Cases:
-    """What was measured of N held-out slices, a row each, by networks that had not seen their fold.
+    """Measurements of N held-out slices, one row each, by networks that had not seen their fold.
 
     ``truth``, ``fold``, ``cluster`` (N,) int; ``plane``, ``name`` (N,) str, as in `Set`; ``logits`` (N, classes);
     ``head`` (N,) head logit; ``dice`` (N,) and ``hausdorff_mm`` (N,), NaN where not defined; ``size_mm2`` (N,) area of
@@ -137,7 +137,9 @@ class Cases:
 
     @property
     def part(self) -> Ints:
-        """What temperatures are cross-fitted over: the folds; of a single fold two halves of each class, by cluster."""
+        """The parts for cross-fitting temperatures: the folds, or two halves of each class of a single fold, by
+        cluster.
+        """
         if len(np.unique(self.fold)) > 1:
             return self.fold
         half = np.zeros(len(self.truth), dtype=np.int64)
@@ -153,7 +155,9 @@ class Cases:
 
 
 def measured(said: SliceAnswers, held: Set, *, threshold: float, pixel_mm: float) -> Cases:
-    """What was ``said`` of the pictures ``held``, measured; ``threshold`` is the mask probability of a lesion pixel."""
+    """Measure the answers ``said`` for the pictures ``held``; ``threshold`` is the mask probability
+    of a lesion pixel.
+    """
     found, truth = said.masks >= threshold, held.pictures.masks
     return Cases(
         truth=held.pictures.labels,
@@ -199,8 +203,8 @@ def headline(cases: Cases) -> dict[str, float]:
 def figures(cases: Cases, classes: tuple[str, ...], *, wrong_outlines: Collection[str] = ()) -> dict[str, Any]:
     """Every figure of slices, JSON-ready: pooled with bootstrap intervals, by fold, class, plane and lesion size.
 
-    All are of all slices. ``wrong_outlines`` names (without folder and suffix) those whose drawn outline lies beside
-    the lesion; without them the overlap is told once more.
+    All figures are of all slices. ``wrong_outlines`` names (without folder and suffix) those whose drawn outline misses
+    the lesion; the overlap is also given without them.
     """
     folds = [int(fold) for fold in np.unique(cases.fold)]
     probabilities = cases.probabilities

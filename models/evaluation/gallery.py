@@ -1,6 +1,6 @@
 """Contact sheets of held-out slices: the worst and the typical, with the drawn and the found outline.
 
-They show pictures of the data set: look at them, but mind its licence before giving them away.
+They show pictures of the data set: observe its licence before sharing them.
 """
 
 from __future__ import annotations

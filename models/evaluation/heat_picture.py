@@ -1,4 +1,4 @@
-"""One slice with what explains its class laid over it, as a PNG: for a look, not for the PACS."""
+"""One slice with the explanation of its class as an overlay, as a PNG for researchers, not for the PACS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNIT: dict[Method, str] = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """One slab of a series as the network reads it, and why it answers as it does.
+    """One slab of a series as the network reads it, with the explanation of its answer.
 
     ``image`` (M, M) normalised; ``values`` (M, M) what ``method`` gives for class ``name``; ``probability`` the slab's
     own for that class (a series' answer rests on several slabs).
@@ -46,7 +46,8 @@ class Explanation:
 def explain_plane(
     model: ResidentModel, volume: Volume, plane: int, method: Method, *, class_name: str | None = None
 ) -> Explanation:
-    """Why the slab that holds ``plane`` (from 0, in the volume's order) is taken for ``class_name`` or its likeliest.
+    """Explain why the slab with ``plane`` (from 0, in the volume's order) is classified as ``class_name``, or its
+    likeliest class.
 
     Raises
     ------

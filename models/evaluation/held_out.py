@@ -1,4 +1,4 @@
-"""The pictures that an evaluation reads: by held-out fold, with what is known of which belong together."""
+"""The pictures of an evaluation by held-out fold, grouped as far as they are known to belong together."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.training.plan import Plan
 from pipeline.errors import EmptyInput, Refused
 
 PLANES = Path(__file__).with_name("planes.csv")
-"""Plane of each tumour slice: a classifier of shape sorted them, every one was then looked at, 12 were put right."""
+"""Plane of each tumour slice: sorted by a classifier of shape, then checked by eye one by one; 12 were corrected."""
 NEIGHBOURS = 0.8
-"""Correlation from which two pictures that follow each other are taken for neighbouring slices of one patient."""
+"""From this correlation on, two consecutive pictures count as neighbouring slices of one patient."""
 LEAST_RUN = 3
 
 Ints = npt.NDArray[np.int64]

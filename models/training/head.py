@@ -32,18 +32,18 @@ from models.training.plan import HeadPlan, Plan, read_plan
 
 WEIGHTS, FIGURES = "model.safetensors", "head.json"
 SMOOTHED = 0.01
-"""No answer is certain: the networks' own training aims at 0.01 and 0.99 as well."""
+"""Label smoothing: the networks' own training also aims at 0.01 and 0.99."""
 LEFT_OUT = (
     ("kiwi", "onion", "apple", "bottles", "lattice", "hand", "animal"),
     ("citrus", "pomegranate", "bag of fruit", "gel", "double-walled vessel", "limb"),
     ("melon", "pineapple", "tomato", "stone fruit", "ACR-like cylinder", "spheres", "tubes", "joint", "trunk"),
 )
-"""Kinds that are left out of training together, to see what a network makes of kinds that it never saw."""
+"""Kinds that are left out of training together, to measure the answers for unseen kinds."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Features (N, C) of what one network is shown, and what is true of them, (N,): 1 for a head."""
+    """Features (N, C) of one network's pictures, and their truth (N,): 1 for a head."""
 
     features: Tensor
     head: Tensor
@@ -82,7 +82,7 @@ def train_heads(name: str, data: Path, out: Path, *, folders: tuple[Path, ...] =
 
 
 def seen_by(found: list[Part], number: int, fold: int, plan: Plan, *, without: tuple[str, ...] = ()) -> Seen:
-    """What member ``number``, which does not see ``fold``, is shown; kinds in ``without`` are left out."""
+    """The training features of member ``number``, which does not see ``fold``; kinds in ``without`` are left out."""
     features, heads = [], []
     for part in found:
         if part.name in without:

@@ -1,4 +1,4 @@
-"""What the finished networks see of pictures: the features that their head outputs rest on, computed once and kept.
+"""The features of pictures on which the finished networks' head outputs are based, computed once and stored.
 
 A network's ``head`` output is a small perceptron over the mean and the largest of its deepest features. Training that
 alone needs those features and no GPU. Pictures come in parts of one origin; each part is a file in a folder, so that a
@@ -133,5 +133,5 @@ def _features(images: Tensor, members: list[nn.Module]) -> npt.NDArray[np.float1
 
 
 def whole_of(member: PretrainedRegionNet, inputs: Tensor) -> Tensor:
-    """What ``member``'s head output rests on, of normalised inputs (N, 1, M, M): (N, 2 x channels)."""
+    """The input of ``member``'s head output for normalised inputs (N, 1, M, M): (N, 2 x channels)."""
     return PretrainedRegionNet.whole(member.bottom(member.encoder(inputs)[-1]))

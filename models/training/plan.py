@@ -102,7 +102,7 @@ class HeadPlan:
 
 @dataclass(frozen=True)
 class AnatomyPlan:
-    """How the statistics of heads are made that `models.anatomy` measures distances by.
+    """How to compute the statistics of heads with which `models.anatomy` measures distances.
 
     One of ``every`` so many pictures of heads, as it is: with shapes and looks changed at random the statistics become
     so wide that fruit lies within them. ``shrink`` times the mean variance is added to all directions, so that one in
@@ -115,7 +115,7 @@ class AnatomyPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what a training run makes.
+    """All parameters that determine a training run.
 
     One network is trained for each of ``members``, the fold that it does not see; it sees the other ``folds``.
     ``mirror`` and ``cover`` are the shares of tumour slices whose lesion is hidden under the other half of the head and

@@ -123,7 +123,7 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """What a run that goes on must have in common with the one that was cut off; it may be made longer."""
+        """The parameters that a resumed run must share with the interrupted one; it may be longer."""
         return repr(replace(self.plan, cycles=(), members=(), save_every=0, head=None, anatomy=None))  # type: ignore[arg-type]
 
     @property
@@ -131,7 +131,7 @@ class Run:
         return self.out / f"fold{self.fold}.checkpoint"
 
     def resume(self) -> None:
-        """Go on from the checkpoint in OUT, where there is one."""
+        """Resume from the checkpoint in OUT, if there is one."""
         path = self.checkpoint
         if not path.is_file():
             return
@@ -240,7 +240,7 @@ def objective(answer: SliceAnswer, pixels: Tensor, batch: Batch) -> Tensor:
     overlap = (dice * has).sum() / has.sum().clamp(min=1)
     told = functional.log_softmax(pixels.float(), dim=1)
     kinds = allowed[:, :-1].clone()
-    kinds[has == 0] = 1  # no pixel asks for them: any will do, none would make NaN
+    kinds[has == 0] = 1  # no pixel needs these classes: any will do, but none at all gives NaN
     lesion = torch.logsumexp(told[:, :-1].masked_fill((kinds == 0)[:, :, None, None], -torch.inf), dim=1)
     within = masks[:, 0] > 0
     by_pixel = -torch.where(within, lesion.clamp(min=-30), told[:, -1]).mean()

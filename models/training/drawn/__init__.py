@@ -1,1 +1,1 @@
-"""Things that are no head, drawn in three dimensions and imaged as a scanner would: fruit, phantoms, other bodies."""
+"""Objects other than heads, drawn in three dimensions and imaged as by a scanner: fruit, phantoms, other bodies."""

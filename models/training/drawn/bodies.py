@@ -1,4 +1,4 @@
-"""Parts of bodies that are no head: limbs, joints, trunks, hands, animals."""
+"""Parts of bodies other than heads: limbs, joints, trunks, hands, animals."""
 
 from __future__ import annotations
 

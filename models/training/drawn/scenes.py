@@ -1,4 +1,4 @@
-"""What drawn things are made of: points in mm, distances, textures, and solids that are painted one over another."""
+"""Building blocks of drawn objects: points in mm, distances, textures, and solids that are painted one over another."""
 
 from __future__ import annotations
 
