@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from dicom_node.deliver.in_flight import slot
-from dicom_node.network.client_tls import client_context
+from dicom_node.network.tls import client_context
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.http import Smart
 from fhir.attachments import without_large

@@ -1,5 +1,7 @@
-"""TLS for DICOM after BCP 195 (RFC 9325, PS3.15 annex B.12): 1.2 or later, forward secrecy, AEAD ciphers, certificates
-on both sides. Also the names and expiry of certificates.
+"""TLS contexts, and the names and expiry of certificates.
+
+DICOM follows BCP 195 (RFC 9325, PS3.15 annex B.12): 1.2 or later, forward secrecy, AEAD ciphers, certificates on both
+sides. Clients of FHIR servers and HL7 v2 receivers use 1.2 or later and always check the server's certificate.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from cryptography import x509
 from pydantic import SecretStr
 
 from dicom_node.settings.access import DicomPeer, Tls
+from dicom_node.settings.http import ClientTls
 from pipeline.errors import BadSettings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"
@@ -139,6 +142,28 @@ def _context(identity: Tls, protocol: int) -> ssl.SSLContext:
             where=str(identity.trusted),
             todo="Give a PEM file of certificates.",
         ) from None
+    return context
+
+
+def client_context(tls: ClientTls) -> ssl.SSLContext:
+    """The context that ``tls`` describes. Its files are read at each call, so that new certificates need no restart.
+
+    Raises
+    ------
+    BadSettings
+        where a file is missing, unreadable or of the wrong kind.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.trusted)
+    except (OSError, ValueError) as error:
+        raise BadSettings(
+            f"The authorities to trust cannot be read ({reason(error)}).",
+            where=str(tls.trusted),
+            todo="Give a PEM file of certificates.",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.certificate is not None:
+        load_identity(context, tls.certificate, tls.key, tls.key_password)
     return context
 
 

@@ -12,7 +12,7 @@ from pipeline.pixels.decoding import StoredPixels
 from pipeline.pixels.modality_lut import mirror
 from pipeline.reading.functional_groups import classic_header, number_of_frames, without_pixels
 from pipeline.reading.mosaic import refuse_mosaic
-from pipeline.reading.sop_classes import class_name, is_enhanced, refuse_other_kinds
+from pipeline.reading.sop_classes import class_name, is_enhanced, refuse_other_sop_classes
 from pipeline.reading.validation import UNREADABLE, leave_out_odd
 
 MOST_VOXELS = 1 << 30
@@ -116,7 +116,7 @@ def _frame_header(ds: Dataset, frame: int) -> tuple[Dataset, tuple[str, ...]]:
 
 def _slices(ds: Dataset) -> Iterator[Slice]:
     where = f"instance {ds.SOPInstanceUID}"
-    refuse_other_kinds(ds, where)
+    refuse_other_sop_classes(ds, where)
     refuse_mosaic(ds, where)
     if is_enhanced(ds):
         pixels = StoredPixels(ds)

@@ -160,7 +160,7 @@ def class_name(ds: Dataset) -> str:
     return f"private object of class {name}" if name == str(ds.SOPClassUID) else name
 
 
-def refuse_other_kinds(ds: Dataset, where: str) -> None:
+def refuse_other_sop_classes(ds: Dataset, where: str) -> None:
     """Raise `NotVolume` for an instance that holds no slices of a volume; ``where`` names it."""
     kind = uid.UID(str(ds.SOPClassUID))
     if kind in SLICES or kind in ENHANCED:

@@ -17,7 +17,7 @@ from pipeline.findings.own_results import is_own_result
 from pipeline.patient.subject import Subject, reconcile
 from pipeline.reading.files import Series
 from pipeline.reading.slices import slices_of
-from pipeline.reading.sop_classes import refuse_other_kinds
+from pipeline.reading.sop_classes import refuse_other_sop_classes
 
 Check = Callable[[Dataset], tuple[Caveat, ...]]
 """`pipeline.ports.SeriesModel.check`: the caveats for a series with this header, or a refusal."""
@@ -41,7 +41,7 @@ def preflight(series: Series, check: Check, identity_from: str | None = None) ->
         )
     _refuse_untaken(series, check)
     for ds in series.datasets:
-        refuse_other_kinds(ds, f"instance {ds.SOPInstanceUID}")
+        refuse_other_sop_classes(ds, f"instance {ds.SOPInstanceUID}")
     return reconcile(series.datasets, identity_from)
 
 

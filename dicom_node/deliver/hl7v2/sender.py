@@ -8,7 +8,7 @@ from pathlib import Path
 from dicom_node.deliver.hl7v2 import acknowledgement, oru
 from dicom_node.deliver.hl7v2.mllp import Mllp
 from dicom_node.deliver.in_flight import slot
-from dicom_node.network.client_tls import client_context
+from dicom_node.network.tls import client_context
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken
 from pipeline.report.content import FILENAME, ReportFacts, from_json, page_filename
