@@ -56,7 +56,7 @@ def _version(text: str, field: str, where: Path) -> Version:
     try:
         return Version(text)
     except InvalidVersion as error:
-        raise BadModel(f"{field} is no version: {text!r}.", where=str(where), todo="Mend it, e.g. 1.6.1.") from error
+        raise BadModel(f"{field} is no version: {text!r}.", where=str(where), todo="Correct it, e.g. 1.6.1.") from error
 
 
 def _found(name: str, field: str, where: Path, installed: Installed) -> Version:

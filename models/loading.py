@@ -113,7 +113,9 @@ def read_weights(bundle: Bundle) -> dict[str, Tensor]:
     try:
         found = load(data) if path.suffix == ".safetensors" else torch.load(io.BytesIO(data), "cpu", weights_only=True)
     except SafetensorError as error:
-        raise BadModel("The weights are no safetensors file.", where=str(path), todo=f"{RESTORE} ({error})") from error
+        raise BadModel(
+            "The weights are not a safetensors file.", where=str(path), todo=f"{RESTORE} ({error})"
+        ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BadModel(
             "The weights cannot be read as tensors alone; Candela runs no code from a weights file.",
@@ -122,7 +124,7 @@ def read_weights(bundle: Bundle) -> dict[str, Tensor]:
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise BadModel(
-            "The weights are no state_dict, a mapping from names to tensors.",
+            "The weights are not a state_dict, a mapping from names to tensors.",
             where=str(path),
             todo="Save the network's state_dict alone: docs/bundles.md.",
         )
@@ -143,7 +145,7 @@ def _defined(bundle: Bundle) -> nn.Module:
     except Exception as error:  # the configuration is code and may raise anything
         raise BadModel("The bundle's configuration makes no network.", where=where, todo=f"Mend it: {error}") from error
     if not isinstance(network, nn.Module):
-        raise BadModel("The bundle's network_def is no torch module.", where=where, todo="Mend it.")
+        raise BadModel("The bundle's network_def is not a torch module.", where=where, todo="Mend it.")
     if recipe != bundle.contract.recipe:
         raise BadModel(
             "inference.json and metadata.json name different preprocessing.", where=where, todo="Make them equal."

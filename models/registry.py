@@ -113,7 +113,7 @@ def _bundles(folders: Iterable[Path]) -> Iterable[Path]:
             raise BadModel(
                 "A folder of models cannot be read.",
                 where=str(parent),
-                todo=f"Mend models.folders. ({error.strerror})",
+                todo=f"Correct models.folders. ({error.strerror})",
             ) from error
         for path in inside:
             if not path.name.startswith(".") and (path / METADATA).is_file():
@@ -136,7 +136,7 @@ def _refuse_no_bundle(name: str, folders: Iterable[Path]) -> None:
         path = parent / name
         if NAME.fullmatch(name) and (path.is_symlink() or path.exists()):
             raise BadModel(
-                f"There is something called {name!r}, and it is no bundle: it has no {METADATA}.",
+                f"There is something called {name!r}, and it is not a bundle: it has no {METADATA}.",
                 where=str(path),
                 todo="A bundle is a folder as docs/bundles.md describes it.",
             )

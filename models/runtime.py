@@ -70,7 +70,7 @@ def choose_device(wanted: Device, *, cuda: bool) -> torch.device:
     """
     if wanted == "cuda" and not cuda:
         raise BadSettings(
-            "CUDA is wanted and torch sees no CUDA device.",
+            "CUDA is requested and torch finds no CUDA device.",
             where="models.device",
             todo='Set it to "auto" or "cpu", or install the driver and a CUDA build of torch.',
         )

@@ -140,7 +140,7 @@ class OrthancClient:
             return tuple(_series(item) for item in answer.json())
         except (ValueError, KeyError, TypeError) as error:
             raise Rejected(
-                "What answers there is not Orthanc.", where=self.url, todo="Check the URL: http://host:8042."
+                "The answer is not Orthanc's.", where=self.url, todo="Check the URL: http://host:8042."
             ) from error
 
     def _call(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> httpx.Response:
@@ -160,8 +160,8 @@ class OrthancClient:
         if answer.status_code in {429, 503}:
             raise PeerBusy(what, where=self.url)
         if answer.is_server_error:
-            raise PeerUnavailable(what, where=self.url, todo="Look into Orthanc's log.")
-        todo = "Check user name and password." if answer.status_code in {401, 403} else "Look into Orthanc's log."
+            raise PeerUnavailable(what, where=self.url, todo="See Orthanc's log.")
+        todo = "Check user name and password." if answer.status_code in {401, 403} else "See Orthanc's log."
         raise Rejected(what, where=self.url, todo=todo)
 
 

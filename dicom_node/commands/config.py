@@ -65,7 +65,9 @@ def jwks(
 
     found = load_settings(config_file).destinations.get(destination)
     if not isinstance(found, FhirDestination) or found.smart is None:
-        raise typer.BadParameter(f"{destination!r} is no FHIR destination with a smart table", param_hint="DESTINATION")
+        raise typer.BadParameter(
+            f"{destination!r} is not a FHIR destination with a smart table", param_hint="DESTINATION"
+        )
     typer.echo(json.dumps({"keys": [signing_key(found.smart).public_jwk]}, indent=2))
 
 

@@ -227,7 +227,7 @@ def _check(answer: httpx.Response, where: str) -> None:
     if code in {429, 503}:
         raise PeerBusy(what, where=where, retry_after=_seconds(answer.headers.get("retry-after", "")))
     if answer.is_server_error or code == 408:
-        raise PeerUnavailable(what, where=where, todo="Look into its log.")
+        raise PeerUnavailable(what, where=where, todo="See its log.")
     todo = "Check user, password or token." if code in {401, 403} else "Check url: it stands before /studies."
     raise Rejected(what, where=where, todo=todo)
 

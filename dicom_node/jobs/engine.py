@@ -173,7 +173,7 @@ def sqlite_file(settings: Settings) -> Path | None:
     if backend != "sqlite":
         raise _bad_url(f"it names a database that Candela does not run on: {backend}")
     if not url.database or url.database == ":memory:":
-        raise _bad_url("it names no file, and what is in memory is lost with its process")
+        raise _bad_url("it names no file, and a database in memory is lost with its process")
     return Path(url.database)
 
 
@@ -266,7 +266,7 @@ def database_down(settings: Settings) -> PeerUnavailable:
     """The error that names the database that does not answer, without its password."""
     place = sa.make_url(settings.database_url).render_as_string(hide_password=True)
     return PeerUnavailable(
-        "The engine's database does not answer.", where=place, todo="Start it, or mend jobs.database_url."
+        "The engine's database does not answer.", where=place, todo="Start it, or correct jobs.database_url."
     )
 
 

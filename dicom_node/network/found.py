@@ -28,11 +28,12 @@ class StudyQuery:
 
     def __post_init__(self) -> None:
         if self.study_instance_uid and not is_uid(self.study_instance_uid):
-            raise BadSettings("That is no StudyInstanceUID.", todo="Digits and dots, 64 characters at most.")
+            raise BadSettings("That is not a StudyInstanceUID.", todo="Digits and dots, 64 characters at most.")
         for name, value in (("accession number", self.accession_number), ("patient ID", self.patient_id)):
             if WILD.search(value):
                 raise BadSettings(
-                    f"The {name} has a wildcard (*, ? or \\).", todo="Give it whole: a pattern matches other patients."
+                    f"The {name} has a wildcard (*, ? or \\).",
+                    todo="Give the whole value: a pattern matches other patients.",
                 )
 
 

@@ -123,7 +123,7 @@ def _certificates(path: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadSettings(
-            f"There is no certificate to be read ({reason(error)}).", where=str(path), todo="Give a PEM file."
+            f"No certificate can be read ({reason(error)}).", where=str(path), todo="Give a PEM file."
         ) from None
 
 

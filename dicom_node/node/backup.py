@@ -81,7 +81,9 @@ def back_up(settings: Settings, target: Path) -> Backup:
         write_durably(target / NOTE, json.dumps(asdict(backup), indent=1).encode())
     except OSError as error:
         raise OutOfResources(
-            f"The backup could not be written ({error.strerror}).", where=str(target), todo="Free space; begin anew."
+            f"The backup could not be written ({error.strerror}).",
+            where=str(target),
+            todo="Free space, then start again.",
         ) from error
     return backup
 
@@ -113,7 +115,9 @@ def restore(settings: Settings, source: Path) -> Backup:
         os.sync()
     except OSError as error:
         raise OutOfResources(
-            f"The backup could not be restored ({error.strerror}).", where=str(data), todo="Free space; begin anew."
+            f"The backup could not be restored ({error.strerror}).",
+            where=str(data),
+            todo="Free space, then start again.",
         ) from error
     return backup
 

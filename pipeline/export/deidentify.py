@@ -152,7 +152,7 @@ def _refuse_identity_in_pixels(ds: Dataset, judged: Dataset) -> None:
         raise IdentityInPixels("Burned In Annotation is YES: the pixels show who the patient is.", todo=todo)
     kind = [str(value) for value in judged.get("ImageType") or ()]
     if judged.get("Modality") not in PIXELS_AS_MEASURED or kind[:1] != ["ORIGINAL"]:
-        raise IdentityInPixels("The image does not say that its pixels show nobody's name.", todo=todo)
+        raise IdentityInPixels("The image does not state that its pixels show no name.", todo=todo)
 
 
 def _state(clean: Dataset, *, own: bool) -> None:

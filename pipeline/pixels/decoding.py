@@ -195,7 +195,7 @@ class StoredPixels:
             encoded = list(islice(generate_frames(self._instance.PixelData, number_of_frames=frames), frames + 1))
         except UNREADABLE as error:
             raise BadPixels(
-                "The fragments of the compressed pixel data cannot be told apart.",
+                "The fragments of the compressed pixel data cannot be separated.",
                 where=self._where,
                 todo="Send it again.",
             ) from error
@@ -262,7 +262,7 @@ def _element(ds: Dataset, where: str) -> str:
             todo="Send it again.",
         )
     if not isinstance(ds[present[0]].value, bytes):
-        raise BadPixels("The pixel data is empty or no byte string.", where=where, todo="Send it again.")
+        raise BadPixels("The pixel data is empty or not a byte string.", where=where, todo="Send it again.")
     return present[0]
 
 
@@ -330,7 +330,7 @@ def _check_length(length: int, layout: Layout, where: str) -> None:
         )
     if length >= expected + max(layout.frame_bytes, 2):
         raise BadPixels(
-            f"The pixel data has {length} bytes where the header claims {expected}: it holds more than it says.",
+            f"The pixel data has {length} bytes where the header claims {expected}: it holds more than stated.",
             where=where,
             todo="Send the original images.",
         )
@@ -340,6 +340,6 @@ def _whole(ds: Dataset, keyword: str, where: str) -> int:
     value = ds.get(keyword)
     if not isinstance(value, int):
         raise BadPixels(
-            f"{keyword} is {'missing' if value is None else 'no number'}.", where=where, todo="Send it again."
+            f"{keyword} is {'missing' if value is None else 'not a number'}.", where=where, todo="Send it again."
         )
     return int(value)

@@ -71,7 +71,7 @@ def mirror(ds: Dataset, layout: Layout, where: str) -> float | None:
         return None
     if layout.is_float:
         raise BadPixels(
-            "The image is MONOCHROME1 with floating-point values: there is no telling what is white.",
+            "The image is MONOCHROME1 with floating-point values: it is unknown which values are white.",
             where=where,
             todo="Send the original images.",
         )

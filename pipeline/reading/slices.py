@@ -127,7 +127,7 @@ def _slices(ds: Dataset) -> Iterator[Slice]:
     frames = _frames(ds, where)
     if frames > 1:
         raise BadGeometry(
-            f"The instance is a multi-frame {class_name(ds)} of {frames} frames: nothing tells their places.",
+            f"The instance is a multi-frame {class_name(ds)} of {frames} frames: their positions are unknown.",
             where=where,
             todo="Send the series as classic single-frame images or as Enhanced MR or CT.",
         )
@@ -147,7 +147,7 @@ def _frames(ds: Dataset, where: str) -> int:
     if frames in (None, ""):
         return 1
     if not isinstance(frames, int):
-        raise InvalidHeader("NumberOfFrames is no whole number.", where=where, todo="Send or export it again.")
+        raise InvalidHeader("NumberOfFrames is not a whole number.", where=where, todo="Send or export it again.")
     return int(frames) or 1
 
 

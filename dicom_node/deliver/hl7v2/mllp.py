@@ -47,7 +47,7 @@ class Mllp:
         except ssl.SSLCertVerificationError as error:
             raise self._unavailable(f"has a certificate that is not trusted ({error.verify_message})") from None
         except ssl.SSLError as error:
-            raise self._unavailable(f"could not be spoken to by TLS ({error.reason})") from None
+            raise self._unavailable(f"did not complete the TLS handshake ({error.reason})") from None
         except OSError as error:
             raise self._unavailable(f"cannot be reached ({error.strerror or type(error).__name__})") from None
 
@@ -67,7 +67,7 @@ class Mllp:
             connection.settimeout(max(0.001, deadline - time.monotonic()))
             piece = connection.recv(65536)
             if not piece:
-                raise self._unavailable("closed the connection before its answer was whole")
+                raise self._unavailable("closed the connection before the end of its answer")
             received += piece
             if len(received) > ANSWER_MOST or not received.startswith(START):
                 raise self._unavailable("sent something that is not an MLLP answer")

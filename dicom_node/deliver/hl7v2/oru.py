@@ -111,7 +111,7 @@ def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None =
         message.validate()
     except HL7apyException as error:
         raise BadResult(
-            f"The report is no valid ORU^R01 ({type(error).__name__}).", todo="Please report it."
+            f"The report is not a valid ORU^R01 ({type(error).__name__}).", todo="Please report it."
         ) from error
     text = str(message.to_er7())
     if pdf is not None:

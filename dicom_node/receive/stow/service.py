@@ -131,7 +131,7 @@ def _address(request: Request) -> str:
 def _unacceptable(stow: Stow, request: Request, study: str) -> Response | None:
     """The response to a request that its headers rule out, or None."""
     if study and not is_uid(study):
-        return _problem(400, "that is no StudyInstanceUID")
+        return _problem(400, "that is not a StudyInstanceUID")
     if _number(request.headers.get("content-length", "")) > stow.maximum_bytes:
         return _problem(413, f"a request may have {stow.maximum_bytes} bytes")
     if wanted_type(request.headers.get("accept", "")) is None:

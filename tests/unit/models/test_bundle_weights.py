@@ -35,7 +35,7 @@ def test_cut_off_safetensors_are_refused(tmp_path: Path, part: float) -> None:
     path = folder / "models/model.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data)) if isinstance(part, float) else int(part)])
-    with pytest.raises(BadModel, match=r"no safetensors.*model\.safetensors"):
+    with pytest.raises(BadModel, match=r"not a safetensors.*model\.safetensors"):
         build_network(sealed(folder))
 
 
@@ -43,7 +43,7 @@ def test_a_header_that_lies_is_refused(tmp_path: Path) -> None:
     """A safetensors header that claims more than the file holds is refused, not believed."""
     folder = classifying(tmp_path)
     (folder / "models/model.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
-    with pytest.raises(BadModel, match="no safetensors"):
+    with pytest.raises(BadModel, match="not a safetensors"):
         build_network(sealed(folder))
 
 
@@ -124,10 +124,10 @@ def test_both_kinds_of_weights_hold_the_same(tmp_path: Path) -> None:
     [
         ({"_target_": "models.networks.NoSuchNet"}, "makes no network"),
         ({"_target_": "torch.nn.Conv2d", "in_channels": 1}, "makes no network"),
-        ({"_target_": "collections.OrderedDict"}, "no torch module"),
+        ({"_target_": "collections.OrderedDict"}, "not a torch module"),
         ("$1 / 0", "makes no network"),
         ("@elsewhere", "makes no network"),
-        (None, "no torch module"),
+        (None, "not a torch module"),
         ({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 5}, "do not fit"),
     ],
 )

@@ -15,7 +15,7 @@ from tests.peers.tiny_bundle import classifying
 def test_a_folder_of_bundles_joins_the_shipped_ones(tmp_path: Path) -> None:
     """Bundles in an administrator's folder are listed beside those that ship; a folder without a bundle is not."""
     classifying(tmp_path)
-    (tmp_path / "no bundle").mkdir()
+    (tmp_path / "not a bundle").mkdir()
     assert [entry.name for entry in registry.entries((tmp_path,))] == ["brain_mri_tumor", "tiny"]
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_bundle_is_passed_over_and_named_when_asked_for(tmp_path: Pat
     else:
         odd.mkdir()
     assert [entry.name for entry in registry.entries((tmp_path,))] == ["brain_mri_tumor", "tiny"]
-    with pytest.raises(BadModel, match="it is no bundle"):
+    with pytest.raises(BadModel, match="it is not a bundle"):
         registry.get("odd", (tmp_path,))
 
 
