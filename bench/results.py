@@ -35,7 +35,7 @@ from pipeline.findings.model import (  # noqa: E402
     Outcome,
 )
 from pipeline.geometry.build import build_volume  # noqa: E402
-from pipeline.patient.source_values import vouched  # noqa: E402
+from pipeline.patient.source_values import cleaned_volume  # noqa: E402
 from pipeline.results.build import BUILDERS, ByKind  # noqa: E402
 from pipeline.results.profile import DEFAULT_PRESET, KINDS, PRESETS  # noqa: E402
 from pipeline.results.provenance import ResultContext  # noqa: E402
@@ -68,7 +68,7 @@ def made(slices: int, matrix: int, lesions: int) -> ResultContext:
 
 def context_of(datasets: Sequence[Dataset], mask: BoolArray) -> ResultContext:
     """A run over ``datasets`` that outlined ``mask``, with a heat map around it."""
-    volume = vouched(build_volume(datasets))
+    volume = cleaned_volume(build_volume(datasets))
     model = ModelIdentity(name="bench", title="Bench", version="0.1.0", digest="0" * 64, parameters=())
     uids = [str(ds.SOPInstanceUID) for ds in datasets]
     run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest)

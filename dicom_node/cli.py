@@ -114,7 +114,7 @@ def process(
             nifti=nifti,
             profile=profile,
             with_page=refusal_page,
-            pick=Pick(series, best, vouched=identity is not None),
+            pick=Pick(series, best, identity_chosen=identity is not None),
             identity_from=identity,
             progress=lambda stage: status.update(f"{stage} ..."),
         )

@@ -16,7 +16,7 @@ from pipeline.findings.measure import to_findings
 from pipeline.findings.model import Findings
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
-from pipeline.patient.source_values import vouched
+from pipeline.patient.source_values import cleaned_volume
 from pipeline.ports import Progress, ReportBuilder, SeriesModel
 from pipeline.reading.files import Series
 from pipeline.reading.value_forms import printable
@@ -111,13 +111,13 @@ def process(
         volume = build_volume(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
-    repeatable = vouched(volume)
+    repeatable = cleaned_volume(volume)
     with watch.stage("predict"):
         prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
         replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()
         every = (*replaces, *subject.caveats, *series.caveats, *caveats, *prediction.caveats, *repeatable.caveats)
         prediction = replace(prediction, caveats=tuple(map(_printable, every)))
-    volume = repeatable  # nothing below reads a header that nobody has vouched for
+    volume = repeatable  # later steps read only cleaned headers
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
         instances=instances_digest(series.sop_instance_uids),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dicom_node.commitment.ledger import Asking
+from dicom_node.commitment.ledger import RequestLedger
 from dicom_node.network import tls
 from dicom_node.settings.tree import Settings
 from dicom_node.store.disk import Disk
@@ -18,7 +18,7 @@ def lines(settings: Settings, now: datetime | None = None) -> Iterator[str]:
     waiting = len(list((settings.commitments_dir / "asked").glob("*.json")))
     if waiting:
         yield f"commitment: {waiting} request(s) of modalities are to be reported on"
-    asking = Asking(settings.commitments_dir / "asking").open
+    asking = RequestLedger(settings.commitments_dir / "asking").open
     if asking:
         yield f"commitment: {asking} request(s) to PACS are not answered yet"
 

@@ -117,7 +117,7 @@ class Report:
         return {item.sop_instance_uid for item in references} <= {item.sop_instance_uid for item in self.committed}
 
 
-class Asking:
+class RequestLedger:
     """Our own requests to PACS, in ``folder`` (``commitments/asking``), which processes share.
 
     There may be several requests about a result, each with its own Transaction UID; any of the answers counts.

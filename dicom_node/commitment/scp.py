@@ -27,7 +27,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.backoff import doubling
-from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Asking, Failed, Reference, Report, Request
+from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Failed, Reference, Report, Request, RequestLedger
 from dicom_node.completion.monitor import SeriesMonitor
 from dicom_node.network import tls
 from dicom_node.observability.counters import Counters
@@ -58,7 +58,7 @@ REPORTS_AT_ONCE = 4
 
 
 @dataclass
-class _Asked:
+class _PendingRequest:
     """A modality's request. ``at``: seconds since the epoch; ``due``: of the monotonic clock."""
 
     calling_ae: str
@@ -85,12 +85,12 @@ class StorageCommitment:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder / "asked"
-        self._asking = Asking(folder / "asking")
+        self._requests = RequestLedger(folder / "asking")
         self._admission = admission
         self._store, self._index, self._monitor = store, index, monitor
         self._counters = counters
         self._clock = clock
-        self._waiting: dict[Path, _Asked] = {}
+        self._waiting: dict[Path, _PendingRequest] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="commitment", daemon=True)
@@ -106,7 +106,7 @@ class StorageCommitment:
         """Take up what is to be reported, and report until `stop`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self._folder.parent)
-        self._asking.forget_before(self._clock() - FORGET_ASKED)
+        self._requests.forget_before(self._clock() - FORGET_ASKED)
         for path in self._folder.glob("*.json"):
             try:
                 self._waiting[path] = _read(path)
@@ -124,7 +124,7 @@ class StorageCommitment:
             self._thread.join()
         self._reporters.shutdown(wait=False, cancel_futures=True)
 
-    def asked(self, event: evt.Event) -> tuple[int, Dataset | None]:
+    def n_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Answer N-ACTION (PS3.4 J.3.2, PS3.7 10.1.4.1.10).
 
         ======  ===================================================================================
@@ -156,7 +156,7 @@ class StorageCommitment:
             request = Request.read(event.action_information)
         except Exception:  # noqa: BLE001  (a hostile data set may raise anything while it is decoded)
             return INVALID_ARGUMENT
-        asked = _Asked(
+        asked = _PendingRequest(
             admitted.caller.calling_ae, request, self._clock(), self._path(admitted.caller.calling_ae, request)
         )
         asked.assoc, asked.due = event.assoc, time.monotonic() + ANSWER_FIRST
@@ -171,7 +171,7 @@ class StorageCommitment:
             self._changed.notify_all()
         return SUCCESS
 
-    def reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
+    def n_event_report(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Take N-EVENT-REPORT of a PACS that we asked (PS3.4 J.3.3, PS3.7 10.1.1.1.8).
 
         ======  ===================================================================================
@@ -189,7 +189,7 @@ class StorageCommitment:
         except Exception:  # noqa: BLE001  (a hostile data set may raise anything while it is decoded)
             return INVALID_ARGUMENT, None
         try:
-            known = admitted is not None and self._asking.report(admitted.caller.calling_ae, report)
+            known = admitted is not None and self._requests.report(admitted.caller.calling_ae, report)
         except OSError:
             return PROCESSING_FAILURE, None
         if not known:
@@ -216,7 +216,7 @@ class StorageCommitment:
                 due.busy = True
             self._reporters.submit(self._answer, due)
 
-    def _answer(self, asked: _Asked) -> None:
+    def _answer(self, asked: _PendingRequest) -> None:
         """Report on one request, or schedule another attempt."""
         try:
             given = self._report(asked)
@@ -241,7 +241,7 @@ class StorageCommitment:
             self._changed.notify_all()
         log.warning("commitment_report_waits", calling_ae=asked.calling_ae, tries=asked.tries, retry_in=wait)
 
-    def _report(self, asked: _Asked) -> bool:
+    def _report(self, asked: _PendingRequest) -> bool:
         """Send the report on the association that asked, or else on one of our own; True where the modality took it."""
         if not self._monitor.caught_up(INDEX_WITHIN):
             return False
@@ -255,7 +255,7 @@ class StorageCommitment:
         return target is not None and self._call(target, report) and self._told(asked, report)
 
     @staticmethod
-    def _told(asked: _Asked, report: Report) -> bool:
+    def _told(asked: _PendingRequest, report: Report) -> bool:
         committed, failed = len(report.committed), len(report.failed)
         log.info("commitment_reported", calling_ae=asked.calling_ae, committed=committed, failed=failed)
         return True
@@ -329,11 +329,13 @@ def _send(assoc: Association, report: Report) -> bool:
     return bool(status.get("Status") == SUCCESS)
 
 
-def _written(asked: _Asked) -> bytes:
+def _written(asked: _PendingRequest) -> bytes:
     return json.dumps({"calling_ae": asked.calling_ae, "at": asked.at, "request": asdict(asked.request)}).encode()
 
 
-def _read(path: Path) -> _Asked:
+def _read(path: Path) -> _PendingRequest:
     data: dict[str, Any] = json.loads(path.read_text())
     references = tuple(Reference(**item) for item in data["request"]["references"])
-    return _Asked(data["calling_ae"], Request(data["request"]["transaction_uid"], references), data["at"], path)
+    return _PendingRequest(
+        data["calling_ae"], Request(data["request"]["transaction_uid"], references), data["at"], path
+    )

@@ -9,7 +9,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from dicom_node.completion.rules import CompleteSeries
-from dicom_node.completion.studies import Assignment, Noted, StudyNotes
+from dicom_node.completion.studies import Assignment, NotedSeries, StudyNotes
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.observability.log import uid
 from dicom_node.settings.tree import Settings
@@ -75,7 +75,7 @@ class Dispatch:
             refusal = routing.refusal()
             self._queue(series, UNROUTED, refusal=(refusal.code, str(refusal)))
         if awaiting:
-            self._notes.keep(Noted(series, found.path, tuple(awaiting), found.images))
+            self._notes.keep(NotedSeries(series, found.path, tuple(awaiting), found.images))
             log.info("series_awaits_its_study", series=uid(series.series_instance_uid), revision=series.revision)
         else:
             self._notes.forget(series)
@@ -118,7 +118,7 @@ class Dispatch:
             raise failures[0]
         self._notes.decided(study_instance_uid)
 
-    def _decide(self, model: str, noted: dict[str, Noted]) -> None:
+    def _decide(self, model: str, noted: dict[str, NotedSeries]) -> None:
         bundle = registry.get(model, self._settings.models.folders).bundle
         for name, item in list(noted.items()):
             mixed = self._mixed(item.series, read_header(item.header))
@@ -195,13 +195,13 @@ def _attributes(header: Dataset, series: CompleteSeries, images: int) -> SeriesA
     return describe(header, instances=images, calling_ae=series.calling_ae, called_ae=called)
 
 
-def _assignment(noted: Noted, model: str) -> Assignment:
+def _assignment(noted: NotedSeries, model: str) -> Assignment:
     assignment = noted.assignment(model)
     assert assignment is not None, "only series that a rule gives to the model are chosen from"
     return assignment
 
 
-def _candidate(noted: Noted) -> Candidate:
+def _candidate(noted: NotedSeries) -> Candidate:
     header = read_header(noted.header)
     return Candidate(noted.series.series_instance_uid, header, _attributes(header, noted.series, noted.images))
 

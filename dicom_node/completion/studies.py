@@ -41,7 +41,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Noted:
+class NotedSeries:
     """A series that awaits selection or had it. ``header`` is the path of its representative instance, ``images`` the
     number of its instances that are images.
     """
@@ -68,7 +68,7 @@ class StudyNotes:
         """Study Instance UIDs of the studies that await selection."""
         return frozenset(self._undecided)
 
-    def keep(self, noted: Noted) -> None:
+    def keep(self, noted: NotedSeries) -> None:
         """Note a series, in place of its earlier revision; durable when it returns."""
         study = noted.series.study_instance_uid
         path = self._path(noted.series)
@@ -85,7 +85,7 @@ class StudyNotes:
         with contextlib.suppress(FileNotFoundError):
             self._path(series).unlink()
 
-    def of(self, study_instance_uid: str) -> tuple[Noted, ...]:
+    def of(self, study_instance_uid: str) -> tuple[NotedSeries, ...]:
         """The noted series of a study whose files are still in the store.
 
         Raises
@@ -106,14 +106,14 @@ class StudyNotes:
         return self._folder / series.study_instance_uid / f"{series.series_instance_uid}.json"
 
 
-def _still_stored(noted: Noted) -> bool:
+def _still_stored(noted: NotedSeries) -> bool:
     if noted.header.is_file():
         return True
     log.warning("series_gone_from_store", series=uid(noted.series.series_instance_uid))
     return False
 
 
-def _plain(noted: Noted) -> dict[str, object]:
+def _plain(noted: NotedSeries) -> dict[str, object]:
     series = asdict(replace(noted.series, instances=(), earlier=()))
     series["completed_at"] = noted.series.completed_at.isoformat()
     for key in ("instances", "earlier"):
@@ -126,7 +126,7 @@ def _plain(noted: Noted) -> dict[str, object]:
     }
 
 
-def _read(path: Path) -> Noted:
+def _read(path: Path) -> NotedSeries:
     try:
         data = json.loads(path.read_text())
         series = data["series"]
@@ -138,7 +138,7 @@ def _read(path: Path) -> Noted:
         )
         header = located(data["header"], path.parents[2])  # <data_dir>/studies/<study>/<series>.json
         complete = CompleteSeries(**series)
-        return Noted(complete, header, assignments, int(data.get("images", len(complete.instances))))
+        return NotedSeries(complete, header, assignments, int(data.get("images", len(complete.instances))))
     except (ValueError, TypeError, KeyError) as error:
         raise Broken(
             "A note of a series that awaits selection is damaged.",

@@ -17,7 +17,7 @@ from pynetdicom import evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]  # made at import
 
-from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Asking, Reference, Report, Request
+from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Reference, Report, Request, RequestLedger
 from dicom_node.deliver.dimse import DimseSender, instance_of
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected
 
@@ -46,7 +46,7 @@ class CommittedSender:
     def __init__(self, name: str, sender: DimseSender, folder: Path) -> None:
         self._name = name
         self._sender = sender
-        self._asking = Asking(folder / "asking")
+        self._requests = RequestLedger(folder / "asking")
         self._timeout = sender.destination.commitment_timeout
 
     def send(self, files: tuple[Path, ...]) -> str:
@@ -65,9 +65,9 @@ class CommittedSender:
         """
         instances = [instance_of(path) for path in files]
         references = tuple(Reference(str(item.sop_class), str(item.sop_instance)) for item in instances)
-        answers = tuple(self._asking.answers(self._name, references))
+        answers = tuple(self._requests.answers(self._name, references))
         if any(report.covers(references) for report in answers):
-            self._asking.forget(self._name, references)
+            self._requests.forget(self._name, references)
             return f"{len(files)} stored by an earlier attempt, committed"
         self._heed(answers, files, references)
         receipt = self._sender.send(files)
@@ -75,7 +75,7 @@ class CommittedSender:
         if not report.covers(references):
             self._heed((report,), files, references)
             raise self._not_committed(report, references)
-        self._asking.forget(self._name, references)
+        self._requests.forget(self._name, references)
         return f"{receipt}, committed"
 
     def _heed(self, noes: tuple[Report, ...], files: tuple[Path, ...], references: tuple[Reference, ...]) -> None:
@@ -88,11 +88,11 @@ class CommittedSender:
         asked = {item.sop_instance_uid for item in references}
         for report in noes:
             self._sender.send_again(files, asked - {item.sop_instance_uid for item in report.committed})
-        self._asking.forget(self._name, references)
+        self._requests.forget(self._name, references)
 
     def _ask(self, references: tuple[Reference, ...]) -> Report:
         request = Request(str(generate_uid(prefix=None)), references)
-        self._asking.begin(self._name, self._sender.destination.ae_title, request)
+        self._requests.begin(self._name, self._sender.destination.ae_title, request)
         deadline = time.monotonic() + self._timeout
         contexts = [build_context(StorageCommitmentPushModel)]
         with self._sender.association(contexts, [(evt.EVT_N_EVENT_REPORT, self._take)]) as assoc:
@@ -116,13 +116,13 @@ class CommittedSender:
             report = Report.read(event.event_information)
         except NotDicom:
             return INVALID_ARGUMENT, None
-        known = self._asking.report(self._sender.destination.ae_title, report)
+        known = self._requests.report(self._sender.destination.ae_title, report)
         return (SUCCESS if known else INVALID_ARGUMENT), None
 
     def _wait(self, request: Request, deadline: float) -> Report | None:
         """The answer, which this process or the receiver stored; None where it does not come in time."""
         while True:
-            report = self._asking.answer(request.transaction_uid)
+            report = self._requests.answer(request.transaction_uid)
             left = deadline - time.monotonic()
             if report is not None or left <= 0:
                 return report

@@ -17,7 +17,7 @@ from pipeline.findings.own_results import is_own_result
 from pipeline.patient.subject import refuse_mixed_study
 from pipeline.reading.attributes import number, text
 from pipeline.reading.files import UNREADABLE, Series, read_files, read_path
-from pipeline.reading.representative import images, representative
+from pipeline.reading.representative import count_images, representative
 from pipeline.routing.rules import judge
 from pipeline.routing.selection import Candidate, choose
 from pipeline.routing.series_attributes import describe
@@ -59,7 +59,7 @@ def find_series(path: Path) -> tuple[FolderSeries, ...]:
     if not path.is_dir():
         series = read_path(path)
         uid = str(series.header.SeriesInstanceUID)
-        return (FolderSeries(uid, (path,), series.representative, images(series.datasets)),)
+        return (FolderSeries(uid, (path,), series.representative, count_images(series.datasets)),)
     by_series: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         header = _header(file)
@@ -77,12 +77,13 @@ def find_series(path: Path) -> tuple[FolderSeries, ...]:
 class Pick:
     """Selects one of several series: the one with this UID, or the one that suits the model best.
 
-    ``vouched``: an operator has stated the patient, whatever the study's other series say (`pipeline.patient.subject`).
+    ``identity_chosen``: an operator has stated the patient, whatever the study's other series say
+    (`pipeline.patient.subject`).
     """
 
     series_instance_uid: str | None = None
     best: bool = False
-    vouched: bool = False
+    identity_chosen: bool = False
 
 
 def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -> tuple[Series, str]:
@@ -99,16 +100,17 @@ def pick_series(path: Path, settings: Settings, model: str | None, pick: Pick) -
     """
     if pick.best:
         name = model or (_first_model(path, settings) if settings.rules else DEFAULT_MODEL)
-        return _read_best(path, settings, name, vouched=pick.vouched), name
+        return _read_best(path, settings, name, identity_chosen=pick.identity_chosen), name
     if pick.series_instance_uid is None:
         series = _read_one(path)
     else:
-        series = read_series(path, pick.series_instance_uid, vouched=pick.vouched)
+        series = read_series(path, pick.series_instance_uid, identity_chosen=pick.identity_chosen)
     return series, model or _model_for(series, settings)
 
 
-def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -> Series:
-    """Read one series of the folder ``path``. Unless ``vouched``, the series of its study there must name one patient.
+def read_series(path: Path, series_instance_uid: str, *, identity_chosen: bool = True) -> Series:
+    """Read one series of the folder ``path``. Unless ``identity_chosen``, the series of its study there must name one
+    patient.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def read_series(path: Path, series_instance_uid: str, *, vouched: bool = True) -
             where=str(path),
             todo="`candela config explain` lists the series of a folder.",
         )
-    if not vouched:
+    if not identity_chosen:
         _refuse_mixed_study(wanted, found)
     return read_files(wanted.paths, path) if path.is_dir() else read_path(path)
 
@@ -148,7 +150,7 @@ def _read_one(path: Path) -> Series:
         raise MixedSeries(error.what, where=error.where, todo=todo) from None
 
 
-def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> Series:
+def _read_best(path: Path, settings: Settings, model: str, *, identity_chosen: bool) -> Series:
     """The series of the study in ``path`` that suits ``model`` best; where none does, a refusal with the reason for
     each.
     """
@@ -163,13 +165,15 @@ def _read_best(path: Path, settings: Settings, model: str, *, vouched: bool) -> 
             where=str(path),
             todo="Pass a study with a series that the model takes.",
         )
-    return read_series(path, choice.chosen.series_instance_uid, vouched=vouched)
+    return read_series(path, choice.chosen.series_instance_uid, identity_chosen=identity_chosen)
 
 
 def _model_for(series: Series, settings: Settings) -> str:
     if not settings.rules:
         return DEFAULT_MODEL
-    routing = judge(settings.rules, describe(series.representative, instances=images(series.datasets)), settings.match)
+    routing = judge(
+        settings.rules, describe(series.representative, instances=count_images(series.datasets)), settings.match
+    )
     if not routing.taken:
         raise routing.refusal()
     return routing.taken[0].model
@@ -193,8 +197,8 @@ def _first_model(path: Path, settings: Settings) -> str:
 def _found(uid: str, items: list[tuple[Path, Dataset]]) -> FolderSeries:
     """Count copies of one instance once."""
     headers = {text(header, "SOPInstanceUID"): header for _, header in items}
-    speaks = representative(headers.values())
-    return FolderSeries(uid, tuple(file for file, _ in items), speaks, images(headers.values()))
+    chosen = representative(headers.values())
+    return FolderSeries(uid, tuple(file for file, _ in items), chosen, count_images(headers.values()))
 
 
 def _header(file: Path) -> Dataset | None:

@@ -50,7 +50,7 @@ class Clock:
     def close(self) -> None:
         self._database.dispose()
 
-    def mend(self) -> int:
+    def correct(self) -> int:
         """Correct the attempts that would wait too long; returns their number. Every worker calls this from time to
         time.
         """
@@ -67,15 +67,15 @@ class Clock:
         )
         with self._database.connect() as connection:
             found = connection.execute(late).all()
-        mended = 0
+        corrected = 0
         for name, due in found:
             wait = self._told(name)
             if due / 1000 - self._clock() > wait + SLACK:
                 self._client.set_workflow_delay(name, delay_seconds=wait)
-                mended += 1
-        if mended:
-            log.warning("clock_set_back", attempts=mended)
-        return mended
+                corrected += 1
+        if corrected:
+            log.warning("clock_set_back", attempts=corrected)
+        return corrected
 
     def _told(self, workflow_id: str) -> float:
         """Seconds that the attempt should wait, by the failure of the one before it; a first attempt was held."""

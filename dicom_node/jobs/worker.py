@@ -81,7 +81,7 @@ def run_worker(
         try:
             reaper.look()
             circuits.tend()
-            clock.mend()
+            clock.correct()
         except liveness.LifeLost:
             log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error says no more than that the lock is gone)
             _leave(RESTART)

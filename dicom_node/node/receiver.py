@@ -21,7 +21,7 @@ from dicom_node.receive.audited import ReceptionAudit
 from dicom_node.receive.ingest import Ingest
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.stow.server import HttpServer
-from dicom_node.receive.stow.service import StowWay, stow_app
+from dicom_node.receive.stow.service import StowContext, stow_app
 from dicom_node.retention.purge import Deliveries, Purger
 from dicom_node.retention.results_aside import ResultsAside
 from dicom_node.settings.tree import Settings
@@ -148,7 +148,7 @@ class Receiver:
         )
         stow = settings.receive.stow
         if stow is not None:
-            way = StowWay(settings.receive, stow, store, ingest, counters, numbers, lambda: disk.has_room, audit)
+            way = StowContext(settings.receive, stow, store, ingest, counters, numbers, lambda: disk.has_room, audit)
             self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
         self._metrics = MetricsServer(settings.metrics, self._figures(admission, disk, self._commitment))
         monitor.start()

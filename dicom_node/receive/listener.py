@@ -54,11 +54,11 @@ CLASSES_NAMED = 8
 class Commitment(Protocol):
     """Storage commitment in both roles (PS3.4 annex J); each handler returns a status and no data set."""
 
-    def asked(self, event: evt.Event) -> tuple[int, Dataset | None]:
+    def n_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """N-ACTION: a modality requests storage commitment for its instances."""
         ...
 
-    def reported(self, event: evt.Event) -> tuple[int, Dataset | None]:
+    def n_event_report(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """N-EVENT-REPORT: a PACS reports whether it commits to storing ours."""
         ...
 
@@ -179,8 +179,8 @@ class Listener:
         if self._commitment is None:
             return []
         return [
-            (evt.EVT_N_ACTION, self._commitment.asked),
-            (evt.EVT_N_EVENT_REPORT, self._commitment.reported),
+            (evt.EVT_N_ACTION, self._commitment.n_action),
+            (evt.EVT_N_EVENT_REPORT, self._commitment.n_event_report),
         ]
 
     def _context(self) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from dicom_node.store.header import LAST_TAG, UIDS_END
 from dicom_node.store.manifest import StoredInstance
 from pipeline.patient.subject import COMPARED
 from pipeline.reading.files import UNREADABLE
-from pipeline.reading.representative import Precedence, class_standing, counted, place, precedence
+from pipeline.reading.representative import Precedence, image_count, image_kind_of_class, precedence, precedence_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def representative_of(instances: Sequence[StoredInstance]) -> Representative:
         if found[0] <= expected[0] or len(ranked) == 1:
             break
         ranked = sorted([*ranked[1:], (found, name)])  # a picture with the SOP class of slices
-    stands = [rank[0] for rank, _ in ranked]
-    return Representative(Path(ranked[0][1]), header, counted(stands))
+    kinds = [rank[0] for rank, _ in ranked]
+    return Representative(Path(ranked[0][1]), header, image_count(kinds))
 
 
 def read_header(path: Path) -> Dataset:
@@ -100,7 +100,7 @@ def _is_behind(last: int, tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 def _precedence(item: StoredInstance) -> Precedence:
     if item.sop_class_uid is not None and item.instance_number is not None:
-        stands = class_standing(item.sop_class_uid)
-        if stands is not None:
-            return place(stands, item.instance_number, item.sop_instance_uid)
+        kind = image_kind_of_class(item.sop_class_uid)
+        if kind is not None:
+            return precedence_of(kind, item.instance_number, item.sop_instance_uid)
     return precedence(read_header(Path(item.path)))

@@ -28,7 +28,7 @@ from dicom_node.store.manifest import StoredInstance
 from pipeline.errors import BadSettings
 from pipeline.findings.identity import instances_digest
 from pipeline.reading import attributes
-from pipeline.reading.representative import NO_IMAGE, class_standing
+from pipeline.reading.representative import NO_IMAGE, image_kind_of_class
 
 log = structlog.get_logger("candela.index")
 
@@ -386,11 +386,11 @@ class SeriesIndex:
 def _described(header: InstanceHeader) -> dict[str, object]:
     """The attributes that routing needs of every instance of a series, so that it need not open each file."""
     instance_number = attributes.number(header.elements, "InstanceNumber")
-    stands = class_standing(header.sop_class_uid)
+    kind = image_kind_of_class(header.sop_class_uid)
     return {
         "instance_number": math.inf if instance_number is None else instance_number,
         "modality": attributes.text(header.elements, "Modality"),
-        "image": None if stands is None else stands != NO_IMAGE,
+        "image": None if kind is None else kind != NO_IMAGE,
     }
 
 

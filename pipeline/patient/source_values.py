@@ -143,7 +143,7 @@ class _Notes:
         )
 
 
-def vouched(volume: Volume) -> Volume:
+def cleaned_volume(volume: Volume) -> Volume:
     """``volume`` with cleaned headers, and a caveat where a value was left out or is irregular.
 
     Raises

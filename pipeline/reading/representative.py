@@ -36,15 +36,15 @@ def representative(headers: Iterable[Dataset]) -> Dataset:
 
 def precedence(header: Dataset) -> Precedence:
     """Sort key of an instance: the least is the representative. Never raises. Needs no pixel data."""
-    return place(standing(header), number(header, "InstanceNumber"), text(header, "SOPInstanceUID"))
+    return precedence_of(image_kind(header), number(header, "InstanceNumber"), text(header, "SOPInstanceUID"))
 
 
-def place(stands: int, instance_number: float | None, sop_instance_uid: str) -> Precedence:
+def precedence_of(kind: int, instance_number: float | None, sop_instance_uid: str) -> Precedence:
     """As `precedence`, from what the node's index keeps. An instance without a number comes after those with one."""
-    return stands, math.inf if instance_number is None else instance_number, sop_instance_uid
+    return kind, math.inf if instance_number is None else instance_number, sop_instance_uid
 
 
-def standing(header: Dataset) -> int:
+def image_kind(header: Dataset) -> int:
     """Whether the object with this header is a `SLICE`, a `PICTURE` or has `NO_IMAGE`. Never raises."""
     try:
         if is_without_image(header):
@@ -56,8 +56,8 @@ def standing(header: Dataset) -> int:
     return PICTURE if uid.UID(text(header, "SOPClassUID")) in NOT_VOLUMES else SLICE
 
 
-def class_standing(sop_class_uid: str) -> int | None:
-    """`standing` by the SOP Class alone; None where that is not enough: secondary captures, private classes."""
+def image_kind_of_class(sop_class_uid: str) -> int | None:
+    """`image_kind` by the SOP Class alone; None where that is not enough: secondary captures, private classes."""
     known = uid.UID(sop_class_uid)
     if known in NOT_VOLUMES:
         return PICTURE
@@ -66,14 +66,14 @@ def class_standing(sop_class_uid: str) -> int | None:
     return SLICE if "Image Storage" in known.name else NO_IMAGE
 
 
-def counted(standings: Iterable[int]) -> int:
+def image_count(kinds: Iterable[int]) -> int:
     """Number of instances that count as the images of a series: its slices, or its pictures without
     slices; at least 1.
     """
-    stands = list(standings)
-    return stands.count(SLICE) or stands.count(PICTURE) or 1
+    found = list(kinds)
+    return found.count(SLICE) or found.count(PICTURE) or 1
 
 
-def images(headers: Iterable[Dataset]) -> int:
+def count_images(headers: Iterable[Dataset]) -> int:
     """`counted` for the headers of a series."""
-    return counted(map(standing, headers))
+    return image_count(map(image_kind, headers))

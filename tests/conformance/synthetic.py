@@ -15,7 +15,7 @@ from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.measure import measure_lesions
 from pipeline.findings.model import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
 from pipeline.geometry.build import build_volume
-from pipeline.patient.source_values import vouched
+from pipeline.patient.source_values import cleaned_volume
 from pipeline.results.build import build
 from pipeline.results.profile import KINDS, Profile
 from pipeline.results.provenance import ResultContext
@@ -47,7 +47,7 @@ def context_of(
     model: ModelIdentity = MODEL,
 ) -> ResultContext:
     """The context of a run over ``datasets`` that outlined ``mask`` (None: nothing)."""
-    volume = vouched(build_volume(datasets))
+    volume = cleaned_volume(build_volume(datasets))
     uids = [str(ds.SOPInstanceUID) for ds in datasets]
     run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest, root)
     name, shares = ANSWERS[outcome]

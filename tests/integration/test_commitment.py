@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.commitment import scp
-from dicom_node.commitment.ledger import Asking, Failed, Reference, Report, Request
+from dicom_node.commitment.ledger import Failed, Reference, Report, Request, RequestLedger
 from dicom_node.deliver.senders import sender_for
 from dicom_node.settings.access import ReportTo
 from dicom_node.settings.destinations import DicomDestination
@@ -228,7 +228,7 @@ def test_nobody_but_the_pacs_can_say_that_it_is_committed(tmp_path: Path, files:
         assert report_to(node.port, forged, calling="LIAR") == 0x0115
         assert report_to(node.port, Report("1.2.3", asked.references), calling="PACS") == 0x0115
         assert report_to(node.port, forged, calling="PACS", event_type=3) == 0x0113
-        assert list(Asking(node.settings.commitments_dir / "asking").answers("pacs", asked.references)) == []
+        assert list(RequestLedger(node.settings.commitments_dir / "asking").answers("pacs", asked.references)) == []
         with pytest.raises(PeerUnavailable):  # still to be sent: nobody listens there now
             deliver(node, destination(pacs.port), files)
 

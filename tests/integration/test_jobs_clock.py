@@ -67,8 +67,8 @@ def test_a_wait_that_a_server_asked_for_is_kept(make_node: MakeNode) -> None:
         client = engine.open_client(node.settings)
         now, yesterday = Clock(node.settings, client), Clock(node.settings, client, lambda: time.time() - DAY_MS / 1000)
         try:
-            assert now.mend() == 0
-            assert yesterday.mend() == 1
+            assert now.correct() == 0
+            assert yesterday.correct() == 1
         finally:
             now.close()
             yesterday.close()

@@ -40,7 +40,7 @@ COME_AGAIN = "5"
 
 
 @dataclass(frozen=True)
-class StowWay:
+class StowContext:
     """What STOW-RS needs of the receiver. ``numbers`` numbers requests and associations alike.
 
     ``has_room`` says whether the disk is below the watermark for new requests. ``audit`` records who sent what, and
@@ -57,14 +57,14 @@ class StowWay:
     audit: ReceptionAudit | None = None
 
 
-def stow_app(way: StowWay) -> FastAPI:
+def stow_app(context: StowContext) -> FastAPI:
     """The ASGI application, which serves only STOW-RS."""
     app = FastAPI(title="Candela", openapi_url=None)
-    app.include_router(stow_router(way))
+    app.include_router(stow_router(context))
     return app
 
 
-def stow_router(way: StowWay) -> APIRouter:
+def stow_router(context: StowContext) -> APIRouter:
     """The two routes of the Store transaction.
 
     ======  ==========================================================================================
@@ -81,24 +81,24 @@ def stow_router(way: StowWay) -> APIRouter:
     ======  ==========================================================================================
     """
     router = APIRouter()
-    slots = threading.BoundedSemaphore(way.stow.maximum_requests)
+    slots = threading.BoundedSemaphore(context.stow.maximum_requests)
 
     @router.post("/dicom-web/studies")
     @router.post("/dicom-web/studies/{study}")
     async def store(request: Request, study: str = "") -> Response:
-        calling_ae = _caller(way.stow, request.headers.get("authorization", ""))
+        calling_ae = _caller(context.stow, request.headers.get("authorization", ""))
         if calling_ae is None:
-            _turned_away(way, request)
+            _turned_away(context, request)
             return _problem(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-        refused = _unacceptable(way.stow, request, study)
+        refused = _unacceptable(context.stow, request, study)
         if refused is not None:
             return refused
-        if not way.has_room():
+        if not context.has_room():
             return _problem(503, "the disk is full", {"Retry-After": COME_AGAIN})
         if not slots.acquire(blocking=False):
             return _problem(503, "too many requests at once", {"Retry-After": COME_AGAIN})
         try:
-            return await _store(way, request, study, calling_ae)
+            return await _store(context, request, study, calling_ae)
         finally:
             slots.release()
 
@@ -117,10 +117,10 @@ def _caller(stow: Stow, authorization: str) -> str | None:
     return matching[0].ae_title if matching else None
 
 
-def _turned_away(way: StowWay, request: Request) -> None:
-    way.counters.denied[Cause.TOKEN] += 1
-    if way.audit is not None:
-        way.audit.denied(Party("", "http", _address(request)), Cause.TOKEN)
+def _turned_away(context: StowContext, request: Request) -> None:
+    context.counters.denied[Cause.TOKEN] += 1
+    if context.audit is not None:
+        context.audit.denied(Party("", "http", _address(request)), Cause.TOKEN)
 
 
 def _address(request: Request) -> str:
@@ -162,19 +162,19 @@ def _problem(status: int, what: str, headers: dict[str, str] | None = None) -> R
     return Response(what + "\n", status, {**(headers or {}), "Connection": "close"}, "text/plain")
 
 
-async def _store(way: StowWay, request: Request, study: str, calling_ae: str) -> Response:
+async def _store(context: StowContext, request: Request, study: str, calling_ae: str) -> Response:
     """Read the body and respond; the monitor learns of the end in any case."""
-    sender = AETitles(calling_ae=calling_ae, called_ae=way.settings.ae_title)
-    number = next(way.numbers)
-    way.counters.add("requests_accepted")
-    taken = StoreRequest(way.stow, way.store.incoming, way.ingest, sender, number, study)
+    sender = AETitles(calling_ae=calling_ae, called_ae=context.settings.ae_title)
+    number = next(context.numbers)
+    context.counters.add("requests_accepted")
+    taken = StoreRequest(context.stow, context.store.incoming, context.ingest, sender, number, study)
     whole = False
     try:
         kind, parameters = media_type(request.headers.get("content-type", ""))
         if kind == "application/dicom":
-            await _read_one(request, taken, way.settings.network_timeout)
+            await _read_one(request, taken, context.settings.network_timeout)
         else:
-            await _read_parts(request, parameters["boundary"], taken, way.settings.network_timeout)
+            await _read_parts(request, parameters["boundary"], taken, context.settings.network_timeout)
         whole = True
         if taken.status() == 400:
             return _problem(400, "the body has no part")
@@ -193,17 +193,17 @@ async def _store(way: StowWay, request: Request, study: str, calling_ae: str) ->
         return Response(status_code=400)  # the client no longer reads it
     finally:
         taken.close()
-        way.ingest.ended(number, released=whole)
-        if way.audit is not None:  # before the response, and not awaited: parts stored before a cut-off stay stored
+        context.ingest.ended(number, released=whole)
+        if context.audit is not None:  # before the response, and not awaited: parts stored before a cut-off stay stored
             source = Party(calling_ae, "http", _address(request))
-            way.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
-    return _answer(way, request, taken)
+            context.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
+    return _answer(context, request, taken)
 
 
-def _answer(way: StowWay, request: Request, taken: StoreRequest) -> Response:
+def _answer(context: StowContext, request: Request, taken: StoreRequest) -> Response:
     status = taken.status()
     if taken.failures:
-        way.counters.add("instances_refused", len(taken.failures))
+        context.counters.add("instances_refused", len(taken.failures))
         reasons = sorted({f"0x{failure.reason:04X} {failure.comment}" for failure in taken.failures})
         log.warning("stow_instances_refused", refused=len(taken.failures), stored=len(taken.stored), reasons=reasons)
     kind = wanted_type(request.headers.get("accept", "")) or DICOM_JSON

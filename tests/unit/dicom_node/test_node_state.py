@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dicom_node.commands.node_state import lines
-from dicom_node.commitment.ledger import Asking, Reference, Report, Request
+from dicom_node.commitment.ledger import Reference, Report, Request, RequestLedger
 from dicom_node.settings.access import Retention, Tls
 from dicom_node.settings.tree import Settings
 from tests.peers.tls import Authority
@@ -37,7 +37,7 @@ def test_certificates_are_told_with_their_end(tmp_path: Path) -> None:
 
 def test_commitments_that_are_open_are_counted(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    asking = Asking(settings.commitments_dir / "asking")
+    asking = RequestLedger(settings.commitments_dir / "asking")
     request = Request("1.2.3", (Reference("1.2", "1.2.4"),))
     asking.begin("pacs", "PACS", request)
     assert any("1 request(s) to PACS are not answered yet" in line for line in lines(settings))

@@ -167,7 +167,7 @@ def test_a_folder_with_two_patients_in_one_study_is_refused(tmp_path: Path) -> N
     for pick in (Pick(uid_of(first)), Pick(best=True)):
         with pytest.raises(MixedPatients, match="Another series of the study"):
             pick_series(tmp_path, settings, "brain_mri_tumor", pick)
-    assert len(pick_series(tmp_path, settings, None, Pick(uid_of(first), vouched=True))[0].datasets) == 4
+    assert len(pick_series(tmp_path, settings, None, Pick(uid_of(first), identity_chosen=True))[0].datasets) == 4
 
 
 def half(datasets: Series) -> Series:

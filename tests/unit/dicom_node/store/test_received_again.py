@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
-from dicom_node.completion.studies import Assignment, Noted, StudyNotes
+from dicom_node.completion.studies import Assignment, NotedSeries, StudyNotes
 from dicom_node.inference.runner import SeriesRunner
 from dicom_node.inference.study_folder import find_series
 from dicom_node.jobs.job import SeriesJob
@@ -196,7 +196,9 @@ def test_a_note_of_a_series_that_awaits_its_study_keeps_its_versions(node: Node,
     node.receive(*small, changed(small[0], StudyDescription="corrected"))
     series = replace(node.revised(str(small[0].SeriesInstanceUID)), shared=2)
     notes = StudyNotes(node.settings.studies_dir)
-    noted = Noted(series, Path(series.instances[0].path), (Assignment("brain", "brain_mri_tumor", (), "routine"),), 4)
+    noted = NotedSeries(
+        series, Path(series.instances[0].path), (Assignment("brain", "brain_mri_tumor", (), "routine"),), 4
+    )
     notes.keep(noted)
     assert notes.of("1.2") == (noted,)
     (path,) = node.settings.studies_dir.rglob(f"{series.series_instance_uid}.json")
