@@ -1,6 +1,6 @@
 """Resources that a server has more than once: named by identifier, since no reference may lead to the wrong one.
 
-A server answers 412 to a transaction for two different reasons, and the request tells which of them can hold:
+A server answers 412 to a transaction for two different reasons, and the request shows which of them can hold:
 
 - A conditional create (``ifNoneExist``) matches more than one resource (R4 http, conditional create). No wait
   changes that.
@@ -20,14 +20,14 @@ from fhir.stored import Search, has_identifier, kind_of, objects, tag_of
 def duplicates(bundle: Json, search: Search) -> tuple[Json, ...]:
     """The entries of ``bundle`` that a conditional create cannot make: the server has several under its condition.
 
-    Where the server lets nobody search for a kind of resource, none of that kind is known to be there twice.
+    Where the server permits no search for a kind of resource, duplicates of that kind are unknown.
     """
     creates = (entry for entry in bundle.get("entry", ()) if entry["request"].get("ifNoneExist"))
     return tuple(entry for entry in creates if len(_matches(entry, search) or ()) > 1)
 
 
 def _matches(entry: Json, search: Search) -> list[Json] | None:
-    """What the server has under the condition of ``entry``; None where it lets nobody search."""
+    """What the server has under the condition of ``entry``; None where it permits no search."""
     kind = kind_of(entry)
     name, _, value = entry["request"]["ifNoneExist"].partition("=")
     system, _, code = value.partition("|")

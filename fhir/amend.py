@@ -24,7 +24,7 @@ from pipeline.report import sentences
 from pipeline.report.sentences import Language
 
 FINALISED = {"final", "amended", "corrected", "appended"}
-"""States that only a human's report has: ours is preliminary, modified or, of a refusal, cancelled."""
+"""States of a report that a human has finalised; a report of Candela is preliminary, modified or cancelled."""
 VANISHED: dict[str, Json] = {
     "Observation": {"status": "entered-in-error"},
     "Media": {"status": "entered-in-error"},
@@ -32,9 +32,9 @@ VANISHED: dict[str, Json] = {
     "DocumentReference": {"status": "superseded"},
     "BodyStructure": {"active": False},
 }
-"""What becomes of the results of an earlier revision that a later one does not have."""
+"""How results of an earlier revision are marked that a later one does not have."""
 REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime")
-"""Elements of ours that a later revision may lack: an earlier one's do not stay."""
+"""Elements that a later revision may lack: those of the earlier one are then removed."""
 
 
 class State(Enum):
@@ -60,11 +60,11 @@ class Settled:
 def settle(bundle: Json, search: Search, base: str, patients: Patients) -> Settled:
     """What to post in place of ``bundle``, a new report, at a server whose URL is ``base``.
 
-    NEW: nobody knows the report: as it is. RESENT: the server has this very run: as it is, which changes nothing.
+    NEW: the server has no such report: unchanged. RESENT: the server has this run: unchanged, which creates nothing.
     AMENDS: the server has an earlier revision that no human has finalised: updates it. BESIDE: a human has finalised
     the earlier revision: it stays, and this one stands beside it as a draft of its own. OUTDATED: the server has a
-    later revision: nothing to send. BLIND: the server lets nobody search, or the report has no identifier that lasts
-    (an older version of Candela wrote it): as it is.
+    later revision: nothing to send. BLIND: the server permits no search, or the report has no identifier that lasts
+    (an older version of Candela wrote it): unchanged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a FHIR server's answer means: stored, later, or never."""
+"""The meaning of a FHIR server's response: stored, try again, or rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATER = {408, 409, 423, 425, 429, 503}
 NEVER = {501, 505, 506, 508, 510}
 """Server errors that say what the server cannot do at all: no wait changes that (RFC 9110 15.6, RFC 5842, RFC 2774)."""
 PRECONDITION_FAILED = 412
-"""Of a transaction: see `fhir.ambiguous`. Of anything else of ours, which has no condition: final."""
+"""For a transaction: see `fhir.ambiguous`. For any other request, none of which has a condition: final."""
 WORDS_MOST = 600
 ISSUES_MOST = 20
 
@@ -94,7 +94,7 @@ def version_of(response: httpx.Response) -> str:
 
 
 def sorted_out(got: Receipt, bundle: dict[str, Any]) -> Receipt:
-    """``got``, with what ``bundle`` updates told apart from what was there already."""
+    """``got``, with what ``bundle`` updates separated from what was there already."""
     puts = {entry["request"]["url"] for entry in bundle.get("entry") or () if entry["request"]["method"] == "PUT"}
     there = tuple(name for name in got.existing if name not in puts)
     return replace(got, existing=there, updated=tuple(name for name in got.existing if name in puts))
@@ -116,7 +116,7 @@ def _local(answer: dict[str, Any], entry: dict[str, Any]) -> str:
 def failure(
     status: int, response: httpx.Response, place: str, secrets: Iterable[str], outcome: Any = None
 ) -> CandelaError:
-    """The typed error for ``status``: what the server said of it, without what names the patient."""
+    """The typed error for ``status``: what the server said, without values that identify the patient."""
     said = outcome or _json(response)
     what = f"The FHIR server answered {status}: {_words(said, secrets)}"
     details = issues(said, secrets)
@@ -141,13 +141,13 @@ def _advice(status: int) -> str:
         return "Find what the server has more than once under one identifier, merge it, then retry the delivery."
     if status == 413:
         return "Let the server take larger requests."
-    return "Mend what the server names, then retry the delivery."
+    return "Correct what the server names, then retry the delivery."
 
 
 def issues(outcome: Any, secrets: Iterable[str]) -> tuple[str, ...]:
     """Every issue of an OperationOutcome in a line, ``error/invalid: text (at DiagnosticReport.status)``.
 
-    At most `ISSUES_MOST`, each without what names the patient: they are kept with the job.
+    At most `ISSUES_MOST`, each without values that identify the patient: they are kept with the job.
     """
     found = outcome.get("issue") if isinstance(outcome, dict) else None
     lines = []
@@ -180,12 +180,12 @@ def _words(outcome: Any, secrets: Iterable[str]) -> str:
 
 
 def _clean(text: str, secrets: Iterable[str]) -> str:
-    """One line without what names the patient, of bounded length."""
+    """One line of bounded length, without values that identify the patient."""
     return redacted(" ".join(text.split()), secrets)[:WORDS_MOST]
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without what names the patient, also in the ways that a server may write it (JSON, HTML, URL)."""
+    """``text`` without ``secrets``, also as a server may write them (JSON, HTML, URL)."""
     for secret in sorted(secrets, key=len, reverse=True):
         for form in _forms(secret):
             text = re.sub(re.escape(form), "[removed]", text, flags=re.IGNORECASE)
@@ -218,7 +218,7 @@ def retry_after(headers: httpx.Headers) -> float | None:
 
 
 def _instant(text: str) -> datetime | None:
-    """An HTTP-date, or None where ``text`` is none."""
+    """An HTTP-date, or None where ``text`` is not one."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError):

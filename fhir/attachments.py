@@ -10,8 +10,8 @@ from typing import Any
 def without_large(bundle: dict[str, Any], most: int) -> dict[str, Any]:
     """``bundle`` with attachments whose content is larger than ``most`` bytes emptied.
 
-    Such an attachment keeps title, type, size and hash (R4, Attachment: one without data tells that there is more): the
-    reader sees that it exists, and that it is not here. The Bundle given is not changed.
+    Such an attachment keeps title, type, size and hash (R4, Attachment: data may be absent): the reader
+    sees that the document exists, and that it is not included. The Bundle given is not changed.
     """
     if not any(_size(item) > most for item in _attachments(bundle)):
         return bundle

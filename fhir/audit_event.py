@@ -1,8 +1,8 @@
 """A line of the audit trail as a FHIR R4 AuditEvent, after the patterns of IHE's Basic Audit Log Patterns.
 
 Activity, action and outcome are DICOM's (PS3.15 A.5), which R4's AuditEvent takes as they are. No patient is named: the
-study stands as its UID, or as the hash that the trail has. R4's AuditEvent has no identifier; a tag stands in for it,
-so that an event which is sent twice is there once.
+study is given by its UID, or by the hash that the trail has. R4's AuditEvent has no identifier; a tag replaces it, so
+that an event which is sent twice is stored once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
+from fhir.coding import coding
+from pipeline.findings import codes
+from pipeline.findings.codes import Code
+
+DCM: Final = codes.SYSTEMS["DCM"]
 URI: Final = "urn:ietf:rfc:3986"
 HL7: Final = "http://terminology.hl7.org/CodeSystem"
-SOURCE_ROLE: Final = ("110153", "Source Role ID")
-DESTINATION_ROLE: Final = ("110152", "Destination Role ID")
 ADDRESS_TYPES: Final = {"name": "1", "ip": "2", "uri": "5"}
 
 Json = dict[str, Any]
@@ -33,8 +35,8 @@ def audit_event(record: Json, observer: str) -> Json:
         "recorded": record["time"],
         "outcome": str(record["outcome"]),
         "agent": [
-            _agent(record["source"], SOURCE_ROLE, requestor=record["source"]["name"] == observer),
-            _agent(record["destination"], DESTINATION_ROLE, requestor=record["destination"]["name"] == observer),
+            _agent(record["source"], codes.SOURCE_ROLE, requestor=record["source"]["name"] == observer),
+            _agent(record["destination"], codes.DESTINATION_ROLE, requestor=record["destination"]["name"] == observer),
         ],
         "source": {
             "observer": {"display": observer},
@@ -64,10 +66,9 @@ def transaction(records: Iterable[Json], observer: str) -> Json:
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
-def _agent(party: Json, role: tuple[str, str], *, requestor: bool) -> Json:
-    code, display = role
+def _agent(party: Json, role: Code, *, requestor: bool) -> Json:
     agent: Json = {
-        "type": {"coding": [{"system": DCM, "code": code, "display": display}]},
+        "type": {"coding": [coding(role)]},
         "who": {"display": party["name"]},
         "requestor": requestor,
     }

@@ -52,7 +52,7 @@ class Authorization(Protocol):
 
 @dataclass(frozen=True)
 class Bearer:
-    """A token that somebody else made. ``token`` is read for each request, since its file may be replaced."""
+    """A ready-made token. ``token`` is read for each request, since its file may be replaced."""
 
     token: Callable[[], str]
 
@@ -220,7 +220,7 @@ class SmartBackend:
             offered = found.get(name)
             if isinstance(offered, list) and offered and ours not in offered:
                 raise Rejected(
-                    f"The FHIR server does not take {ours}; it offers {', '.join(map(str, offered))[:100]}.",
+                    f"The FHIR server does not accept {ours}; it offers {', '.join(map(str, offered))[:100]}.",
                     where=public_url(place),
                     todo="Use a key of the kind that it takes (RSA for RS384, EC P-384 for ES384).",
                 )

@@ -29,13 +29,13 @@ NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 GONE = 410
 PAGE = 200
 PAGES_MOST = 50
-"""A report with more resources than fit these pages is none that we made."""
+"""No report of Candela has more resources than fit these pages."""
 
 
 @dataclass(frozen=True)
 class FhirClient:
     """One FHIR server. ``timeout`` in seconds for each wait; holds no connection between two calls of `send`.
-    ``tls`` None: the system's authorities and no certificate of ours.
+    ``tls`` None: the system's authorities, without a client certificate.
 
     ``patient_system`` and ``accession_system`` are the identifier systems of patients and accession numbers whose
     DICOM issuer names none: without a system the number of another hospital's patient would match as well, so such a
@@ -96,7 +96,7 @@ class FhirClient:
         Raises
         ------
         PeerBusy
-            where the 412 is about a version that the Bundle names: somebody changed the resource in between.
+            where the 412 is about a version that the Bundle names: the resource was changed in between.
         """
         response = server.post("", json=bundle)
         if status_of(response) != PRECONDITION_FAILED:
@@ -140,7 +140,7 @@ class FhirClient:
             return
         if settled.state is State.BLIND and settled.bundle and revision_of(settled.bundle) > 1:
             raise Rejected(
-                "The server has an earlier revision of the report and lets nobody search for it: it was not amended.",
+                "The server has an earlier revision of the report and permits no search for it: it was not amended.",
                 where=self._place,
                 todo="Permit us to search for DiagnosticReport and Observation, then retry the delivery.",
             )
@@ -155,7 +155,7 @@ class FhirClient:
         """``bundle`` with literal references to the patient and order that the server knows.
 
         A reference stays logical where the server finds none or more than one. Nothing is ever created. Identifiers
-        travel in the body of the search (R4 3.1.1.2), so that none stands in a URL that proxies and servers log.
+        travel in the body of the search (R4 3.1.1.2), so that no identifier is in a URL, which proxies and servers log.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class FhirClient:
             return self._resolve(bundle, server)[0]
 
     def _resolve(self, bundle: dict[str, Any], server: Connection) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The Bundle, and what could not be told apart."""
+        """The Bundle with literal references, and notes on what could not be resolved."""
         notes: tuple[str, ...] = ()
         for kind, default in (("Patient", self.patient_system), ("ServiceRequest", self.accession_system)):
             for reference in logical_references(bundle, kind):
@@ -175,7 +175,7 @@ class FhirClient:
                     continue
                 pages = self._pages(server, kind, query, bundle)
                 if pages is None:
-                    notes += (f"the server lets nobody search for a {kind}: the report names it by identifier alone",)
+                    notes += (f"the server permits no search for a {kind}: the report names it by identifier alone",)
                     continue
                 meant = (item for page in pages for item in page if is_meant(item, reference, default, query))
                 found = list(itertools.islice(meant, 2))
@@ -197,14 +197,14 @@ class FhirClient:
     def _matches(
         self, server: Connection, bundle: dict[str, Any], kind: str, query: Mapping[str, str]
     ) -> list[dict[str, Any]] | None:
-        """Every resource that a search finds; None where the server lets nobody search."""
+        """Every resource that a search finds; None where the server permits no search."""
         pages = self._pages(server, kind, query, bundle)
         return None if pages is None else [item for page in pages for item in page]
 
     def _pages(
         self, server: Connection, kind: str, query: Mapping[str, str], bundle: dict[str, Any]
     ) -> Iterator[list[dict[str, Any]]] | None:
-        """The resources of type ``kind`` that a search finds, page by page; None where the server lets nobody search.
+        """The resources of type ``kind`` that a search finds, page by page; None where the server permits no search.
 
         A page may hold fewer than were asked for, or none, and there may be more all the same (R4 3.1.1.3.1).
         """

@@ -7,6 +7,7 @@ import hashlib
 
 from fhir.release import Json
 from pipeline.findings.codes import Code
+from pipeline.findings.measurements import Measurement
 from pipeline.report.patient_study import Issued
 
 DICOM_UID = "urn:dicom:uid"
@@ -30,9 +31,10 @@ def hl7_concept(code_system: str, code: str, display: str, text: str | None = No
     return {"coding": [{"system": f"{HL7}/{code_system}", "code": code, "display": display}], "text": text}
 
 
-def quantity(value: float, unit: Code, *, digits: int) -> Json:
-    """``value`` in the UCUM ``unit``, with as many ``digits`` after the point as the structured report has."""
-    return {"value": round(value, digits), "unit": unit.meaning, "system": unit.system, "code": unit.value}
+def quantity(item: Measurement) -> Json:
+    """The value in its UCUM unit, with as many digits after the point as the structured report has."""
+    unit = item.unit
+    return {"value": round(item.value, item.digits), "unit": unit.meaning, "system": unit.system, "code": unit.value}
 
 
 def dicom_identifier(uid: str) -> Json:

@@ -14,8 +14,8 @@ from fhir.release import Json, Release
 from pipeline.findings.codes import Code
 from pipeline.findings.identity import NAMESPACE
 from pipeline.report import sentences
-from pipeline.report.answer import Answer
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
+from pipeline.report.findings import ReportedFindings
 from pipeline.report.sentences import Language
 
 REPORT_TAG = "urn:candela:report"
@@ -30,27 +30,27 @@ STUDY_TAG = "urn:candela:study"
 class ReportContext:
     """One run's report in one release and language."""
 
-    facts: ReportFacts
+    content: ReportContent
     release: Release = Release.R4
     language: Language = Language.ENGLISH
 
     @property
-    def answer(self) -> Answer:
-        return self.facts.answer
+    def findings(self) -> ReportedFindings:
+        return self.content.findings
 
     @property
     def subject(self) -> Json:
-        return patient_reference(self.facts)
+        return patient_reference(self.content)
 
     @property
     def recorded(self) -> str:
         """FHIR's instant."""
-        return self.facts.recorded.isoformat()
+        return self.content.recorded.isoformat()
 
     @property
     def report_uid(self) -> str:
         """What names the report over all revisions."""
-        return self.facts.lasting_uid("diagnostic report")
+        return self.content.lasting_uid("diagnostic report")
 
     @property
     def imaging_study_url(self) -> str:
@@ -62,7 +62,7 @@ class ReportContext:
 
     def full_url(self, *what: str) -> str:
         """``urn:uuid:`` of one entry of the Bundle, the same in every Bundle of this run."""
-        return f"urn:uuid:{uuid.uuid5(NAMESPACE, self.facts.run.uid('fhir', *what))}"
+        return f"urn:uuid:{uuid.uuid5(NAMESPACE, self.content.run.uid('fhir', *what))}"
 
     def device(self) -> Json:
         return to(self.device_url, "Device")
@@ -76,7 +76,7 @@ class ReportContext:
         return {"text": f"{sentences.disclaimer(self.language)}."}
 
     def site(self, class_name: str) -> Code:
-        return self.answer.model.term(class_name).site
+        return self.findings.model.term(class_name).site
 
     def meta(self, *tags: Json) -> Json:
         """Marks a resource as asserted by an artificial intelligence (AIAST of v3-ObservationValue) and as one of this
@@ -85,24 +85,24 @@ class ReportContext:
         label = {"system": f"{HL7}/v3-ObservationValue", "code": "AIAST", "display": "Artificial Intelligence asserted"}
         own = (
             {"system": REPORT_TAG, "code": f"urn:oid:{self.report_uid}"},
-            {"system": REVISION_TAG, "code": str(self.answer.revision)},
+            {"system": REVISION_TAG, "code": str(self.findings.revision)},
         )
         return {"security": [label], "tag": [*own, *tags]}
 
 
-def patient_reference(facts: ReportFacts) -> Json:
+def patient_reference(content: ReportContent) -> Json:
     """The patient by identifier, with the name as display; by the name alone where there is no Patient ID."""
-    number = facts.patient.identifier
+    number = content.patient.identifier
     identifier = issued_identifier(number, "MR", "Medical record number") if number else None
-    return {"type": "Patient", "identifier": identifier, "display": facts.patient.name or "Unnamed"}
+    return {"type": "Patient", "identifier": identifier, "display": content.patient.name or "Unnamed"}
 
 
-def order_reference(facts: ReportFacts) -> Json | None:
+def order_reference(content: ReportContent) -> Json | None:
     """The order by accession number (identifier type ACSN), or None where the header has none."""
-    identifier = accession_identifier(facts)
+    identifier = accession_identifier(content)
     return {"type": "ServiceRequest", "identifier": identifier} if identifier else None
 
 
-def accession_identifier(facts: ReportFacts) -> Json | None:
-    number = facts.study.accession
+def accession_identifier(content: ReportContent) -> Json | None:
+    number = content.study.accession
     return issued_identifier(number, "ACSN", "Accession ID") if number else None

@@ -1,4 +1,4 @@
-"""What was found, one Observation a statement: presence, probability of each class, each measurement of each region.
+"""The findings as Observations, one a statement: presence, probability of each class, each measurement of each lesion.
 
 Measurements and probabilities have the Observation UIDs of the structured report as identifiers, so that a reader of
 both knows that they are the same. A second identifier stays the same over the revisions of a series.
@@ -12,132 +12,127 @@ from typing import Any
 from fhir.coding import concept, dicom_identifier, hl7_concept, lasting_identifier, quantity, to
 from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
-from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
+from fhir.lesions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
 from pipeline.findings import codes
-from pipeline.findings.codes import Code
+from pipeline.findings.measurements import of_probability
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
-from pipeline.report.answer import Region
+from pipeline.report.findings import ReportedLesion
 
 
 def build(context: ReportContext) -> tuple[Entry, ...]:
-    """The finding first, then probabilities, then each region's measurements; of a refusal that nothing was read."""
-    if context.answer.outcome is Outcome.REFUSED:
+    """The finding, then probabilities, then each lesion's measurements; of a refusal one that nothing was read."""
+    if context.findings.outcome is Outcome.REFUSED:
         return (_unread(context),)
     return (
         _finding(context),
         *_probabilities(context),
         *(
             item
-            for number, region in enumerate(context.answer.regions, start=1)
-            for item in _region(region, number, context)
+            for number, lesion in enumerate(context.findings.lesions, start=1)
+            for item in _lesion(lesion, number, context)
         ),
     )
 
 
 def _finding(context: ReportContext) -> Entry:
-    """Whether the model's target is there: present (of which class), absent, or indeterminate; never silence."""
-    answer = context.answer
-    components = [_component(concept(codes.FINDING, context.label("sought")), concept(answer.model.target))]
-    if answer.outcome is Outcome.FINDING:
+    """Whether the model's target is present (and of which class), absent, or indeterminate; never omitted."""
+    findings = context.findings
+    components = [_component(concept(codes.FINDING, context.label("sought")), concept(findings.model.target))]
+    if findings.outcome is Outcome.FINDING:
         components.append(
-            _component({"text": context.label("suggested_class")}, _class(context, answer.predicted_class))
+            _component({"text": context.label("suggested_class")}, _class(context, findings.predicted_class))
         )
-    target = sentences.target(answer.model, context.language)
+    target = sentences.target(findings.model, context.language)
     return _observation(
         context,
         ("finding",),
         concept(codes.PRESENCE, context.label("presence", target=target)),
-        bodySite=concept(context.site(answer.predicted_class)),
-        valueCodeableConcept=concept(codes.presence(answer.outcome), sentences.headline(answer, context.language)),
+        bodySite=concept(context.site(findings.predicted_class)),
+        valueCodeableConcept=concept(codes.presence(findings.outcome), sentences.headline(findings, context.language)),
         component=components,
     )
 
 
 def _probabilities(context: ReportContext) -> Iterator[Entry]:
-    """Of which class stands in a component, not in the code: what is 9 % probable must not be found as a finding."""
-    model = context.answer.model
-    for item in context.answer.probabilities:
+    """The class is a component, not the code: a search for findings must not return a class of 9 % probability."""
+    model = context.findings.model
+    for item in context.findings.probabilities:
         name = sentences.title(model, item.name, context.language)
+        measurement = of_probability(item.probability)
         yield _observation(
             context,
             ("probability", item.name),
-            concept(codes.PROBABILITY, context.label("probability_of", name=name)),
+            concept(measurement.code, context.label("probability_of", name=name)),
             bodySite=concept(context.site(item.name)),
-            valueQuantity=quantity(item.probability, codes.NO_UNITS, digits=4),
+            valueQuantity=quantity(measurement),
             component=[_component({"text": context.label("class")}, _class(context, item.name))],
         )
 
 
-def _region(region: Region, number: int, context: ReportContext) -> Iterator[Entry]:
-    measurements: tuple[tuple[str, Code, str, float, Code], ...] = (
-        ("volume", codes.VOLUME, "volume_of", region.volume_mm3, codes.CUBIC_MILLIMETER),
-        ("long_axis", codes.LONG_AXIS, "long_axis_of", region.long_axis_mm, codes.MILLIMETER),
-        ("short_axis", codes.SHORT_AXIS, "short_axis_of", region.short_axis_mm, codes.MILLIMETER),
-        ("mean_intensity", codes.MR_SIGNAL_INTENSITY, "mean_signal_of", region.mean_intensity, codes.ARBITRARY_UNIT),
-    )
+def _lesion(lesion: ReportedLesion, number: int, context: ReportContext) -> Iterator[Entry]:
     tracking = [
-        {"code": concept(codes.TRACKING_IDENTIFIER), "valueString": region.tracking_id},
-        {"code": concept(codes.TRACKING_UID), "valueString": region.tracking_uid},
+        {"code": concept(codes.TRACKING_IDENTIFIER), "valueString": lesion.tracking_id},
+        {"code": concept(codes.TRACKING_UID), "valueString": lesion.tracking_uid},
     ]
-    name = sentences.region_name(number, context.language)
-    for what, code, words, value, unit in measurements:
-        derivation = [_component(concept(codes.DERIVATION), concept(codes.MEAN))] if what == "mean_intensity" else []
+    name = sentences.lesion_name(number, context.language)
+    for item in lesion.measurements:
+        derivation = [_component(concept(codes.DERIVATION), concept(item.derivation))] if item.derivation else []
         yield _observation(
             context,
-            ("lesion", region.tracking_id, what),
-            concept(code, context.label(words, region=name)),
-            also_from=selection_of(region, context),
-            **_place(region, context),
-            valueQuantity=quantity(value, unit, digits=1),
+            ("lesion", lesion.tracking_id, item.name),
+            concept(item.code, context.label(f"{item.name}_of", region=name)),
+            also_from=selection_of(lesion, context),
+            **_place(lesion, context),
+            valueQuantity=quantity(item),
             component=[*tracking, *derivation],
         )
 
 
-def _place(region: Region, context: ReportContext) -> Json:
+def _place(lesion: ReportedLesion, context: ReportContext) -> Json:
     """The region's body structure: R5's own element, in R4 the standard extension of the body site."""
-    structure = to(structure_url(region, context), "BodyStructure")
+    structure = to(structure_url(lesion, context), "BodyStructure")
     if context.release is Release.R5:
         return {"bodyStructure": structure}
     extension = {"url": BODY_SITE_EXTENSION, "valueReference": structure}
-    return {"bodySite": {"extension": [extension], **concept(context.site(region.label))}}
+    return {"bodySite": {"extension": [extension], **concept(context.site(lesion.label))}}
 
 
 def _unread(context: ReportContext) -> Entry:
     """Of a series that was refused: the observation was not made, and why; nothing is said of the patient."""
     reason = hl7_concept("data-absent-reason", "not-performed", "Not Performed")
-    target = sentences.target(context.answer.model, context.language)
+    target = sentences.target(context.findings.model, context.language)
     return _observation(
         context,
         ("finding",),
         concept(codes.PRESENCE, context.label("presence", target=target)),
         status="cancelled",
-        dataAbsentReason=reason | {"text": sentences.statement(context.answer, context.language)},
+        dataAbsentReason=reason | {"text": sentences.statement(context.findings, context.language)},
     )
 
 
 def _observation(
     context: ReportContext, name: tuple[str, ...], code: Json, *, also_from: Json | None = None, **value: Any
 ) -> Entry:
-    facts = context.facts
+    content = context.content
     resource = context.release.make(
         "Observation",
         **{
             "meta": context.meta(),
             "language": context.language.value,
             "identifier": [
-                dicom_identifier(facts.run.uid("observation", *name)),
-                lasting_identifier(facts.lasting_uid("observation", *name)),
+                dicom_identifier(content.run.uid("observation", *name)),
+                lasting_identifier(content.lasting_uid("observation", *name)),
             ],
-            "basedOn": [order_reference(facts)],
+            "basedOn": [order_reference(content)],
             "status": "preliminary",
             "category": [hl7_concept("observation-category", "imaging", "Imaging")],
             "code": code,
             "subject": context.subject,
-            "effectiveDateTime": facts.acquired,
+            "effectiveDateTime": content.acquired,
             "issued": context.recorded,
-            "method": concept(codes.ARTIFICIAL_INTELLIGENCE, context.label("method", modality=facts.source.modality)),
+            "method": concept(codes.ARTIFICIAL_INTELLIGENCE, context.label("method", modality=content.source.modality)),
             "device": context.device(),
             "derivedFrom": [to(context.imaging_study_url, "ImagingStudy"), also_from],
             "note": [context.note()],
@@ -148,7 +143,9 @@ def _observation(
 
 
 def _class(context: ReportContext, name: str) -> Json:
-    return concept(context.answer.model.term(name).code, sentences.title(context.answer.model, name, context.language))
+    return concept(
+        context.findings.model.term(name).code, sentences.title(context.findings.model, name, context.language)
+    )
 
 
 def _component(code: Json, value: Json) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report import sentences
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
 
 REGIONS_SHOWN = 6
@@ -23,18 +23,20 @@ _environment = Environment(
 )
 
 
-def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
-    """The page, UTF-8, with the key picture inline: it needs nothing from anywhere."""
-    answer, patient, study = facts.answer, facts.patient, facts.study
-    by_share = sorted(answer.probabilities, key=lambda item: -item.probability)
+def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes:
+    """The page, UTF-8, self-contained: the key picture is inline."""
+    findings, patient, study = content.findings, content.patient, content.study
+    by_share = sorted(findings.probabilities, key=lambda item: -item.probability)
     page = _environment.get_template("report.html").render(
         language=language.value,
         label=lambda name, /, **values: sentences.label(name, language, **values),
         disclaimer=sentences.disclaimer(language),
         unread=sentences.unread(language),
-        headline=sentences.headline(answer, language),
-        conclusion=_unbroken(" ".join((sentences.statement(answer, language), *sentences.additions(answer, language)))),
-        caveats=[_unbroken(sentences.caveat(item, language)) for item in answer.caveats],
+        headline=sentences.headline(findings, language),
+        conclusion=_unbroken(
+            " ".join((sentences.statement(findings, language), *sentences.additions(findings, language)))
+        ),
+        caveats=[_unbroken(sentences.caveat(item, language)) for item in findings.caveats],
         who=[
             ("patient", patient.name),
             ("study", study.description),
@@ -45,7 +47,7 @@ def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
         ],
         probabilities=[
             (
-                sentences.title(answer.model, item.name, language),
+                sentences.title(findings.model, item.name, language),
                 f"{100 * item.probability:.1f}",
                 sentences.number(item.probability, language, digits=2),
             )
@@ -53,23 +55,23 @@ def html(facts: ReportFacts, language: Language = Language.ENGLISH) -> bytes:
         ],
         regions=[
             (
-                sentences.region_name(number, language),
-                sentences.axes(region, language),
-                sentences.volume(region, language),
+                sentences.lesion_name(number, language),
+                sentences.axes(lesion, language),
+                sentences.volume(lesion, language),
             )
-            for number, region in enumerate(answer.regions[:REGIONS_SHOWN], start=1)
+            for number, lesion in enumerate(findings.lesions[:REGIONS_SHOWN], start=1)
         ],
-        more=max(0, len(answer.regions) - REGIONS_SHOWN),
-        picture=facts.picture.data_url if facts.picture else None,
-        model=answer.model,
-        series=facts.source,
-        written=f"{sentences.day(facts.recorded.date(), language)} {facts.recorded.strftime('%H:%M %Z')}".strip(),
+        more=max(0, len(findings.lesions) - REGIONS_SHOWN),
+        picture=content.picture.data_url if content.picture else None,
+        model=findings.model,
+        series=content.source,
+        written=f"{sentences.day(content.recorded.date(), language)} {content.recorded.strftime('%H:%M %Z')}".strip(),
     )
     return page.encode("utf-8")
 
 
 def _unbroken(text: str) -> str:
-    """``text`` whose lines do not break before a unit, within ``23 × 17 mm``, or before French punctuation."""
+    """``text`` with no-break spaces before units, within ``23 × 17 mm``, and before French punctuation."""
     return re.sub(r"(?<=\S) (?=[:;×]|m[mlL]\b)|(?<=×) ", "\N{NO-BREAK SPACE}", text)
 
 

@@ -13,8 +13,8 @@ MODALITY = {"coding": [{"system": codes.SYSTEMS["DCM"], "code": "OT"}]}
 
 
 def build(context: ReportContext) -> Entry | None:
-    """The overlay's first page, identified by the SOP instance that it is of; None where there is none."""
-    picture = context.facts.picture
+    """The key picture, identified by the SOP Instance UID of its overlay; None without a key picture."""
+    picture = context.content.picture
     if picture is None:
         return None
     return _media(context, picture) if context.release is Release.R4 else _document(context, picture)
@@ -30,7 +30,7 @@ def _media(context: ReportContext, picture: Picture) -> Entry:
         modality=MODALITY,
         subject=context.subject,
         createdDateTime=context.recorded,
-        bodySite=concept(context.site(context.answer.predicted_class)),
+        bodySite=concept(context.site(context.findings.predicted_class)),
         device=context.device(),
         height=picture.height,
         width=picture.width,

@@ -1,50 +1,46 @@
 """A report as a FHIR transaction Bundle: R4 (4.0.1) or R5, in the reader's language.
 
 Every entry is a conditional create on an identifier that the run derives: any number of resends leaves one of each.
-Create rather than update, because by then the hospital may have worked on it: a resend must not turn a report that a
-radiologist has finalised back into a preliminary one, nor an ImagingStudy of the PACS into what one run knows of it.
+Entries create rather than update, because the hospital may have edited the resources since: a resend must not turn a
+report that a radiologist has finalised back into a preliminary one, nor overwrite an ImagingStudy of the PACS.
 
 The report itself is sought by an identifier that lasts over the revisions of its series: `fhir.amend` turns the creates
-into updates where the server has an earlier revision that nobody has finalised.
+into updates where the server has an earlier revision that no human has finalised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fhir import observations, page, pictures, regions, study
+from fhir import lesions, observations, page, pictures, study
 from fhir.coding import URI, attachment, concept, dicom_identifier, hl7_concept, lasting_identifier, to
 from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
 from fhir.release import Json, Release
 from pipeline.findings import codes
-from pipeline.findings.codes import Code
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
-
-RADIOLOGY = Code("LP29684-5", "LN", "Radiology")
-"""The category that US Core's profile of reports asks for."""
 
 
 def build(
-    facts: ReportFacts,
+    content: ReportContent,
     *,
     release: Release = Release.R4,
     language: Language = Language.ENGLISH,
     pdf: bytes | None = None,
     pdf_language: Language = Language.ENGLISH,
 ) -> Json:
-    """A transaction Bundle (JSON-ready): study, algorithm, regions, observations, key picture, report, provenance.
+    """A transaction Bundle (JSON-ready): study, algorithm, lesions, observations, key picture, report, provenance.
 
     ``pdf`` is the run's page as a PDF file, where there is one, in ``pdf_language``.
 
     Patient and order are logical references by identifier, which `fhir.client.FhirClient` turns into literal ones where
     the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, a cancelled report.
     """
-    context = ReportContext(facts, release, language)
-    places = regions.build(context)
+    context = ReportContext(content, release, language)
+    places = lesions.build(context)
     found = observations.build(context)
     picture = pictures.build(context)
     printed = attachment(pdf, "application/pdf", context.label("report"), pdf_language) if pdf else None
@@ -60,11 +56,11 @@ def build(
 
 
 def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | None, printed: Json | None) -> Entry:
-    """Preliminary, and nobody its interpreter: no human has read it. The first identifier lasts over revisions."""
-    facts = context.facts
+    """Preliminary and without an interpreter: no human has read it. The first identifier lasts over revisions."""
+    content = context.content
     language, title = context.language, context.label("report")
-    refused = context.answer.outcome is Outcome.REFUSED
-    html = attachment(page.html(facts, language), "text/html", title, language)
+    refused = context.findings.outcome is Outcome.REFUSED
+    html = attachment(page.html(content, language), "text/html", title, language)
     study_reference = [to(context.imaging_study_url, "ImagingStudy")]
     resource = context.release.make(
         "DiagnosticReport",
@@ -73,19 +69,19 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
             "language": language.value,
             "identifier": [
                 lasting_identifier(context.report_uid),
-                dicom_identifier(facts.run.uid("diagnostic report")),
+                dicom_identifier(content.run.uid("diagnostic report")),
             ],
-            "basedOn": [order_reference(facts)],
+            "basedOn": [order_reference(content)],
             "status": "cancelled" if refused else "preliminary",
-            "category": [hl7_concept("v2-0074", "RAD", "Radiology"), concept(RADIOLOGY)],
+            "category": [hl7_concept("v2-0074", "RAD", "Radiology"), concept(codes.RADIOLOGY)],
             "code": concept(codes.MR_BRAIN, context.label("preliminary", procedure=codes.MR_BRAIN.meaning)),
             "subject": context.subject,
-            "effectiveDateTime": facts.acquired,
+            "effectiveDateTime": content.acquired,
             "issued": context.recorded,
             "result": [item.reference for item in found],
             "media": [{"comment": context.label("key_picture"), "link": picture.reference}] if picture else None,
             "imagingStudy" if context.release is Release.R4 else "study": study_reference,
-            "conclusion": sentences.conclusion(context.answer, language),
+            "conclusion": sentences.conclusion(context.findings, language),
             "conclusionCode": [] if refused else [_conclusion_code(context)],
             "presentedForm": [html, printed],
         },
@@ -94,16 +90,16 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
 
 
 def _conclusion_code(context: ReportContext) -> Json:
-    answer = context.answer
-    suggests = answer.outcome is Outcome.FINDING
-    code = answer.model.term(answer.predicted_class).code if suggests else codes.presence(answer.outcome)
-    headline = sentences.headline(answer, context.language)
+    findings = context.findings
+    suggests = findings.outcome is Outcome.FINDING
+    code = findings.model.term(findings.predicted_class).code if suggests else codes.presence(findings.outcome)
+    headline = sentences.headline(findings, context.language)
     return concept(code, context.label("unverified", headline=headline))
 
 
 def _provenance(context: ReportContext, targets: list[Json]) -> Entry:
-    """Provenance has no identifier; a tag, which every resource can be searched by, stands in for it."""
-    tag = {"system": URI, "code": f"urn:oid:{context.facts.run.uid('provenance')}"}
+    """Provenance has no identifier, so that a tag is used, by which every resource can be searched."""
+    tag = {"system": URI, "code": f"urn:oid:{context.content.run.uid('provenance')}"}
     source = {"role": "source", "what": to(context.imaging_study_url, "ImagingStudy")}
     resource = context.release.make(
         "Provenance",

@@ -1,4 +1,4 @@
-"""Whether a stored resource is of our report's patient: no reference of ours may lead to another patient's resource."""
+"""Whether a stored resource belongs to the report's patient: no reference may lead to another patient's resource."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Whose(Enum):
     OURS = auto()
     ANOTHERS = auto()
     UNKNOWN = auto()
-    """Its subject identifies somebody by what cannot be compared: an identifier of a system that we have none of."""
+    """Its subject has an identifier of a system in which the report has no number: they cannot be compared."""
     NOBODYS = auto()
-    """Its subject identifies nobody: it has a name alone, or nothing."""
+    """Its subject has a name alone, or nothing."""
 
 
 @dataclass(frozen=True)

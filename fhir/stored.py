@@ -8,7 +8,7 @@ from typing import Any
 from fhir.release import Json
 
 Search = Callable[[str, Mapping[str, str]], list[Json] | None]
-"""All resources of a type that match the search parameters; None where the server lets nobody search."""
+"""All resources of a type that match the search parameters; None where the server permits no search."""
 
 
 def name_of(resource: Json) -> str:

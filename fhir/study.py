@@ -1,4 +1,4 @@
-"""What there is: the study with its source and result series, and the algorithm as a device."""
+"""The study with its source and result series, and the algorithm as a device."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from fhir.coding import URI, concept, dicom_identifier
 from fhir.context import STUDY_TAG, ReportContext, accession_identifier, order_reference
 from fhir.release import Json, Release
 from pipeline.findings import codes
-from pipeline.report.content import MadeObject
+from pipeline.report.content import ObjectReference
 
 
 def imaging_study(context: ReportContext) -> Json:
-    """The study, as far as this run knows it: the series that was read, and the series that came of it."""
-    facts = context.facts
-    accession, order = accession_identifier(facts), order_reference(facts)
-    results = sorted(facts.objects, key=lambda item: item.series_instance_uid)
+    """The study, as far as this run knows it: the series that was read, and the result series."""
+    content = context.content
+    accession, order = accession_identifier(content), order_reference(content)
+    results = sorted(content.objects, key=lambda item: item.series_instance_uid)
     series = [_source(context)]
     series += [_result(list(group), context) for _, group in groupby(results, lambda item: item.series_instance_uid)]
-    modalities = dict.fromkeys((facts.source.modality, *(item.modality for item in results)))
+    modalities = dict.fromkeys((content.source.modality, *(item.modality for item in results)))
     return context.release.make(
         "ImagingStudy",
-        meta={"tag": [{"system": STUDY_TAG, "code": f"urn:oid:{facts.study.uid}"}]},
-        identifier=[dicom_identifier(facts.study.uid), accession],
+        meta={"tag": [{"system": STUDY_TAG, "code": f"urn:oid:{content.study.uid}"}]},
+        identifier=[dicom_identifier(content.study.uid), accession],
         status="available",
         modality=[_modality(name, context) for name in modalities],
         subject=context.subject,
-        started=facts.study.started,
+        started=content.study.started,
         basedOn=[order],
         series=series,
     )
@@ -35,7 +35,7 @@ def imaging_study(context: ReportContext) -> Json:
 
 def _source(context: ReportContext) -> Json:
     """The source's instances are counted, not listed: the PACS lists them, and there may be hundreds."""
-    source = context.facts.source
+    source = context.content.source
     return {
         "uid": source.uid,
         "number": source.number,
@@ -45,7 +45,7 @@ def _source(context: ReportContext) -> Json:
     }
 
 
-def _result(made: list[MadeObject], context: ReportContext) -> Json:
+def _result(made: list[ObjectReference], context: ReportContext) -> Json:
     first = made[0]
     return {
         "uid": first.series_instance_uid,
@@ -57,7 +57,7 @@ def _result(made: list[MadeObject], context: ReportContext) -> Json:
     }
 
 
-def sop_class(item: MadeObject) -> Json:
+def sop_class(item: ObjectReference) -> Json:
     """The Coding of an object's SOP class."""
     return {"system": URI, "code": f"urn:oid:{item.sop_class_uid}"}
 
@@ -70,11 +70,11 @@ def _modality(name: str, context: ReportContext) -> Json:
 
 def device(context: ReportContext) -> Json:
     """The algorithm. Its UID, the one in the results' Contributing Equipment, changes when the model changes."""
-    model = context.answer.model
+    model = context.findings.model
     kind = concept(codes.ARTIFICIAL_INTELLIGENCE, context.label("device"))
     shared: dict[str, Any] = {
         "meta": {"security": context.meta()["security"]},  # the device of every report of this model, not this one's
-        "identifier": [dicom_identifier(context.facts.run.device_uid)],
+        "identifier": [dicom_identifier(context.content.run.device_uid)],
         "status": "active",
         "manufacturer": model.manufacturer,
         "version": [

@@ -1,9 +1,9 @@
-"""The ImagingStudy of several runs: each adds its series and instances to the one that a run of ours created.
+"""The ImagingStudy of several runs: each adds its series and instances to the one that a run of Candela created.
 
 Two models read one study, and a late slice makes a second revision whose objects lie in the same series: the server has
 one ImagingStudy for all of them. A create alone would leave it with what the first run knew. What is listed is never
 taken away, since the PACS has it, so the order in which runs arrive does not matter. The hospital's own ImagingStudy,
-which lacks our tag, is left as it is: what it lists is for whoever keeps it.
+which lacks our tag, is left unchanged: its owner decides what it lists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fhir.release import Json
 from fhir.same_patient import Patients, Whose
 from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 
-UNSEARCHED = "the server lets nobody search for an ImagingStudy: the report names the study by identifier alone"
+UNSEARCHED = "the server permits no search for an ImagingStudy: the report names the study by identifier alone"
 
 
 class StudyState(Enum):

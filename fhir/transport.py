@@ -93,7 +93,7 @@ def connect(
 
 def _authorities(url: str, authorization: Authorization | None) -> ssl.SSLContext:
     """The system's authorities; none where nothing but ``url`` is asked and that in clear text, since reading takes
-    longer than a request. A context without authorities trusts nobody: https that came up all the same would fail.
+    longer than a request. A context without authorities trusts no server, so that an unexpected https connection fails.
     """
     if url.startswith("https") or authorization is not None:
         return ssl.create_default_context()

@@ -15,7 +15,7 @@ def public_url(url: str) -> str:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way reads what is sent to ``url``: https, or this machine itself."""
+    """Whether a request to ``url`` is protected from third parties: https, or this machine itself."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:

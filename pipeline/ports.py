@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 
 from pipeline.caveats import Caveat
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
-
-if TYPE_CHECKING:
-    from pipeline.report.content import ReportFacts
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it starts."""
@@ -50,9 +47,3 @@ class SeriesModel(Protocol):
             where the network gave NaN or the wrong shape.
         """
         ...
-
-
-class ReportBuilder(Protocol):
-    """Turns a run's facts, and its page as PDF, into a FHIR transaction Bundle (JSON-ready dict)."""
-
-    def __call__(self, facts: ReportFacts, /, *, pdf: bytes | None = None) -> dict[str, Any]: ...

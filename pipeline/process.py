@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from pipeline.caveats import Caveat, CaveatCode, Value
 from pipeline.findings.completeness import judged
@@ -17,15 +16,16 @@ from pipeline.findings.model import Findings
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned_volume
-from pipeline.ports import Progress, ReportBuilder, SeriesModel
+from pipeline.ports import Progress, SeriesModel
 from pipeline.reading.files import Series
 from pipeline.reading.value_forms import printable
-from pipeline.report.content import ReportFacts, facts
+from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
 from pipeline.results.build import build as build_results
 from pipeline.results.pdf import document
 from pipeline.results.profile import USUAL, Profile
 from pipeline.results.provenance import ResultContext
+from pipeline.results.reported import report_content
 from pipeline.results.result_object import ResultObject
 from pipeline.routing.preflight import preflight, suits
 
@@ -34,17 +34,15 @@ from pipeline.routing.preflight import preflight, suits
 class Processed:
     """Everything that one run made.
 
-    ``facts`` are what reports are built from, ``pages`` the report as PDF by language, ``bundle`` a FHIR transaction
-    Bundle, ``timings`` seconds by stage.
+    ``content`` is that of reports, ``pages`` the report as PDF by language, ``timings`` seconds by stage.
     """
 
     series_instance_uid: str
     volume: Volume
     findings: Findings
     objects: tuple[ResultObject, ...]
-    facts: ReportFacts
+    content: ReportContent
     pages: dict[Language, bytes]
-    bundle: dict[str, Any]
     timings: dict[str, float]
     run: RunIdentity
 
@@ -68,7 +66,6 @@ class Stopwatch:
 def process(
     series: Series,
     model: SeriesModel,
-    build_report: ReportBuilder,
     *,
     now: Callable[[], float],
     recorded: datetime,
@@ -84,22 +81,22 @@ def process(
 ) -> Processed:
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
 
-    ``pacs`` names the profile of each PACS that gets results, in the rule's order: the FHIR report lists the objects of
-    the first of them (`ReportFacts.listed_for`); without ``pacs`` those of the first profile.
+    ``pacs`` names the profile of each PACS that gets results, in the rule's order: a FHIR report lists the objects of
+    the first of them (`ReportContent.listed_for`); without ``pacs`` those of the first profile.
 
     ``predecessors`` are the earlier runs over the series whose results these replace (`RunIdentity`). ``identity_from``
     is the instance whose patient an operator has chosen (`pipeline.patient.subject.reconcile`). ``expected``
-    is how many instances a peer counts, where one was asked: a series that is not whole gets no negative answer
+    is the number of instances that a peer counts, if one was asked: an incomplete series gets no negative answer
     (`pipeline.findings.completeness`).
 
-    ``recorded`` is the instant (with its time zone) at which the report says that the series was read, ``revision`` the
-    number of this revision of the series, from 1. ``languages`` are those that a report is wanted in as PDF.
+    ``recorded`` is the instant, with its time zone, that the report gives for the reading; ``revision`` counts the
+    revisions of the series from 1. ``languages`` are those of the PDF reports.
 
     Raises
     ------
     Refused
-        with its reason, where the series cannot be taken: Candela's own result, images that name two patients, not
-        what the model reads, no regular volume, or not what the pixels should show.
+        with its reason, where the series cannot be read: Candela's own result, images that name two patients, a series
+        that the model does not accept, no regular volume, or pixels that do not show what they should.
     Broken
         where the model or a result object failed.
     """
@@ -132,13 +129,12 @@ def process(
     context = ResultContext(volume=volume, findings=findings, run=run)
     with watch.stage("results"):
         objects = build_results(context, profiles)
-    with watch.stage("fhir"):
+    with watch.stage("report"):
         first = next(iter(profiles))
         reported = tuple(item for item in objects if pacs is not None or first in item.profiles)
-        content = facts(volume, findings, run, reported, recorded=recorded, revision=revision, pacs=pacs)
+        content = report_content(volume, findings, run, reported, recorded=recorded, revision=revision, pacs=pacs)
         pages = _pages(context, objects, languages)
-        bundle = build_report(content.listed_for(), pdf=pages.get(Language.ENGLISH))
-    return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, bundle, watch.seconds, run)
+    return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, watch.seconds, run)
 
 
 def _printable(caveat: Caveat) -> Caveat:

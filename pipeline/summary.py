@@ -1,4 +1,4 @@
-"""The content of summary.json: what a run, or a refusal, has to say for itself."""
+"""The content of summary.json, for a run and for a refusal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.report import sentences
 from pipeline.results.result_object import ResultObject
 from pipeline.results.wording import DISCLAIMER
 
-if TYPE_CHECKING:  # a refusal is told without what a run needs
+if TYPE_CHECKING:  # a refusal is written without importing what a run needs
     from pipeline.process import Processed
 
 

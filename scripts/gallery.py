@@ -25,8 +25,8 @@ from dicom_node.inference.process_path import process_path  # noqa: E402
 from dicom_node.observability.log import configure  # noqa: E402
 from dicom_node.settings.tree import Settings, load  # noqa: E402
 from pipeline import phantom  # noqa: E402
-from pipeline.report.content import page_filename  # noqa: E402
 from pipeline.report.sentences import Language  # noqa: E402
+from pipeline.report.stored import page_filename  # noqa: E402
 
 PDF = page_filename(Language.ENGLISH)
 PHANTOMS = ROOT / "docs" / "gallery"

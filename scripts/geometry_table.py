@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT))
 import pydicom  # noqa: E402
 from pydicom.dataset import Dataset  # noqa: E402
 
-from fhir.report import build as build_report  # noqa: E402
 from models.runtime import load_model  # noqa: E402
 from pipeline.errors import Refused  # noqa: E402
 from pipeline.geometry.build import build_volume  # noqa: E402
@@ -74,7 +73,7 @@ def _outcome(series: Series, model: SeriesModel) -> tuple[str, Volume | None]:
     None where the geometry is what is refused.
     """
     try:
-        processed = process(series, model, build_report, now=time.monotonic, recorded=datetime(2026, 1, 1, tzinfo=UTC))
+        processed = process(series, model, now=time.monotonic, recorded=datetime(2026, 1, 1, tzinfo=UTC))
     except Refused as refusal:
         outcome = f"refused, `{refusal.code}`"
     else:

@@ -43,9 +43,10 @@ from pipeline.geometry.volume import Volume
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
 from pipeline.reading.validation import is_uid
-from pipeline.report.answer import Refusal
-from pipeline.report.content import ReportFacts, facts_of_refusal, from_json, to_json
+from pipeline.report.content import ReportContent, content_of_refusal
+from pipeline.report.findings import Refusal
 from pipeline.report.sentences import Language
+from pipeline.report.stored import from_json, to_json
 from pipeline.results.profile import KINDS, Profile
 from pipeline.results.sc import refusal as refusal_page
 from pipeline.routing.protocol import ProtocolContract, check_protocol
@@ -257,7 +258,6 @@ def outcome_of(
             processed = process(
                 series,
                 _base()[1],
-                report.build,
                 now=time.monotonic,
                 recorded=RECORDED,
                 profiles=profiles,
@@ -279,7 +279,7 @@ def _check_refusal(refusal: Refused, series: Series | None) -> None:
         try:
             uid = str(series.datasets[0].SeriesInstanceUID)
             run = RunIdentity(uid, "0" * 64, MODEL.digest)
-            told = facts_of_refusal(series, Refusal(refusal.code, str(refusal)), MODEL, run, recorded=RECORDED)
+            told = content_of_refusal(series, Refusal(refusal.code, str(refusal)), MODEL, run, recorded=RECORDED)
             _check_reports(told)
         except Refused:
             pass
@@ -301,21 +301,21 @@ def check(processed: Processed) -> None:
     for page in processed.pages.values():
         assert page.startswith(b"%PDF")
     _check_bundle(processed.bundle)
-    _check_reports(processed.facts)
+    _check_reports(processed.content)
 
 
-def _check_reports(facts: ReportFacts) -> None:
-    assert from_json(to_json(facts)) == facts
+def _check_reports(content: ReportContent) -> None:
+    assert from_json(to_json(content)) == content
     for release in Release:
-        _check_bundle(report.build(facts, release=release, language=Language.FRENCH), release)
+        _check_bundle(report.build(content, release=release, language=Language.FRENCH), release)
     try:
-        message = oru.build(facts, TO_HL7)
+        message = oru.build(content, TO_HL7)
     except Rejected:  # no Patient ID
-        assert facts.patient.identifier is None or len(facts.patient.identifier.value) > 200
+        assert content.patient.identifier is None or len(content.patient.identifier.value) > 200
         return
     parsed = hl7.parse(message.data.decode(er7.ENCODINGS[TO_HL7.character_set].codec))
-    assert facts.patient.identifier is not None
-    assert parsed.unescape(str(parsed.segment("PID")[3][0][0])) == facts.patient.identifier.value
+    assert content.patient.identifier is not None
+    assert parsed.unescape(str(parsed.segment("PID")[3][0][0])) == content.patient.identifier.value
     assert len(str(parsed.segment("OBR")[2])) <= 22
 
 

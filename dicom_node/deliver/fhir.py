@@ -20,12 +20,12 @@ from fhir.release import Release
 from fhir.report import build
 from fhir.urls import origin
 from pipeline.errors import BadSettings
-from pipeline.report.content import FILENAME, from_json, page_filename
 from pipeline.report.sentences import Language
+from pipeline.report.stored import from_json, page_filename, stored_in
 
 
 class FhirSender:
-    """Builds the Bundle from the run's stored findings and posts it. Raises the typed errors of `fhir.client`.
+    """Builds the Bundle from the run's stored report content and posts it. Raises the typed errors of `fhir.client`.
 
     ``locks`` is a folder for the locks that keep the requests in flight to one server below ``maximum_in_flight``.
     """
@@ -49,17 +49,16 @@ class FhirSender:
         return bundle if most is None else without_large(bundle, most)
 
     def _built(self, files: tuple[Path, ...]) -> dict[str, Any]:
-        """The Bundle, built from the findings among ``files``. A run of an older version left only a Bundle, which is
-        sent as is.
+        """The Bundle, built from the report content among ``files``. A run of an older version left only a
+        Bundle, which is sent as is.
         """
-        by_name = {path.name: path for path in files}
-        if FILENAME not in by_name:
-            stored: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
-            return stored
-        stated = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
-        facts = stated.listed_for(self._destination.objects_of)
-        page, language = self._page(by_name)
-        return build(facts, release=self._release, language=self._language, pdf=page, pdf_language=language)
+        stored = stored_in(files)
+        if stored is None:
+            bundle: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
+            return bundle
+        content = from_json(stored.read_bytes(), where=str(stored)).listed_for(self._destination.objects_of)
+        page, language = self._page({path.name: path for path in files})
+        return build(content, release=self._release, language=self._language, pdf=page, pdf_language=language)
 
     def _page(self, by_name: dict[str, Path]) -> tuple[bytes | None, Language]:
         """The PDF in the destination's language; in English where the run took place before that language was

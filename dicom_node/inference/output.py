@@ -12,11 +12,11 @@ import numpy.typing as npt
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from dicom_node.deliver.fhir_file import BUNDLE
 from dicom_node.store.durable import write_durably
 from pipeline.export.nifti import build as build_nifti
-from pipeline.report.content import FILENAME as FACTS
-from pipeline.report.content import page_filename, to_json
 from pipeline.report.sentences import Language
+from pipeline.report.stored import EARLIER_FILENAME, FILENAME, page_filename, to_json
 from pipeline.results.result_object import ResultObject
 from pipeline.summary import summary
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from pipeline.process import Processed
 
 SUMMARY = "summary.json"
-BUNDLE = "fhir-bundle.json"
 PREVIEWS = "previews"
 
 
-def write_results(processed: Processed, folder: Path, *, nifti: bool = False) -> dict[str, Any]:
-    """Write objects, previews (PNG) of pictures, the PDF, the findings, the FHIR Bundle and, last, summary.json.
+def write_results(
+    processed: Processed, folder: Path, *, bundle: bytes | None = None, nifti: bool = False
+) -> dict[str, Any]:
+    """Write objects, previews (PNG) of pictures, the PDF, the report content and, last, summary.json.
 
-    Returns the summary.
+    Returns the summary. With ``bundle`` also the FHIR Bundle.
 
     With ``nifti`` also volume, mask and heat map as NIfTI, which the summary names under ``nifti``. If the summary
     exists, all other files do.
@@ -41,8 +42,9 @@ def write_results(processed: Processed, folder: Path, *, nifti: bool = False) ->
     _write_objects(processed.objects, folder)
     for language, page in processed.pages.items():
         write_durably(folder / page_filename(language), page)
-    write_durably(folder / BUNDLE, json.dumps(processed.bundle, indent=1, ensure_ascii=False).encode())
-    write_durably(folder / FACTS, to_json(processed.facts))
+    write_durably(folder / FILENAME, to_json(processed.content))
+    if bundle is not None:
+        write_durably(folder / BUNDLE, bundle)
     content = summary(processed)
     if nifti:
         files = build_nifti(processed.volume, processed.findings)
@@ -82,7 +84,7 @@ def remove_results(folder: Path) -> None:
         (folder / PREVIEWS / Path(item["file"]).with_suffix(".png").name).unlink(missing_ok=True)
     for item in earlier.get("nifti", ()):
         (folder / item["file"]).unlink(missing_ok=True)
-    for name in (BUNDLE, FACTS, *map(page_filename, Language)):
+    for name in (BUNDLE, FILENAME, EARLIER_FILENAME, *map(page_filename, Language)):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dicom_node.deliver.fhir_file import fhir_file
 from dicom_node.inference.output import SUMMARY, write_refusal
 from dicom_node.inference.refusals import refusal_page
 from dicom_node.inference.study_folder import Pick, pick_series
@@ -16,10 +17,14 @@ from dicom_node.settings.tree import Settings
 from models import registry
 from pipeline.errors import BadSettings, Refused
 from pipeline.ports import Progress
+from pipeline.report.sentences import Language
 from pipeline.results.profile import DEFAULT_PRESET
 from pipeline.results.result_object import ResultObject
 from pipeline.routing.preflight import preflight
 from pipeline.summary import refusal_summary
+
+if TYPE_CHECKING:
+    from pipeline.process import Processed
 
 
 def process_path(
@@ -66,6 +71,7 @@ def process_path(
             profiles,
             identity_from=identity_from,
             nifti=nifti,
+            bundle=_bundle,
         )
     except Refused as refusal:
         page: tuple[ResultObject, ...] = ()
@@ -73,6 +79,10 @@ def process_path(
             page = refusal_page(series, entry.bundle.identity, refusal, settings.uid_root, identity_from)
         series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
+
+
+def _bundle(processed: Processed) -> bytes:
+    return fhir_file(processed.content, processed.pages.get(Language.ENGLISH))
 
 
 def _refuse_foreign_folder(out: Path) -> None:

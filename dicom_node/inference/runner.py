@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from dicom_node.inference.lineage import predecessors
-from dicom_node.inference.output import BUNDLE, SUMMARY, write_refusal, write_results
+from dicom_node.inference.output import SUMMARY, write_refusal, write_results
 from dicom_node.inference.refusals import refusal_page
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
@@ -27,19 +27,18 @@ from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import write_durably
 from dicom_node.store.layout import located
 from dicom_node.store.manifest import StoredInstance, read_versions
-from fhir.report import build as build_report
 from models.runtime import load_model
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, Refused
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.model import Outcome
 from pipeline.ports import Progress, SeriesModel
-from pipeline.process import process
+from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
-from pipeline.report.answer import Refusal
-from pipeline.report.content import FILENAME as FACTS
-from pipeline.report.content import ReportFacts, facts_of_refusal, page_filename, to_json
+from pipeline.report.content import ReportContent, content_of_refusal
+from pipeline.report.findings import Refusal
 from pipeline.report.sentences import Language
+from pipeline.report.stored import FILENAME, page_filename, to_json
 from pipeline.results.profile import Profile
 from pipeline.results.result_object import ResultObject
 from pipeline.summary import refusal_summary
@@ -119,15 +118,15 @@ class SeriesRunner:
                 series, self._model(str(job.model)).identity, refusal, self._settings.uid_root, job.identity_from
             )
         result = _refused(refusal.code, str(refusal), out, job, page)
-        told = self._told(refusal, series, job) if series is not None and "fhir" in kinds else None
-        if told is None:
+        content = self._content_of(refusal, series, job) if series is not None and "fhir" in kinds else None
+        if content is None:
             return result
-        write_durably(out / FACTS, to_json(told))
-        files = (str(out / FACTS),)
-        told_by = (ResultRef("fhir-bundle", "fhir", files), ResultRef(HL7V2, "hl7v2", files))
-        return replace(result, results=(*result.results, *told_by))
+        write_durably(out / FILENAME, to_json(content))
+        files = (str(out / FILENAME),)
+        reports = (ResultRef("fhir-bundle", "fhir", files), ResultRef(HL7V2, "hl7v2", files))
+        return replace(result, results=(*result.results, *reports))
 
-    def _told(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportFacts | None:
+    def _content_of(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportContent | None:
         """None where the header does not name the study, or the images name two patients or studies."""
         assert job.model is not None, "a rule gave the series to a model"
         model = self._model(job.model).identity
@@ -139,7 +138,7 @@ class SeriesRunner:
             identity_from=job.identity_from,
         )
         try:
-            return facts_of_refusal(
+            return content_of_refusal(
                 series,
                 Refusal(refusal.code, str(refusal)),
                 model,
@@ -196,12 +195,15 @@ def run(
     revision: int = 1,
     expected: int | None = None,
     nifti: bool = False,
+    bundle: Callable[[Processed], bytes] | None = None,
 ) -> dict[str, Any]:
-    """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary."""
+    """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary.
+
+    ``bundle`` makes the FHIR Bundle that is written with them; without it there is none, since deliveries build theirs.
+    """
     processed = process(
         series,
         model,
-        build_report,
         now=time.monotonic,
         recorded=recorded,
         revision=revision,
@@ -215,7 +217,7 @@ def run(
         progress=progress,
     )
     progress("writing")
-    return write_results(processed, out, nifti=nifti)
+    return write_results(processed, out, bundle=bundle(processed) if bundle else None, nifti=nifti)
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
@@ -230,10 +232,10 @@ def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:
     for (role, profiles), files in groups.items():
         name = f"{role} for {', '.join(profiles)}" if role in results else role
         results[name] = ResultRef(name, "dicom", tuple(files), profiles)
-    facts = str(out / FACTS)
+    content = str(out / FILENAME)
     pages = tuple(str(path) for path in (out / page_filename(language) for language in Language) if path.is_file())
-    fhir = ResultRef("fhir-bundle", "fhir", (str(out / BUNDLE), facts, *pages))
-    return (*results.values(), fhir, ResultRef(HL7V2, "hl7v2", (facts, *pages)))
+    told = (content, *pages)
+    return (*results.values(), ResultRef("fhir-bundle", "fhir", told), ResultRef(HL7V2, "hl7v2", told))
 
 
 def _refused(code: str, reason: str, out: Path, job: SeriesJob, page: tuple[ResultObject, ...] = ()) -> SeriesResult:

@@ -99,6 +99,14 @@ MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 
 # Procedure and report.
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+ONCOLOGY_REPORT = Code("126001", "DCM", "Oncology Measurement Report")
+DIAGNOSTIC_IMAGING_STUDY = Code("18748-4", "LN", "Diagnostic imaging study")
+RADIOLOGY = Code("LP29684-5", "LN", "Radiology")
+"""The category that US Core's profile of reports asks for."""
+DICOM_STUDY = Code("113014", "DCM", "DICOM Study")
+SERIES_INSTANCE_UID = Code("112002", "DCM", "Series Instance UID")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+SOURCE = Code("260753009", "SCT", "Source")
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
@@ -110,6 +118,7 @@ REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 
 # The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.
+DEVICE = Code("121007", "DCM", "Device")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
@@ -118,6 +127,10 @@ ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
 GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
+
+# Participants of an audit event: PS3.15 A.5, CID 402.
+SOURCE_ROLE = Code("110153", "DCM", "Source Role ID")
+DESTINATION_ROLE = Code("110152", "DCM", "Destination Role ID")
 
 
 @dataclass(frozen=True)

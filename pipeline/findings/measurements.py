@@ -12,13 +12,13 @@ from pipeline.findings.model import Lesion
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number. ``name`` is its place in identifiers, ``title`` its English name, ``digits`` those after the point.
+    """One number with its code and unit.
 
-    ``derivation`` says how it was derived from many values (PS3.16 CID 7464), if it was.
+    ``name`` is its place in identifiers, ``digits`` how many digits follow the point. ``derivation`` says how it was
+    derived from many values (PS3.16 CID 7464), if it was.
     """
 
     name: str
-    title: str
     code: Code
     value: float
     unit: Code
@@ -29,18 +29,22 @@ class Measurement:
 def of_lesion(lesion: Lesion) -> tuple[Measurement, ...]:
     """Volume, long axis, short axis, mean signal; in this order."""
     return (
-        Measurement("volume", "Volume", codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETER),
-        Measurement("long_axis", "Long axis", codes.LONG_AXIS, lesion.long_axis.length_mm, codes.MILLIMETER),
-        Measurement("short_axis", "Short axis", codes.SHORT_AXIS, lesion.short_axis.length_mm, codes.MILLIMETER),
+        Measurement("volume", codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETER),
+        Measurement("long_axis", codes.LONG_AXIS, lesion.long_axis.length_mm, codes.MILLIMETER),
+        Measurement("short_axis", codes.SHORT_AXIS, lesion.short_axis.length_mm, codes.MILLIMETER),
         Measurement(
             "mean_intensity",
-            "Mean signal",
             codes.MR_SIGNAL_INTENSITY,
             lesion.mean_intensity,
             codes.ARBITRARY_UNIT,
             derivation=codes.MEAN,
         ),
     )
+
+
+def of_probability(probability: float) -> Measurement:
+    """The probability (0..1) of one class."""
+    return Measurement("probability", codes.PROBABILITY, probability, codes.NO_UNITS, digits=4)
 
 
 def lesion_observation_uid(run: RunIdentity, lesion: Lesion, name: str) -> str:

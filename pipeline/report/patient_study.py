@@ -1,4 +1,4 @@
-"""What reports need of the source's header: patient, study, series and times, as text that every format takes."""
+"""Patient, study, series and times of the source's header, as text that every report format accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUDY = ("StudyDate", "StudyTime")
 
 @dataclass(frozen=True)
 class Issued:
-    """A number and who gave it out: ``system`` a URI, ``assigner`` a name that is none; None where unknown."""
+    """A number and its issuer: ``system`` is a URI, ``assigner`` a name that is not a URI; None where unknown."""
 
     value: str
     system: str | None = None
@@ -32,7 +32,7 @@ class Issued:
 class Patient:
     """``name`` as a reader writes it, ``dicom_name`` as the header has it (PN components); ``birth_date`` ISO 8601.
 
-    Texts are empty where the header is silent.
+    A text is empty where the header has no value.
     """
 
     identifier: Issued | None
@@ -102,19 +102,19 @@ def series_of(headers: Sequence[Dataset]) -> SourceSeries:
 
 
 def acquired(header: Dataset) -> str | None:
-    """When the images were acquired: what an observation is true of."""
+    """When the images were acquired: the time at which an observation holds."""
     return first_time(header, ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"), STUDY)
 
 
 def patient_name(header: Dataset) -> str:
-    """The name as a reader writes it: ``Müller, Änne``. The alphabetic group, else the first that is there."""
+    """The name as a reader writes it: ``Müller, Änne``. The alphabetic group, else the first one present."""
     name = PersonName(text(header, "PatientName"))
     given = " ".join(part for part in (name.given_name, name.middle_name) if part)
     return ", ".join(part for part in (name.family_name, given) if part) or str(name).strip("=^ ")
 
 
 def first_time(header: Dataset, *keywords: tuple[str, str]) -> str | None:
-    """ISO 8601 of the first of the (date, time) attributes that is there. Without a time zone only the day is known."""
+    """ISO 8601 of the first (date, time) pair of attributes with a date. Without a time zone only the day is known."""
     for date_keyword, time_keyword in keywords:
         day = _date(text(header, date_keyword))
         if day is None:

@@ -1,4 +1,4 @@
-"""Answers in sentences, in the reader's language: which phrases of `pipeline.report.phrasebook` hold, and filled in."""
+"""Findings in sentences, in the reader's language: which phrases of `pipeline.report.phrasebook` hold, filled in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.findings import codes
 from pipeline.findings.codes import Code
 from pipeline.findings.model import ModelIdentity, Outcome
 from pipeline.report import phrasebook
-from pipeline.report.answer import Answer, Region
+from pipeline.report.findings import ReportedFindings, ReportedLesion
 from pipeline.report.phrasebook import phrase
 
 MILLILITRE_MM3 = 1000
@@ -26,50 +26,50 @@ class Language(StrEnum):
     FRENCH = "fr"
 
 
-def headline(answer: Answer, language: Language = Language.ENGLISH) -> str:
-    """The answer in a few words."""
-    return _capital(phrase("headline", answer.outcome, language, name=within(_name(answer, language), language)))
+def headline(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
+    """The findings in a few words."""
+    return _capital(phrase("headline", findings.outcome, language, name=within(_name(findings, language), language)))
 
 
-def statement(answer: Answer, language: Language = Language.ENGLISH) -> str:
-    """The answer in a sentence or two that neither overstates nor hides."""
-    values: dict[str, Any] = {"name": within(_name(answer, language), language), "count": len(answer.regions)}
-    if answer.refusal is not None:
-        values |= {"reason": _reason(answer.refusal.code, language), "code": answer.refusal.code}
+def statement(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
+    """The findings in one or two sentences, neither overstated nor hidden."""
+    values: dict[str, Any] = {"name": within(_name(findings, language), language), "count": len(findings.lesions)}
+    if findings.refusal is not None:
+        values |= {"reason": _reason(findings.refusal.code, language), "code": findings.refusal.code}
     else:
-        values["share"] = number(answer.share, language, digits=2)
-    return phrase("answer", _situation(answer), language, **values)
+        values["share"] = number(findings.share, language, digits=2)
+    return phrase("answer", _situation(findings), language, **values)
 
 
-def additions(answer: Answer, language: Language = Language.ENGLISH) -> tuple[str, ...]:
-    """What else is to be said of it: how large it is, and what it replaces."""
+def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:
+    """Further sentences: the size of the largest lesion, and that an earlier result is replaced."""
     holds = {
-        "one_region": len(answer.regions) == 1,
-        "several_regions": len(answer.regions) > 1,
-        "later_revision": answer.revision > 1 and Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in answer.caveats,
+        "one_region": len(findings.lesions) == 1,
+        "several_regions": len(findings.lesions) > 1,
+        "later_revision": findings.revision > 1 and Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in findings.caveats,
     }
     size = {}
-    if answer.regions:
-        size = {"axes": axes(answer.regions[0], language, digits=0), "volume": volume(answer.regions[0], language)}
+    if findings.lesions:
+        size = {"axes": axes(findings.lesions[0], language, digits=0), "volume": volume(findings.lesions[0], language)}
     return tuple(phrase("added", key, language, **size) for key, is_so in holds.items() if is_so)
 
 
 def disclaimer(language: Language = Language.ENGLISH) -> str:
-    """What every result says of itself, without a full stop."""
+    """The notice of every result: unverified, not for diagnosis. Without a full stop."""
     return phrase("always", "disclaimer", language)
 
 
 def unread(language: Language = Language.ENGLISH) -> str:
-    """That no human has read it."""
+    """The notice that no human has read the result."""
     return phrase("always", "unread", language)
 
 
-def conclusion(answer: Answer, language: Language = Language.ENGLISH) -> str:
-    """Everything in one paragraph: the answer, its additions and caveats, and what it is."""
-    limits = (stopped(caveat(item, language)) for item in answer.caveats)
+def conclusion(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
+    """One paragraph: statement, additions, caveats and the two notices."""
+    limits = (stopped(caveat(item, language)) for item in findings.caveats)
     parts = (
-        statement(answer, language),
-        *additions(answer, language),
+        statement(findings, language),
+        *additions(findings, language),
         *limits,
         f"{disclaimer(language)}.",
         unread(language),
@@ -100,37 +100,40 @@ def stopped(sentence: str) -> str:
 
 
 def title(model: ModelIdentity, class_name: str, language: Language = Language.ENGLISH) -> str:
-    """What a class is called; a bundle's own class without a phrase keeps the bundle's title."""
+    """The name of a class; a class of a bundle without a phrase keeps the bundle's title."""
     term = model.term(class_name)
     return _term(term.code, language) or term.title
 
 
 def target(model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
-    """What the model looks for, as it stands within a sentence."""
+    """What the model looks for, as written within a sentence."""
     return within(_term(model.target, language) or model.target.meaning, language)
 
 
 def _term(code: Code, language: Language) -> str | None:
-    """What ``code`` is called in ``language``; None in English, where it is what the model's bundle calls it."""
+    """The name of ``code`` in ``language``; None in English, where the model's bundle gives the name."""
     name = codes.TERM_NAMES.get(code.value)
     return None if name is None or language is Language.ENGLISH else phrase("term", name, language)
 
 
-def region_name(number_from_1: int, language: Language = Language.ENGLISH) -> str:
+def lesion_name(number_from_1: int, language: Language = Language.ENGLISH) -> str:
     return label("lesion", language, number=str(number_from_1))
 
 
-def axes(region: Region, language: Language = Language.ENGLISH, *, digits: int = 1) -> str:
+def axes(lesion: ReportedLesion, language: Language = Language.ENGLISH, *, digits: int = 1) -> str:
     """``23.4 × 17.0 mm``."""
-    long, short = (number(value, language, digits=digits) for value in (region.long_axis_mm, region.short_axis_mm))
+    long, short = (
+        number(value, language, digits=digits) for value in (lesion.value("long_axis"), lesion.value("short_axis"))
+    )
     return f"{long} × {short} mm"
 
 
-def volume(region: Region, language: Language = Language.ENGLISH) -> str:
-    """In millilitres, which readers use, or in mm³ where that would round to nothing."""
-    if region.volume_mm3 < MILLILITRE_MM3:
-        return f"{region.volume_mm3:.0f} mm³"
-    return f"{number(region.volume_mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
+def volume(lesion: ReportedLesion, language: Language = Language.ENGLISH) -> str:
+    """In millilitres, or in mm³ where that would round to zero."""
+    mm3 = lesion.value("volume")
+    if mm3 < MILLILITRE_MM3:
+        return f"{mm3:.0f} mm³"
+    return f"{number(mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
 
 
 def number(value: float, language: Language = Language.ENGLISH, *, digits: int) -> str:
@@ -146,24 +149,24 @@ def label(name: str, language: Language = Language.ENGLISH, /, **values: str) ->
     return phrase("label", name, language, **values)
 
 
-def _situation(answer: Answer) -> str:
-    """Which phrase of the section ``answer`` holds."""
-    if answer.outcome is Outcome.FINDING:
-        count = len(answer.regions)
+def _situation(findings: ReportedFindings) -> str:
+    """The key of the phrase in the section ``answer``."""
+    if findings.outcome is Outcome.FINDING:
+        count = len(findings.lesions)
         return f"finding_{('no_region', 'one_region', 'several_regions')[min(count, 2)]}"
-    if answer.outcome is Outcome.INDETERMINATE and answer.share < max(
-        item.probability for item in answer.probabilities
+    if findings.outcome is Outcome.INDETERMINATE and findings.share < max(
+        item.probability for item in findings.probabilities
     ):
         return "indeterminate_not_most_probable"
-    return str(answer.outcome)
+    return str(findings.outcome)
 
 
-def _name(answer: Answer, language: Language) -> str:
-    """The class that the sentences speak of: the predicted one, or the one that says that there is nothing."""
-    if answer.outcome is Outcome.REFUSED:
+def _name(findings: ReportedFindings, language: Language) -> str:
+    """The class that the sentences name: the predicted one, or of a negative the one for "no lesion"."""
+    if findings.outcome is Outcome.REFUSED:
         return ""
-    name = answer.probabilities[-1].name if answer.outcome is Outcome.NO_FINDING else answer.predicted_class
-    return title(answer.model, name, language)
+    name = findings.probabilities[-1].name if findings.outcome is Outcome.NO_FINDING else findings.predicted_class
+    return title(findings.model, name, language)
 
 
 def _reason(code: str, language: Language) -> str:
@@ -171,7 +174,7 @@ def _reason(code: str, language: Language) -> str:
 
 
 def within(name: str, language: Language = Language.ENGLISH) -> str:
-    """``name`` within a sentence: small, but for German nouns and for abbreviations."""
+    """``name`` within a sentence: in lower case, except for German nouns and abbreviations."""
     if (language is Language.GERMAN and not name.startswith("Kein")) or name[1:2].isupper():
         return name
     return name[:1].lower() + name[1:]

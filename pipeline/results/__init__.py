@@ -1,1 +1,1 @@
-"""Result objects: each module offers one ``build(...)`` that returns pydicom data sets."""
+"""Result objects, a folder a kind: each module has one ``build(...)`` that returns pydicom data sets."""

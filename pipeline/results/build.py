@@ -1,4 +1,4 @@
-"""Every DICOM object of a run, for each destination's profile, each form of an object built once."""
+"""Builds every DICOM object of a run for each destination's profile; each form of an object is built once."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ BUILDERS: Mapping[ObjectKind, Callable[[ResultContext, ByKind], Objects]] = {
         context, tuple(item for kind in made.values() for item in kind)
     ),
 }
-"""How each kind is built of the context and of the objects that the same destination gets; in the order of `KINDS`."""
+"""How each kind is built from the context and from the destination's other objects; in the order of `KINDS`."""
 
 
 @dataclass
 class _Shelf:
-    """What was built already: ``forms`` by kind and form, ``files`` by file name."""
+    """What has been built: ``forms`` by kind and form, ``files`` by file name."""
 
     forms: dict[tuple[str, ...], Objects] = field(default_factory=dict)
     files: dict[str, ResultObject] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class _Shelf:
 def build(context: ResultContext, profiles: Mapping[str, Profile]) -> Objects:
     """The objects of every profile, those of the first one first. ``profiles`` are by name, at least one.
 
-    Each object names in ``profiles`` who gets it. Two profiles that want the same form get the same object. The first
-    profile's files have the usual names; another form or encoding has the profile's name in its own
-    (``segmentation-orthanc-ohif.dcm``).
+    Each object lists in ``profiles`` the profiles that get it. Two profiles that want the same form get the same
+    object. The first profile's files have the usual names; another form or encoding has the profile's name in its file
+    name (``segmentation-orthanc-ohif.dcm``).
 
     Raises
     ------
@@ -69,7 +69,7 @@ def build(context: ResultContext, profiles: Mapping[str, Profile]) -> Objects:
 
 
 def _put(files: dict[str, ResultObject], item: ResultObject, profile: str) -> None:
-    """Lay ``item`` beside the others, or find that it is there."""
+    """Add ``item`` to ``files``, or the profile to the same object if that is there."""
     path = PurePath(item.filename)
     for filename in (item.filename, *(name for name in files if name.startswith(f"{path.stem}-"))):
         there = files.get(filename)

@@ -1,4 +1,4 @@
-"""A result in another transfer syntax, without loss and under the same UID."""
+"""Encodes a result in another transfer syntax, losslessly and under the same UID."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.results.result_object import ResultObject
 
 
 def encoded(item: ResultObject, transfer_syntax: UID) -> ResultObject:
-    """``item`` in ``transfer_syntax``; where that is a compression that its pixels cannot take, as it is.
+    """``item`` in ``transfer_syntax``; unchanged where its pixels cannot be compressed that way.
 
-    ``item`` is built in Explicit VR Little Endian and stays as it is.
+    ``item`` is in Explicit VR Little Endian and is not changed.
 
     Raises
     ------

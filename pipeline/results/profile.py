@@ -1,4 +1,4 @@
-"""What one destination gets of a run's results, and in which form: the profile.
+"""The profile: which results of a run a destination gets, and in which form.
 
 A form changes what an object holds (whether a segmentation has empty frames, how a report describes a lesion), so an
 object of another form is another object: `Profile.form` enters its UIDs. A transfer syntax without loss changes bytes
@@ -87,7 +87,7 @@ class Profile(BaseModel):
         return kind in self.objects
 
     def form(self, kind: str) -> tuple[str, ...]:
-        """The words that tell an object of ``kind`` under this profile from one of the usual form, which has none."""
+        """The words that distinguish an object of ``kind`` under this profile from the usual form, which has none."""
         match kind:
             case "segmentation":
                 words = [] if self.segmentation_type == "BINARY" else [self.segmentation_type]
@@ -140,4 +140,4 @@ PRESETS: Mapping[str, Profile] = MappingProxyType(
 )
 """Profiles that need no table in candela.toml, by name."""
 USUAL: Mapping[str, Profile] = MappingProxyType({DEFAULT_PRESET: PRESETS[DEFAULT_PRESET]})
-"""The one profile of a run for which nobody named any."""
+"""The profile of a run for which no profile is named."""

@@ -1,7 +1,7 @@
-"""What every result object says of where it came from; `pipeline.findings.own_results` knows it again by that.
+"""The attributes of a result object that state its origin; `pipeline.findings.own_results` recognises it by them.
 
-Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never stands for
-two contents: instants are the source's latest, UIDs are derived, nothing reads a clock.
+Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never names two
+contents: dates and times are the latest of the source, UIDs are derived, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ SERIES_NUMBERS = {
     "document": 9109,
     "refusal": 9110,
 }
-"""High, so that results stand after the acquired series, and stable, so that a hanging protocol can name them."""
+"""High, so that results follow the acquired series, and stable, so that a hanging protocol can refer to them."""
 
 REVISION = 1000
-"""Results of a later revision of the source are numbered from here on, in the same series."""
+"""Instance numbers of results of a later revision of the source start here, in the same series."""
 
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
-"""Roots under which highdicom and pydicom make up UIDs at random."""
+"""Roots under which highdicom and pydicom generate random UIDs."""
 
 NO_DATE = ("19000101", "000000")
-"""Stands in where the source has no instant at all and the standard demands one (type 1)."""
+"""Used where the source has no date and time and the standard requires them (type 1)."""
 
 
 @dataclass(frozen=True)
 class ResultContext:
-    """What every result of one run is built from, and the profile of the destination that it is built for."""
+    """The input of every result of one run, and the profile of the destination."""
 
     volume: Volume
     findings: Findings
@@ -71,34 +71,34 @@ class ResultContext:
 
     @cached_property
     def instant(self) -> tuple[str, str]:
-        """Date and time (DA, TM) of the latest instant in the source's headers, `NO_DATE` where there is none."""
+        """Date and time (DA, TM) of the latest instant in the source's headers, `NO_DATE` where they have none."""
         return max(_instants(self.volume), default=NO_DATE)
 
     @cached_property
     def frame_of_reference_uid(self) -> str:
-        """The source's frame of reference; where it has none that is valid, one that links only this run's results."""
+        """The source's frame of reference; without a valid one, a UID that links the results of this run only."""
         stated = str(self.volume.sources[0].get("FrameOfReferenceUID") or "")
         return stated if is_uid(stated) else self.run.uid("frame of reference")
 
     @cached_property
     def source_uids(self) -> frozenset[str]:
-        """Every UID that names the source."""
+        """Every UID of the source."""
         uids = {self.volume.study_instance_uid, self.volume.series_instance_uid, self.frame_of_reference_uid}
         return frozenset(uids | {str(ds.SOPInstanceUID) for ds in self.volume.sources})
 
     @cached_property
     def references(self) -> tuple[Dataset, ...]:
-        """Stand-ins of the source's planes, in their order, for highdicom to lay a segmentation on.
+        """Placeholder headers of the source planes, in their order, for highdicom.
 
-        They hold identity and geometry and no text, so that no oddity of a source's header (a name of 70 characters,
-        an unknown sex) can stop a result: patient and study are copied by `finish`, untouched by any library. A frame
-        stands in as an image of its own; `finish` names it truly.
+        They hold identity and geometry and no text, so that no irregular value of a source header (a name of 70
+        characters, an unknown sex) can stop a result: `finish` copies patient and study unchanged. The placeholder of a
+        frame is a single-frame image; `finish` replaces references to it by the true ones.
         """
         return tuple(self._plane_stand_in(index) for index in range(len(self.volume.sources)))
 
     @cached_property
     def instances(self) -> tuple[Dataset, ...]:
-        """Stand-ins of the stored source instances, each once, for highdicom to list as evidence."""
+        """Placeholder headers of the stored source instances, each once, for highdicom to list as evidence."""
         return tuple(self._stand_in(ds, ds.SOPClassUID, ds.SOPInstanceUID) for ds in instances(self.volume))
 
     def _plane_stand_in(self, index: int) -> Dataset:

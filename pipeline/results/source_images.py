@@ -1,8 +1,8 @@
-"""How results name the images that they came from: whole instances, and frames of multi-frame ones.
+"""References from results to source images: whole instances, and frames of multi-frame instances.
 
 highdicom (0.28.2) takes either a series of single-frame images or one multi-frame object with all its frames in their
 order. A volume may be some of an object's frames, in another order, or the frames of several objects. So each plane
-stands in for highdicom as a single-frame image, and `name_frames` then puts the true reference in place of each.
+is passed to highdicom as a single-frame image, and `name_frames` then replaces each reference by the true one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def image_reference(volume: Volume, index: int) -> Dataset:
 def _reference(volume: Volume, indices: Sequence[int]) -> Dataset:
     """An item that refers to the images of the planes ``indices``, which lie in one instance.
 
-    Referenced Frame Number stands where the instance is multi-frame and not all its frames are meant, and nowhere else
-    (type 1C in the Image SOP Instance Reference Macro, PS3.3 10.3).
+    Referenced Frame Number is present only where the instance is multi-frame and some of its frames are meant (type 1C
+    in the Image SOP Instance Reference Macro, PS3.3 10.3).
     """
     source = volume.sources[indices[0]]
     item = instance_reference(source)
@@ -53,10 +53,10 @@ def instances(volume: Volume) -> tuple[Dataset, ...]:
 
 
 def stand_in_identity(volume: Volume, run: RunIdentity, index: int) -> tuple[str, str]:
-    """SOP Class UID and SOP Instance UID by which plane ``index`` is known to highdicom.
+    """SOP Class UID and SOP Instance UID under which highdicom gets plane ``index``.
 
-    A single-frame instance keeps its own. A frame gets a UID of its own and a class that has no frames: highdicom
-    judges by the class.
+    A single-frame instance keeps its own. A frame gets a UID of its own and a single-frame SOP class: highdicom
+    decides by the class.
     """
     source, frame = volume.sources[index], volume.frame(index)
     if frame is None:
@@ -65,9 +65,9 @@ def stand_in_identity(volume: Volume, run: RunIdentity, index: int) -> tuple[str
 
 
 def name_frames(ds: Dataset, volume: Volume, run: RunIdentity) -> None:
-    """Put the true references in ``ds``, at any depth, in place of those to stand-ins of frames.
+    """Replace the references in ``ds``, at any depth, to placeholders of frames by the true ones.
 
-    References to frames of one instance that stand in one sequence become one item.
+    References in one sequence to frames of one instance become one item.
     """
     planes = {
         stand_in_identity(volume, run, index)[1]: index
@@ -90,7 +90,7 @@ def _name_frames(ds: Dataset, volume: Volume, planes: dict[str, int]) -> None:
 
 
 def _merged(items: Sequence[Dataset], keyword: str, volume: Volume, planes: dict[str, int]) -> list[Dataset]:
-    """``items`` with one for each instance, in the order of first appearance, in place of those to stand-ins."""
+    """``items`` with references to placeholders merged into one item an instance, in the order of first appearance."""
     frames: dict[str, list[int]] = defaultdict(list)
     merged: dict[str, Dataset] = {}
     for item in items:

@@ -1,4 +1,4 @@
-"""The words that DICOM results share, in English: the same sentence in the picture, the report and its conclusion."""
+"""English sentences that all DICOM results share: picture, report and conclusion say the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 from pipeline.findings.model import Findings
 from pipeline.report import sentences
-from pipeline.report.answer import Answer
+from pipeline.report.findings import ReportedFindings
 
 DISCLAIMER = sentences.disclaimer()
 PLAIN = str.maketrans(
@@ -37,19 +37,19 @@ The backslash separates values in DICOM text."""
 
 
 def headline(findings: Findings) -> str:
-    """The answer in a few words."""
-    return sentences.headline(Answer.of(findings))
+    """The findings in a few words."""
+    return sentences.headline(ReportedFindings.of(findings))
 
 
 def conclusion(findings: Findings) -> str:
-    """The answer in a sentence or two that neither overstates nor hides."""
-    return sentences.statement(Answer.of(findings))
+    """The findings in one or two sentences."""
+    return sentences.statement(ReportedFindings.of(findings))
 
 
 def ascii_text(text: str, limit: int | None = None) -> str:
     """``text`` in ASCII, which every Specific Character Set contains, at most ``limit`` characters.
 
-    Our own words must be readable in whatever character set the source's names are in.
+    The text must be readable in any character set that the source's names use.
     """
     plain_text = unicodedata.normalize("NFKD", text.translate(PLAIN)).encode("ascii", "ignore").decode()
     return plain_text[:limit].rstrip() if limit else plain_text

@@ -19,7 +19,7 @@ from fhir.release import Release
 from fhir.stored import objects
 from pipeline.findings.model import Outcome
 from pipeline.report.sentences import Language
-from tests.peers.fhir_bundles import READ, plain_facts, refusal_of
+from tests.peers.fhir_bundles import READ, plain_content, refusal_of
 from tools.fhir_server import FOLDER, NoFhirServer, ensure_installed
 
 HL7 = "http://terminology.hl7.org/CodeSystem/"
@@ -115,7 +115,7 @@ UNITS = {
 
 @pytest.fixture(scope="module")
 def made() -> list[dict[str, Any]]:
-    every = [plain_facts(outcome) for outcome in READ] + [refusal_of("codes")]
+    every = [plain_content(outcome) for outcome in READ] + [refusal_of("codes")]
     bundles = [report.build(told, release=release) for told in every for release in Release]
     return [entry["resource"] for bundle in bundles for entry in bundle["entry"]]
 
@@ -211,5 +211,5 @@ def test_hl7s_codes_and_displays_are_those_of_its_definitions(made: list[dict[st
 def test_languages_are_common_languages() -> None:
     """R4's value set "languages" (preferred, BCP 47) has all four."""
     assert {item.value for item in Language} <= {"ar", "da", "de", "el", "en", "es", "fi", "fr", "it", "nl", "pt", "sv"}
-    bundle = report.build(plain_facts(Outcome.FINDING), language=Language.FRENCH)
+    bundle = report.build(plain_content(Outcome.FINDING), language=Language.FRENCH)
     assert {entry["resource"].get("language") for entry in bundle["entry"]} == {None, "fr"}

@@ -19,10 +19,11 @@ from pipeline import phantom
 from pipeline.errors import Refused
 from pipeline.findings.model import Outcome
 from pipeline.reading.files import read_path
-from pipeline.report.content import ReportFacts, facts
+from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
+from pipeline.results.reported import report_content
 from tests.conformance.synthetic import build_all, context_of, phantom_context
-from tests.peers.fhir_bundles import READ, RECORDED, facts_of, plain_facts, refusal_of
+from tests.peers.fhir_bundles import READ, RECORDED, content_of, plain_content, refusal_of
 from tests.peers.fhir_validators import problems
 from tools.fhir_server import NoFhirServer
 
@@ -30,42 +31,43 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data" / "dicom"
 PLANES = ("axial", "coronal", "sagittal")
 
 
-def of_plane(plane: phantom.Plane) -> ReportFacts:
+def of_plane(plane: phantom.Plane) -> ReportContent:
     context = phantom_context(plane, slices=8)
-    return facts(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
+    return report_content(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
 
 
-def forty_lesions() -> ReportFacts:
+def forty_lesions() -> ReportContent:
     """Forty regions of different sizes, as an over-eager model outlines them."""
-    told = plain_facts(Outcome.FINDING)
-    regions = tuple(
+    told = plain_content(Outcome.FINDING)
+    volume, *others = told.findings.lesions[0].measurements
+    lesions = tuple(
         replace(
-            told.answer.regions[0],
+            told.findings.lesions[0],
             tracking_id=f"Lesion {number}",
             tracking_uid=told.run.uid("lesion", f"{number}"),
-            volume_mm3=4000.0 / number,
+            measurements=(replace(volume, value=4000.0 / number), *others),
         )
         for number in range(1, 41)
     )
-    return replace(told, answer=replace(told.answer, regions=regions))
+    return replace(told, findings=replace(told.findings, lesions=lesions))
 
 
-def bare_header() -> ReportFacts:
+def bare_header() -> ReportContent:
     """A header that names nobody and nothing: no patient, order, dates or descriptions."""
     empty = ("PatientID", "PatientName", "AccessionNumber", "StudyDate", "StudyDescription", "SeriesDescription")
     dates = ("SeriesDate", "AcquisitionDate", "PatientBirthDate", "IssuerOfPatientID")
-    return facts_of(Outcome.FINDING, "bare", **dict.fromkeys((*empty, *dates), ""))
+    return content_of(Outcome.FINDING, "bare", **dict.fromkeys((*empty, *dates), ""))
 
 
-CASES: dict[str, Callable[[], ReportFacts]] = {
-    **{str(outcome): functools.partial(plain_facts, outcome) for outcome in READ},
+CASES: dict[str, Callable[[], ReportContent]] = {
+    **{str(outcome): functools.partial(plain_content, outcome) for outcome in READ},
     **{plane: functools.partial(of_plane, plane) for plane in PLANES},  # type: ignore[arg-type]
     "forty lesions": forty_lesions,
-    "later revision": functools.partial(facts_of, Outcome.FINDING, "later", revision=2),
+    "later revision": functools.partial(content_of, Outcome.FINDING, "later", revision=2),
     "refused": functools.partial(refusal_of, "refused"),
     "bare header": bare_header,
     "hostile names": functools.partial(
-        facts_of, Outcome.FINDING, "hostile", PatientName='Mü<b>"\\&^Änne 😀', StudyDescription="</title>{{ 7*7 }} \\"
+        content_of, Outcome.FINDING, "hostile", PatientName='Mü<b>"\\&^Änne 😀', StudyDescription="</title>{{ 7*7 }} \\"
     ),
 }
 
@@ -122,7 +124,7 @@ def test_every_bundle_of_every_series_is_valid(release: Release) -> None:
 )
 def test_the_validators_can_fail(release: Release, kind: str, change: dict[str, Any]) -> None:
     """Zero errors mean something only where errors are found."""
-    bundle = report.build(plain_facts(Outcome.FINDING), release=release)
+    bundle = report.build(plain_content(Outcome.FINDING), release=release)
     chosen = copy.deepcopy(next(item for item in resources_of(bundle) if item["resourceType"] == kind))
     chosen = {key: value for key, value in {**chosen, **change}.items() if value is not None}
     (said,) = judged([chosen], release)
@@ -162,7 +164,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_r5_has_its_own_forms() -> None:
     """Selections of each segment and of the explaining picture; body structures by their own element; no Media."""
-    bundle = report.build(plain_facts(Outcome.FINDING), release=Release.R5)
+    bundle = report.build(plain_content(Outcome.FINDING), release=Release.R5)
     made = list(resources_of(bundle))
     kinds = {item["resourceType"] for item in made}
     assert {"ImagingSelection", "BodyStructure", "DocumentReference"} <= kinds
@@ -170,12 +172,12 @@ def test_r5_has_its_own_forms() -> None:
     selections = [item for item in made if item["resourceType"] == "ImagingSelection"]
     assert [item["code"]["coding"][0]["code"] for item in selections] == ["121191", "130401"]
     segment = selections[0]["instance"][0]
-    told = plain_facts(Outcome.FINDING)
+    told = plain_content(Outcome.FINDING)
     assert segment["uid"] == told.made("segmentation")[0].sop_instance_uid
     assert segment["subset"] == ["1"]
     (structure,) = (item for item in made if item["resourceType"] == "BodyStructure")
     assert structure["includedStructure"][0]["spatialReference"][0]["type"] == "ImagingSelection"
-    assert structure["identifier"][0]["value"] == f"urn:oid:{told.answer.regions[0].tracking_uid}"
+    assert structure["identifier"][0]["value"] == f"urn:oid:{told.findings.lesions[0].tracking_uid}"
     volume = next(item for item in made if item.get("code", {}).get("text", "").startswith("Volume"))
     assert volume["bodyStructure"]["type"] == "BodyStructure"
     assert {item["type"] for item in volume["derivedFrom"]} == {"ImagingStudy", "ImagingSelection"}
@@ -183,7 +185,7 @@ def test_r5_has_its_own_forms() -> None:
 
 def test_r4_refers_to_the_body_structure_by_the_standard_extension() -> None:
     """R4's Observation has no element for it."""
-    bundle = report.build(plain_facts(Outcome.FINDING))
+    bundle = report.build(plain_content(Outcome.FINDING))
     volume = next(i for i in resources_of(bundle) if i.get("code", {}).get("text", "").startswith("Volume"))
     (extension,) = volume["bodySite"]["extension"]
     assert extension["url"] == "http://hl7.org/fhir/StructureDefinition/bodySite"
@@ -214,7 +216,7 @@ def test_bundles_of_real_series_are_valid(name: str) -> None:
         context = context_of(series.datasets, None, Outcome.NO_FINDING)
     except Refused as refusal:
         pytest.skip(f"not one volume: {refusal.code}")
-    told = facts(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
+    told = report_content(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
     for release in Release:
         bundle = report.build(told, release=release)
         assert not [said for said in judged([bundle, *resources_of(bundle)], release) if said]

@@ -20,16 +20,16 @@ from dicom_node.deliver.hl7v2.sender import Hl7v2Sender
 from dicom_node.jobs.status import JobState
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken, CandelaError, PeerBusy, PeerUnavailable, Rejected
-from pipeline.report.content import FILENAME, to_json
+from pipeline.report.stored import FILENAME, to_json
 from tests.peers.engine import Node
-from tests.peers.hl7v2 import MllpReceiver, facts, named
+from tests.peers.hl7v2 import MllpReceiver, content_of, named
 from tests.peers.ports import free_port
 from tests.peers.scripted_proxy import Fault, ScriptedProxy
 
 
 def files(folder: Path, pdf: bytes | None = None, **options: Any) -> tuple[Path, ...]:
     """What a run leaves for the sender."""
-    (folder / FILENAME).write_bytes(to_json(facts(**options)))
+    (folder / FILENAME).write_bytes(to_json(content_of(**options)))
     found = [folder / FILENAME]
     if pdf is not None:
         (folder / "report.pdf").write_bytes(pdf)

@@ -13,7 +13,7 @@ import pytest
 from fhir import page
 from pipeline.caveats import free_text
 from pipeline.findings.model import Findings, Outcome
-from pipeline.report.content import facts
+from pipeline.results.reported import report_content
 from pipeline.results.sc import overlay
 from tests.peers.fhir_bundles import RECORDED, context_of
 
@@ -46,6 +46,6 @@ def test_the_report_is_one_printed_page(outcome: Outcome, tmp_path: Path) -> Non
     """Also with a dozen regions, long caveats, long names and the key picture."""
     made = context_of(outcome, "page", PatientName=f"{'Lang' * 15}^{'Name' * 15}", StudyDescription="MR " * 20)
     findings = many_regions(made.findings) if made.findings.lesions else made.findings
-    told = facts(made.volume, findings, made.run, overlay.build(made), recorded=RECORDED)
+    told = report_content(made.volume, findings, made.run, overlay.build(made), recorded=RECORDED)
     printed = print_to_pdf(page.html(told), tmp_path)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1

@@ -12,7 +12,7 @@ from fhir.client import FhirClient, Receipt
 from pipeline.errors import PeerBusy, Rejected
 from pipeline.findings.identity import derived_uid
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
+from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, content_of, resources
 from tests.peers.fhir_relay import in_pages, meeting, relay
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, Reply
@@ -27,7 +27,7 @@ def server(fhir_server: FhirServer) -> FhirServer:
 
 
 def bundle(key: str, revision: int = 1, outcome: Outcome = Outcome.FINDING) -> Json:
-    return report.build(facts_of(outcome, key, revision=revision))
+    return report.build(content_of(outcome, key, revision=revision))
 
 
 def patient(key: str) -> Json:
@@ -63,7 +63,7 @@ def test_where_patients_may_not_be_searched_for_the_reference_stays_logical(serv
     (there,) = stored(server, "DiagnosticReport", made)
     assert "reference" not in there["subject"]
     assert there["subject"]["identifier"]["value"] == f"PHANTOM-hidden-{status}"
-    assert "lets nobody search for a Patient" in str(receipt)
+    assert "permits no search for a Patient" in str(receipt)
     assert server.count("Patient") == patients
 
 
@@ -77,7 +77,7 @@ def test_a_server_that_lets_nobody_search_keeps_the_first_revision(server: FhirS
         client = FhirClient(url)
         client.send(first)
         assert client.send(first).created == ()
-        with pytest.raises(Rejected, match="lets nobody search") as caught:
+        with pytest.raises(Rejected, match="permits no search") as caught:
             client.send(second)
     assert "Permit us to search" in str(caught.value)
     (kept,) = stored(server, "DiagnosticReport", first)

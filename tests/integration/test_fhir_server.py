@@ -14,7 +14,7 @@ from fhir.context import REPORT_TAG
 from fhir.subjects import logical_references
 from pipeline.errors import PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, facts_of, references, refusal_of, resources
+from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, content_of, references, refusal_of, resources
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
@@ -112,7 +112,7 @@ def test_the_one_patient_that_matches_is_referenced(server: FhirServer) -> None:
 def test_a_later_revision_amends_the_report_on_the_server(server: FhirServer) -> None:
     """One report, updated where it was; what vanished is marked; resends of either revision change nothing more."""
     client = FhirClient(server.url)
-    first, second = (report.build(facts_of(Outcome.FINDING, "late", revision=number)) for number in (1, 2))
+    first, second = (report.build(content_of(Outcome.FINDING, "late", revision=number)) for number in (1, 2))
     client.send(first)
     before = stored_report(server, first)
     receipt = client.send(second)
@@ -127,7 +127,7 @@ def test_a_later_revision_amends_the_report_on_the_server(server: FhirServer) ->
     client.send(second)
     assert "nothing sent" in str(client.send(first))
     assert counts(server) == stored
-    third = report.build(facts_of(Outcome.NO_FINDING, "late", revision=3))
+    third = report.build(content_of(Outcome.NO_FINDING, "late", revision=3))
     client.send(third)
     tag = next(item for item in resources(first, "Observation")[0]["meta"]["tag"] if item["system"] == REPORT_TAG)
     found = server.get("Observation", _tag=f"{tag['system']}|{tag['code']}", _count="50")["entry"]
@@ -141,7 +141,7 @@ def test_a_later_revision_amends_the_report_on_the_server(server: FhirServer) ->
 def test_a_later_revision_leaves_what_a_human_finalised(server: FhirServer) -> None:
     """It stands beside it, and the receipt says so."""
     client = FhirClient(server.url)
-    first, second = (report.build(facts_of(Outcome.FINDING, "signed", revision=number)) for number in (1, 2))
+    first, second = (report.build(content_of(Outcome.FINDING, "signed", revision=number)) for number in (1, 2))
     client.send(first)
     signed = server.put(stored_report(server, first) | {"status": "final"})
     assert "finalised by a human" in str(client.send(second))

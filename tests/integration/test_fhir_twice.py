@@ -14,7 +14,7 @@ from fhir.client import FhirClient
 from fhir.stored import objects
 from pipeline.errors import PeerBusy, Rejected
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, facts_of, resources
+from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, content_of, resources
 from tests.peers.fhir_relay import in_pages, is_transaction, relay
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, Reply
@@ -41,7 +41,7 @@ class Counted:
 
 
 def bundle(key: str, revision: int = 1) -> Json:
-    return report.build(facts_of(Outcome.FINDING, key, revision=revision))
+    return report.build(content_of(Outcome.FINDING, key, revision=revision))
 
 
 def there(server: FhirServer, made: Json) -> Json:
@@ -67,7 +67,7 @@ def forbidden(asked: Asked) -> Reply | None:
 @pytest.mark.parametrize("searchable", [True, False])
 def test_two_studies_of_one_identifier_do_not_hold_the_report_up(server: FhirServer, searchable: bool) -> None:
     """It names the study by identifier, nothing refers to either study, and the job says why; a resend changes nothing.
-    So does the report to a server that lets nobody search.
+    So does the report to a server that permits no search.
     """
     made = bundle(f"two-studies-{searchable}")
     for _ in range(2):
@@ -78,7 +78,7 @@ def test_two_studies_of_one_identifier_do_not_hold_the_report_up(server: FhirSer
         receipt = FhirClient(url).send(made)
         assert counted.transactions == 1
         assert FhirClient(url).send(made).created == ()
-    assert ("more than one ImagingStudy" if searchable else "lets nobody search for an ImagingStudy") in str(receipt)
+    assert ("more than one ImagingStudy" if searchable else "permits no search for an ImagingStudy") in str(receipt)
     stored = there(server, made)
     (named,) = stored["imagingStudy"]
     assert "reference" not in named
@@ -102,7 +102,7 @@ def test_two_of_ours_do_not_hold_a_report_up(server: FhirServer) -> None:
     """A server that once created a resource twice: the report arrives and names it by identifier."""
     for kind in ("Device", "Observation", "BodyStructure", "Media", "Provenance"):
         root = "1.2.276.0.99" if kind == "Device" else None  # every report of a model shares its device
-        made = report.build(facts_of(Outcome.FINDING, f"two-{kind}", root))
+        made = report.build(content_of(Outcome.FINDING, f"two-{kind}", root))
         resource = resources(made, kind)[0]
         for _ in range(2):
             server.post(unlinked(resource))
@@ -202,7 +202,7 @@ def test_a_version_that_is_no_longer_current_is_tried_again(server: FhirServer) 
 
 def test_a_failed_entry_of_an_accepted_transaction_counts(server: FhirServer) -> None:
     """A server that answers 200, with a 412 among the entries."""
-    made = report.build(facts_of(Outcome.FINDING, "entry-412", "1.2.276.0.98"))
+    made = report.build(content_of(Outcome.FINDING, "entry-412", "1.2.276.0.98"))
     for _ in range(2):
         server.post(unlinked(resources(made, "Device")[0]))
 

@@ -22,7 +22,6 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
-from fhir.report import build as build_report
 from pipeline.export import nifti
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import to_findings
@@ -183,7 +182,7 @@ def test_frames_in_any_order_lead_to_the_same_place(tmp_path: Path) -> None:
     shuffled = [datasets[index] for index in np.random.default_rng(3).permutation(len(datasets))]
     series = Series((enhanced(shuffled),))
     recorded = datetime(2026, 1, 5, tzinfo=UTC)
-    processed = process(series, ThresholdModel(), build_report, now=lambda: 0.0, recorded=recorded)
+    processed = process(series, ThresholdModel(), now=lambda: 0.0, recorded=recorded)
     (item,) = (item for item in processed.objects if item.role == "segmentation")
     path = tmp_path / "seg.dcm"
     path.write_bytes(file_bytes(item.dataset))

@@ -16,7 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicom_node.cli import main
+from fhir.report import build as build_bundle
 from pipeline import phantom
+from pipeline.report.stored import FILENAME, from_json
 from tests.conftest import ROOT
 from tests.odd_values import element
 
@@ -66,9 +68,11 @@ def test_a_series_becomes_results(run, folder: Path, tmp_path: Path) -> None:
         ds = pydicom.dcmread(tmp_path / "out" / item["file"])
         assert ds.SOPInstanceUID == item["sop_instance_uid"]
         assert ds.SOPClassUID == item["sop_class_uid"]
-    assert (tmp_path / "out" / "fhir-bundle.json").is_file()
+    content = from_json((tmp_path / "out" / FILENAME).read_bytes())
+    bundle = json.loads((tmp_path / "out" / "fhir-bundle.json").read_text())
+    assert bundle == build_bundle(content, pdf=(tmp_path / "out" / "report.pdf").read_bytes())
     assert sorted((tmp_path / "out" / "previews").glob("overlay-*.png"))
-    assert set(summary["timings"]) == {"volume", "predict", "measure", "results", "fhir"}
+    assert set(summary["timings"]) == {"volume", "predict", "measure", "results", "report"}
 
 
 def test_bad_values_of_the_header_are_left_out_and_noted(run, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from dicom_node.settings.tree import Settings
 from pipeline.errors import PeerBusy
 from pipeline.findings.identity import derived_uid
 from pipeline.findings.model import Outcome
-from pipeline.report.content import FILENAME, to_json
-from tests.peers.hl7v2 import facts
+from pipeline.report.stored import FILENAME, to_json
+from tests.peers.hl7v2 import content_of
 
 OUTCOMES = {"negative": Outcome.NO_FINDING, "uncertain": Outcome.INDETERMINATE}
 
@@ -72,7 +72,7 @@ def results(settings: Settings, job: SeriesJob) -> tuple[ResultRef, ...]:
     overlay = ResultRef("overlay", "dicom", (made("overlay-1"), made("overlay-2")))
     report = ResultRef("report", "dicom", (made("report"),))
     (folder / "fhir-bundle.json").write_text(json.dumps({"resourceType": "Bundle", "type": "transaction"}))
-    (folder / FILENAME).write_bytes(to_json(facts(job.job_id[-4:])))
+    (folder / FILENAME).write_bytes(to_json(content_of(job.job_id[-4:])))
     hl7v2 = ResultRef("hl7v2-report", "hl7v2", (str(folder / FILENAME),))
     return overlay, report, ResultRef("fhir-bundle", "fhir", (str(folder / "fhir-bundle.json"),)), hl7v2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +18,14 @@ from pipeline import phantom
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import Outcome
 from pipeline.reading.files import Series
-from pipeline.report.answer import Refusal
-from pipeline.report.content import ReportFacts, facts, facts_of_refusal
+from pipeline.report import sentences
+from pipeline.report.content import ReportContent, content_of_refusal
+from pipeline.report.findings import Refusal
 from pipeline.report.patient_study import acquired, patient_of, series_of, study_of
 from pipeline.report.sentences import Language
+from pipeline.report.stored import to_json
 from pipeline.results.provenance import ResultContext
+from pipeline.results.reported import report_content
 from tests.conformance import synthetic
 
 RECORDED = datetime(2026, 1, 5, 11, 30, tzinfo=UTC)
@@ -48,17 +52,19 @@ def context_of(outcome: Outcome, key: str = "", root: str | None = None, **attri
 
 
 @functools.cache
-def plain_facts(outcome: Outcome, root: str | None = None) -> ReportFacts:
+def plain_content(outcome: Outcome, root: str | None = None) -> ReportContent:
     """What one run with all of its DICOM results says."""
     context = context_of(outcome, root=root)
-    return facts(context.volume, context.findings, context.run, synthetic.build_all(context), recorded=RECORDED)
+    return report_content(
+        context.volume, context.findings, context.run, synthetic.build_all(context), recorded=RECORDED
+    )
 
 
-def facts_of(
+def content_of(
     outcome: Outcome, key: str = "", root: str | None = None, *, revision: int = 1, **attributes: Any
-) -> ReportFacts:
-    """`plain_facts` of another study (``key``), header or revision, without drawing its pictures anew."""
-    told = plain_facts(outcome, root)
+) -> ReportContent:
+    """`plain_content` of another study (``key``), header or revision, without drawing its pictures anew."""
+    told = plain_content(outcome, root)
     if not (key or attributes or revision > 1):
         return told
     headers = series(key or str(outcome), **attributes)
@@ -75,8 +81,8 @@ def facts_of(
         )
         for item in told.objects
     )
-    regions = tuple(
-        replace(region, tracking_uid=run.uid("lesion", region.tracking_id)) for region in told.answer.regions
+    lesions = tuple(
+        replace(lesion, tracking_uid=run.uid("lesion", lesion.tracking_id)) for lesion in told.findings.lesions
     )
     return replace(
         told,
@@ -84,7 +90,7 @@ def facts_of(
         study=study_of(headers[0]),
         source=series_of(headers),
         acquired=acquired(headers[0]),
-        answer=replace(told.answer, regions=regions, revision=revision),
+        findings=replace(told.findings, lesions=lesions, revision=revision),
         run=run,
         objects=objects,
         picture=told.picture and replace(told.picture, sop_instance_uid=moved(told.picture.sop_instance_uid)),
@@ -92,7 +98,7 @@ def facts_of(
     )
 
 
-def refusal_of(key: str, code: str = "MISSING_SLICES", *, revision: int = 1) -> ReportFacts:
+def refusal_of(key: str, code: str = "MISSING_SLICES", *, revision: int = 1) -> ReportContent:
     """What is told of a series that was refused."""
     headers = series(key)
     run = RunIdentity(
@@ -100,7 +106,7 @@ def refusal_of(key: str, code: str = "MISSING_SLICES", *, revision: int = 1) -> 
     )
     refusal = Refusal(code, "Slices 3 to 5 are missing.")
     recorded = RECORDED + timedelta(hours=revision - 1)
-    return facts_of_refusal(Series(headers), refusal, synthetic.MODEL, run, recorded=recorded, revision=revision)
+    return content_of_refusal(Series(headers), refusal, synthetic.MODEL, run, recorded=recorded, revision=revision)
 
 
 def bundle_of(
@@ -112,7 +118,7 @@ def bundle_of(
     **attributes: Any,
 ) -> dict[str, Any]:
     """The Bundle of one run."""
-    return report.build(facts_of(outcome, key, root, **attributes), release=release, language=language)
+    return report.build(content_of(outcome, key, root, **attributes), release=release, language=language)
 
 
 plain_bundle = functools.cache(bundle_of)
@@ -127,3 +133,25 @@ def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 def references(value: Any) -> Iterator[dict[str, Any]]:
     """Every Reference that has a type."""
     return (item for item in objects(value) if "type" in item and ("reference" in item or "identifier" in item))
+
+
+def as_earlier(content: ReportContent) -> dict[str, Any]:
+    """``content`` as a version before this one stored it in ``findings.json``."""
+    made: dict[str, Any] = json.loads(to_json(content))
+    answer = made["answer"] = made.pop("findings")
+    answer["regions"] = [
+        {
+            "tracking_id": lesion["tracking_id"],
+            "tracking_uid": lesion["tracking_uid"],
+            "label": lesion["label"],
+            **{
+                {"volume": "volume_mm3", "long_axis": "long_axis_mm", "short_axis": "short_axis_mm"}.get(
+                    item["name"], item["name"]
+                ): item["value"]
+                for item in lesion["measurements"]
+            },
+        }
+        for lesion in answer.pop("lesions")
+    ]
+    answer["caveats"] = [sentences.caveat(item) for item in content.findings.caveats]
+    return made

@@ -1,4 +1,4 @@
-"""A run's facts for HL7 v2 tests, and a real MLLP receiver: the asyncio server of the library `hl7` (python-hl7)."""
+"""Report content for HL7 v2 tests, and a real MLLP receiver: the asyncio server of the library `hl7` (python-hl7)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
 from pipeline.caveats import free_text
 from pipeline.findings import codes
 from pipeline.findings.identity import RunIdentity
+from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome
-from pipeline.report.answer import Answer, Region
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
+from pipeline.report.findings import ReportedFindings, ReportedLesion
 from pipeline.report.patient_study import Issued, Patient, SourceSeries, Study
 
 MODEL = ModelIdentity(
@@ -35,7 +36,28 @@ PATIENT = Patient(
     birth_date="1971-02-28",
     sex="F",
 )
-ANSWER = Answer(
+
+
+def lesion(
+    tracking_id: str, tracking_uid: str, label: str, *, volume: float, axes: tuple[float, float], signal: float
+) -> ReportedLesion:
+    """One lesion: mm³, mm and arbitrary units."""
+    return ReportedLesion(
+        tracking_id,
+        tracking_uid,
+        label,
+        (
+            Measurement("volume", codes.VOLUME, volume, codes.CUBIC_MILLIMETER),
+            Measurement("long_axis", codes.LONG_AXIS, axes[0], codes.MILLIMETER),
+            Measurement("short_axis", codes.SHORT_AXIS, axes[1], codes.MILLIMETER),
+            Measurement(
+                "mean_intensity", codes.MR_SIGNAL_INTENSITY, signal, codes.ARBITRARY_UNIT, derivation=codes.MEAN
+            ),
+        ),
+    )
+
+
+FINDINGS = ReportedFindings(
     Outcome.FINDING,
     MODEL,
     predicted_class="meningioma",
@@ -45,21 +67,25 @@ ANSWER = Answer(
         ClassProbability("pituitary_tumor", 0.0187),
         ClassProbability("no_tumor", 0.01),
     ),
-    regions=(Region("Lesion 1", "2.25.111", "meningioma", 6023.4, 27.3, 21.8, 812.0),),
+    lesions=(lesion("Lesion 1", "2.25.111", "meningioma", volume=6023.4, axes=(27.3, 21.8), signal=812.0),),
     caveats=(free_text("The slice thickness is outside of what was validated"),),
 )
 
 
-def facts(
-    key: str = "1", *, answer: Answer = ANSWER, patient: Patient = PATIENT, accession: str | None = "ACC-1"
-) -> ReportFacts:
-    """Facts of one run; ``key`` makes it another series."""
-    return ReportFacts(
+def content_of(
+    key: str = "1",
+    *,
+    findings: ReportedFindings = FINDINGS,
+    patient: Patient = PATIENT,
+    accession: str | None = "ACC-1",
+) -> ReportContent:
+    """The content of one run; ``key`` makes it another series."""
+    return ReportContent(
         patient=patient,
         study=Study(f"1.2.3.{len(key)}", "2026-01-05", "MR Schädel", Issued(accession) if accession else None),
         source=SourceSeries(f"1.2.3.4.{key}", 3, "MR", "t1 ce", 24),
         acquired="2026-01-05T10:20:30+01:00",
-        answer=answer,
+        findings=findings,
         run=RunIdentity(f"1.2.3.4.{key}", "a" * 64, "0" * 64),
         objects=(),
         picture=None,

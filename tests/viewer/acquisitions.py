@@ -18,7 +18,6 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 
-from fhir.report import build as build_report
 from pipeline import phantom
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Prediction
 from pipeline.geometry.volume import Volume
@@ -131,7 +130,6 @@ def acquire(name: Name) -> Acquisition:
     processed = process(
         Series(datasets),
         KnowsTheLesion(mask),
-        build_report,
         now=lambda: float(next(ticks)),
         recorded=datetime(2026, 1, 5, 10, 15, tzinfo=UTC),
         profiles=PROFILES,

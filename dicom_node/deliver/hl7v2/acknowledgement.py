@@ -48,7 +48,7 @@ def check(answer: bytes, control_id: str, where: str, secrets: Iterable[str]) ->
     repeated = _er7(message, "msa.msa_2")
     if repeated != control_id:
         raise PeerUnavailable(
-            "The HL7 receiver acknowledged another message than ours.",
+            "The HL7 receiver acknowledged another message.",
             where=where,
             todo="It is tried again; its answers must repeat MSH-10 in MSA-2.",
         )

@@ -114,7 +114,7 @@ def numbered(issued: Issued, kind: str, name: str = "") -> str:
 
 
 def entity(issued: Issued) -> str:
-    """EI: a number and the authority that it is unique in."""
+    """EI: a number and its assigning authority."""
     return f"{escaped(issued.value)}^{authority(issued.system, issued.assigner or '').replace('&', '^')}".rstrip("^")
 
 

@@ -33,18 +33,15 @@ from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadResult, Rejected
 from pipeline.findings import codes
-from pipeline.findings.codes import Code
+from pipeline.findings.measurements import Measurement, of_probability
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
 from pipeline.report.patient_study import Issued
 from pipeline.report.sentences import Language
 
 VERSION: Final = "2.5.1"
 KIND: Final = "ORU^R01^ORU_R01"
-DICOM_STUDY: Final = Code("113014", "DCM", "DICOM Study")
-DICOM_SERIES: Final = Code("112002", "DCM", "Series Instance UID")
-PDF_REPORT: Final = Code("18748-4", "LN", "Diagnostic imaging study")
 PDF_MARK: Final = "PDF-STANDS-HERE"
 """hl7apy would copy and search megabytes of base64 a dozen times: the PDF is put in where this stands."""
 CONTROL_ID_MARK: Final = "CONTROL-ID"
@@ -53,7 +50,7 @@ UNKNOWN_NAME: Final = "^^^^^^U"
 MOST_PATIENT_ID: Final = 250
 """Characters of PID-3 (CX, HL7 2.5.1 3.4.2.3), and of PID-5 (XPN)."""
 MOST_ACCESSION: Final = {"OBR-2": 22, "OBR-3": 22, "OBR-18": 60}
-"""Characters (HL7 2.5.1, 4.5.3): of OBR-2 and OBR-3 the whole field (EI) may have so many."""
+"""Characters (HL7 2.5.1, 4.5.3): the limit of OBR-2 and OBR-3 holds for the whole field (EI)."""
 NO_ORDER: Final = Caveat(CaveatCode.ACCESSION_NUMBER_TOO_LONG)
 SEXES: Final = {"M": "M", "F": "F", "O": "O"}
 """DICOM's PatientSex in table 0001."""
@@ -78,7 +75,7 @@ class Observed:
     unit: str = ""
 
 
-def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None = None) -> Built:
+def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | None = None) -> Built:
     """The message for ``destination``; the same facts give the same bytes and control id, so a resend is known as one.
 
     Raises
@@ -89,25 +86,25 @@ def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None =
     BadResult
         where the message is not what HL7 2.5.1 asks for.
     """
-    if facts.patient.identifier is None:
+    if content.patient.identifier is None:
         raise Rejected(
             "The series has no Patient ID: no EHR could file its report.",
             todo="Correct the study at its source and send it again.",
         )
-    if len(numbered(facts.patient.identifier, "MR", destination.assigning_authority)) > MOST_PATIENT_ID:
+    if len(numbered(content.patient.identifier, "MR", destination.assigning_authority)) > MOST_PATIENT_ID:
         raise Rejected(
             f"Patient ID and issuer have more than {MOST_PATIENT_ID} characters: HL7 has no room for them.",
             todo="Send the report by FHIR, or correct the study at its source and send it again.",
         )
     message = Message("ORU_R01", version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     try:
-        _msh(message, facts, destination)
+        _msh(message, content, destination)
         result = message.add_group("ORU_R01_PATIENT_RESULT")
-        _pid(result.add_group("ORU_R01_PATIENT").add_segment("PID"), facts, destination)
+        _pid(result.add_group("ORU_R01_PATIENT").add_segment("PID"), content, destination)
         order = result.add_group("ORU_R01_ORDER_OBSERVATION")
-        _obr(order.add_segment("OBR"), facts, destination)
-        for number, item in enumerate(_observations(facts, destination, pdf is not None), start=1):
-            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, facts)
+        _obr(order.add_segment("OBR"), content, destination)
+        for number, item in enumerate(_observations(content, destination, pdf is not None), start=1):
+            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content)
         message.validate()
     except HL7apyException as error:
         raise BadResult(
@@ -123,7 +120,7 @@ def build(facts: ReportFacts, destination: Hl7v2Destination, pdf: bytes | None =
     return Built(encode(f"{text}\r", destination.character_set), control_id)
 
 
-def _msh(message: Message, facts: ReportFacts, destination: Hl7v2Destination) -> None:
+def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination) -> None:
     encoding = ENCODINGS[destination.character_set]
     _set(
         message.msh,
@@ -131,7 +128,7 @@ def _msh(message: Message, facts: ReportFacts, destination: Hl7v2Destination) ->
         msh_4=escaped(destination.sending_facility),
         msh_5=escaped(destination.receiving_application),
         msh_6=escaped(destination.receiving_facility),
-        msh_7=instant(facts.recorded.isoformat()),
+        msh_7=instant(content.recorded.isoformat()),
         msh_9=KIND,
         msh_10=CONTROL_ID_MARK,
         msh_11=destination.processing_id,
@@ -140,8 +137,8 @@ def _msh(message: Message, facts: ReportFacts, destination: Hl7v2Destination) ->
     )
 
 
-def _pid(pid: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
-    patient = facts.patient
+def _pid(pid: Any, content: ReportContent, destination: Hl7v2Destination) -> None:
+    patient = content.patient
     assert patient.identifier is not None, "checked by the caller"
     _set(
         pid,
@@ -154,16 +151,16 @@ def _pid(pid: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
     )
 
 
-def _obr(obr: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
+def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> None:
     """The order by accession number, in the fields where the destination looks for it.
 
-    OBR-3 is a number of ours unless the destination looks there: two series, or two models, on one accession number
+    OBR-3 is a derived number unless the destination looks there: two series, or two models, on one accession number
     would otherwise replace each other's results, while a later revision of a series should.
     """
-    accession = facts.study.accession
-    if accession is not None and not accession_fits(facts, destination):
+    accession = content.study.accession
+    if accession is not None and not accession_fits(content, destination):
         accession = None  # a receiver that cuts it could file the report under another order
-    fields = {"obr_3": entity(Issued(facts.lasting_uid("diagnostic report")))}
+    fields = {"obr_3": entity(Issued(content.lasting_uid("diagnostic report")))}
     if accession is not None:
         for name in destination.accession_fields:
             fields[name.lower().replace("-", "_")] = escaped(accession.value) if name == "OBR-18" else entity(accession)
@@ -172,20 +169,20 @@ def _obr(obr: Any, facts: ReportFacts, destination: Hl7v2Destination) -> None:
         obr_1="1",
         **fields,
         obr_4=coded(codes.MR_BRAIN),
-        obr_7=instant(facts.acquired),
-        obr_22=instant(facts.recorded.isoformat()),
+        obr_7=instant(content.acquired),
+        obr_22=instant(content.recorded.isoformat()),
         obr_24="RAD",
-        obr_25=_status(facts),
+        obr_25=_status(content),
     )
 
 
-def accession_fits(facts: ReportFacts, destination: Hl7v2Destination) -> bool:
+def accession_fits(content: ReportContent, destination: Hl7v2Destination) -> bool:
     """Whether the accession number, where there is one, is no longer than each field that it goes to."""
-    number = facts.study.accession
+    number = content.study.accession
     return number is None or all(len(number.value) <= MOST_ACCESSION[name] for name in destination.accession_fields)
 
 
-def _obx(obx: Any, number: int, item: Observed, facts: ReportFacts) -> None:
+def _obx(obx: Any, number: int, item: Observed, content: ReportContent) -> None:
     _set(
         obx,
         obx_1=str(number),
@@ -194,71 +191,70 @@ def _obx(obx: Any, number: int, item: Observed, facts: ReportFacts) -> None:
         obx_4=item.sub_id,
         obx_5=item.value,
         obx_6=item.unit,
-        obx_11=_status(facts),
-        obx_14=instant(facts.acquired),
+        obx_11=_status(content),
+        obx_14=instant(content.acquired),
         obx_17=coded(codes.ARTIFICIAL_INTELLIGENCE),
-        obx_18=f"{escaped(facts.answer.model.name)}^^{facts.run.device_uid}^ISO",
-        obx_19=instant(facts.recorded.isoformat()),
+        obx_18=f"{escaped(content.findings.model.name)}^^{content.run.device_uid}^ISO",
+        obx_19=instant(content.recorded.isoformat()),
     )
 
 
-def _observations(facts: ReportFacts, destination: Hl7v2Destination, with_pdf: bool) -> Iterable[Observed]:
-    """What it is first, so that nobody reads a value before it; then sentences, values, and where to look further."""
-    answer, language = facts.answer, Language(destination.language)
+def _observations(content: ReportContent, destination: Hl7v2Destination, with_pdf: bool) -> Iterable[Observed]:
+    """The notice comes first, so that it is read before any value; then sentences, values, and the study's UIDs."""
+    findings, language = content.findings, Language(destination.language)
 
     def said(text: str) -> str:
         return escaped(plain(text, destination.character_set))
 
     notice = (f"{sentences.disclaimer(language)}.", sentences.unread(language))
     yield Observed("TX", coded(codes.COMMENT), "~".join(map(said, notice)))
-    caveats = answer.caveats if accession_fits(facts, destination) else (*answer.caveats, NO_ORDER)
+    caveats = findings.caveats if accession_fits(content, destination) else (*findings.caveats, NO_ORDER)
     limits = (sentences.stopped(sentences.caveat(item, language)) for item in caveats)
-    lines = (sentences.statement(answer, language), *sentences.additions(answer, language), *limits)
+    lines = (sentences.statement(findings, language), *sentences.additions(findings, language), *limits)
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
-    if answer.outcome is not Outcome.REFUSED:
-        yield from _answer(facts, said_headline=said(sentences.headline(answer, language)))
-        yield from _regions(facts)
-    yield Observed("ST", coded(codes.ALGORITHM_NAME), said(answer.model.title))
-    yield Observed("ST", coded(codes.ALGORITHM_VERSION), said(answer.model.version))
-    yield Observed("HD", coded(DICOM_STUDY), f"^{facts.study.uid}^ISO")
-    yield Observed("HD", coded(DICOM_SERIES), f"^{facts.source.uid}^ISO")
+    if findings.outcome is not Outcome.REFUSED:
+        yield from _findings(content, said_headline=said(sentences.headline(findings, language)))
+        yield from _lesions(content)
+    yield Observed("ST", coded(codes.ALGORITHM_NAME), said(findings.model.title))
+    yield Observed("ST", coded(codes.ALGORITHM_VERSION), said(findings.model.version))
+    yield Observed("HD", coded(codes.DICOM_STUDY), f"^{content.study.uid}^ISO")
+    yield Observed("HD", coded(codes.SERIES_INSTANCE_UID), f"^{content.source.uid}^ISO")
     if with_pdf:
-        yield Observed("ED", coded(PDF_REPORT), f"CANDELA^application^pdf^Base64^{PDF_MARK}")
+        yield Observed("ED", coded(codes.DIAGNOSTIC_IMAGING_STUDY), f"CANDELA^application^pdf^Base64^{PDF_MARK}")
 
 
-def _answer(facts: ReportFacts, *, said_headline: str) -> Iterable[Observed]:
-    """Presence, the class that is suggested, and the probability of each: the class stands in the probability's name,
-    not as a finding, since what is 9 % probable must not be found as one.
+def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observed]:
+    """Presence, the class that is suggested, and the probability of each: the class is in the probability's name,
+    not a finding, since a search for findings must not return a class of 9 % probability.
     """
-    answer, model = facts.answer, facts.answer.model
-    presence = codes.presence(answer.outcome)
+    findings, model = content.findings, content.findings.model
+    presence = codes.presence(findings.outcome)
     yield Observed("CWE", coded(codes.PRESENCE), f"{coded(presence)}^^^^^^{said_headline}")
-    if answer.outcome is Outcome.FINDING:
-        term = model.term(answer.predicted_class)
+    if findings.outcome is Outcome.FINDING:
+        term = model.term(findings.predicted_class)
         yield Observed("CWE", coded(codes.FINDING), coded(term.code))
         yield Observed("CWE", coded(codes.FINDING_SITE), coded(term.site))
-    for number, item in enumerate(answer.probabilities, start=1):
+    for number, item in enumerate(findings.probabilities, start=1):
         what = coded(codes.PROBABILITY, f"Probability of {model.term(item.name).title.lower()}")
-        yield Observed("NM", what, f"{item.probability:.4f}", f"class {number}", unit(codes.NO_UNITS))
+        yield _number(of_probability(item.probability), what, f"class {number}")
 
 
-def _regions(facts: ReportFacts) -> Iterable[Observed]:
-    """Each region's measurements; the sub-id tells the regions apart, the tracking UID is that of SEG and SR."""
-    for number, region in enumerate(facts.answer.regions, start=1):
+def _lesions(content: ReportContent) -> Iterable[Observed]:
+    """The measurements of each lesion; the sub-id separates the lesions, the tracking UID is that of SEG and SR."""
+    for number, lesion in enumerate(content.findings.lesions, start=1):
         sub_id = f"region {number}"
-        yield Observed("HD", coded(codes.TRACKING_UID), f"^{region.tracking_uid}^ISO", sub_id)
-        for code, value, of in (
-            (codes.VOLUME, region.volume_mm3, codes.CUBIC_MILLIMETER),
-            (codes.LONG_AXIS, region.long_axis_mm, codes.MILLIMETER),
-            (codes.SHORT_AXIS, region.short_axis_mm, codes.MILLIMETER),
-            (codes.MR_SIGNAL_INTENSITY, region.mean_intensity, codes.ARBITRARY_UNIT),
-        ):
-            yield Observed("NM", coded(code), f"{value:.1f}", sub_id, unit(of))
+        yield Observed("HD", coded(codes.TRACKING_UID), f"^{lesion.tracking_uid}^ISO", sub_id)
+        for item in lesion.measurements:
+            yield _number(item, coded(item.code), sub_id)
 
 
-def _status(facts: ReportFacts) -> str:
+def _number(item: Measurement, what: str, sub_id: str) -> Observed:
+    return Observed("NM", what, f"{item.value:.{item.digits}f}", sub_id, unit(item.unit))
+
+
+def _status(content: ReportContent) -> str:
     """Preliminary (tables 0085, 0123); or that there is no result, where the series was refused."""
-    return "X" if facts.answer.outcome is Outcome.REFUSED else "P"
+    return "X" if content.findings.outcome is Outcome.REFUSED else "P"
 
 
 def _set(segment: Any, **fields: str) -> None:

@@ -11,8 +11,9 @@ from dicom_node.deliver.in_flight import slot
 from dicom_node.network.tls import client_context
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken
-from pipeline.report.content import FILENAME, ReportFacts, from_json, page_filename
+from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
+from pipeline.report.stored import from_json, page_filename, stored_in
 
 
 class Hl7v2Sender:
@@ -32,16 +33,16 @@ class Hl7v2Sender:
         )
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`. ``files`` are the findings and, where the run made one, the PDF."""
-        by_name = {path.name: path for path in files}
-        if FILENAME not in by_name:
-            raise Broken("There are no stored findings among the result files.", where=str(files[0].parent))
-        facts = from_json(by_name[FILENAME].read_bytes(), where=str(by_name[FILENAME]))
-        page = self._page(by_name) if self._destination.pdf else None
-        message = oru.build(facts, self._destination, page.read_bytes() if page else None)
+        """See `Sender.send`. ``files`` are the report content and, where the run made one, the PDF."""
+        stored = stored_in(files)
+        if stored is None:
+            raise Broken("There is no stored report content among the result files.", where=str(files[0].parent))
+        content = from_json(stored.read_bytes(), where=str(stored))
+        page = self._page({path.name: path for path in files}) if self._destination.pdf else None
+        message = oru.build(content, self._destination, page.read_bytes() if page else None)
         with slot(self._locks, self._where, self._destination.maximum_in_flight, self._destination.timeout):
             answer = self._peer.exchange(message.data)
-        code = acknowledgement.check(answer, message.control_id, self._where, _secrets(facts))
+        code = acknowledgement.check(answer, message.control_id, self._where, _secrets(content))
         return f"{code}, message {message.control_id}"
 
     def _page(self, by_name: dict[str, Path]) -> Path | None:
@@ -52,9 +53,9 @@ class Hl7v2Sender:
         return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _secrets(facts: ReportFacts) -> Iterable[str]:
+def _secrets(content: ReportContent) -> Iterable[str]:
     """Values that name the patient, which a receiver may repeat."""
-    patient, accession = facts.patient, facts.study.accession
+    patient, accession = content.patient, content.study.accession
     texts = {patient.name, patient.dicom_name, *patient.name.replace(",", " ").split()}
     texts |= {item.value for item in (patient.identifier, accession) if item is not None}
     texts.add(patient.birth_date.replace("-", ""))

@@ -29,7 +29,7 @@ MOST_SAMPLES = 320
 LEAST_PLANES = 8
 LEAST_EXTENT = 0.3
 """Planes across are shown for at least so many source planes, that cover at least so much of what one plane is wide:
-fewer would show a strip that nobody recognises."""
+fewer would show an unrecognisable strip."""
 
 TRIM_BELOW, TRIM_NOISE, TRIM_MM = 0.08, 0.01, 9.0
 """Air is darker than this share of the window, save for this share of a row or column (noise); mm kept around."""

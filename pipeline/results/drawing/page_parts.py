@@ -1,4 +1,4 @@
-"""What stands beside the pictures of a page: frame, probabilities, table of regions, legend, caveats."""
+"""The parts of a page beside its pictures: frame, probabilities, table of lesions, legend, caveats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARGIN = 24
 INNER = SIDE - 2 * MARGIN
 HEAD, FOOT = 104, 945
 """What stands near the left and right edges of a page lies between these. Viewers write over the corners of every
-picture, three lines at the top and one at the bottom as a rule: there only the middle is ours.
+picture, three lines at the top and one at the bottom as a rule: there pages use only the middle.
 """
 MIDDLE = 560
 """Width of the foot line, between what viewers write into the lower corners."""
@@ -31,7 +31,7 @@ STANDING = "Computed, not read by anyone: compare with the original images."
 
 
 def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> None:
-    """What every page says: that it is not verified, and which algorithm made it."""
+    """The notice that the page is unverified, and the algorithm that made it; on every page."""
     middle = SIDE / 2
     canvas.text((middle, 12), DISCLAIMER, size=21, colour=WARNING, face=Face.BOLD, anchor="ma")
     canvas.text((middle, 41), f"for review · page {page} of {pages}", size=17, colour=DIM, anchor="ma")

@@ -70,7 +70,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Story:
-    """What the pages of one run tell, in one window, so that no brightness jumps from page to page."""
+    """The content of the pages of one run, with one window, so that brightness is the same on every page."""
 
     volume: Volume
     findings: Findings

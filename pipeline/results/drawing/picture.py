@@ -27,11 +27,11 @@ NARROW = 200
 LEAST_AXIS = 24
 """Pixels on the page."""
 MOST_SAMPLES = 1 << 20
-"""Voxels that the window is taken from: a million tell its percentiles as well as fifty."""
+"""Voxels that the window is taken from: a million give its percentiles as well as fifty."""
 
 
 def display_window(volume: Volume, index: int) -> Window:
-    """Values shown black and white: the window of plane ``index``'s header where it fits the voxels, else one of ours.
+    """Values shown black and white: the window of plane ``index``'s header if it fits the voxels, else a computed one.
 
     Headers carry no window, one of width 0, or one from other pixels: what would show a black, white or flat picture is
     not used. Neither do single voxels that are far off, or not numbers, decide what all others look like.
@@ -140,7 +140,7 @@ def contours(mask: npt.NDArray[np.bool_] | Plane, placement: Placement) -> list[
 def draw_axes(canvas: Canvas, findings: Findings, section: Section, placement: Placement) -> None:
     """Long and short axis, with their lengths, of each lesion of ``section`` that is longest in that source plane.
 
-    Axes shorter than `LEAST_AXIS` would hide what they measure: their lengths stand in the table only.
+    Axes shorter than `LEAST_AXIS` would hide what they measure: the table alone gives their lengths.
     """
     for number, _ in section.masks:
         lesion = findings.lesions[number - 1]

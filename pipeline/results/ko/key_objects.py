@@ -9,17 +9,17 @@ from __future__ import annotations
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from pipeline.findings import codes
 from pipeline.findings.own_results import MANUFACTURER
 from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.result_object import ResultObject
+from pipeline.results.seg.segmentation import coded
 from pipeline.results.source_images import image_reference
 from pipeline.results.sr.observer import observer_context
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 
 KIND = "keyobjects"
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
-OF_INTEREST = hd.sr.CodedConcept("113000", "DCM", "Of Interest")
-SOURCE = hd.sr.CodedConcept("260753009", "SCT", "Source")
 
 
 def build(context: ResultContext, results: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
@@ -35,7 +35,7 @@ def build(context: ResultContext, results: tuple[ResultObject, ...]) -> tuple[Re
     if not chosen:
         return ()
     content = hd.ko.KeyObjectSelection(
-        document_title=OF_INTEREST,
+        document_title=coded(codes.OF_INTEREST),
         referenced_objects=chosen,
         observer_device_context=observer_context(context),
         description=ascii_text(
@@ -72,7 +72,7 @@ def _image(reference: Dataset) -> hd.sr.ImageContentItem:
     """The image that ``reference`` names. highdicom's selection (0.28.2) names whole instances only, never a frame."""
     frame = reference.get("ReferencedFrameNumber")
     return hd.sr.ImageContentItem(
-        name=SOURCE,
+        name=coded(codes.SOURCE),
         referenced_sop_class_uid=reference.ReferencedSOPClassUID,
         referenced_sop_instance_uid=reference.ReferencedSOPInstanceUID,
         referenced_frame_numbers=None if frame is None else [int(frame)],

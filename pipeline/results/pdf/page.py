@@ -1,7 +1,7 @@
 """The report as one PDF page for a referring physician: white, quiet, printable on A4 and Letter.
 
-It names the patient, unlike the overlay pages: a sheet of paper leaves the record that it lies in, and one that does
-not say whose it is belongs to whoever finds it. The same findings give the same bytes: no clock, no random identifier.
+It names the patient, unlike the overlay pages: a printed sheet leaves its record, and without a name it could be
+filed under another patient. The same findings give the same bytes: no clock, no random identifier.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.caveats import Caveat
 from pipeline.findings.model import Findings, Outcome
 from pipeline.patient.attributes import decoded, readable_name
 from pipeline.report import sentences
-from pipeline.report.answer import Answer
+from pipeline.report.findings import ReportedFindings
 from pipeline.report.sentences import Language
 from pipeline.results.drawing.canvas import RGB, Box, Canvas, Pixels
 from pipeline.results.drawing.fonts import Face, can_print, face_of, path_of
@@ -47,7 +47,7 @@ LEAST_SIZE = 6.5
 """Points; what is longer at that size is cut."""
 MOST_REGIONS, MOST_CLASSES, MOST_CAVEATS = 5, 5, 5
 PIXELS_PER_MM = 8
-logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets with it, and it tells of each table
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets fonts with it, and it logs each table
 
 
 def build_page(context: ResultContext, language: Language = Language.ENGLISH) -> bytes:
@@ -55,7 +55,7 @@ def build_page(context: ResultContext, language: Language = Language.ENGLISH) ->
     sheet = Sheet(context.instant, language)
     findings, story = context.findings, Story(context.volume, context.findings)
     y = _notice(sheet)
-    y = _whose(sheet, context, y + 5)
+    y = _patient_and_study(sheet, context, y + 5)
     y = _answer(sheet, findings, y + 6)
     y = _pictures(sheet, story, y + 3)
     bottom = max(_probabilities(sheet, findings, y + 5), _regions(sheet, findings, y + 5))
@@ -190,7 +190,7 @@ def _notice(sheet: Sheet) -> float:
     return TOP + 9
 
 
-def _whose(sheet: Sheet, context: ResultContext, y: float) -> float:
+def _patient_and_study(sheet: Sheet, context: ResultContext, y: float) -> float:
     """Patient and study, as the source's header has them."""
     source = context.volume.identity
     groups = [name for name in readable_name(source) if can_print(name)]
@@ -219,7 +219,7 @@ def _day(value: str, *, language: Language) -> str:
 
 def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
     sheet.box(LEFT, y - 3, INNER, 0.25, LINE)
-    said = Answer.of(findings)
+    said = ReportedFindings.of(findings)
     called = sentences.title(findings.model, findings.predicted_class, sheet.language)
     name = _shown(called, ascii_text(findings.predicted_class))
     if findings.outcome is Outcome.INDETERMINATE:

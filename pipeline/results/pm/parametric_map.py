@@ -25,7 +25,7 @@ NOTHING = 0.01
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One parametric map, or nothing where no heat map is shown (there is none to explain "no tumour")."""
+    """One parametric map, or none where the results show no heat map (a "no tumor" has none)."""
     if not shows_heatmap(context.findings):
         return ()
     model = context.findings.model

@@ -152,7 +152,7 @@ def _label(lesion: Lesion, k: int, context: ResultContext) -> hd.pr.TextObject:
 
 
 def _notice(context: ResultContext) -> hd.pr.TextObject:
-    """On every image, at its lower edge: whose outline this is, and what it is not."""
+    """The notice at the lower edge of every image: the algorithm that drew the outline, and that it is unverified."""
     model = context.findings.model
     text = ascii_text(f"{DISCLAIMER}. {model.title} {model.version}")
     return hd.pr.TextObject(text, DISPLAY, bounding_box=(0.01, 0.955, 0.99, 0.99), text_justification="LEFT")

@@ -34,7 +34,7 @@ MOST_SLICES = 12
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """The summary page, then the lesion's slices from one end to the other; the summary alone where there is none."""
+    """The summary page, then the lesion's slices from one end to the other; the summary alone without a lesion."""
     story = Story(context.volume, context.findings)
     planes = pages_for(context.findings)
     count = len(planes) + 1
@@ -74,8 +74,8 @@ def pages_for(findings: Findings) -> tuple[int, ...]:
 def _secondary_capture(page: Page, number: int, context: ResultContext) -> Dataset:
     """``page`` as an 8-bit RGB Secondary Capture image.
 
-    No rescale or window attributes: viewers that apply them to colour show black. Burned In Annotation is YES since
-    there is text in the pixels, so that whoever removes identifiers looks at them; there are none.
+    No rescale or window attributes: viewers that apply them to colour show black. Burned In Annotation is YES
+    because the pixels hold text, so that a de-identifier checks them; the text names no patient.
     """
     source = context.volume.sources[page.slice_index]
     findings = context.findings

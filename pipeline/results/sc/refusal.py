@@ -1,4 +1,4 @@
-"""The page that says why a series was not read, for destinations that want to be told (ADR 10)."""
+"""The page that says why a series was not read, for destinations that ask for refusals (ADR 10)."""
 
 from __future__ import annotations
 

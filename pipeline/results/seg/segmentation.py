@@ -23,7 +23,7 @@ that confuse red with green or blue with yellow, since it stays the lighter of t
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One Segmentation object (PS3.3 A.51) with a segment for each lesion, or nothing where there is none.
+    """One Segmentation object (PS3.3 A.51) with a segment for each lesion; none without lesions.
 
     Type and empty frames are as the context's profile says.
 

@@ -8,9 +8,8 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from pipeline.findings import codes, measurements
-from pipeline.findings.codes import Code
 from pipeline.findings.contours import bounded, outlines
-from pipeline.findings.measurements import lesion_observation_uid, probability_observation_uid
+from pipeline.findings.measurements import Measurement, lesion_observation_uid, probability_observation_uid
 from pipeline.findings.model import Lesion
 from pipeline.results.drawing.pages import shows_heatmap
 from pipeline.results.provenance import ResultContext
@@ -49,7 +48,7 @@ def _lesion_groups(
     segmentation: tuple[ResultObject, ...],
     overlays: tuple[ResultObject, ...],
 ) -> Iterator[Group]:
-    """All groups of one lesion have its tracking identifiers; the Visual Explanation stands in the first."""
+    """All groups of one lesion have its tracking identifiers; the first one holds the Visual Explanation."""
     flavour = context.profile.report_flavour
     made: list[Group] = []
     if flavour != "planar":
@@ -90,7 +89,7 @@ def _volumetric(
 def _planar(lesion: Lesion, context: ResultContext) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """TID 1410: the lesion's outline on the plane where it is longest, and its diameters there.
 
-    Where it has several outlines in that plane, the longest stands for it: the template has one region. Beside a
+    Of several outlines in that plane the group has the longest: the template has one region. Beside a
     volumetric group the diameters are stated twice, so they get observation UIDs of their own here.
     """
     index = lesion.long_axis.slice_index
@@ -146,8 +145,7 @@ def _probability_group(
     names = _classes(context)
     made = []
     for name in names:
-        probability = findings.probability(name)
-        measurement = _measurement(codes.PROBABILITY, probability, codes.NO_UNITS, digits=4)
+        measurement = _measurement(measurements.of_probability(findings.probability(name)))
         modifier = hd.sr.CodeContentItem(
             name=coded(codes.FINDING), value=coded(findings.model.term(name).code), relationship_type=HAS_CONCEPT_MOD
         )
@@ -182,18 +180,16 @@ def _tracking(lesion: Lesion) -> hd.sr.TrackingIdentifier:
 
 def _of_lesion(lesion: Lesion, name: str) -> hd.sr.Measurement:
     (item,) = (found for found in measurements.of_lesion(lesion) if found.name == name)
-    return _measurement(item.code, item.value, item.unit, digits=item.digits, derivation=item.derivation)
+    return _measurement(item)
 
 
-def _measurement(
-    name: Code, value: float, unit: Code, *, digits: int, derivation: Code | None = None
-) -> hd.sr.Measurement:
+def _measurement(item: Measurement) -> hd.sr.Measurement:
     """TID 300."""
     return hd.sr.Measurement(
-        name=coded(name),
-        value=round(value, digits),
-        unit=coded(unit),
-        derivation=coded(derivation) if derivation else None,
+        name=coded(item.code),
+        value=round(item.value, item.digits),
+        unit=coded(item.unit),
+        derivation=coded(item.derivation) if item.derivation else None,
     )
 
 
@@ -222,7 +218,7 @@ def visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
 
 
 def _page_of(lesion: Lesion, context: ResultContext, overlays: tuple[ResultObject, ...]) -> Dataset:
-    """The overlay page of the lesion's key slice, else the nearest slice page; the summary where there is none."""
+    """The overlay page of the lesion's key slice, else the nearest slice page, else the summary."""
     pages = dict(zip(pages_for(context.findings), overlays[1:], strict=True))
     nearest = min(pages, key=lambda plane: abs(plane - lesion.key_slice), default=None)
     return (overlays[0] if nearest is None else pages[nearest]).dataset

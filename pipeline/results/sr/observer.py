@@ -9,14 +9,12 @@ from pipeline.results.provenance import ResultContext
 from pipeline.results.seg.segmentation import coded
 from pipeline.results.wording import ascii_text
 
-DEVICE = hd.sr.CodedConcept("121007", "DCM", "Device")
-
 
 def observer_context(context: ResultContext) -> hd.sr.ObserverContext:
     """TID 1002: the observer is a device, the algorithm (TID 1004)."""
     model = context.findings.model
     return hd.sr.ObserverContext(
-        observer_type=DEVICE,
+        observer_type=coded(codes.DEVICE),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
             uid=context.run.device_uid,
             name=ascii_text(model.name),

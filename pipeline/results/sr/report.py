@@ -12,6 +12,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 
 from pipeline.findings import codes
+from pipeline.findings.codes import Code
 from pipeline.findings.model import Findings
 from pipeline.findings.own_results import MANUFACTURER
 from pipeline.report import sentences
@@ -24,10 +25,7 @@ from pipeline.results.sr.observer import observer_context
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 
 KIND = "report"
-TITLES: dict[ReportTitle, hd.sr.CodedConcept] = {
-    "imaging": hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
-    "oncology": hd.sr.CodedConcept("126001", "DCM", "Oncology Measurement Report"),
-}
+TITLES: dict[ReportTitle, Code] = {"imaging": codes.MEASUREMENT_REPORT, "oncology": codes.ONCOLOGY_REPORT}
 """PS3.16 CID 7021."""
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -45,7 +43,7 @@ def build(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
         procedure_reported=coded(codes.MR_BRAIN),
         imaging_measurements=report_groups.build(context, segmentation, overlays),
-        title=TITLES[context.profile.report_title],
+        title=coded(TITLES[context.profile.report_title]),
     )
     content[0].ContentSequence.append(_evaluations(context))
     _separate(content[0])

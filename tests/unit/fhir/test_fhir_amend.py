@@ -15,7 +15,7 @@ from fhir.context import REPORT_TAG, REVISION_TAG
 from fhir.release import Release
 from fhir.same_patient import Patients
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import facts_of, refusal_of, resources
+from tests.peers.fhir_bundles import content_of, refusal_of, resources
 
 BASE = "http://ehr.example/fhir"
 
@@ -77,7 +77,7 @@ class Records:
 
 
 def bundle(outcome: Outcome, revision: int = 1, release: Release = Release.R4) -> dict[str, Any]:
-    return report.build(facts_of(outcome, "amend", revision=revision), release=release)
+    return report.build(content_of(outcome, "amend", revision=revision), release=release)
 
 
 def references(value: Any) -> set[str]:
@@ -169,7 +169,7 @@ def test_what_a_human_finalised_is_left_as_it_is(change: dict[str, Any]) -> None
     assert records.send(bundle(Outcome.NO_FINDING, 2)).state is State.RESENT
     assert records.all[f"DiagnosticReport/{first['id']}"] == kept
     assert len(records.of("DiagnosticReport")) == 2
-    third = facts_of(Outcome.INDETERMINATE, "amend", revision=3)
+    third = content_of(Outcome.INDETERMINATE, "amend", revision=3)
     assert records.send(report.build(third)).state is State.AMENDS
     assert records.all[f"DiagnosticReport/{first['id']}"] == kept
     assert len(records.of("DiagnosticReport")) == 2
@@ -208,7 +208,7 @@ def test_nothing_of_others_is_touched_whatever_a_search_answers() -> None:
     """A lenient server ignores parameters that it does not know, and answers with everything."""
     records = Records()
     records.send(bundle(Outcome.FINDING))
-    other = report.build(facts_of(Outcome.FINDING, "another"))
+    other = report.build(content_of(Outcome.FINDING, "another"))
     records.send(other)
     foreign = {"resourceType": "Observation", "id": "77", "status": "preliminary", "meta": {"versionId": "1"}}
     records.all["Observation/77"] = foreign

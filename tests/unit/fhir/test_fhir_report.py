@@ -17,8 +17,8 @@ from fhir import report
 from fhir.context import patient_reference
 from fhir.resources.R4B import get_fhir_model_class
 from pipeline.findings.model import Outcome
-from pipeline.report.content import facts
 from pipeline.report.patient_study import patient_of
+from pipeline.results.reported import report_content
 from tests.conformance import synthetic
 from tests.peers.fhir_bundles import (
     READ,
@@ -26,7 +26,7 @@ from tests.peers.fhir_bundles import (
     bundle_of,
     context_of,
     plain_bundle,
-    plain_facts,
+    plain_content,
     references,
     resources,
     series,
@@ -279,7 +279,7 @@ def test_names_are_shown_as_readers_write_them(name: str, shown: str) -> None:
     """Alphabetic group first; no control character reaches FHIR, whose strings have none."""
     header = series("names")[0]
     header.PatientName = name
-    told = replace(plain_facts(Outcome.NO_FINDING), patient=patient_of(header))
+    told = replace(plain_content(Outcome.NO_FINDING), patient=patient_of(header))
     assert patient_reference(told)["display"] == shown
 
 
@@ -358,13 +358,13 @@ def test_a_report_needs_an_instant_with_its_zone() -> None:
     """FHIR's instant has one; a naive time would be a guess."""
     context = context_of(Outcome.NO_FINDING)
     with pytest.raises(ValueError, match="time zone"):
-        facts(context.volume, context.findings, context.run, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
+        report_content(context.volume, context.findings, context.run, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
 
 
 def test_without_a_picture_there_is_no_media() -> None:
     """Where no overlay was made the report stands alone."""
     context = context_of(Outcome.NO_FINDING)
-    bundle = report.build(facts(context.volume, context.findings, context.run, (), recorded=RECORDED))
+    bundle = report.build(report_content(context.volume, context.findings, context.run, (), recorded=RECORDED))
     assert not resources(bundle, "Media")
     assert "media" not in one(bundle, "DiagnosticReport")
     assert "<img" not in html_of(bundle)

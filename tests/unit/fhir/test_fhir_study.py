@@ -13,14 +13,14 @@ from fhir.release import Release
 from fhir.same_patient import Patients
 from fhir.study_merge import UNSEARCHED, Merged, StudyState, merge, with_study
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import facts_of, references, resources
+from tests.peers.fhir_bundles import content_of, references, resources
 
 Json = dict[str, Any]
 BASE = "http://ehr.example/fhir"
 
 
 def bundle(revision: int = 1, release: Release = Release.R4) -> Json:
-    return report.build(facts_of(Outcome.FINDING, "merge", revision=revision), release=release)
+    return report.build(content_of(Outcome.FINDING, "merge", revision=revision), release=release)
 
 
 def study(made: Json, **more: Any) -> Json:

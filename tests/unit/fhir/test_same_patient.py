@@ -14,7 +14,7 @@ from fhir.same_patient import Patients, Whose
 from fhir.study_merge import with_study
 from pipeline.errors import Rejected
 from pipeline.findings.model import Outcome
-from tests.peers.fhir_bundles import facts_of, references, resources
+from tests.peers.fhir_bundles import content_of, references, resources
 
 Json = dict[str, Any]
 BASE = "https://ehr.example/fhir"
@@ -78,7 +78,7 @@ def test_whose_a_resource_is() -> None:
 
 
 def made() -> Json:
-    return report.build(facts_of(Outcome.FINDING, "same patient"))
+    return report.build(content_of(Outcome.FINDING, "same patient"))
 
 
 def study_of(bundle: Json, subject: Json | None, *, ours: bool) -> Json:
@@ -124,9 +124,9 @@ def test_a_study_of_another_patient_is_named_by_identifier(ours: bool) -> None:
 
 def test_a_report_under_another_patient_is_neither_amended_nor_taken_for_ours() -> None:
     """The same run, and a later revision: nothing is sent, and the operator reads where the other one is."""
-    first = report.build(facts_of(Outcome.FINDING, "amended", revision=1))
+    first = report.build(content_of(Outcome.FINDING, "amended", revision=1))
     for revision in (1, 2):
-        later = report.build(facts_of(Outcome.FINDING, "amended", revision=revision))
+        later = report.build(content_of(Outcome.FINDING, "amended", revision=revision))
         for theirs, refused in ((at("Patient/2"), True), (None, False)):
             stored = copy.deepcopy(resources(first, "DiagnosticReport")[0]) | {"id": "5"}
             subject = {**stored["subject"], "reference": "Patient/1"}

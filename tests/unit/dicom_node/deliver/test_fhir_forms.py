@@ -19,9 +19,9 @@ from dicom_node.settings.destinations import FhirDestination, FolderDestination
 from dicom_node.settings.tree import Settings
 from pipeline.errors import Broken
 from pipeline.findings.model import Outcome
-from pipeline.report.content import FILENAME, page_filename, to_json
 from pipeline.report.sentences import Language
-from tests.peers.fhir_bundles import facts_of
+from pipeline.report.stored import EARLIER_FILENAME, FILENAME, page_filename, to_json
+from tests.peers.fhir_bundles import as_earlier, content_of
 from tests.peers.http import HttpPeer, Reply
 
 PDF = b"%PDF-1.7\nnot a page, but bytes"
@@ -30,13 +30,10 @@ PDF = b"%PDF-1.7\nnot a page, but bytes"
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, ...]:
     """What a run leaves for its FHIR deliveries."""
-    bundle, findings, pdf = (
-        tmp_path / name for name in ("fhir-bundle.json", FILENAME, page_filename(Language.ENGLISH))
-    )
-    bundle.write_text('{"resourceType": "Bundle", "type": "transaction", "total": 7}')
-    findings.write_bytes(to_json(facts_of(Outcome.FINDING)))
+    content, pdf = (tmp_path / name for name in (FILENAME, page_filename(Language.ENGLISH)))
+    content.write_bytes(to_json(content_of(Outcome.FINDING)))
     pdf.write_bytes(PDF)
-    return bundle, findings, pdf
+    return content, pdf
 
 
 @contextmanager
@@ -66,7 +63,7 @@ def report_in(bundle: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_destination_gets_its_release_and_language(files: tuple[Path, ...], tmp_path: Path) -> None:
-    """From the same stored findings; the PDF goes along with its size."""
+    """From the same stored content; the PDF goes along with its size."""
     first = report_in(sent(files, tmp_path))
     other = report_in(sent(files, tmp_path, release="R5", language="de"))
     assert "imagingStudy" in first
@@ -93,18 +90,32 @@ def test_the_pdf_is_in_the_destinations_language_where_the_run_made_it(files: tu
 
 
 def test_a_resend_is_equal(files: tuple[Path, ...], tmp_path: Path) -> None:
-    """The findings settle all of it: no clock, nothing random."""
+    """The content settles all of it: no clock, nothing random."""
     assert sent(files, tmp_path) == sent(files, tmp_path)
 
 
-def test_a_run_of_an_older_version_is_posted_as_it_left_it(files: tuple[Path, ...], tmp_path: Path) -> None:
-    """A delivery that was queued before an upgrade has the Bundle only."""
-    assert sent(files[:1], tmp_path)["total"] == 7
+def test_a_run_of_0_1_0_is_posted_as_it_left_it(tmp_path: Path) -> None:
+    """A delivery that it queued has the Bundle only."""
+    bundle = tmp_path / "fhir-bundle.json"
+    bundle.write_text('{"resourceType": "Bundle", "type": "transaction", "total": 7}')
+    assert sent((bundle,), tmp_path)["total"] == 7
 
 
-def test_damaged_findings_are_our_fault(files: tuple[Path, ...], tmp_path: Path) -> None:
+def test_a_delivery_that_an_earlier_version_queued_is_built_anew(files: tuple[Path, ...], tmp_path: Path) -> None:
+    """It names the Bundle and findings.json, in any order; the Bundle is not posted. Read again since: report.json."""
+    expected = sent(files, tmp_path)
+    bundle, findings = tmp_path / "fhir-bundle.json", tmp_path / EARLIER_FILENAME
+    bundle.write_text("{}")
+    findings.write_bytes(json.dumps(as_earlier(content_of(Outcome.FINDING))).encode())
+    queued = (bundle, findings, files[1])
+    assert sent(queued, tmp_path) == expected
+    findings.unlink()
+    assert sent(queued, tmp_path) == expected
+
+
+def test_a_damaged_report_content_is_our_fault(files: tuple[Path, ...], tmp_path: Path) -> None:
     """Broken, naming the file; nothing is sent."""
-    files[1].write_text("{}")
+    files[0].write_text("{}")
     with server() as (peer, posted), pytest.raises(Broken, match=FILENAME):
         FhirSender(FhirDestination(kind="fhir", url=peer.url), tmp_path / "locks").send(files)
     assert posted == []
@@ -127,7 +138,7 @@ def test_a_refusal_goes_where_it_is_wanted_only() -> None:
             "folder": FolderDestination(kind="folder", path=Path("/tmp/x")),
         }
     )
-    results = (ResultRef("fhir-bundle", "fhir", ("findings.json",)),)
+    results = (ResultRef("fhir-bundle", "fhir", ("report.json",)),)
     names = ("plain", "told", "folder")
     refused = SeriesResult(Outcome.REFUSED, results=results, refusal_code="MISSING_SLICES", refusal="Missing.")
     assert [item.destination for item in fan_out(job(*names), refused, settings)] == ["told"]

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from dicom_node.deliver.fhir_file import BUNDLE
 from dicom_node.deliver.folder import FolderSender
 from dicom_node.settings.destinations import FolderDestination
 from dicom_node.store import durable
+from fhir.report import build
 from pipeline.errors import OutOfResources, PeerUnavailable
+from pipeline.findings.model import Outcome
+from pipeline.report.sentences import Language
+from pipeline.report.stored import EARLIER_FILENAME, FILENAME, page_filename, to_json
+from tests.peers.fhir_bundles import as_earlier, content_of
 
 
 @pytest.fixture
@@ -33,6 +40,32 @@ def test_files_are_copied_into_a_folder_of_their_run(files: tuple[Path, ...], tm
         "run-1/b.json",
     ]
     assert [path.read_bytes() for path in copied] == [path.read_bytes() for path in files]
+
+
+def test_the_report_comes_with_a_bundle_that_is_built_at_delivery(tmp_path: Path) -> None:
+    """The one that a FHIR R4 server gets in English, with the PDF; a second send writes nothing."""
+    run = tmp_path / "results" / "run-1"
+    run.mkdir(parents=True)
+    content = content_of(Outcome.FINDING)
+    files = (run / FILENAME, run / page_filename(Language.ENGLISH))
+    files[0].write_bytes(to_json(content))
+    files[1].write_bytes(b"%PDF-1.7")
+    out = sender(tmp_path / "out")
+    assert out.send(files) == "3 files written"
+    assert json.loads((tmp_path / "out" / "run-1" / BUNDLE).read_text()) == build(content, pdf=b"%PDF-1.7")
+    assert out.send(files) == "0 files written, 3 there already"
+    assert sorted(path.name for path in (tmp_path / "out" / "run-1").iterdir()) == [BUNDLE, FILENAME, files[1].name]
+
+
+def test_the_bundle_that_an_earlier_version_left_is_copied(tmp_path: Path) -> None:
+    """Beside its findings.json: what it queued arrives as it left it."""
+    run = tmp_path / "results" / "run-1"
+    run.mkdir(parents=True)
+    files = (run / BUNDLE, run / EARLIER_FILENAME)
+    files[0].write_text("{}")
+    files[1].write_text(json.dumps(as_earlier(content_of(Outcome.FINDING))))
+    assert sender(tmp_path / "out").send(files) == "2 files written"
+    assert (tmp_path / "out" / "run-1" / BUNDLE).read_text() == "{}"
 
 
 def test_a_second_send_writes_nothing_and_says_so(files: tuple[Path, ...], tmp_path: Path) -> None:

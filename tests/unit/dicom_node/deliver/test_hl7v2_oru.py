@@ -18,15 +18,15 @@ from dicom_node.deliver.hl7v2 import er7, oru
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Rejected
 from pipeline.findings.model import Outcome
-from pipeline.report.answer import Refusal
-from pipeline.report.content import ReportFacts
+from pipeline.report.content import ReportContent
+from pipeline.report.findings import Refusal
 from pipeline.report.patient_study import Issued
-from tests.peers.hl7v2 import ANSWER, MODEL, PATIENT, facts, named
+from tests.peers.hl7v2 import FINDINGS, MODEL, PATIENT, content_of, named
 
 TO = Hl7v2Destination(kind="hl7v2", host="127.0.0.1", port=1)
 
 
-def message(of: ReportFacts, pdf: bytes | None = None, **options: object) -> hl7.Message:
+def message(of: ReportContent, pdf: bytes | None = None, **options: object) -> hl7.Message:
     to = TO.model_copy(update=options)
     return hl7.parse(oru.build(of, to, pdf).data.decode(er7.ENCODINGS[to.character_set].codec))
 
@@ -41,7 +41,7 @@ def observations(parsed: hl7.Message) -> dict[tuple[str, str], list[str]]:
 
 def test_a_finding_is_told_by_code_number_unit_and_sentence() -> None:
     """The same codes and units as in SR and FHIR; what it is stands first, and nothing is final."""
-    parsed = message(facts())
+    parsed = message(content_of())
     found = observations(parsed)
     assert str(parsed.segments("OBX")[0][5]).startswith("AI result, not verified, not for diagnosis")
     assert "The algorithm suggests meningioma" in found["121077", ""][1]
@@ -59,14 +59,14 @@ def test_a_finding_is_told_by_code_number_unit_and_sentence() -> None:
 
 def test_every_statement_names_the_algorithm() -> None:
     """Method and equipment stand in each OBX, since receivers tear them apart."""
-    for obx in message(facts()).segments("OBX"):
+    for obx in message(content_of()).segments("OBX"):
         assert str(obx[17]) == "123110^Artificial Intelligence^DCM"
         assert str(obx[18]).startswith("brain_mri_tumor^^2.25.")
 
 
 def test_patient_and_order_are_the_sources() -> None:
     """Identifier with its authority, name in HL7's order of parts, birth date, sex, accession number."""
-    parsed = message(facts())
+    parsed = message(content_of())
     pid, obr = parsed.segment("PID"), parsed.segment("OBR")
     assert str(pid[3]) == "4711^^^&1.2.276.0.99&ISO^MR"
     assert str(pid[5]) == "Müller-Lüdenscheidt^Änne^Maria^M.A.^Dr.^^L^A"
@@ -86,14 +86,14 @@ def test_patient_and_order_are_the_sources() -> None:
 )
 def test_who_assigned_the_number_is_told(issued: Issued, cx: str) -> None:
     """The header's issuer, else the setting's."""
-    of = facts(patient=replace(PATIENT, identifier=issued))
+    of = content_of(patient=replace(PATIENT, identifier=issued))
     assert str(message(of, assigning_authority="HOSPITAL").segment("PID")[3]) == cx
 
 
 def test_without_an_accession_number_the_report_has_a_number_of_its_own() -> None:
     """No order is made up; the number stays the same over the revisions of a series."""
-    first = message(facts(accession=None)).segment("OBR")
-    later = message(facts(accession=None, answer=replace(ANSWER, revision=2))).segment("OBR")
+    first = message(content_of(accession=None)).segment("OBR")
+    later = message(content_of(accession=None, findings=replace(FINDINGS, revision=2))).segment("OBR")
     assert str(first[3]).startswith("2.25.")
     assert str(first[3]) == str(later[3])
     assert str(first[18]) == ""
@@ -101,11 +101,11 @@ def test_without_an_accession_number_the_report_has_a_number_of_its_own() -> Non
 
 def test_the_accession_number_stands_where_the_receiver_looks_for_it() -> None:
     """`accession_fields` names the fields; in OBR-3 it stands in place of our own number."""
-    obr = message(facts(), accession_fields=("OBR-2",)).segment("OBR")
+    obr = message(content_of(), accession_fields=("OBR-2",)).segment("OBR")
     assert str(obr[2]) == "ACC-1"
     assert str(obr[3]).startswith("2.25.")
     assert str(obr[18]) == ""
-    obr = message(facts(), accession_fields=("OBR-3", "OBR-18")).segment("OBR")
+    obr = message(content_of(), accession_fields=("OBR-3", "OBR-18")).segment("OBR")
     assert (str(obr[3]), str(obr[18])) == ("ACC-1", "ACC-1")
 
 
@@ -117,28 +117,28 @@ def test_an_accession_number_that_a_receiver_would_cut_is_left_out_and_said() ->
         ("A" * 23, ("OBR-2", "OBR-18"), False),
         ("A" * 61, ("OBR-18",), False),
     ):
-        parsed = message(facts(accession=number), accession_fields=fields)
+        parsed = message(content_of(accession=number), accession_fields=fields)
         obr, said = parsed.segment("OBR"), observations(parsed)["121077", ""][1]
         assert (number in (str(obr[2]), str(obr[18]))) is there
         assert ("too long for HL7" in said) is not there
         assert "A" * 10 not in str(obr) or there
-    assert "zu lang" in observations(message(facts(accession="A" * 61), language="de"))["121077", ""][1]
+    assert "zu lang" in observations(message(content_of(accession="A" * 61), language="de"))["121077", ""][1]
 
 
 def test_a_patient_that_has_no_room_is_not_sent_under_a_part_of_the_number() -> None:
     """Nor is a name cut: it is unknown then."""
     with pytest.raises(Rejected, match="250 characters") as caught:
-        message(facts(patient=replace(PATIENT, identifier=Issued("7" * 256))))
+        message(content_of(patient=replace(PATIENT, identifier=Issued("7" * 256))))
     assert "777" not in str(caught.value)
     long, short = "N" * 256, "山田"
-    assert str(message(facts(patient=named(f"{long}={short}"))).segment("PID")[5]).startswith(short)
-    assert str(message(facts(patient=named(long))).segment("PID")[5]) == "^^^^^^U"
+    assert str(message(content_of(patient=named(f"{long}={short}"))).segment("PID")[5]).startswith(short)
+    assert str(message(content_of(patient=named(long))).segment("PID")[5]) == "^^^^^^U"
 
 
 def test_two_series_of_one_order_do_not_replace_each_other_but_a_later_revision_does() -> None:
     """The filler order number is the series's and the model's."""
-    number = [str(message(of).segment("OBR")[3]) for of in (facts("1"), facts("2"))]
-    revised = str(message(facts("1", answer=replace(ANSWER, revision=2))).segment("OBR")[3])
+    number = [str(message(of).segment("OBR")[3]) for of in (content_of("1"), content_of("2"))]
+    revised = str(message(content_of("1", findings=replace(FINDINGS, revision=2))).segment("OBR")[3])
     assert number[0] != number[1]
     assert number[0] == revised
 
@@ -146,19 +146,19 @@ def test_two_series_of_one_order_do_not_replace_each_other_but_a_later_revision_
 def test_a_series_without_patient_id_is_not_sent() -> None:
     """No EHR could file it."""
     with pytest.raises(Rejected, match="Patient ID"):
-        message(facts(patient=replace(PATIENT, identifier=None)))
+        message(content_of(patient=replace(PATIENT, identifier=None)))
 
 
 def test_a_patient_without_name_keeps_the_receivers_name() -> None:
     """An explicit null would delete it; a name of unknown type does not."""
-    assert str(message(facts(patient=named(""))).segment("PID")[5]) == "^^^^^^U"
+    assert str(message(content_of(patient=named(""))).segment("PID")[5]) == "^^^^^^U"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NO_FINDING, Outcome.INDETERMINATE])
 def test_no_finding_is_told_too(outcome: Outcome) -> None:
     """Absent or indeterminate, with the probabilities, without a finding."""
-    answer = replace(ANSWER, outcome=outcome, predicted_class="no_tumor", regions=())
-    found = observations(message(facts(answer=answer)))
+    findings = replace(FINDINGS, outcome=outcome, predicted_class="no_tumor", lesions=())
+    found = observations(message(content_of(findings=findings)))
     assert found["705057003", ""][1].split("^")[1] in ("Absent", "Indeterminate")
     assert ("121071", "") not in found
     assert found["122157", "class 4"][1] == "0.0100"
@@ -167,10 +167,10 @@ def test_no_finding_is_told_too(outcome: Outcome) -> None:
 def test_a_refusal_says_that_there_is_no_result() -> None:
     """Status X, the reason in words, no value."""
     refused = replace(
-        ANSWER, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
+        FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), lesions=(), caveats=(),
         refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
     )  # fmt: skip
-    parsed = message(facts(answer=refused))
+    parsed = message(content_of(findings=refused))
     assert str(parsed.segment("OBR")[25]) == "X"
     assert not {"NM", "CWE"} & {str(obx[2]) for obx in parsed.segments("OBX")}
     assert "MISSING_SLICES" in observations(parsed)["121077", ""][1]
@@ -199,7 +199,7 @@ def unescaped(text: str) -> str:
 def test_what_reads_as_an_escape_is_not_one() -> None:
     r"""A name with ``\F\`` in it, line breaks, delimiters and an emoji."""
     name = "O'Neil\\F\\|^~\\&\r\n<b>😀"
-    obr = message(facts(accession=name)).segment("OBR")
+    obr = message(content_of(accession=name)).segment("OBR")
     assert str(obr[18]) == "O'Neil\\E\\F\\E\\\\F\\\\S\\\\R\\\\E\\\\T\\ <b>😀"
     assert unescaped(str(obr[18])) == "O'Neil\\F\\|^~\\& <b>😀"
 
@@ -220,7 +220,7 @@ def test_what_reads_as_an_escape_is_not_one() -> None:
 def test_names_keep_their_characters(character_set: str, name: str, msh_18: str, encoded: bytes) -> None:
     """MSH-18 says truly what the bytes are; ISO 2022 returns to ASCII before each delimiter."""
     to = TO.model_copy(update={"character_set": character_set})
-    built = oru.build(facts(patient=named(name)), to)
+    built = oru.build(content_of(patient=named(name)), to)
     assert encoded in built.data
     parsed = hl7.parse(built.data.decode(er7.ENCODINGS[character_set].codec))
     assert str(parsed.segment("MSH")[18]) == msh_18
@@ -232,24 +232,24 @@ def test_names_keep_their_characters(character_set: str, name: str, msh_18: str,
 def test_a_name_is_never_spelt_otherwise(character_set: str, name: str) -> None:
     """Refused, with what to do, rather than question marks; the name is not in the error."""
     with pytest.raises(Rejected, match="UNICODE UTF-8") as caught:
-        message(facts(patient=named(name)), character_set=character_set)
+        message(content_of(patient=named(name)), character_set=character_set)
     assert name not in str(caught.value)
 
 
 def test_our_own_sentences_are_spelt_plainly_where_they_must() -> None:
     """ASCII has no multiplication sign."""
-    found = observations(message(facts(patient=named("Mueller")), character_set="ASCII"))
+    found = observations(message(content_of(patient=named("Mueller")), character_set="ASCII"))
     assert "27 x 22 mm" in found["121077", ""][1]
 
 
 def test_sentences_come_in_the_readers_language() -> None:
-    assert "Hinweis des Algorithmus" in observations(message(facts(), language="de"))["121077", ""][1]
+    assert "Hinweis des Algorithmus" in observations(message(content_of(), language="de"))["121077", ""][1]
 
 
 def test_the_pdf_is_embedded_once() -> None:
     """Base64 in an ED, byte for byte, also where a text reads as the place that it is put in."""
     pdf = b"%PDF-1.7\n" + os.urandom(5000)
-    of = facts(patient=named(oru.PDF_MARK), accession=oru.CONTROL_ID_MARK)
+    of = content_of(patient=named(oru.PDF_MARK), accession=oru.CONTROL_ID_MARK)
     parsed = message(of, pdf)
     (ed,) = [obx for obx in parsed.segments("OBX") if str(obx[2]) == "ED"]
     components = str(ed[5]).split("^")
@@ -261,16 +261,16 @@ def test_the_pdf_is_embedded_once() -> None:
 
 def test_a_resend_is_the_same_message_and_anything_else_another() -> None:
     """The control id is a digest of the content: equal for equal, 20 characters (MSH-10's most)."""
-    built = oru.build(facts(), TO, b"%PDF")
-    assert built == oru.build(facts(), TO, b"%PDF")
+    built = oru.build(content_of(), TO, b"%PDF")
+    assert built == oru.build(content_of(), TO, b"%PDF")
     assert len(built.control_id) == 20
     assert f"|{built.control_id}|".encode() in built.data
     others = [
-        oru.build(facts("2"), TO, b"%PDF"),
-        oru.build(facts(), TO, b"%PDF-"),
-        oru.build(facts(), TO),
-        oru.build(facts(), TO.model_copy(update={"receiving_facility": "B"}), b"%PDF"),
-        oru.build(facts(answer=replace(ANSWER, revision=2)), TO, b"%PDF"),
+        oru.build(content_of("2"), TO, b"%PDF"),
+        oru.build(content_of(), TO, b"%PDF-"),
+        oru.build(content_of(), TO),
+        oru.build(content_of(), TO.model_copy(update={"receiving_facility": "B"}), b"%PDF"),
+        oru.build(content_of(findings=replace(FINDINGS, revision=2)), TO, b"%PDF"),
     ]
     assert len({built.control_id, *(other.control_id for other in others)}) == 6
 
@@ -280,7 +280,7 @@ def test_the_library_does_hold_it_against_the_standard() -> None:
     from hl7apy.exceptions import HL7apyException
     from hl7apy.parser import parse_message
 
-    text = oru.build(facts(), TO).data.decode().rstrip("\r")
+    text = oru.build(content_of(), TO).data.decode().rstrip("\r")
     assert parse_message(text).validate()
     for harmed in (text.replace("OBR|1|", "ZZZ|1|"), text.replace("PID|1||4711^^^&1.2.276.0.99&ISO^MR", "PID|1||")):
         with pytest.raises(HL7apyException):
@@ -290,6 +290,8 @@ def test_the_library_does_hold_it_against_the_standard() -> None:
 def test_a_model_of_another_kind_is_told_by_its_own_terms() -> None:
     """Private codes too: the designator begins with 99, as table 0396 has it for local ones."""
     odd = replace(MODEL, name="x|y", title="Model ^ of & mine", terms=())
-    answer = replace(ANSWER, model=odd, predicted_class="odd_class", regions=(), probabilities=ANSWER.probabilities)
-    found = observations(message(facts(answer=replace(answer, predicted_class="meningioma"))))
+    findings = replace(
+        FINDINGS, model=odd, predicted_class="odd_class", lesions=(), probabilities=FINDINGS.probabilities
+    )
+    found = observations(message(content_of(findings=replace(findings, predicted_class="meningioma"))))
     assert found["111001", ""][1] == r"Model \S\ of \T\ mine"

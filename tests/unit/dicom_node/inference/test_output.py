@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.inference.output import SUMMARY, remove_results, write_summary
+from dicom_node.deliver.fhir_file import BUNDLE
+from dicom_node.inference.output import SUMMARY, remove_results, write_results, write_summary
 from dicom_node.store import durable
 from dicom_node.store.durable import write_durably
+from pipeline.findings.model import Outcome
+from pipeline.process import Processed
+from pipeline.report.stored import FILENAME, from_json
+from tests.conformance.synthetic import build_all
+from tests.peers.fhir_bundles import context_of, plain_content
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,10 +49,30 @@ def test_an_earlier_runs_results_go_before_new_ones_come(tmp_path: Path) -> None
     """The old summary goes first, so that at no moment it names files that are gone; foreign files stay."""
     write_summary({"objects": [{"file": "overlay-001.dcm"}]}, tmp_path)
     (tmp_path / "previews").mkdir()
-    for name in ("overlay-001.dcm", "previews/overlay-001.png", "fhir-bundle.json", "manifest.json"):
+    for name in (
+        "overlay-001.dcm",
+        "previews/overlay-001.png",
+        "fhir-bundle.json",
+        "findings.json",
+        "report.json",
+        "manifest.json",
+    ):
         (tmp_path / name).write_text("old")
     remove_results(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["manifest.json"]
+
+
+def test_a_node_leaves_the_report_content_and_no_bundle(tmp_path: Path) -> None:
+    """Deliveries build theirs from it; `candela process` hands one in."""
+    context = context_of(Outcome.NO_FINDING)
+    content = plain_content(Outcome.NO_FINDING)
+    objects = build_all(context)[:1]
+    run = Processed("1.2", context.volume, context.findings, objects, content, {}, {}, context.run)
+    write_results(run, tmp_path)
+    assert from_json((tmp_path / FILENAME).read_bytes()) == content
+    assert not (tmp_path / BUNDLE).exists()
+    write_results(run, tmp_path, bundle=b"{}")
+    assert (tmp_path / BUNDLE).read_bytes() == b"{}"
 
 
 def test_the_summary_is_readable_json(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from fhir.release import Release
 from fhir.stored import objects
 from pipeline import phantom
 from pipeline.errors import BadSettings
-from pipeline.report.content import FILENAME, ReportFacts, facts, from_json, to_json
+from pipeline.report.content import ReportContent
+from pipeline.report.stored import FILENAME, from_json, to_json
 from pipeline.results.build import build
+from pipeline.results.reported import report_content
 from pipeline.results.result_object import ResultObject
 from tests.conformance.synthetic import context_of
 from tests.peers.fhir_bundles import RECORDED, resources
@@ -66,7 +68,7 @@ def settings(folder: Path, more: str = "") -> Settings:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[tuple[str, ...], tuple[Any, ...]]]:
-    """What a run makes for each list of destinations: its facts and its objects."""
+    """What a run makes for each list of destinations: its report content and its objects."""
     known = settings(tmp_path_factory.mktemp("settings"))
     datasets = phantom.head_phantom(slices=6, matrix=32)
     context = context_of(datasets, phantom.lesion_mask(datasets))
@@ -79,7 +81,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[tuple[
     ):
         found = build(context, known.profiles_of(names))
         pacs = known.pacs_of(names)
-        made[names] = (facts(context.volume, context.findings, context.run, found, recorded=RECORDED, pacs=pacs), found)
+        made[names] = (
+            report_content(context.volume, context.findings, context.run, found, recorded=RECORDED, pacs=pacs),
+            found,
+        )
     return known, made
 
 
@@ -157,12 +162,12 @@ def test_the_destination_says_which_pacs(run: Any, tmp_path: Path) -> None:
 
 def test_without_a_job_everything_that_was_made_is_listed(run: Any) -> None:
     """`candela process` has one profile and no destination."""
-    told: ReportFacts = run[1]["ehr",][0]
+    told: ReportContent = run[1]["ehr",][0]
     assert told.pacs == ()
     assert told.listed_for().objects == ()
     context = context_of(made := phantom.head_phantom(slices=6, matrix=32), phantom.lesion_mask(made))
     found = build(context, run[0].profiles_of(()))
-    plain = facts(context.volume, context.findings, context.run, found, recorded=RECORDED)
+    plain = report_content(context.volume, context.findings, context.run, found, recorded=RECORDED)
     assert plain.listed_for() is plain
     assert {item.sop_instance_uid for item in plain.objects} == uids(found, None)
 

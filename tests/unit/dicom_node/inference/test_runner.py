@@ -19,7 +19,7 @@ from dicom_node.store.manifest import StoredInstance, manifest_text
 from pipeline import phantom
 from pipeline.errors import Broken
 from pipeline.findings.model import Outcome
-from pipeline.report.content import from_json
+from pipeline.report.stored import from_json
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_a_destination_that_wants_refusals_is_told(job: SeriesJob, tmp_path: Pat
     assert (ref.name, ref.kind) == ("fhir-bundle", "fhir")
     assert (hl7v2.name, hl7v2.kind, hl7v2.files) == ("hl7v2-report", "hl7v2", ref.files)
     told = from_json(Path(ref.files[0]).read_bytes())
-    assert told.answer.refusal is not None
-    assert (told.answer.outcome, told.answer.refusal.code) == (Outcome.REFUSED, "MISSING_SLICES")
-    assert (told.answer.model.name, told.answer.revision) == ("brain_mri_tumor", 2)
+    assert told.findings.refusal is not None
+    assert (told.findings.outcome, told.findings.refusal.code) == (Outcome.REFUSED, "MISSING_SLICES")
+    assert (told.findings.model.name, told.findings.revision) == ("brain_mri_tumor", 2)
     assert told.source.instances == 5
     assert SeriesRunner(settings)(job).results == ()
 

@@ -240,14 +240,13 @@ def test_the_pipeline_judges(
     made = process(
         Series(datasets),
         Negative(needs),
-        lambda *_, **__: {},
         now=lambda: 0.0,
         recorded=RECORDED,
         expected=expected,
     )
     assert made.findings.outcome is outcome
-    assert made.facts.answer.outcome is outcome
-    assert (NOT_REPORTED in made.facts.answer.caveats) == (outcome is Outcome.INDETERMINATE)
+    assert made.content.findings.outcome is outcome
+    assert (NOT_REPORTED in made.content.findings.caveats) == (outcome is Outcome.INDETERMINATE)
 
 
 def test_results_that_name_a_count_have_uids_of_their_own() -> None:
@@ -266,7 +265,7 @@ def test_results_that_name_a_count_have_uids_of_their_own() -> None:
 
     def uids(expected: int | None) -> set[str]:
         more = {"now": lambda: 0.0, "recorded": RECORDED, "expected": expected}
-        made = process(Series(WHOLE), Negative(NEEDS), lambda *_, **__: {}, **more)
+        made = process(Series(WHOLE), Negative(NEEDS), **more)
         return {str(item.dataset.SOPInstanceUID) for item in made.objects}
 
     assert uids(None) == uids(24) == uids(3)

@@ -13,23 +13,24 @@ from pipeline.errors import Refused
 from pipeline.findings.codes import BRAIN, ClassTerm, Code
 from pipeline.findings.model import ClassProbability, Outcome
 from pipeline.report import phrasebook, sentences
-from pipeline.report.answer import Answer, Refusal, Region
+from pipeline.report.findings import Refusal, ReportedFindings
 from pipeline.report.sentences import Language
 from tests.conformance.synthetic import ANSWERS, MODEL
+from tests.peers.hl7v2 import lesion
 
 ENGLISH = phrasebook.phrases(Language.ENGLISH)
 REPLACES = Caveat(CaveatCode.REPLACES_EARLIER_RESULT)
-REGION = Region("1", "2.25.1", "glioma", volume_mm3=4140.0, long_axis_mm=23.4, short_axis_mm=17.2, mean_intensity=700)
+LESION = lesion("1", "2.25.1", "glioma", volume=4140.0, axes=(23.4, 17.2), signal=700)
 READ = (Outcome.FINDING, Outcome.NO_FINDING, Outcome.INDETERMINATE)
 
 
-def answer(outcome: Outcome, regions: int = 0, **other: object) -> Answer:
+def answer(outcome: Outcome, regions: int = 0, **other: object) -> ReportedFindings:
     name, shares = ANSWERS[outcome]
     probabilities = tuple(ClassProbability(key, value) for key, value in shares.items())
-    return Answer(outcome, MODEL, name, probabilities, (REGION,) * regions, **other)  # type: ignore[arg-type]
+    return ReportedFindings(outcome, MODEL, name, probabilities, (LESION,) * regions, **other)  # type: ignore[arg-type]
 
 
-REFUSED = Answer(Outcome.REFUSED, MODEL, refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."))
+REFUSED = ReportedFindings(Outcome.REFUSED, MODEL, refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."))
 EVERY = [
     *(answer(Outcome.FINDING, count) for count in (0, 1, 2, 40)),
     answer(Outcome.NO_FINDING),
@@ -150,7 +151,7 @@ def test_each_caveat_has_a_phrase_that_uses_its_values() -> None:
         ),
     ],
 )
-def test_what_is_said(given: Answer, language: str, headline: str, said: list[str]) -> None:
+def test_what_is_said(given: ReportedFindings, language: str, headline: str, said: list[str]) -> None:
     """Word for word, so that a change of the table is seen."""
     assert sentences.headline(given, Language(language)) == headline
     assert sentences.conclusion(given, Language(language)) == " ".join(said)
@@ -158,7 +159,7 @@ def test_what_is_said(given: Answer, language: str, headline: str, said: list[st
 
 @pytest.mark.parametrize("language", list(Language))
 @pytest.mark.parametrize("given", EVERY)
-def test_every_answer_says_what_it_is_in_every_language(given: Answer, language: Language) -> None:
+def test_every_answer_says_what_it_is_in_every_language(given: ReportedFindings, language: Language) -> None:
     """Complete sentences, no place left unfilled, and always that it is unverified and unread."""
     text = sentences.conclusion(given, language)
     assert text.endswith(sentences.unread(language))
@@ -296,9 +297,12 @@ def subclasses(kind: type[Refused]) -> list[type[Refused]]:
 
 def test_numbers_units_and_days_are_written_as_readers_do() -> None:
     """A comma in German; millimetres cubed where millilitres would be nothing; no ambiguous day."""
-    assert sentences.axes(REGION, Language.GERMAN) == "23,4 × 17,2 mm"
-    assert sentences.volume(replace(REGION, volume_mm3=84.4), Language.FRENCH) == "84 mm³"
-    assert sentences.volume(REGION, Language.ENGLISH) == "4.1 mL"
+    assert sentences.axes(LESION, Language.GERMAN) == "23,4 × 17,2 mm"
+    assert (
+        sentences.volume(lesion("2", "2.25.2", "glioma", volume=84.4, axes=(9, 7), signal=700), Language.FRENCH)
+        == "84 mm³"
+    )
+    assert sentences.volume(LESION, Language.ENGLISH) == "4.1 mL"
     assert [sentences.day(date(2026, 3, 5), language) for language in Language] == [
         "2026-03-05",
         "05.03.2026",

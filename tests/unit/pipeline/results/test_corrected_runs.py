@@ -108,9 +108,7 @@ class Knowing:
 
 @pytest.fixture
 def run() -> Callable[..., Any]:
-    return lambda **more: process(
-        Series(WHOLE), Knowing(), lambda *_, **__: {}, now=lambda: 0.0, recorded=RECORDED, **more
-    )
+    return lambda **more: process(Series(WHOLE), Knowing(), now=lambda: 0.0, recorded=RECORDED, **more)
 
 
 def test_every_result_says_that_it_replaces_an_earlier_one(run: Callable[..., Any]) -> None:

@@ -15,9 +15,9 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from fhir.report import build as build_report
 from pipeline import phantom
-from pipeline.report.content import facts
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
+from pipeline.results.reported import report_content
 from pipeline.results.sc import overlay
 from pipeline.results.seg import segmentation
 from pipeline.results.sr import report
@@ -145,7 +145,7 @@ def test_fhir_counts_a_multi_frame_object_once() -> None:
         context = with_frames(*LAYOUTS[name])
         recorded = datetime(2026, 1, 5, tzinfo=UTC)
         bundle = build_report(
-            facts(context.volume, context.findings, context.run, build_all(context), recorded=recorded)
+            report_content(context.volume, context.findings, context.run, build_all(context), recorded=recorded)
         )
         (study,) = (e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "ImagingStudy")
         (source,) = (s for s in study["series"] if s["uid"] == context.volume.series_instance_uid)

@@ -25,8 +25,8 @@ from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import ClassProbability, Outcome, Prediction
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
-from pipeline.report.answer import Refusal
-from pipeline.report.content import facts_of_refusal
+from pipeline.report.content import content_of_refusal
+from pipeline.report.findings import Refusal
 from pipeline.report.sentences import Language
 from pipeline.results.sc import refusal as refusal_page
 from tests.conformance.synthetic import ANSWERS, MODEL, file_bytes
@@ -76,7 +76,7 @@ def half(**values: object) -> Callable[[int, Dataset], None]:
 
 def read(datasets: Sequence[Dataset], **more: Any) -> Processed:
     return process(
-        Series(tuple(datasets)), Knowing(), build_report, now=lambda: 0.0, recorded=RECORDED,
+        Series(tuple(datasets)), Knowing(), now=lambda: 0.0, recorded=RECORDED,
         languages=(Language.ENGLISH,), **more,
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def read(datasets: Sequence[Dataset], **more: Any) -> Processed:
 def everything(processed: Processed) -> list[str]:
     """All that leaves the node, as text."""
     texts = [str(pydicom.dcmread(DicomBytesIO(file_bytes(item.dataset)))) for item in processed.objects]
-    texts += [json.dumps(build_report(processed.facts)), build_message(processed.facts, HL7).data.decode()]
+    texts += [json.dumps(build_report(processed.content)), build_message(processed.content, HL7).data.decode()]
     return [*texts, pypdfium2.PdfDocument(processed.pages[Language.ENGLISH])[0].get_textpage().get_text_range()]
 
 
@@ -98,7 +98,7 @@ def test_what_differs_is_in_no_result_and_every_result_says_so() -> None:
     attributes = ("PatientBirthDate", "PatientSex", "AccessionNumber")
     assert Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": attributes}) in processed.findings.caveats
     assert {str(item.dataset.PatientSex) for item in processed.objects} == {""}
-    assert processed.facts.study.accession is None
+    assert processed.content.study.accession is None
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -111,7 +111,7 @@ def test_the_identity_of_the_half_that_has_it_is_in_every_result(first: int) -> 
 
     processed = read(head(change))
     assert {item.dataset.PatientID for item in processed.objects} == {"CANDELA-PHANTOM"}
-    assert processed.facts.patient.identifier is not None
+    assert processed.content.patient.identifier is not None
     assert Caveat(CaveatCode.ATTRIBUTES_FILLED_IN, {"attributes": ("PatientID",)}) in processed.findings.caveats
 
 
@@ -147,7 +147,7 @@ def test_a_series_of_two_patients_makes_nothing(datasets: Callable[[], list[Data
         assert refusal_page.build(mixed, refusal, MODEL) == ()
         told = Refusal(refusal.code, str(refusal))
         with pytest.raises(MixedPatients):
-            facts_of_refusal(Series(tuple(mixed)), told, MODEL, run, recorded=RECORDED)
+            content_of_refusal(Series(tuple(mixed)), told, MODEL, run, recorded=RECORDED)
 
 
 def test_a_file_or_zip_of_two_patients_is_refused_as_a_folder_is() -> None:
@@ -170,7 +170,7 @@ def test_another_refusal_of_a_reconciled_series_says_what_all_images_do() -> Non
     assert page.dataset.PatientID == "CANDELA-PHANTOM"
     assert not page.dataset.PatientBirthDate
     run = RunIdentity(str(datasets[0].SeriesInstanceUID), "b" * 64, "a" * 64)
-    told = facts_of_refusal(Series(tuple(datasets)), Refusal(error.code, str(error)), MODEL, run, recorded=RECORDED)
+    told = content_of_refusal(Series(tuple(datasets)), Refusal(error.code, str(error)), MODEL, run, recorded=RECORDED)
     assert told.patient.birth_date == ""
 
 
@@ -189,7 +189,7 @@ def test_a_chosen_identity_is_in_every_result_under_uids_of_its_own() -> None:
     for uids in (
         [{item.dataset.SOPInstanceUID for item in processed.objects} for processed in runs],
         [{item.dataset.SeriesInstanceUID for item in processed.objects} for processed in runs],
-        [{processed.facts.lasting_uid("diagnostic report")} for processed in runs],
+        [{processed.content.lasting_uid("diagnostic report")} for processed in runs],
         [{lesion.tracking_uid for lesion in processed.findings.lesions} for processed in runs],
     ):
         assert uids[0].isdisjoint(uids[1])

@@ -1,4 +1,4 @@
-"""Where: a BodyStructure for each outlined region, and in R5 the selections of segments and of the explaining picture.
+"""A BodyStructure for each lesion, and in R5 an ImagingSelection for each segment and for the explaining picture.
 
 R4 has a BodyStructure too, but its Observation cannot refer to one: the standard extension ``bodySite`` does, on
 Observation.bodySite (docs/adr/0020-body-structures-in-r4.md). R5's Observation has an element for it, and R5 has
@@ -14,45 +14,45 @@ from fhir.release import Json, Release
 from fhir.study import sop_class
 from pipeline.findings import codes
 from pipeline.report import sentences
-from pipeline.report.answer import Region
-from pipeline.report.content import MadeObject
+from pipeline.report.content import ObjectReference
+from pipeline.report.findings import ReportedLesion
 
 BODY_SITE_EXTENSION = "http://hl7.org/fhir/StructureDefinition/bodySite"
 
 
 def build(context: ReportContext) -> tuple[Entry, ...]:
     """The selections first, since the structures refer to them."""
-    numbered = tuple(enumerate(context.answer.regions, start=1))
+    numbered = tuple(enumerate(context.findings.lesions, start=1))
     selections: list[Entry] = []
     if context.release is Release.R5:
-        segmentations = context.facts.made("segmentation")
+        segmentations = context.content.objects_with("segmentation")
         if segmentations:
-            selections += [_segment(region, number, segmentations[0], context) for number, region in numbered]
-        overlays = context.facts.made("overlay")
+            selections += [_segment(lesion, number, segmentations[0], context) for number, lesion in numbered]
+        overlays = context.content.objects_with("overlay")
         if overlays:
             selections.append(_explanation(overlays[0], context))
-    return (*selections, *(_structure(region, number, context) for number, region in numbered))
+    return (*selections, *(_structure(lesion, number, context) for number, lesion in numbered))
 
 
-def structure_url(region: Region, context: ReportContext) -> str:
-    return context.full_url("BodyStructure", region.tracking_id)
+def structure_url(lesion: ReportedLesion, context: ReportContext) -> str:
+    return context.full_url("BodyStructure", lesion.tracking_id)
 
 
-def selection_of(region: Region, context: ReportContext) -> Json | None:
+def selection_of(lesion: ReportedLesion, context: ReportContext) -> Json | None:
     """Reference to the region's segment, where the release and the run have one."""
-    if context.release is Release.R4 or not context.facts.made("segmentation"):
+    if context.release is Release.R4 or not context.content.objects_with("segmentation"):
         return None
-    return to(context.full_url("ImagingSelection", region.tracking_id), "ImagingSelection")
+    return to(context.full_url("ImagingSelection", lesion.tracking_id), "ImagingSelection")
 
 
-def _structure(region: Region, number: int, context: ReportContext) -> Entry:
-    term = context.answer.model.term(region.label)
+def _structure(lesion: ReportedLesion, number: int, context: ReportContext) -> Entry:
+    term = context.findings.model.term(lesion.label)
     morphology = concept(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
     site = concept(term.site)
-    name = sentences.region_name(number, context.language)
+    name = sentences.lesion_name(number, context.language)
     fields = {
         "meta": context.meta(),
-        "identifier": [dicom_identifier(region.tracking_uid)],
+        "identifier": [dicom_identifier(lesion.tracking_uid)],
         "active": True,
         "morphology": morphology,
         "description": f"{context.label('outlined_by', region=name)}. {context.note()['text']}",
@@ -61,27 +61,27 @@ def _structure(region: Region, number: int, context: ReportContext) -> Entry:
     if context.release is Release.R4:
         fields["location"] = site
     else:
-        fields["includedStructure"] = [{"structure": site, "spatialReference": [selection_of(region, context)]}]
+        fields["includedStructure"] = [{"structure": site, "spatialReference": [selection_of(lesion, context)]}]
     resource = context.release.make("BodyStructure", **fields)
-    return Entry(structure_url(region, context), resource)
+    return Entry(structure_url(lesion, context), resource)
 
 
-def _segment(region: Region, number: int, segmentation: MadeObject, context: ReportContext) -> Entry:
+def _segment(lesion: ReportedLesion, number: int, segmentation: ObjectReference, context: ReportContext) -> Entry:
     """Segment numbers follow the order of the regions."""
-    name = sentences.region_name(number, context.language)
+    name = sentences.lesion_name(number, context.language)
     code = concept(codes.REFERENCED_SEGMENT, context.label("segment_of", region=name))
-    return _selection((region.tracking_id,), code, segmentation, context, subset=[f"{number}"])
+    return _selection((lesion.tracking_id,), code, segmentation, context, subset=[f"{number}"])
 
 
-def _explanation(overlay: MadeObject, context: ReportContext) -> Entry:
+def _explanation(overlay: ObjectReference, context: ReportContext) -> Entry:
     code = concept(codes.VISUAL_EXPLANATION, context.label("explanation"))
     return _selection(("explanation",), code, overlay, context)
 
 
 def _selection(
-    what: tuple[str, ...], code: Json, item: MadeObject, context: ReportContext, subset: list[str] | None = None
+    what: tuple[str, ...], code: Json, item: ObjectReference, context: ReportContext, subset: list[str] | None = None
 ) -> Entry:
-    uid = context.facts.run.uid("imaging selection", *what)
+    uid = context.content.run.uid("imaging selection", *what)
     resource = context.release.make(
         "ImagingSelection",
         meta=context.meta(),
@@ -91,7 +91,7 @@ def _selection(
         issued=context.recorded,
         performer=[{"actor": context.device()}],
         code=code,
-        studyUid=context.facts.study.uid,
+        studyUid=context.content.study.uid,
         derivedFrom=[to(context.imaging_study_url, "ImagingStudy")],
         seriesUid=item.series_instance_uid,
         seriesNumber=item.series_number,
