@@ -2,9 +2,9 @@
 
     python bench/receive.py [--instances 100] [--rounds 5] [--associations 1 4]
 
-Senders are dcmtk's storescu: as Debian ships it, with Nagle's algorithm on, which costs a receiver that does not mind
-it two stalls of 40 ms an instance; or with ``--nodelay`` as senders that know better. The receivers take turns, so that
-a busy machine harms both alike; medians and their ratio are printed. Candela runs in a process of its own.
+Senders are dcmtk's storescu: as Debian ships it, with Nagle's algorithm on, which costs a receiver without a remedy two
+stalls of 40 ms an instance; or with ``--nodelay`` without it. The receivers take turns, so that a busy machine harms
+both alike; medians and their ratio are printed. Candela runs in its own process.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pipeline.findings.codes import NEOPLASM
 
 CONTRACT_VERSION = 1
 MOST_BYTES = 1_000_000
-TODO = "Restore the bundle from its release, or mend the file."
+TODO = "Restore the bundle from its release, or correct the file."
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 """The form of a class name, which becomes a key of summary.json and part of UIDs."""

@@ -1,1 +1,1 @@
-"""Orthanc as a neighbour: client, and the configuration and scripts that Orthanc itself loads."""
+"""Orthanc as a peer: its client, and the configuration and scripts that Orthanc itself loads."""

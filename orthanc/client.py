@@ -1,4 +1,4 @@
-"""What Candela asks of an Orthanc by its REST API: pyorthanc, with Candela's errors and types around it."""
+"""The client of Orthanc's REST API: pyorthanc, with Candela's errors and types around it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OrthancSeries:
-    """A series as Orthanc holds it now.
+    """The present state of a series in Orthanc.
 
     ``orthanc_id`` and ``instances`` are Orthanc's own identifiers, not DICOM UIDs. ``is_stable``: no instance came for
     Orthanc's StableAge.
@@ -39,8 +39,8 @@ class OrthancClient:
 
     Every method raises
 
-    - `PeerUnavailable` where Orthanc cannot be reached or answers 5xx, `PeerBusy` where it says 429 or 503;
-    - `Rejected` where it says no: wrong password, no such resource, a file that is no DICOM.
+    - `PeerUnavailable` where Orthanc cannot be reached or answers 5xx, `PeerBusy` where it answers 429 or 503;
+    - `Rejected` where it rejects the request: wrong password, no such resource, a file other than DICOM.
     """
 
     def __init__(self, url: str, username: str = "", password: str = "", *, timeout: float = 5.0) -> None:
@@ -66,9 +66,9 @@ class OrthancClient:
         self._orthanc.close()
 
     def instances_of_series(self, series_instance_uid: str) -> int | None:
-        """How many instances Orthanc holds of the series; None where it does not know it or gives no answer.
+        """The number of the series' instances in Orthanc; None where it does not know the series or does not answer.
 
-        No error is raised: a count only ever helps to decide that a series is complete, and time decides without it.
+        Raises no error: a count only helps to decide that a series is complete, and time decides without it.
         """
         try:
             series = self.find_series(series_instance_uid)
@@ -92,7 +92,7 @@ class OrthancClient:
         return self._find({"StudyInstanceUID": study_instance_uid})
 
     def find_results(self, study_instance_uid: str) -> tuple[OrthancSeries, ...]:
-        """The study's series that an algorithm made, told by their description, which begins with "AI"."""
+        """The study's series that an algorithm made, recognised by the "AI" at the beginning of their description."""
         return tuple(
             series
             for series in self.series_of_study(study_instance_uid)
@@ -113,11 +113,12 @@ class OrthancClient:
         return tuple(self._call(self._orthanc.get_modalities).json())
 
     def upload(self, path: Path) -> str:
-        """Store a DICOM file; Orthanc's identifier of the instance, also where it had it already."""
+        """Store a DICOM file; returns Orthanc's identifier of the instance, also where Orthanc had it already."""
         return str(self._call(self._orthanc.post_instances, path.read_bytes()).json()["ID"])
 
     def trigger_store(self, series_instance_uid: str, modality: str) -> str:
-        """Have Orthanc send the series to one of its `modalities` by C-STORE, in the background; its job's identifier.
+        """Let Orthanc send the series to one of its `modalities` by C-STORE, in the background; returns its job's
+        identifier.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class OrthancClient:
             ) from error
 
     def _call(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> httpx.Response:
-        """The answer to one of pyorthanc's requests, where it is a success. Raises as the class says."""
+        """The answer to one of pyorthanc's requests, if it is a success. Raises as described for the class."""
         try:
             answer = cast("httpx.Response", ask(*arguments, **named))
         except httpx.TransportError as error:

@@ -1,6 +1,6 @@
-"""An Orthanc of our own on this machine, with the configuration that ships: for the demo and the tests.
+"""A private Orthanc on this machine, with the configuration that ships, for the demo and the tests.
 
-The program is Debian's; nothing is installed and no service is touched. HTTP answers to this machine only.
+The program is Debian's. Nothing is installed, and no service is touched. HTTP is open to this machine only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def program() -> str | None:
 
 
 def missing_packages() -> tuple[str, ...]:
-    """The Debian packages without which `LocalOrthanc` cannot start; empty where all is there."""
+    """The missing Debian packages that `LocalOrthanc` needs."""
     found = () if program() else ("orthanc",)
     return (*found, *(package for package, file in NEEDED.items() if not (PLUGINS / file).exists()))
 
@@ -49,7 +49,7 @@ class LocalOrthanc:
 
     ``http_port`` and ``dicom_port`` must be free. ``candela_port`` and ``candela_ae`` are where stable series go;
     ``stable_age`` in seconds. ``plugins`` False leaves out DICOMweb, GDCM and the routing. ``extra`` are further
-    top-level settings of Orthanc, none of which may stand in the shipped files; ``environment`` sets the variables that
+    top-level settings of Orthanc, none of which may be in the shipped files; ``environment`` sets the variables that
     those files name. ``configuration`` is the folder of those files.
     """
 
@@ -123,7 +123,7 @@ class LocalOrthanc:
             time.sleep(1)
 
     def stop(self) -> None:
-        """End it in order (some seconds); killed where it does not end."""
+        """Stop it in order (some seconds), or kill it where it does not stop."""
         if self.process is None:
             return
         self.process.terminate()
@@ -135,7 +135,7 @@ class LocalOrthanc:
         self.process = None
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """Kill it at once, like a power cut."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -149,7 +149,7 @@ class LocalOrthanc:
                     client.modalities()
                 except Retryable:
                     time.sleep(0.1)
-                except Rejected:  # it wants a password: it is there
+                except Rejected:  # it asks for a password, so it runs
                     return True
                 else:
                     return True

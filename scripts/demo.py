@@ -39,7 +39,7 @@ from tools import fhir_server, ohif  # noqa: E402
 OVER = (JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED)
 ORTHANCS_VIEWER = PLUGINS / "libOrthancWebViewer.so"
 IN_ORTHANCS_VIEWER = {"MR", "OT"}
-"""Modalities that it shows: images. docs/viewers.md tells the rest."""
+"""Modalities that it shows: images. See docs/viewers.md."""
 console = Console(highlight=False)
 
 
@@ -114,7 +114,7 @@ def _start_everything(stack: contextlib.ExitStack, out: Path) -> tuple[LocalOrth
 
 
 def _start_fhir(stack: contextlib.ExitStack, port: int, out: Path) -> str | None:
-    """A FHIR R4 server, where Node.js and its packages are there."""
+    """Start a FHIR R4 server, if Node.js and its packages are installed."""
     if shutil.which("node") is None or not (fhir_server.FOLDER / "node_modules").is_dir():
         _step("FHIR server", "not here (needs Node.js and npm): the report stays a file")
         return None
@@ -128,7 +128,9 @@ def _start_fhir(stack: contextlib.ExitStack, port: int, out: Path) -> str | None
 
 
 def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc | None, study: str) -> None:
-    """The addresses of the study in Orthanc's viewer and in OHIF, which is started, and fetched where it is missing."""
+    """Print the addresses of the study in Orthanc's viewer and in OHIF; install OHIF where it is
+    missing, and start it.
+    """
     console.rule("the study in a viewer")
     if orthanc is None:
         console.print("the viewers show what is in Orthanc, which is not here")
@@ -200,7 +202,7 @@ def _send(series: Series, files: list[Path], orthanc: LocalOrthanc | None, setti
 
 
 def _follow(settings: Settings, series_uid: str, start: float) -> JobDetail:
-    """Tell what happens to the series until its job has ended."""
+    """Print what happens to the series until its job has ended."""
     told: set[str] = set()
 
     def tell(key: str, title: str, text: str) -> None:
@@ -248,7 +250,7 @@ def _answer(detail: JobDetail) -> str:
 
 
 def _show(detail: JobDetail, series: Series, orthanc: LocalOrthanc | None, fhir_url: str | None) -> None:
-    """Where each result is, asked of the peers themselves."""
+    """Print where each result is, as the peers themselves report."""
     console.rule("where to look")
     if detail.state is not JobState.DONE:
         _show_failures(detail)

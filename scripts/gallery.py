@@ -3,8 +3,8 @@
     scripts/gallery                          docs/gallery, from phantoms that Candela computes
     scripts/gallery --out FOLDER SERIES ...  from series of yours (folders, zips or DICOM files)
 
-The pages name nobody, but they are pictures of a patient: think of where you put them. The PDF report names the patient
-and is left out unless --pdf asks for it.
+The pages name nobody, but they are pictures of a patient: choose their place with care. The PDF report names the
+patient and is left out unless --pdf asks for it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def phantoms(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """The series that docs/gallery shows: (name of its files, title, where it lies)."""
+    """The series that docs/gallery shows: (name of its files, title, path)."""
     axial = phantom.head_phantom()
     for key, title, datasets in (
         ("lesion", "A computed head with a bright lesion, axial", axial),

@@ -1,4 +1,6 @@
-"""What Candela makes of every series in a folder, beside two other readers. Run as scripts/geometry-table."""
+"""A table of Candela's geometry for every series in a folder, beside two other readers. Run as
+scripts/geometry-table.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +70,9 @@ def _row(name: str, paths: Sequence[Path], model: SeriesModel) -> str:
 
 
 def _outcome(series: Series, model: SeriesModel) -> tuple[str, Volume | None]:
-    """What `candela process` says of the series, and its volume: also where the model does not take it.
+    """The outcome of `candela process` for the series, and its volume, even where the model does not read it.
 
-    None where the geometry is what is refused.
+    The volume is None where the geometry is refused.
     """
     try:
         processed = process(series, model, now=time.monotonic, recorded=datetime(2026, 1, 1, tzinfo=UTC))
@@ -94,7 +96,7 @@ def _kind(header: Dataset, files: int) -> str:
 
 
 def _difference(volume: Volume, paths: Sequence[Path], reader: str) -> str:
-    """The largest distance between where the two put one voxel, and whether voxels differ."""
+    """The largest distance between the two positions of a voxel, and whether voxels differ."""
     if reader == "dcm2niix" and not has_dcm2niix():
         return "not installed"
     grids = dcm2niix(paths) if reader == "dcm2niix" else simpleitk(paths)

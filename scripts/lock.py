@@ -1,4 +1,4 @@
-"""What scripts/lock runs: resolve pyproject.toml by pip, and write each version with the hashes of its files.
+"""The program of scripts/lock: resolve pyproject.toml by pip, and write each version with the hashes of its files.
 
 Needs pypi-simple and packaging; the first argument is a folder to work in.
 """
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def locked(*files: Path) -> Pins:
-    """What the locks hold now."""
+    """The present pins of the locks."""
     found = (pin for file in files if file.exists() for pin in PIN.findall(file.read_text()))
     return {canonicalize_name(name): version for name, version in found}
 
@@ -84,14 +84,14 @@ def allowed(pins: Pins, wanted: Iterable[Requirement]) -> Pins:
 
 @dataclass(frozen=True)
 class Found:
-    """What pip chose: the version, and what it needs (Requires-Dist)."""
+    """A package that pip chose: its version and requirements (Requires-Dist)."""
 
     version: str
     needs: tuple[str, ...]
 
 
 class Resolver:
-    """pip for an environment that holds nothing but the description of torch, copied from the project's own."""
+    """pip for an environment with only the metadata of torch, copied from the project's own."""
 
     def __init__(self, work: Path, torch: Requirement) -> None:
         self._folder = work / "resolve"

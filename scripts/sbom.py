@@ -1,4 +1,4 @@
-"""What scripts/sbom runs: the locks and the installed packages' metadata as a CycloneDX bill of materials.
+"""The program of scripts/sbom: the locks and the installed packages' metadata as a CycloneDX bill of materials.
 
 The same locks give the same bill, save for its time; SOURCE_DATE_EPOCH sets that.
 """
@@ -58,7 +58,7 @@ def main(out: Path) -> None:
 
 
 def pins(locks: Iterable[Path]) -> tuple[Pin, ...]:
-    """What the locks hold, by name."""
+    """The packages in the locks, by name."""
     found = (entry for lock in locks for entry in ENTRY.findall(lock.read_text()))
     return tuple(
         sorted((Pin(canonicalize_name(n), v, tuple(HASH.findall(h))) for n, v, h in found), key=lambda p: p.name)
@@ -66,7 +66,7 @@ def pins(locks: Iterable[Path]) -> tuple[Pin, ...]:
 
 
 def bill(locked: tuple[Pin, ...], at: datetime) -> Bom:
-    """The bill: Candela, what it is locked to and depends on, and its models."""
+    """The bill: Candela, its locked dependencies, and its models."""
     own = metadata.metadata("candela")
     root = Component(
         name="candela", version=own["Version"], type=ComponentType.APPLICATION, bom_ref="candela",
@@ -88,7 +88,7 @@ def bill(locked: tuple[Pin, ...], at: datetime) -> Bom:
 
 
 def needs(name: str) -> Iterator[str]:
-    """What an installed package needs on this Python, without extras."""
+    """The requirements of an installed package on this Python, without extras."""
     for text in metadata.requires(name) or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):

@@ -1,4 +1,4 @@
-"""Other people's readers of DICOM geometry, to compare ours with: dcm2niix, and SimpleITK (which reads by GDCM)."""
+"""Independent readers of DICOM geometry for comparison: dcm2niix, and SimpleITK (which reads by GDCM)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``mm``: how far the two place one voxel apart at most; inf where their voxels do not share one grid.
+    """``mm``: largest distance between the two positions of a voxel; inf where their voxels do not share one grid.
 
     ``voxels``: whether each voxel has the same value in both.
     """
@@ -66,7 +66,7 @@ def compare(volume: Volume, grids: Sequence[Grid]) -> Comparison:
 
 
 def _compare(volume: Volume, grid: Grid) -> Comparison:
-    """Readers order and mirror voxels as they like, so they are matched by where they lie."""
+    """Readers order and mirror voxels differently, so they are matched by position."""
     exact = np.linalg.inv(grid.affine) @ volume.affine
     whole = np.round(exact)
     turn, offset = whole[:3, :3].astype(int), whole[:3, 3].astype(int)
@@ -123,7 +123,7 @@ def simpleitk(paths: Sequence[Path]) -> tuple[Grid, ...]:
 
 
 def _images(paths: Sequence[Path]) -> list[sitk.Image]:
-    """What ITK makes of the files; nothing where it takes them for no image."""
+    """The images that ITK reads from the files; none where it finds no image."""
     if not paths:
         return []
     try:

@@ -2,7 +2,7 @@
 
 ``python -m tools.ohif --orthanc URL --port N`` runs it in the foreground; `start_ohif` runs it in a thread.
 OHIF is a page that asks a DICOMweb server by itself. It is served with the headers that let it share memory between
-its workers, and Orthanc's DICOMweb stands under the same origin, so that no browser rule keeps the two apart.
+its workers, and Orthanc's DICOMweb is under the same origin, so that the browser allows access to it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STARTS_WITHIN = 30.0
 
 
 class NoOhif(RuntimeError):
-    """npm or OHIF's build is not here."""
+    """npm or OHIF's build is missing."""
 
 
 def ensure_installed() -> None:
@@ -105,7 +105,7 @@ async def _file(request: Request) -> Response:
 
 
 async def _forward(request: Request, client: httpx.AsyncClient) -> Response:
-    """Ask Orthanc, with what Orthanc 1.10 needs put right on the way.
+    """Forward a request to Orthanc, with corrections that Orthanc 1.10 needs.
 
     It does not decode values of a query (``%2C`` for a comma), makes the addresses in its answers from ``Forwarded``,
     and asked for an instance without a transfer syntax it would decompress it, which it cannot always.
@@ -136,7 +136,7 @@ def start_ohif(orthanc_url: str) -> Iterator[str]:
     Raises
     ------
     NoOhif
-        where its build cannot be had.
+        where its build cannot be installed.
     """
     ensure_installed()
     with socket.socket() as listening:

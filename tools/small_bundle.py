@@ -1,4 +1,4 @@
-"""A small report as a transaction, for tests of how reports travel: what they say is tested elsewhere."""
+"""A small report as a transaction, for tests of delivery; the content of reports is tested elsewhere."""
 
 from __future__ import annotations
 

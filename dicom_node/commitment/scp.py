@@ -133,7 +133,7 @@ class StorageCommitment:
         0x0112  No such SOP instance: not the well-known instance of the Push Model
         0x0115  Invalid argument value: no Transaction UID, or no instances, or malformed ones
         0x0123  No such action: another Action Type ID than 1
-        0x0124  Not authorized: the caller is no longer let in
+        0x0124  Not authorized: the caller is no longer admitted
         0x0213  Resource limitation: too many requests wait already
         ======  ===================================================================================
         """

@@ -204,7 +204,7 @@ class Listener:
         """Reject a caller that is not admitted (A-ASSOCIATE-RJ, PS3.8 9.3.4) before negotiation.
 
         ==========  =============================================================================================
-        1, 1, 1     permanent, service user, no reason given: a stranger, whatever was wrong
+        1, 1, 1     permanent, service user, no reason given: an unknown caller, for any cause
         1, 1, 2     permanent, service user: a known caller asks for another application context
         1, 2, 1     permanent, service provider (ACSE), no reason given: the PDU of a known caller cannot be read
         1, 2, 2     permanent, service provider (ACSE): a known caller asks for another protocol version
@@ -266,7 +266,7 @@ class Listener:
         0x0000  Success: the data set is on stable storage, as received (PS3.7 C.1.1)
         0x0110  Processing failure: a fault of ours, see the log (PS3.7 C.5.21)
         0x0122  SOP class not supported: sent on a presentation context that is not for storage (PS3.7 C.5.18)
-        0x0124  Refused: not authorized: the calling AE is no longer let in (PS3.7 C.5.21)
+        0x0124  Refused: not authorized: the calling AE is no longer admitted (PS3.7 C.5.21)
         0xA700  Refused: out of resources: disk full or failing, the data set longer or the association's instances
                 more than the limits; nothing is kept (PS3.4 table B.2-1)
         0xA900  Error: data set does not match SOP class: SOP Class or Instance UID differ from the command's

@@ -139,7 +139,7 @@ class Purger:
             # good.
             if self._delivered(series) is not None:
                 size = self._store.purge(
-                    name, paths, committed_before=self._committed_before(), told=lambda: self._gone(name, paths)
+                    name, paths, committed_before=self._committed_before(), on_removed=lambda: self._gone(name, paths)
                 )
         finally:
             if size is None:

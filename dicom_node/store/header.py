@@ -48,7 +48,7 @@ class InstanceHeader:
 def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) -> InstanceHeader:
     """The header of a data set as received, or as in a file after the file meta.
 
-    ``encoded`` need only reach past Series Instance UID; a stream stands at the data set's first byte, and is not read
+    ``encoded`` need only reach past Series Instance UID. A stream must be at the data set's first byte; it is not read
     whole. What lies between that and Instance Number is read where it can be: a value that is damaged there does not
     keep the instance from being stored.
 
@@ -82,7 +82,7 @@ def read_header(encoded: bytes | memoryview | BinaryIO, transfer_syntax: UID) ->
 
 
 def _read_up_to(last: int, stream: BinaryIO, transfer_syntax: UID) -> Dataset:
-    """The elements from where ``stream`` stands up to the tag ``last``; the stream stands behind them then."""
+    """The elements from the position of ``stream`` up to the tag ``last``; the stream is after them then."""
     return read_dataset(
         stream,
         is_implicit_VR=transfer_syntax.is_implicit_VR,

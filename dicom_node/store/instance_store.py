@@ -329,19 +329,19 @@ class InstanceStore:
         paths: Collection[str],
         *,
         committed_before: float,
-        told: Callable[[], None],
+        on_removed: Callable[[], None],
     ) -> int | None:
         """Remove a series; returns its bytes, or None where it was left alone.
 
         The series is left alone where it does not hold exactly the files ``paths``, since an instance then arrived
         unseen, or where we gave storage commitment for it at ``committed_before`` (seconds since the epoch) or later.
-        In any case it is there whole or not at all. ``told`` is called once the series is gone for good, before another
-        of its instances can be placed.
+        In any case it is there whole or not at all. ``on_removed`` is called once the series is gone for good, before
+        another of its instances can be placed.
 
         Raises
         ------
         OSError
-            where the disk fails; the series is there whole, or gone and ``told`` was called.
+            where the disk fails; the series is there whole, or gone and ``on_removed`` was called.
         """
         folder = self._series_folder(series_instance_uid)
         with contextlib.ExitStack() as stack:
@@ -357,7 +357,7 @@ class InstanceStore:
             try:
                 sync_folder(self.folder)
             finally:
-                told()
+                on_removed()
         size = sum(entry.stat().st_size for entry in os.scandir(grave))
         shutil.rmtree(grave, ignore_errors=True)
         return size

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as pictures: quiet, legible in print, told apart without colour vision."""
+"""The figures of an evaluation as plots: plain, legible in print, distinguishable without colour vision."""
 
 from __future__ import annotations
 

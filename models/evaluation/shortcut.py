@@ -155,7 +155,7 @@ def _rim(images: Tensor) -> Features:
 
 
 def _blurred(images: Tensor) -> Features:
-    """Each picture at 16 by 16 pixels: hardly a lesion can be told there."""
+    """Each picture at 16 by 16 pixels: at that size hardly a lesion is visible."""
     return _coarse(images, SMALL)
 
 
@@ -180,7 +180,7 @@ FEATURES: dict[str, Callable[[Tensor], Features]] = {"rim": _rim, "blurred": _bl
 
 
 def probe(network: nn.Module, pictures: Pictures, none: int, *, temperature: float) -> dict[str, Any]:
-    """What ``network`` makes of held-out ``pictures`` whose look, or whose lesion, was changed; JSON-ready."""
+    """The answers of ``network`` for held-out ``pictures`` whose look, or whose lesion, was changed; JSON-ready."""
     tumour, free = pictures.take(pictures.labels != none), pictures.take(pictures.labels == none)
     halves = tumour.take(np.flatnonzero(one_sided(tumour)))
 
@@ -264,7 +264,7 @@ def _slices(folder: Path, plan: Plan) -> Pictures:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Both parts side by side, as SVG: what the source gives away, and what the network makes of changed slices."""
+    """Both parts side by side, as SVG: what the source reveals, and the network's answers for changed slices."""
     with mpl.rc_context(LOOK):
         figure, (left, right) = new_axes(9.0, 3.8, columns=2)
         names = {"rim": "rim of the\npicture", "blurred": "blurred\nto 16 × 16", "look": "histogram,\nsharpness"}

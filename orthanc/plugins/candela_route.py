@@ -3,14 +3,14 @@
 A script for Orthanc's Python plugin (``"PythonScript"``), standalone: inside Orthanc the module name ``orthanc`` is
 Orthanc's own, and nothing of Candela's packages is there.
 
-The usual scripts send on ``StableSeries`` and forget what fails, and Orthanc forgets which series were not yet stable
-when it stops. Here Orthanc's own log of changes, which is written with the images, is read from a place that is kept
-in Orthanc's database together with the series that wait: neither a stop of Orthanc at any moment nor a Candela that is
-down for days loses a series. Sending twice is harmless (Candela knows a series that it has), losing one is not, so
-whatever is uncertain is sent again. ``GET /candela/waiting`` shows what waits and why.
+The usual scripts send on ``StableSeries`` and lose failed series, and Orthanc forgets which series were not yet stable
+when it stops. This script reads Orthanc's own log of changes, which is written with the images, and keeps its position
+in the log, with the waiting series, in Orthanc's database. So neither a stop of Orthanc at any moment nor days without
+Candela lose a series. Sending twice is harmless (Candela recognises a series that it has), losing one is not, so the
+script sends again in case of doubt. ``GET /candela/waiting`` shows the waiting series and the reasons.
 
-A series is sent once per set of instances: a late slice makes it go out again, a restart does not. What Candela made
-itself is never sent back to it (`is_result`). An archive that was full before this script came is left alone.
+A series is sent once per set of instances: a late slice sends it again, a restart does not. Candela's own results are
+never sent back to it (`is_result`). Series that were in the archive before this script are not sent.
 """
 
 # ruff: noqa: INP001 - Orthanc loads this file by its path; it belongs to no package
@@ -35,7 +35,7 @@ STATE = 4710
 series Candela has taken. Users' numbers are 1024 and above."""
 PAGE = 500
 NOT_THERE = (7, 17)
-"""Orthanc's error codes InexistentItem and UnknownResource: deleted since."""
+"""Orthanc's error codes InexistentItem and UnknownResource: the resource was deleted meanwhile."""
 CONTRIBUTING_EQUIPMENT = "ContributingEquipmentSequence"
 CREATOR_UID = "2.25.228291546579708553250654411495000395249"
 """Instance Creator UID of everything that Candela makes."""
@@ -95,7 +95,7 @@ class Waiting:
 def is_result(tags: Mapping[str, Any]) -> bool:
     """Whether the instance with these tags (Orthanc's simplified form) was made by Candela.
 
-    Decided by the data, not by the way it came: a result may return through another archive, under any AE title. The
+    The data decide, not the sender: a result may return through another archive, under any AE title. The
     rule is that of Candela's own loop guard (``pipeline/findings/own_results.py``): Candela's Instance Creator UID, or
     two of the marks manufacturer, software version and description on one piece of equipment.
     """
@@ -114,7 +114,7 @@ def is_result(tags: Mapping[str, Any]) -> bool:
 
 
 def marks(equipment: Mapping[str, Any], described: bool) -> int:
-    """How many of Candela's three marks a piece of equipment bears."""
+    """Number of Candela's three marks on a piece of equipment."""
     maker = str(equipment.get("Manufacturer") or "").strip().casefold() == "candela"
     version = str(equipment.get("SoftwareVersions") or "").split("\\")[-1].strip()
     return maker + (re.fullmatch("[0-9a-f]{16}", version) is not None) + described
@@ -126,7 +126,7 @@ def digest_of(instances: list[str]) -> str:
 
 
 def get(uri: str) -> Any:
-    """Orthanc's answer to a GET, or None where the resource is not there (any more)."""
+    """Orthanc's answer to a GET, or None where the resource does not exist (any more)."""
     try:
         return json.loads(host.RestApiGet(uri))
     except host.OrthancException as error:
@@ -138,8 +138,8 @@ def get(uri: str) -> Any:
 class Router:
     """The waiting series and the thread that works through them.
 
-    ``in_doubt``: the last send failed, so Candela must answer a C-ECHO before the next. A Candela that is down costs
-    one small question now and then, not one per series.
+    ``in_doubt``: the last send failed, so Candela must answer a C-ECHO before the next. While Candela is down, this
+    costs one C-ECHO now and then instead of one per series.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -155,9 +155,9 @@ class Router:
         self.thread = threading.Thread(target=self.run, name="candela-route", daemon=True)
 
     def start(self) -> None:
-        """Take up the kept state, then work. Called once Orthanc answers."""
+        """Resume from the stored state, then work. Called once Orthanc answers."""
         state = json.loads(host.GetGlobalProperty(STATE, "") or "null")
-        if state is None:  # the first start here: what is in the archive already stays there
+        if state is None:  # the first start: series that are in the archive already are not sent
             self.place = get("/changes?last")["Last"]
         else:
             self.place = state["place"]
@@ -172,7 +172,7 @@ class Router:
         self.thread.join(timeout=10)
 
     def run(self) -> None:
-        """A turn a second, or as soon as something happened."""
+        """Run once a second, or as soon as something happened."""
         while not self.stopping:
             self.wake.clear()
             try:
@@ -182,14 +182,14 @@ class Router:
             self.wake.wait(1.0)
 
     def turn(self) -> None:
-        """Read what is new, see what was sent, send what is due."""
+        """Read new changes, check finished jobs, send due series."""
         self.read_changes()
         self.see_jobs()
         self.send_due()
         self.save()
 
     def save(self) -> None:
-        """Keep place and waiting series: one property, so both or neither."""
+        """Store position and waiting series in one property, so that both are stored or neither."""
         waiting = {series: item.tries for series, item in self.waiting.items()}
         state = json.dumps({"place": self.place, "waiting": waiting})
         if state != self.saved:
@@ -197,7 +197,7 @@ class Router:
             self.saved = state
 
     def read_changes(self) -> None:
-        """Note each series that got an instance or turned stable since ``place``."""
+        """Note each series that got an instance or became stable since ``place``."""
         done = False
         while not done and not self.stopping:
             page = get(f"/changes?since={self.place}&limit={PAGE}")
@@ -220,7 +220,7 @@ class Router:
             self.waiting[series] = Waiting()
 
     def see_jobs(self) -> None:
-        """What became of the jobs that were sending."""
+        """Check the jobs that were sending."""
         for series, item in list(self.waiting.items()):
             if not item.job:
                 continue
@@ -235,12 +235,12 @@ class Router:
                 self.failed(series, item, job.get("ErrorDescription", state) if job else state)
 
     def mark(self, series: str, item: Waiting) -> None:
-        """Note on the series what of it Candela has; it stops waiting when `send` finds nothing new."""
+        """Record on the series which instances Candela has; it stops waiting when `send` finds nothing new."""
         item.tries, item.error = 0, ""
         try:
             host.RestApiPut(f"/series/{series}/metadata/{STATE}", item.digest)
         except host.OrthancException as error:
-            if error.args[0] not in NOT_THERE:  # deleted while it was sent
+            if error.args[0] not in NOT_THERE:  # deleted during the transfer
                 raise
         host.LogWarning(f"candela_route: series {series} sent")  # warning: the level that Orthanc shows by default
 
@@ -253,7 +253,7 @@ class Router:
         host.LogWarning(f"candela_route: series {series} not sent ({why}), try {item.tries}; again in {delay:.0f} s")
 
     def send_due(self) -> None:
-        """Start jobs for the series whose time has come, longest due first."""
+        """Start jobs for the due series, longest due first."""
         now = time.monotonic()
         if all(item.job or item.due > now for item in self.waiting.values()) or not self.answers(now):
             return
@@ -265,7 +265,7 @@ class Router:
                 sending += 1
 
     def answers(self, now: float) -> bool:
-        """Whether Candela is thought to be there: asked by C-ECHO only after a failure."""
+        """Whether Candela seems to run; asks by C-ECHO only after a failure."""
         if not self.in_doubt:
             return True
         if now < self.next_echo:
@@ -285,7 +285,7 @@ class Router:
         return True
 
     def send(self, series: str, item: Waiting) -> bool:
-        """Start a job for ``series`` if it is stable and Candela should have it; whether one was started."""
+        """Start a job for ``series`` if it is stable and Candela should have it; True where one was started."""
         about = get(f"/series/{series}")
         if about is None or not self.wanted(about):
             del self.waiting[series]
@@ -334,7 +334,7 @@ class Router:
                 "Sending": bool(item.job),
                 "NextTryIn": max(0, round(item.due - now)),
             }
-            for series, item in list(self.waiting.items())  # copied at once: the other thread may change it
+            for series, item in list(self.waiting.items())  # copied, since the other thread may change it
         ]
         output.AnswerBuffer(json.dumps({"Target": self.settings.Target, "Waiting": rows}), "application/json")
 

@@ -77,7 +77,7 @@ RENAMED = {
     "XRayTubeCurrentInmA": "XRayTubeCurrent",
     "ExposureInmAs": "Exposure",
 }
-"""Attributes of enhanced objects → the same thing's name in classic ones. Both stand in the result."""
+"""Attributes of enhanced objects → their names in classic ones. The result has both."""
 
 BODY_PARTS = {
     "12738006": "BRAIN",
