@@ -103,11 +103,6 @@ class OrthancClient:
         """The DICOM file of an instance (Orthanc's identifier)."""
         return self._call(self._orthanc.get_instances_id_file, instance).content
 
-    def preview_png(self, instance: str, frame: int = 0) -> bytes:
-        """A PNG of one frame (from 0) of an instance, as Orthanc renders it for its own pages."""
-        preview = self._orthanc.get_instances_id_frames_frame_preview
-        return self._call(preview, frame, instance, headers={"Accept": "image/png"}).content
-
     def modalities(self) -> tuple[str, ...]:
         """Names of the DICOM peers that Orthanc knows (its DicomModalities)."""
         return tuple(self._call(self._orthanc.get_modalities).json())
@@ -115,21 +110,6 @@ class OrthancClient:
     def upload(self, path: Path) -> str:
         """Store a DICOM file; returns Orthanc's identifier of the instance, also where Orthanc had it already."""
         return str(self._call(self._orthanc.post_instances, path.read_bytes()).json()["ID"])
-
-    def trigger_store(self, series_instance_uid: str, modality: str) -> str:
-        """Let Orthanc send the series to one of its `modalities` by C-STORE, in the background; returns its job's
-        identifier.
-
-        Raises
-        ------
-        Rejected
-            also where Orthanc does not have the series.
-        """
-        series = self.find_series(series_instance_uid)
-        if series is None:
-            raise Rejected("Orthanc does not have this series.", where=self.url, todo="Send it to Orthanc first.")
-        order = {"Resources": [series.orthanc_id], "Synchronous": False}
-        return str(self._call(self._orthanc.post_modalities_id_store, modality, json=order).json()["ID"])
 
     def _find(self, query: dict[str, str]) -> tuple[OrthancSeries, ...]:
         """Series whose identifiers are exactly those in ``query``."""
