@@ -14,14 +14,15 @@ from pipeline.findings.identity import derived_uid
 from tests.peers.engine import Node
 from tests.peers.pacs import Pacs
 
-JOBS = 25
-KILLS = 12
 ROLES = ("infer", "infer", "deliver")
 
 
 @pytest.mark.slow
-def test_random_kills_lose_nothing_and_double_nothing(tmp_path: Path, database_url: str | None) -> None:
-    """Two infer workers and a deliver worker, killed with -9 and replaced while jobs come in.
+@pytest.mark.parametrize(("number", "kills"), [(12, 6), pytest.param(25, 12, marks=pytest.mark.nightly)])
+def test_random_kills_lose_nothing_and_double_nothing(
+    tmp_path: Path, database_url: str | None, number: int, kills: int
+) -> None:
+    """Two infer workers and a deliver worker are killed with -9 and replaced while ``number`` jobs come in.
 
     Every result reaches PACS and folder; whatever was sent twice around a kill has the same SOP Instance UID, so the
     PACS holds it once.
@@ -33,9 +34,9 @@ def test_random_kills_lose_nothing_and_double_nothing(tmp_path: Path, database_u
         node = Node(tmp_path, database_url, {"pacs": table, "archive": archive}, tries=20)
         try:
             running = [node.start(role) for role in ROLES]
-            jobs = [node.job(str(number), priority=chance.choice(("stat", "routine"))) for number in range(JOBS)]
+            jobs = [node.job(str(one), priority=chance.choice(("stat", "routine"))) for one in range(number)]
             waiting = list(jobs)
-            for _ in range(KILLS):
+            for _ in range(kills):
                 for job in waiting[:3]:
                     node.client.submit(job)
                     node.client.submit(job)
@@ -51,7 +52,7 @@ def test_random_kills_lose_nothing_and_double_nothing(tmp_path: Path, database_u
             node.close()
     names = ("overlay-1", "overlay-2", "report")
     assert set(pacs.stored) == {derived_uid(job.job_id, name) for job in jobs for name in names}
-    assert len([path for path in (tmp_path / "archive").rglob("*") if path.is_file()]) == 4 * JOBS
+    assert len([path for path in (tmp_path / "archive").rglob("*") if path.is_file()]) == 4 * number
     sent_again = sum(pacs.stored.values()) - len(pacs.stored)
-    assert sent_again <= 3 * KILLS, "only what was on its way at a kill may be sent again"
-    assert sum(node.count("begin").values()) <= JOBS + KILLS
+    assert sent_again <= 3 * kills, "only what was on its way at a kill may be sent again"
+    assert sum(node.count("begin").values()) <= number + kills

@@ -19,6 +19,8 @@ from tests.peers.engine import MakeNode, Node, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def archived(node: Node) -> list[str]:
     return sorted(path.name for path in (node.folder / "archive").rglob("*") if path.is_file())

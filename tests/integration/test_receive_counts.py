@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,12 +148,16 @@ def test_a_count_that_cannot_be_true_is_as_none(number: str) -> None:
 def test_a_slow_pacs_is_given_up() -> None:
     """No answer within the timeout: PeerUnavailable, soon after it."""
 
+    given_up = threading.Event()
+
     def answer(_: Dataset) -> list[tuple[int, Dataset | None]]:
-        time.sleep(4)
+        given_up.wait(30)
         return []
 
-    with pacs(answer) as source, pytest.raises(PeerUnavailable, match="No answer"):
-        FindCounter(source, "CANDELA", timeout=1)("1.2.3", "1.2")
+    with pacs(answer) as source:
+        with pytest.raises(PeerUnavailable, match="No answer"):
+            FindCounter(source, "CANDELA", timeout=1)("1.2.3", "1.2")
+        given_up.set()
 
 
 def test_a_pacs_that_never_stops_answering_is_given_up() -> None:

@@ -66,6 +66,13 @@ def taken(node: Node, series: tuple[Dataset, ...]) -> list[str]:
     return found
 
 
+def later_series_is_taken(node: Node) -> None:
+    """Send another series and wait until it is handed over: what came before it has had its turn by then."""
+    later = small_series(1, 16)
+    assert send(node.port, later) == [0]
+    taken(node, later)
+
+
 @pytest.mark.parametrize(
     ("option", "syntax"),
     [
@@ -330,7 +337,7 @@ def test_a_series_sent_twice_is_dispatched_once(node: Node) -> None:
     assert send(node.port, series) == [0, 0, 0]
     taken(node, series)
     assert send(node.port, series) == [0, 0, 0]
-    time.sleep(1)
+    later_series_is_taken(node)
     assert len(taken(node, series)) == 1
     assert len(list((node.settings.store_dir / series[0].SeriesInstanceUID).glob("*.dcm"))) == 3
 
@@ -376,7 +383,7 @@ def test_candelas_own_results_are_stored_and_never_dispatched(node: Node) -> Non
     for ds in series:
         ds.InstanceCreatorUID = CREATOR_UID
     assert send(node.port, series) == [0, 0]
-    time.sleep(1)
+    later_series_is_taken(node)
     assert all(ds.SOPInstanceUID in node.stored() for ds in series)
     assert not any(item.series_instance_uid == series[0].SeriesInstanceUID for item in node.taken)
 

@@ -230,7 +230,9 @@ def test_kill_9_before_and_after_the_choice_loses_and_doubles_nothing(tmp_path: 
     receiver.kill()
     receiver.start()
     send(receiver.port, interleaved(study))  # the sender, unsure, sends all of it again
-    time.sleep(4)
+    later = series("later", "t1c", "T1 POST", number=1)
+    send(receiver.port, later)
+    receiver.until(lambda: uid_of(later) in receiver.jobs(), "a series that came later is chosen")
     receiver.stop()
     assert states(receiver.jobs(), study) == DECIDED
 

@@ -441,7 +441,7 @@ def test_the_whole_way_from_stow_to_a_finished_job(tmp_path: Path) -> None:
     stow_port = free_port()
     destination = {"archive": f'kind = "folder"\npath = "{tmp_path / "archive"}"'}
     with WholeNode(tmp_path, destination, peers=f"[receive.stow]\nport = {stow_port}\n") as whole:
-        series = phantom.head_phantom(header=phantom.Header(key="stow whole way"))
+        series = phantom.head_phantom(slices=12, matrix=128, header=phantom.Header(key="stow whole way"))
         assert store(stow_port, series).status_code == 200
         (job,) = whole.wait_for_jobs(1, seconds=400)
     assert str(job.state) == "done", whole.tail()

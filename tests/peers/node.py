@@ -72,7 +72,7 @@ tries = 60
 delivery_tries = 60
 circuit_first = 1.0
 circuit_most = 2.0
-poll_interval = 0.1
+poll_interval = 0.25
 dead_worker_grace = 2
 {tables}
 [[rules]]
@@ -83,6 +83,7 @@ destinations = {json.dumps(list(destinations))}
 """)
         self.settings: Settings = load(self.config)
         self._process: subprocess.Popen[bytes] | None = None
+        self._client: JobsClient | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -101,7 +102,7 @@ destinations = {json.dumps(list(destinations))}
         engine.prepare(self.settings)
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(self.config)]
-            environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
         self.until(self._echoes, "candela serve answers C-ECHO", seconds=240)
 
@@ -114,6 +115,9 @@ destinations = {json.dumps(list(destinations))}
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGTERM)
@@ -132,8 +136,9 @@ destinations = {json.dumps(list(destinations))}
         return DimseSender(target, calling).send(files)
 
     def jobs(self) -> tuple[JobDetail, ...]:
-        with JobsClient(self.settings) as client:
-            return client.list(limit=1000)
+        if self._client is None:
+            self._client = JobsClient(self.settings)
+        return self._client.list(limit=1000)
 
     def wait_for_jobs(self, count: int, *, seconds: float = 120) -> tuple[JobDetail, ...]:
         """The jobs, once ``count`` of them have ended."""

@@ -63,7 +63,18 @@ class Acquisition:
     name: Name
     datasets: tuple[Dataset, ...]
     mask: BoolArray
-    processed: Processed
+
+    @functools.cached_property
+    def processed(self) -> Processed:
+        """Every result, in the form of each of `PROFILES`."""
+        ticks = itertools.count()
+        return process(
+            Series(self.datasets),
+            KnowsTheLesion(self.mask),
+            now=lambda: float(next(ticks)),
+            recorded=datetime(2026, 1, 5, 10, 15, tzinfo=UTC),
+            profiles=PROFILES,
+        )
 
     @property
     def study_instance_uid(self) -> str:
@@ -123,18 +134,9 @@ class KnowsTheLesion:
 
 @functools.cache
 def acquire(name: Name) -> Acquisition:
-    """The phantom in the planes of ``name`` and its results, in the form of every profile of `PROFILES`."""
+    """The phantom in the planes of ``name``."""
     datasets = _series(name)
-    mask = lesion(datasets)
-    ticks = itertools.count()
-    processed = process(
-        Series(datasets),
-        KnowsTheLesion(mask),
-        now=lambda: float(next(ticks)),
-        recorded=datetime(2026, 1, 5, 10, 15, tzinfo=UTC),
-        profiles=PROFILES,
-    )
-    return Acquisition(name, datasets, mask, processed)
+    return Acquisition(name, datasets, lesion(datasets))
 
 
 def lesion(datasets: tuple[Dataset, ...]) -> BoolArray:

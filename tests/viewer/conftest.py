@@ -34,12 +34,16 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancPeer]:
-    """An Orthanc that holds each acquisition with its results, in a study of its own."""
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancPeer]:
+    """An Orthanc that holds each acquisition that this run looks at with its results, in a study of its own."""
     require_orthanc()
     folder = tmp_path_factory.mktemp("viewer")
+    shown = [
+        item for item in request.session.items if isinstance(item, pytest.Function) and "ohif" in item.fixturenames
+    ]
+    wanted = {"axial", *(item.callspec.params.get("name") for item in shown if hasattr(item, "callspec"))}
     with running_orthanc(folder / "orthanc", candela_port=1) as peer:
-        for name in PLANES:
+        for name in (name for name in PLANES if name in wanted):
             made = acquire(name)
             everything = name == "axial"  # an overlay page has 4 MB: once is enough
             results = [item.dataset for item in made.processed.objects if everything or item.role == "segmentation"]

@@ -15,7 +15,7 @@ from dicom_node.cli import app
 from models import registry
 from models.evaluation import attribution
 from models.evaluation.attribution import baselines, gradient_shap
-from models.evaluation.heat_picture import explain_plane, write_picture
+from models.evaluation.heat_picture import Method, explain_plane, write_picture
 from models.explain import ClassLogits
 from models.runtime import ResidentModel, choose_device
 from pipeline.errors import BadSettings, Refused
@@ -71,10 +71,11 @@ def test_without_captum_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         gradient_shap(Bright(), torch.zeros(1, 1, 64, 64), 0)
 
 
-def test_the_picture_names_class_method_and_disclaimer(model: ResidentModel, tmp_path: Path) -> None:
-    """A Grad-CAM picture of a slice is written, and is not empty; a class can be asked for."""
+@pytest.mark.parametrize("method", ["grad-cam", pytest.param("gradient-shap", marks=needs_captum)])
+def test_the_picture_names_class_method_and_disclaimer(model: ResidentModel, tmp_path: Path, method: Method) -> None:
+    """A picture of a slice is written, and is not empty; a class can be asked for."""
     volume = build_volume(head_phantom(slices=6, matrix=64))
-    explanation = explain_plane(model, volume, 3, "grad-cam", class_name="meningioma")
+    explanation = explain_plane(model, volume, 3, method, class_name="meningioma")
     assert explanation.name == "meningioma"
     assert 0 <= explanation.probability <= 1
     assert explanation.values.shape == explanation.image.shape == (32, 32)
@@ -93,7 +94,9 @@ def test_a_slice_or_class_that_is_not_there_is_refused(model: ResidentModel) -> 
         explain_plane(model, volume, 0, "grad-cam", class_name="abscess")
 
 
-@pytest.mark.parametrize("method", ["grad-cam", pytest.param("gradient-shap", marks=needs_captum)])
+@pytest.mark.parametrize(
+    "method", ["grad-cam", pytest.param("gradient-shap", marks=[needs_captum, pytest.mark.nightly])]
+)
 def test_candela_models_explain(tmp_path: Path, method: str) -> None:
     """The command writes the picture of the shipped model's answer for a slice, and says which class it shows."""
     save(head_phantom(slices=8, matrix=96), tmp_path / "series")

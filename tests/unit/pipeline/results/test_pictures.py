@@ -237,9 +237,18 @@ def test_single_absurd_values_do_not_decide_the_window(value: float) -> None:
     assert pixels[140:830, 30:720].std() > 30
 
 
-@pytest.mark.parametrize(("slices", "matrix"), [(4000, 32), (3, 4096), (12, 64)])
+@pytest.mark.parametrize(
+    ("slices", "matrix"),
+    [
+        (400, 32),
+        (3, 1024),
+        (12, 64),
+        pytest.param(4000, 32, marks=pytest.mark.nightly),
+        pytest.param(3, 4096, marks=pytest.mark.nightly),
+    ],
+)
 def test_many_slices_and_any_matrix_give_a_bounded_number_of_equal_pages(slices: int, matrix: int) -> None:
-    """4,000 slices, 4096² and 64²: at most thirteen pages of 1024², with the outline on each slice page."""
+    """Many slices, large and small images: at most thirteen pages of 1024², with the outline on each slice page."""
     array = np.full((slices, matrix, matrix), 300, np.uint16)
     array[:, matrix // 4 : -matrix // 4, matrix // 4 : -matrix // 4] = 900
     datasets = phantom.series_from_arrays(
