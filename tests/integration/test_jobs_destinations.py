@@ -64,6 +64,8 @@ def test_an_operator_who_mended_the_pacs_does_not_wait_for_the_pause(make_node: 
     node.client.submit(job)
     node.start()
     node.wait(lambda: circuit(node, "pacs") is CircuitState.OPEN)
+    # the failure of one that is still under way would count as the probe's
+    node.wait(lambda: all(row.state is not DeliveryState.RUNNING for row in node.client.show(job.job_id).deliveries))
     with Pacs(port=port):
         assert node.client.resume("pacs")
         node.wait_for(job, JobState.DONE)
