@@ -67,7 +67,7 @@ def taken(node: Node, series: tuple[Dataset, ...]) -> list[str]:
 
 
 def later_series_is_taken(node: Node) -> None:
-    """Send another series and wait until it is handed over: what came before it has had its turn by then."""
+    """Send another series and wait until it is dispatched: what came before it has had its turn by then."""
     later = small_series(1, 16)
     assert send(node.port, later) == [0]
     taken(node, later)
