@@ -31,6 +31,8 @@ LATER = {
     "backup": "backup:backup",
     "restore": "backup:restore",
     "jobs": "jobs:app",
+    "destinations": "destinations:app",
+    "errors": "errors:errors",
     "models": "models:app",
     "config": "config:app",
     "audit": "audit:app",

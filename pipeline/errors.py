@@ -3,39 +3,41 @@
 ::
 
     CandelaError
-    ├── Refused                 the input cannot be taken: never retried, told to a human
-    │   ├── NotDicom            no DICOM file could be read from what was given
-    │   ├── Truncated           a file ends before its data set does, or its bytes cannot be taken apart
-    │   ├── InvalidHeader       a whole file whose header lacks or misstates what reading needs
-    │   ├── EmptyInput          nothing to read: an empty folder, archive or series
-    │   ├── MixedSeries         more than one series where one is needed
-    │   ├── MixedPatients       the images of a series, or the series of a study, name two patients
-    │   ├── MixedStudies        the images of a series name two studies
-    │   ├── ConflictingInstances one SOP Instance UID for images of different content
-    │   ├── NotImage            DICOM without pixels Candela can use (PDF, SR, raw data)
-    │   ├── NotVolume           images that are not slices of a volume: radiographs, ultrasound, video
-    │   ├── BadIdentity         the header's patient cannot be named by a result
-    │   ├── OwnResult           Candela made it: stored, never processed (loop guard)
-    │   ├── UnsupportedModality not the modality that the model reads
-    │   ├── UnsupportedProtocol not the body part, weighting or sequence that the model reads
-    │   ├── BadPixels           pixel data absent, of another size than stated, or not decodable
-    │   ├── BadGeometry         positions or orientations do not make one regular volume
-    │   │   ├── MissingSlices   a gap along the normal
-    │   │   ├── DuplicateSlices two instances at one position
-    │   │   └── MixedGeometry   orientation, matrix or spacing differs within the series
-    │   ├── OutOfScope          the pixels do not show what the model was validated on
-    │   ├── NotRouted           no rule of candela.toml takes the series
-    │   ├── IdentityInPixels    to be de-identified, but pixels or pages may show the patient's identity
-    │   └── NotChosen           the model reads another series of the study, which suits it better
-    ├── Retryable               a peer or a resource failed: tried again
-    │   ├── PeerUnavailable     connection refused, reset, timed out, association rejected for now
-    │   ├── PeerBusy            the peer said "later" (0xA7xx, HTTP 429, 503); may carry ``retry_after``
-    │   └── OutOfResources      no space or memory on this machine
-    ├── Rejected                a destination rejected a result for good: dead letter, shown to an operator
-    ├── Broken                  our fault: dead letter with a trace
-    │   ├── BadModel            a bundle is incomplete, has a wrong digest, or gave NaN
-    │   └── BadResult           a result object could not be built as its standard demands
-    └── BadSettings             candela.toml or a CANDELA_* variable is wrong
+    ├── Refused
+    │   ├── NotDicom
+    │   ├── Truncated
+    │   ├── InvalidHeader
+    │   ├── EmptyInput
+    │   ├── MixedSeries
+    │   ├── MixedPatients
+    │   ├── MixedStudies
+    │   ├── ConflictingInstances
+    │   ├── NotImage
+    │   ├── NotVolume
+    │   ├── BadIdentity
+    │   ├── OwnResult
+    │   ├── UnsupportedModality
+    │   ├── UnsupportedProtocol
+    │   ├── BadPixels
+    │   ├── BadGeometry
+    │   │   ├── MissingSlices
+    │   │   ├── DuplicateSlices
+    │   │   └── MixedGeometry
+    │   ├── OutOfScope
+    │   ├── NotRouted
+    │   ├── IdentityInPixels
+    │   └── NotChosen
+    ├── Retryable
+    │   ├── PeerUnavailable
+    │   ├── PeerBusy
+    │   └── OutOfResources
+    ├── Rejected
+    ├── Broken
+    │   ├── BadModel
+    │   └── BadResult
+    └── BadSettings
+
+The docstring of each class says what its code means, and ``remedy`` what to do; `candela errors` prints both.
 
 ``str(error)`` says what is wrong, where, and what to do, and never holds patient data: UIDs of instances may be
 named, since an administrator must find them; names, patient identifiers and descriptions may not.
@@ -43,6 +45,8 @@ named, since an administrator must find them; names, patient identifiers and des
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 MOST_CHARACTERS = 4000
 """Characters of each part of an error."""
@@ -60,6 +64,8 @@ class CandelaError(Exception):
     """
 
     code = "CANDELA"
+    remedy: ClassVar[str] = "Read the message: it says what is wrong, where, and what to do."
+    """What to do about an error of this code; the text of an error may say more."""
 
     def __init__(self, what: str, *, where: str = "", todo: str = "", details: tuple[str, ...] = ()) -> None:
         what, where, todo = map(_shown, (what, where, todo))
@@ -74,6 +80,11 @@ class CandelaError(Exception):
         advice = f" {self.todo}" if self.todo else ""
         return f"{self.what}{place}{advice}"
 
+    @classmethod
+    def meaning(cls) -> str:
+        """What the code means: the first paragraph of the class's docstring."""
+        return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
 
 def _shown(text: str) -> str:
     """``text`` in a form that logs, pages, JSON and databases accept, since parts may come from a header or a peer."""
@@ -85,98 +96,176 @@ class Refused(CandelaError):
     """The input cannot be read. Never retried; told to a human."""
 
     code = "REFUSED"
+    remedy = "Read the reason with `candela jobs show JOB`; correct it at the source and send again."
 
 
 class NotDicom(Refused):
+    """No DICOM file could be read from what was given."""
+
     code = "NOT_DICOM"
+    remedy = "Give the DICOM files themselves: a folder, a zip archive or a file."
 
 
 class Truncated(Refused):
+    """A file ends before its data set does, or its bytes cannot be decoded."""
+
     code = "TRUNCATED"
+    remedy = "Send or export the instance again; the error names it."
 
 
 class InvalidHeader(Refused):
+    """A whole file whose header lacks or misstates an attribute that the reading needs."""
+
     code = "INVALID_HEADER"
+    remedy = (
+        "Ask the sender's vendor about the attribute that the error names; correct it at the source and send again."
+    )
 
 
 class EmptyInput(Refused):
+    """There is nothing to read: an empty folder, archive or series."""
+
     code = "EMPTY_INPUT"
+    remedy = "Check the path, or send the series again."
 
 
 class MixedSeries(Refused):
+    """There is more than one series where one is needed."""
+
     code = "MIXED_SERIES"
+    remedy = "Give one series, or pick one with `--series UID` or `--best`."
 
 
 class MixedPatients(Refused):
+    """The images of a series, or the series of a study, name two patients."""
+
     code = "MIXED_PATIENTS"
+    remedy = (
+        "See how they differ with `candela jobs identity JOB`; correct it at the source, or choose with `--right UID`."
+    )
 
 
 class MixedStudies(Refused):
+    """The images of a series name two studies."""
+
     code = "MIXED_STUDIES"
+    remedy = (
+        "See how they differ with `candela jobs identity JOB`; correct it at the source, or choose with `--right UID`."
+    )
 
 
 class ConflictingInstances(Refused):
+    """One SOP Instance UID stands for images of different content."""
+
     code = "CONFLICTING_INSTANCES"
+    remedy = "Give each image its own SOP Instance UID at the source, and send the series again."
 
 
 class NotImage(Refused):
+    """DICOM without pixels that Candela can use, such as a PDF, a report or raw data."""
+
     code = "NOT_IMAGE"
+    remedy = "Send the images; leave such objects out of the routing rule of the PACS."
 
 
 class NotVolume(Refused):
+    """Images that are not slices of a volume: radiographs, ultrasound, video."""
+
     code = "NOT_VOLUME"
+    remedy = "Send a cross-sectional series; narrow the rule that takes such series."
 
 
 class BadIdentity(Refused):
+    """No result can repeat the patient that the header names."""
+
     code = "BAD_IDENTITY"
+    remedy = "Correct Patient ID or the attribute that the error names, and send again."
 
 
 class OwnResult(Refused):
+    """Candela made the object: it is stored, and never read."""
+
     code = "OWN_RESULT"
+    remedy = "Nothing. To save traffic, exclude the calling AE title of the node from the rule of the PACS."
 
 
 class UnsupportedModality(Refused):
+    """The model does not read this modality."""
+
     code = "UNSUPPORTED_MODALITY"
+    remedy = "Narrow the rule with `when.modality`, or name a model that reads it."
 
 
 class UnsupportedProtocol(Refused):
+    """The model does not read this body part, weighting or sequence."""
+
     code = "UNSUPPORTED_PROTOCOL"
+    remedy = "Send a series that the model's card names, or narrow the rule (`candela config explain PATH`)."
 
 
 class BadPixels(Refused):
+    """The pixel data are absent, of another size than stated, or cannot be decoded."""
+
     code = "BAD_PIXELS"
+    remedy = "Send the instance again, uncompressed if the PACS can; the error names it."
 
 
 class BadGeometry(Refused):
+    """Positions or orientations of the slices do not make one regular volume."""
+
     code = "BAD_GEOMETRY"
+    remedy = "Send a whole series, and each part of a series in several parts as one; the error has the figures."
 
 
 class MissingSlices(BadGeometry):
+    """There is a gap along the slice normal, or parts of an object are missing."""
+
     code = "MISSING_SLICES"
+    remedy = "Send the whole series again; the error says where the gap is."
 
 
 class DuplicateSlices(BadGeometry):
+    """Two instances have one position."""
+
     code = "DUPLICATE_SLICES"
+    remedy = "Send the series without the repeated slices; the error names them."
 
 
 class MixedGeometry(BadGeometry):
+    """Orientation, matrix or spacing differs within the series."""
+
     code = "MIXED_GEOMETRY"
+    remedy = "Send each part as a series of its own."
 
 
 class OutOfScope(Refused):
+    """The pixels do not show what the model was validated on."""
+
     code = "OUT_OF_SCOPE"
+    remedy = (
+        "Nothing, if the images show something else. Otherwise read the model's card (`candela models show MODEL`)."
+    )
 
 
 class NotRouted(Refused):
+    """No rule of candela.toml takes the series."""
+
     code = "NOT_ROUTED"
+    remedy = "Run `candela config explain PATH`; add or widen a `[[rules]]` table, or stop sending such series."
 
 
 class IdentityInPixels(Refused):
+    """The result is to be de-identified, but pixels or pages may show who the patient is."""
+
     code = "IDENTITY_IN_PIXELS"
+    remedy = "Leave such objects out of the profile of the destination, or remove the text at the source."
 
 
 class NotChosen(Refused):
+    """The model reads another series of the study, which suits it better."""
+
     code = "NOT_CHOSEN"
+    remedy = "Nothing. `candela jobs show JOB` names the series and the criterion."
 
 
 class Retryable(CandelaError):
@@ -186,6 +275,7 @@ class Retryable(CandelaError):
     """
 
     code = "RETRYABLE"
+    remedy = "Nothing; it is tried again by itself."
 
     def __init__(
         self,
@@ -201,36 +291,56 @@ class Retryable(CandelaError):
 
 
 class PeerUnavailable(Retryable):
+    """No connection, no answer in time, or an association that is rejected for now."""
+
     code = "PEER_UNAVAILABLE"
+    remedy = "Check AE titles, host, port and firewall (`candela echo PEER`); it is tried again by itself."
 
 
 class PeerBusy(Retryable):
+    """The peer asked to come later (0xA7xx, HTTP 429, 503)."""
+
     code = "PEER_BUSY"
+    remedy = "Nothing; it is tried again by itself. If it lasts, lower `destinations.rate`."
 
 
 class OutOfResources(Retryable):
+    """There is no space or memory on this machine."""
+
     code = "OUT_OF_RESOURCES"
+    remedy = "Free disk space or memory (`candela status`); it is tried again by itself."
 
 
 class Rejected(CandelaError):
     """A destination refused a result for good: a dead letter, which an operator may retry after removing the cause."""
 
     code = "REJECTED"
+    remedy = "Correct what the destination objects to (`candela jobs show JOB`), then `candela jobs retry JOB`."
 
 
 class Broken(CandelaError):
     """Our fault: a dead letter with its trace."""
 
     code = "BROKEN"
+    remedy = "Report it with the trace of `candela jobs show JOB`, then `candela jobs retry JOB` or `discard JOB`."
 
 
 class BadModel(Broken):
+    """A model's bundle is incomplete, has another digest than its manifest, or gave no numbers."""
+
     code = "BAD_MODEL"
+    remedy = "Install the bundle again (`candela models list` shows which is meant), then `candela jobs retry JOB`."
 
 
 class BadResult(Broken):
+    """A result could not be built as its standard demands."""
+
     code = "BAD_RESULT"
+    remedy = "Report it with the text of `candela jobs show JOB`; it has no patient data."
 
 
 class BadSettings(CandelaError):
+    """candela.toml or a CANDELA_* variable is wrong."""
+
     code = "BAD_SETTINGS"
+    remedy = "Correct the setting that the error names; `candela config check` says whether it is right."

@@ -29,6 +29,7 @@ from dicom_node.jobs.client import JobsClient  # noqa: E402
 from dicom_node.jobs.status import DeliveryState, JobDetail, JobState  # noqa: E402
 from dicom_node.observability.log import configure  # noqa: E402
 from dicom_node.settings.destinations import DicomDestination  # noqa: E402
+from dicom_node.settings.peers import DicomPeer  # noqa: E402
 from dicom_node.settings.tree import Settings, load  # noqa: E402
 from orthanc.local import PLUGINS, LocalOrthanc, missing_packages  # noqa: E402
 from pipeline import phantom  # noqa: E402
@@ -156,23 +157,25 @@ def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc 
 
 
 def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url: str | None) -> str:
-    sender = orthanc.ae_title if orthanc else "DEMO"
-    count = f'\nexpected_count = {{kind = "orthanc", url = "{orthanc.url}"}}' if orthanc else ""
+    sender = 'ae_title = "DEMO"'
     destinations = {"folder": f'kind = "folder"\npath = "{out / "delivered"}"'}
     if orthanc:
-        destinations["pacs"] = (
-            f'kind = "dicom"\nae_title = "{orthanc.ae_title}"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
-            'profile = "orthanc-ohif"'
+        sender = (
+            f'ae_title = "{orthanc.ae_title}"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
+            f'expected_count = {{kind = "orthanc", url = "{orthanc.url}"}}'
         )
+        destinations["pacs"] = 'kind = "dicom"\npeer = "sender"\nprofile = "orthanc-ohif"'
     if fhir_url:
         destinations["ehr"] = f'kind = "fhir"\nurl = "{fhir_url}"'
     tables = "\n".join(f"[destinations.{name}]\n{text}\n" for name, text in destinations.items())
     return f"""data_dir = "{out / "data"}"
 
+[peers.sender]
+{sender}
+
 [receive]
 port = {port}
-[[receive.peers]]
-ae_title = "{sender}"{count}
+allow = ["sender"]
 
 [completion]
 quiet_after_release = 1.0
@@ -189,7 +192,7 @@ destinations = {json.dumps(list(destinations))}
 def _send(series: Series, files: list[Path], orthanc: LocalOrthanc | None, settings: Settings) -> None:
     if orthanc is None:
         node = settings.receive
-        target = DicomDestination(kind="dicom", ae_title=node.ae_title, host=node.host, port=node.port)
+        target = DicomDestination(kind="dicom", peer=DicomPeer(ae_title=node.ae_title, host=node.host, port=node.port))
         _step("Sending", f"C-STORE of {len(files)} instances to Candela")
         DimseSender(target, "DEMO").send(tuple(files))
         return

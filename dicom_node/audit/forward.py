@@ -128,5 +128,8 @@ def start(settings: Settings) -> None:
         return
     destination = settings.destinations[settings.audit.repository]
     assert isinstance(destination, FhirDestination), "the settings are checked"
+    if not destination.enabled:  # the position is kept: all that was missed goes once it is enabled
+        log.warning("audit_repository_disabled", destination=settings.audit.repository)
+        return
     forwarder = Forwarder(settings.audit_dir, settings.receive.ae_title, client_for(destination).send)
     threading.Thread(target=forwarder.run, args=(threading.Event(),), name="audit", daemon=True).start()

@@ -15,7 +15,7 @@ from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.inference.study_folder import find_series
 from dicom_node.node.roles import check_destinations, check_models
 from dicom_node.settings.destinations import FhirDestination
-from dicom_node.settings.tree import Settings
+from dicom_node.settings.tree import DEFAULT_FILE, Settings
 from models import registry
 from pipeline.errors import NotRouted
 from pipeline.findings.own_results import is_own_result
@@ -46,11 +46,31 @@ def check(
     check_destinations(settings)
     if not settings.rules:
         typer.echo("note: there are no [[rules]]: every series is kept and refused as NOT_ROUTED.", err=True)
-    if not settings.receive.peers and not settings.receive.accept_any_peer:
-        typer.echo("note: there are no [[receive.peers]]: every association is rejected.", err=True)
+    if not settings.receive.allow and not settings.receive.accept_any_peer:
+        typer.echo("note: receive.allow names no peer: every association is rejected.", err=True)
+    for rule in settings.rules:
+        if not rule.enabled:
+            typer.echo(f"note: rule {rule.name!r} is disabled: it takes no series.", err=True)
+    for name in sorted(settings.disabled_destinations):
+        typer.echo(f"note: destination {name!r} is disabled: new results are not sent to it.", err=True)
     typer.echo(f"settings are valid: {len(settings.rules)} rule(s), {len(settings.destinations)} destination(s)")
     if path is not None:
         _explain(path, settings, calling_ae, None)
+
+
+@app.command()
+def migrate(
+    config_file: ConfigOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Print what would change; write nothing.")] = False,
+) -> None:
+    """Rewrite a settings file of version 0.1 into the present form; the old one stays beside it as NAME.old.
+
+    With --check, exit code 1 says that there is something to rewrite.
+    """
+    from dicom_node.commands.migrate import run
+
+    if not run(config_file or DEFAULT_FILE, only_check=check):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -97,7 +117,7 @@ def _explain(path: Path, settings: Settings, calling_ae: str, called_ae: str | N
         if is_own_result(series.header):
             out.print("  [dim]Candela made it: kept, and never processed, whatever the rules say[/]\n")
             continue
-        routing = judge(settings.rules, candidate.attributes, settings.match)
+        routing = judge(settings.rules, candidate.attributes, settings.routing.match)
         _print_rules(out, routing)
         _print_outcome(out, routing, settings)
         taken += [(rule, candidate) for rule in routing.taken]
@@ -129,6 +149,8 @@ def _print_rules(out: Console, routing: Routing) -> None:
 def _verdict(verdict: Verdict) -> str:
     if verdict.taken:
         return "[green]takes it[/]"
+    if not verdict.rule.enabled:
+        return "[dim]is disabled: takes no series[/]"
     if verdict.overruled is not None:
         return f"[dim]would take it, but rule {escape(repr(verdict.overruled))} decided before[/]"
     return "[yellow]does not take it[/]"
@@ -142,7 +164,9 @@ def _print_outcome(out: Console, routing: Routing, settings: Settings) -> None:
     for rule in routing.taken:
         goes = ", ".join(settings.destinations_of(rule)) or "nowhere"
         when = "chosen among the series of its study" if rule.per_study else "as soon as it is complete"
-        line = f"→ model {rule.model}, {when}; results to {goes}; {settings.priority_of(rule)}"
+        disabled = settings.disabled_of(rule)
+        left_out = f" (disabled, gets nothing: {', '.join(disabled)})" if disabled else ""
+        line = f"→ model {rule.model}, {when}; results to {goes}{left_out}; {settings.priority_of(rule)}"
         out.print(f"  {escape(line)}\n", soft_wrap=True)
     if not routing.taken:
         out.print("  → no rule takes it: kept, and its job ends as refused (NOT_ROUTED)\n", soft_wrap=True)

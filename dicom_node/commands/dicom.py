@@ -9,29 +9,49 @@ import typer
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
+from dicom_node.commands.common import ConfigOption, load_settings
 from dicom_node.deliver.dimse import DimseSender
+from dicom_node.network.tls import towards
 from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.peers import DicomPeer
 from pipeline.errors import NotDicom, PeerUnavailable, Rejected
 
-PeerArgument = Annotated[str, typer.Argument(help="The peer, as AETITLE@HOST:PORT.")]
+PeerArgument = Annotated[str, typer.Argument(help="The peer: its name in [peers.NAME], or AETITLE@HOST:PORT.")]
 CallingOption = Annotated[str, typer.Option("--calling", help="Our AE title.")]
 
 
-def peer_of(text: str) -> DicomDestination:
+def peer_of(text: str) -> DicomPeer:
     """A peer written as AETITLE@HOST:PORT."""
     title, at, address = text.partition("@")
     host, colon, port = address.rpartition(":")
     if not (title and at and host and colon and port.isdigit()):
         raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT", param_hint="PEER")
-    return DicomDestination(kind="dicom", ae_title=title, host=host, port=int(port))
+    return DicomPeer(ae_title=title, host=host, port=int(port))
 
 
-def echo(peer: PeerArgument, calling: CallingOption = "CANDELA") -> None:
+def _peer_called(text: str, config_file: Path | None) -> DicomPeer:
+    """A peer by its name in the settings, or written as AETITLE@HOST:PORT."""
+    if "@" in text:
+        return peer_of(text)
+    settings = load_settings(config_file)
+    entry = settings.peers.get(text)
+    if entry is None:
+        known = ", ".join(settings.peers) or "none"
+        raise typer.BadParameter(f"there is no peer {text!r} (known: {known})", param_hint="PEER")
+    if entry.host is None:
+        raise typer.BadParameter(f"peers.{text} has no host and port", param_hint="PEER")
+    found = entry.listener
+    found.known_as(settings.tls)
+    return found
+
+
+def echo(peer: PeerArgument, calling: CallingOption = "CANDELA", config_file: ConfigOption = None) -> None:
     """C-ECHO: check that the peer answers and accepts us."""
-    target = peer_of(peer)
+    target = _peer_called(peer, config_file)
     ae = AE(ae_title=calling)
     ae.add_requested_context(Verification)
-    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title)
+    secure = towards(target)
+    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title, tls_args=secure)
     if not assoc.is_established:
         raise PeerUnavailable(
             "The association was rejected." if assoc.is_rejected else "No association.",
@@ -49,13 +69,15 @@ def send(
     path: Annotated[Path, typer.Argument(exists=True, help="A DICOM file or a folder of them.")],
     peer: PeerArgument,
     calling: CallingOption = "CANDELA",
+    config_file: ConfigOption = None,
 ) -> None:
     """C-STORE every DICOM file below PATH to the peer."""
     files = tuple(sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path])
     files = tuple(item for item in files if _has_prefix(item))
     if not files:
         raise NotDicom("There is no DICOM file here.", where=str(path), todo="Pass a folder that holds a series.")
-    typer.echo(DimseSender(peer_of(peer), calling).send(files))
+    target = DicomDestination(kind="dicom", peer=_peer_called(peer, config_file))
+    typer.echo(DimseSender(target, calling).send(files))
 
 
 def _has_prefix(path: Path) -> bool:

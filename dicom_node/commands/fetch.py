@@ -103,8 +103,7 @@ def remote_of(text: str, settings: Settings) -> DicomRemote | DicomWebRemote:
     if "@" not in text:
         known = ", ".join(settings.remotes) or "none"
         raise BadSettings(f"There is no remote {text!r} (known: {known}).", todo="Name it in [remotes.NAME].")
-    peer = peer_of(text)
-    return DicomRemote(kind="dicom", ae_title=peer.ae_title, host=peer.host, port=peer.port)
+    return DicomRemote(kind="dicom", peer=peer_of(text))
 
 
 @contextmanager

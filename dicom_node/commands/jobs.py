@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,19 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node.commands import identity, node_state
+from dicom_node.commands import destinations, identity, node_state
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.job_lookup import full_id, open_client
-from dicom_node.jobs.circuits import Circuit, CircuitState
-from dicom_node.jobs.client import DestinationRow, JobsClient
+from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
 from dicom_node.store.received_again import received_again
 
-app = typer.Typer(
-    help="The jobs: list, show, retry, discard, cancel, identity; resume a destination.", no_args_is_help=True
-)
+app = typer.Typer(help="The jobs: list, show, retry, discard, cancel, identity.", no_args_is_help=True)
 app.command("identity")(identity.identity)
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, or the start of one that is unique.")]
@@ -38,9 +34,6 @@ STYLES = {
     "retrying": "yellow",
     "cancelled": "dim",
     "discarded": "dim",
-    "closed": "green",
-    "open": "red",
-    "half_open": "yellow",
     "not_chosen": "dim",
     "superseded": "dim",
     "held": "yellow",
@@ -97,7 +90,7 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
                 row.destination,
                 _coloured(str(row.state)),
                 str(row.tries.attempts),
-                escape(_answer(row)),
+                escape(_answer(row, settings)),
                 _clock(row.tries.next_try) if row.tries.next_try else "",
             )
         out.print(table)
@@ -152,20 +145,11 @@ def discard(job: JobArgument, config_file: ConfigOption = None) -> None:
         typer.echo("nothing of this job is dead")
 
 
-@app.command()
-def resume(
-    destination: Annotated[str, typer.Argument(help="Name of a destination.")], config_file: ConfigOption = None
-) -> None:
-    """Try a destination with an open circuit now, without waiting for the pause to end."""
-    settings = load_settings(config_file)
-    if destination not in settings.destinations:
-        known = ", ".join(settings.destinations) or "none"
-        raise typer.BadParameter(f"there is no destination {destination!r} (known: {known})", param_hint="DESTINATION")
-    with open_client(settings) as client:
-        was_open = client.resume(destination)
-    typer.echo(
-        f"one delivery to {destination} is tried now" if was_open else f"the circuit of {destination} is not open"
-    )
+@app.command(hidden=True)
+def resume(destination: destinations.DestinationArgument, config_file: ConfigOption = None) -> None:
+    """The former name of `candela destinations resume`."""
+    typer.echo("hint: this command is now `candela destinations resume`", err=True)
+    destinations.resume(destination, config_file)
 
 
 @app.command()
@@ -191,7 +175,7 @@ def status(config_file: ConfigOption = None) -> None:
     counts = Counter(str(row.state) for row in rows)
     typer.echo(f"{len(rows)} job(s): " + (", ".join(f"{n} {name}" for name, n in counts.items()) or "none yet"))
     if targets:
-        _print_destinations(targets)
+        destinations.print_rows(targets)
     for row in rows:
         if row.state is JobState.DEAD:
             failure = row.reading.last_failure
@@ -201,31 +185,6 @@ def status(config_file: ConfigOption = None) -> None:
             typer.echo(f"dead: {row.job.job_id}")
             for reason in reasons or [f"reading: {failure.code}: {failure.text}" if failure else "reading"]:
                 typer.echo(f"  {reason}")
-
-
-def _print_destinations(rows: Iterable[DestinationRow]) -> None:
-    table = Table("destination", "kind", "circuit", "waiting", "sending", "", box=None, header_style="bold")
-    for row in rows:
-        circuit = row.circuit
-        table.add_row(
-            escape(row.name),
-            row.kind,
-            _coloured(str(circuit.state)),
-            str(row.waiting),
-            str(row.sending),
-            escape(_trouble(circuit)),
-        )
-    console().print(table)
-
-
-def _trouble(circuit: Circuit) -> str:
-    if circuit.state is CircuitState.CLOSED:
-        return f"{circuit.failures} failure(s) in a row, last {circuit.code}" if circuit.failures else ""
-    since = _clock(datetime.fromtimestamp(circuit.since, tz=UTC))
-    text = f"since {since}, after {circuit.failures} failures in a row, last {circuit.code}"
-    if circuit.retry_at is None:
-        return f"{text}; one delivery is tried"
-    return f"{text}; next try {_clock(datetime.fromtimestamp(circuit.retry_at, tz=UTC))}"
 
 
 def _dead(client: JobsClient) -> list[str]:
@@ -278,7 +237,9 @@ def _outcome(detail: JobDetail) -> str:
     return f"{detail.outcome}{code}"
 
 
-def _answer(row: DeliveryRow) -> str:
+def _answer(row: DeliveryRow, settings: Settings) -> str:
+    if row.receipt is None and row.destination in settings.disabled_destinations:
+        return "the destination is disabled: it waits"
     return row.receipt or (_failure(row.tries) if row.tries.last_failure else "")
 
 

@@ -33,7 +33,7 @@ from dicom_node.network import tls
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from dicom_node.receive.admission import Admission
-from dicom_node.settings.access import ReportTo
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.store.durable import sync_folder, write_durably
 from dicom_node.store.instance_store import InstanceStore
 from dicom_node.store.series_index import SeriesIndex
@@ -247,7 +247,7 @@ class StorageCommitment:
             return False
         report = self._judge(asked.request)
         peer = self._admission.settings.peer(asked.calling_ae)
-        target = peer.commitment if peer is not None else None
+        target = peer.commitment_to if peer is not None else None
         if asked.assoc is not None and asked.assoc.is_established and (target is None or _asks_only(asked.assoc)):
             with suppress(RuntimeError, ValueError):  # the association ended between the check and the call
                 if _send(asked.assoc, report):
@@ -260,7 +260,7 @@ class StorageCommitment:
         log.info("commitment_reported", calling_ae=asked.calling_ae, committed=committed, failed=failed)
         return True
 
-    def _call(self, target: ReportTo, report: Report) -> bool:
+    def _call(self, target: DicomPeer, report: Report) -> bool:
         """Report by an association of our own, in which we are the SCP (PS3.4 J.3.3, role selection)."""
         ae = AE(self._admission.settings.ae_title)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT

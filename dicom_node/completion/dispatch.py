@@ -58,10 +58,12 @@ class Dispatch:
         """
         found = representative_of(series.instances)
         header = found.header
-        routing = judge(self._settings.rules, _attributes(header, series, found.images), self._settings.match)
+        routing = judge(self._settings.rules, _attributes(header, series, found.images), self._settings.routing.match)
         awaiting = []
         mixed = self._mixed(series, header) if routing.taken else None
         for rule in routing.taken:
+            if disabled := self._settings.disabled_of(rule):
+                log.warning("destinations_disabled", rule=rule.name, destinations=",".join(disabled))
             destinations, priority = self._settings.destinations_of(rule), self._settings.priority_of(rule)
             assignment = Assignment(rule.name, rule.model, destinations, priority)
             if mixed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.network.find import finding
-from dicom_node.settings.receive import FindCount
+from dicom_node.settings.peers import FindCount
 from dicom_node.settings.remotes import DicomRemote
 
 TIMEOUT = 10.0
@@ -19,9 +19,7 @@ class FindCounter:
     """
 
     def __init__(self, source: FindCount, ae_title: str, timeout: float = TIMEOUT) -> None:
-        address = source.model_dump(include={"ae_title", "host", "port", "tls", "tls_name"})
-        self._remote = DicomRemote(kind="dicom", timeout=timeout, **address)
-        self._remote.known_as(source.identity)
+        self._remote = DicomRemote(kind="dicom", peer=source.peer, timeout=timeout)
         self._ae_title = ae_title
 
     def __call__(self, series_instance_uid: str, study_instance_uid: str, /) -> int | None:

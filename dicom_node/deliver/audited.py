@@ -46,7 +46,9 @@ def delivery_record(
 def party(name: str, destination: Destination | None) -> Party:
     """The destination as a party of the record: its name and address."""
     if isinstance(destination, DicomDestination):
-        return Party(f"{name} ({destination.ae_title})", "dicom", f"{destination.host}:{destination.port}")
+        return Party(
+            f"{name} ({destination.peer.ae_title})", "dicom", f"{destination.peer.host}:{destination.peer.port}"
+        )
     if isinstance(destination, FhirDestination):
         return Party(name, "fhir", public_url(destination.url))
     if isinstance(destination, Hl7v2Destination):

@@ -92,7 +92,7 @@ class CommittedSender:
 
     def _ask(self, references: tuple[Reference, ...]) -> Report:
         request = Request(str(generate_uid(prefix=None)), references)
-        self._requests.begin(self._name, self._sender.destination.ae_title, request)
+        self._requests.begin(self._name, self._sender.destination.peer.ae_title, request)
         deadline = time.monotonic() + self._timeout
         contexts = [build_context(StorageCommitmentPushModel)]
         with self._sender.association(contexts, [(evt.EVT_N_EVENT_REPORT, self._take)]) as assoc:
@@ -116,7 +116,7 @@ class CommittedSender:
             report = Report.read(event.event_information)
         except NotDicom:
             return INVALID_ARGUMENT, None
-        known = self._requests.report(self._sender.destination.ae_title, report)
+        known = self._requests.report(self._sender.destination.peer.ae_title, report)
         return (SUCCESS if known else INVALID_ARGUMENT), None
 
     def _wait(self, request: Request, deadline: float) -> Report | None:

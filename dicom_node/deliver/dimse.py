@@ -110,7 +110,7 @@ class DimseSender:
         self.destination = destination
         self._resumes = resumes
         self._calling_ae_title = calling_ae_title
-        self.place = f"{destination.ae_title} at {destination.host}:{destination.port}"
+        self.place = f"{destination.peer.ae_title} at {destination.peer.host}:{destination.peer.port}"
 
     def send(self, files: tuple[Path, ...]) -> str:
         """See `Sender.send`. An instance that the PACS refuses does not stop the others.
@@ -214,12 +214,12 @@ class DimseSender:
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         opened: list[bool] = []
         assoc = ae.associate(
-            self.destination.host,
-            self.destination.port,
+            self.destination.peer.host,
+            self.destination.peer.port,
             contexts=[*contexts],
-            ae_title=self.destination.ae_title,
+            ae_title=self.destination.peer.ae_title,
             evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True)), *handlers],
-            tls_args=tls.towards(self.destination),
+            tls_args=tls.towards(self.destination.peer),
         )
         if not assoc.is_established:
             raise self._no_association(assoc, connected=bool(opened))
@@ -246,7 +246,7 @@ class DimseSender:
         if connected:
             what = "took the connection but aborted the association or did not answer it in time"
             return PeerUnavailable(f"The PACS {what}.", where=self.place, todo="Is it a DICOM port? It is tried again.")
-        how = ", or TLS failed" if self.destination.tls else ""
+        how = ", or TLS failed" if self.destination.peer.tls else ""
         return PeerUnavailable(
             f"The PACS cannot be reached: connection refused or timed out{how}.",
             where=self.place,
@@ -267,8 +267,8 @@ class DimseSender:
         return PeerUnavailable(
             text,
             where=self.place,
-            todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check {self.destination.ae_title} here;"
-            " it is tried again.",
+            todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check"
+            f" {self.destination.peer.ae_title} here; it is tried again.",
         )
 
 

@@ -23,6 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from dicom_node.network.association import associated
 from dicom_node.network.tls import own_name
 from dicom_node.settings.access import Tls
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.receive import Receive
 from dicom_node.settings.remotes import DicomRemote
 from dicom_node.store.durable import sync_folder, write_durably
@@ -125,10 +126,11 @@ class NodeSink:
     def __init__(self, receive: Receive, calling_ae: str, identity: Tls | None = None) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(receive.host, receive.host)  # noqa: S104  (not bound here)
         address: dict[str, Any] = {"port": receive.port}
-        if not receive.plain and identity is not None:
+        if receive.require_tls and identity is not None:
             address = {"port": receive.tls_port, "tls": True, "tls_name": own_name(identity)}
-        self._node = DicomRemote(kind="dicom", ae_title=receive.ae_title, host=host, timeout=STORE_TIMEOUT, **address)
-        self._node.known_as(identity)
+        peer = DicomPeer(ae_title=receive.ae_title, host=host, **address)
+        peer.known_as(identity)
+        self._node = DicomRemote(kind="dicom", peer=peer, timeout=STORE_TIMEOUT)
         self._calling_ae = calling_ae
         self.name = f"the node {receive.ae_title}"
 
@@ -147,7 +149,7 @@ class NodeSink:
             raise PeerUnavailable(
                 f"The node accepts nothing: {error.what}",
                 where=error.where,
-                todo=f'Start it (candela serve), and name ae_title = "{self._calling_ae}" in [[receive.peers]];'
+                todo=f'Start it (candela serve), and name a peer with ae_title = "{self._calling_ae}" in receive.allow;'
                 " or write to a folder with --out.",
             ) from error
 

@@ -63,7 +63,7 @@ class SeriesRunner:
 
     def warm_up(self) -> None:
         """Load the models that the rules name, so that the first series does not wait for a model."""
-        for name in sorted({rule.model for rule in self._settings.rules}):
+        for name in sorted({rule.model for rule in self._settings.rules if rule.enabled}):
             self._model(name)
 
     def __call__(self, job: SeriesJob) -> SeriesResult:

@@ -171,9 +171,8 @@ def _read_best(path: Path, settings: Settings, model: str, *, identity_chosen: b
 def _model_for(series: Series, settings: Settings) -> str:
     if not settings.rules:
         return DEFAULT_MODEL
-    routing = judge(
-        settings.rules, describe(series.representative, instances=count_images(series.datasets)), settings.match
-    )
+    attributes = describe(series.representative, instances=count_images(series.datasets))
+    routing = judge(settings.rules, attributes, settings.routing.match)
     if not routing.taken:
         raise routing.refusal()
     return routing.taken[0].model
@@ -182,7 +181,7 @@ def _model_for(series: Series, settings: Settings) -> str:
 def _first_model(path: Path, settings: Settings) -> str:
     """The model of the first rule that takes any series in ``path``."""
     found = find_series(path)
-    routings = [judge(settings.rules, item.candidate().attributes, settings.match) for item in found]
+    routings = [judge(settings.rules, item.candidate().attributes, settings.routing.match) for item in found]
     taken = {rule.name for routing in routings for rule in routing.taken}
     rule = next((rule for rule in settings.rules if rule.name in taken), None)
     if rule is None:

@@ -18,6 +18,7 @@ from dicom_node.jobs.circuits import Circuit, Circuits
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
+from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
 from pipeline.errors import CandelaError
 
@@ -28,6 +29,7 @@ class NoSuchJob(CandelaError):
     """No job has this id."""
 
     code = "NO_SUCH_JOB"
+    remedy = "Take an id from `candela jobs list`."
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class DestinationRow:
     """One destination: ``waiting`` and ``sending`` count results on their way to it."""
 
     name: str
-    kind: str
+    target: Destination
     circuit: Circuit
     waiting: int
     sending: int
@@ -202,7 +204,7 @@ class JobsClient:
             sending = Counter(row.queue_name for row in rows if row.status == "PENDING")
             waiting = Counter(row.queue_name for row in rows if row.status in status.WAITING)
             return tuple(
-                DestinationRow(name, target.kind, self._circuits.of(name), waiting[queue], sending[queue])
+                DestinationRow(name, target, self._circuits.of(name), waiting[queue], sending[queue])
                 for (name, target), queue in zip(self._settings.destinations.items(), queues, strict=True)
             )
 

@@ -232,12 +232,15 @@ def set_queue(client: DBOSClient, settings: Settings, circuit: Circuit) -> None:
         client.register_queue(name, **wanted)
 
 
-def queues_of(client: DBOSClient, roles: Collection[str]) -> list[str]:
-    """The queues that a worker of ``roles`` serves, those of destinations that the settings no longer name included."""
+def queues_of(client: DBOSClient, roles: Collection[str], settings: Settings) -> list[str]:
+    """The queues that a worker of ``roles`` serves, those of destinations that the settings no longer name included.
+
+    The queue of a disabled destination is left alone: what waits in it waits until the destination is enabled again.
+    """
     names = set(roles)
     if DELIVER in names:
         names |= {queue.name for queue in client.list_queues() if queue.name.startswith(deliver_queue(""))}
-    return sorted(names)
+    return sorted(names - {deliver_queue(name) for name in settings.disabled_destinations})
 
 
 def _refuse_newer(settings: Settings) -> None:

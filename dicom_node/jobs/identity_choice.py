@@ -36,6 +36,7 @@ class NoChoice(CandelaError):
     """No identity, or not this one, can be chosen for the job."""
 
     code = "NO_CHOICE"
+    remedy = "See with `candela jobs identity JOB` which images there are, and choose one of them."
 
 
 @dataclass(frozen=True)

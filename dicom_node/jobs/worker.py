@@ -72,7 +72,7 @@ def run_worker(
     if engine.DELIVER in queues:
         senders = make_sender or (lambda name, target: sender_for(name, target, settings))
         register_delivery(settings, senders, circuits)
-    DBOS.listen_queues(engine.queues_of(client, queues))
+    DBOS.listen_queues(engine.queues_of(client, queues, settings))
     DBOS.launch()
     log.info("worker_started", queues=",".join(sorted(queues)), executor=executor_id)
     reaper = liveness.Reaper(life, executor_id, _owners, _recover)

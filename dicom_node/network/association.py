@@ -41,13 +41,13 @@ def associated(
     ae.dimse_timeout = ae.network_timeout = remote.timeout
     opened: list[bool] = []
     assoc = ae.associate(
-        remote.host,
-        remote.port,
+        remote.peer.host,
+        remote.peer.port,
         contexts=[*contexts],
         ae_title=remote.ae_title,
         ext_neg=[*roles],
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True)), *handlers],
-        tls_args=tls.towards(remote),
+        tls_args=tls.towards(remote.peer),
     )
     if not assoc.is_established:
         raise _no_association(assoc, remote, calling_ae, connected=bool(opened))
@@ -62,7 +62,7 @@ def associated(
 
 def place(remote: DicomRemote) -> str:
     """The name of a remote in messages."""
-    return f"{remote.ae_title} at {remote.host}:{remote.port}"
+    return f"{remote.peer.ae_title} at {remote.peer.host}:{remote.peer.port}"
 
 
 def _no_association(

@@ -17,8 +17,9 @@ from typing import Any
 from cryptography import x509
 from pydantic import SecretStr
 
-from dicom_node.settings.access import DicomPeer, Tls
+from dicom_node.settings.access import Tls
 from dicom_node.settings.http import ClientTls
+from dicom_node.settings.peers import DicomPeer
 from pipeline.errors import BadSettings
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"

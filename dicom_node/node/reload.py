@@ -98,9 +98,9 @@ def _look(path: Path) -> tuple[str, int, int, int]:
 
 def _changed(before: Settings, after: Settings) -> list[str]:
     """The changed groups of settings that are read only at the start."""
-    live = {"tls"}
+    live = {"tls", "peers"}
     groups = [name for name in type(after).model_fields if name not in live]
     changed = [name for name in groups if name != "receive" and getattr(before, name) != getattr(after, name)]
-    fixed = {"peers", "accept_any_peer", "limits", "private_storage_classes"}
+    fixed = {"allow", "accept_any_peer", "limits", "private_storage_classes"}
     names = [name for name in type(after.receive).model_fields if name not in fixed]
     return changed + [f"receive.{n}" for n in names if getattr(before.receive, n) != getattr(after.receive, n)]

@@ -13,7 +13,7 @@ import structlog
 
 from dicom_node.node.supervisor import Role, supervise
 from dicom_node.settings.destinations import FhirDestination
-from dicom_node.settings.receive import OrthancCount
+from dicom_node.settings.peers import OrthancCount
 from dicom_node.settings.tree import Settings
 from dicom_node.store import layout
 from pipeline.errors import BadSettings
@@ -38,7 +38,7 @@ def check_models(settings: Settings) -> None:
 
     known = {entry.name for entry in registry.entries(settings.models.folders)}
     for rule in settings.rules:
-        if rule.model not in known:
+        if rule.enabled and rule.model not in known:
             raise BadSettings(
                 f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
                 todo=f"Known models: {', '.join(sorted(known))}.",
@@ -56,6 +56,8 @@ def check_destinations(settings: Settings) -> None:
     from dicom_node.deliver.senders import sender_for
 
     for name, destination in settings.destinations.items():
+        if not destination.enabled:
+            continue
         sender_for(name, destination, settings)
         if isinstance(destination, FhirDestination):
             from dicom_node.deliver.fhir import check_secrets
@@ -125,7 +127,7 @@ def expected_counts(settings: Settings) -> dict[str, ExpectedCount]:
     from dicom_node.completion.expected_count import FindCounter
 
     counters: dict[str, ExpectedCount] = {}
-    for peer in settings.receive.peers:
+    for peer in settings.receive.allow:
         source = peer.expected_count
         if isinstance(source, OrthancCount):
             counters[peer.ae_title] = _orthanc_counter(source)

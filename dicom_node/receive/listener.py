@@ -122,7 +122,7 @@ class Listener:
         ae.acse_timeout = min(ACSE_TIMEOUT, settings.network_timeout)
         ae.dimse_timeout = ae.network_timeout = settings.network_timeout
         memory = Memory(settings.limits.memory_bytes)
-        if settings.plain:
+        if not settings.require_tls:
             self._listen(ae, settings.port, memory, secure=False)
         if settings.tls_port is not None:
             self._listen(ae, settings.tls_port, memory, secure=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from dicom_node.network.tls import ClientCertificate
 from dicom_node.receive.request import Fault
-from dicom_node.settings.access import PeerAccess
+from dicom_node.settings.peers import Peer
 from dicom_node.settings.receive import Receive
 
 
@@ -78,7 +78,7 @@ def denial(settings: Receive, caller: Caller) -> Cause | None:
     return None if peer is None else _shown(peer, caller)
 
 
-def _shown(peer: PeerAccess, caller: Caller) -> Cause | None:
+def _shown(peer: Peer, caller: Caller) -> Cause | None:
     """Which proof beyond the AE title the peer failed to give, or None."""
     if peer.addresses and not any(_address(caller.address) in network for network in peer.addresses):
         return Cause.ADDRESS

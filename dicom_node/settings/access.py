@@ -1,13 +1,14 @@
-"""Settings of who may talk to the node, how much of it one caller may take, and who the node says it is."""
+"""Settings of what one caller may take of the node, and of who the node says it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, PrivateAttr, SecretStr
+from pydantic import AfterValidator, ByteSize, Field, SecretStr
 
-from dicom_node.settings.base import AETitle, Port, Section
+from dicom_node.settings.base import Port, Section
+from dicom_node.settings.quantities import Days, Seconds, Size, SizePerSecond
 
 
 def _fingerprint(text: str) -> str:
@@ -22,94 +23,64 @@ Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 
 
 class Tls(Section):
-    """The node's certificate, and the authorities that it trusts: for its TLS port and towards its peers alike.
-
-    All are PEM files. ``certificate`` may hold its chain; ``trusted`` holds one or more authorities.
-    """
+    """The node's certificate, and the authorities that it trusts: for its TLS port and for calls to its peers."""
 
     certificate: Path
+    """PEM file of the node's certificate, with its chain."""
     key: Path
+    """PEM file of the certificate's private key."""
     key_password: SecretStr | None = None
+    """Password of the private key. Set it by an environment variable rather than in the file."""
     trusted: Path
-    warn_days: Annotated[float, Field(ge=0)] = 30.0
-
-
-class DicomPeer(Section):
-    """Where a DICOM application listens. ``tls_name``: the name in its certificate, where that is not ``host``."""
-
-    ae_title: AETitle
-    host: str
-    port: Port
-    tls: bool = False
-    tls_name: str | None = None
-    _identity: Tls | None = PrivateAttr(default=None)
-
-    @property
-    def identity(self) -> Tls | None:
-        """With which certificate it is spoken to; None: without TLS."""
-        return self._identity if self.tls else None
-
-    def known_as(self, identity: Tls | None) -> None:
-        """Tell which certificate the node has: `Settings` does, once it is read whole."""
-        self._identity = identity
-
-
-class ReportTo(DicomPeer):
-    """Where a modality takes the reports of storage commitment (N-EVENT-REPORT)."""
+    """PEM file of the certificate authorities that the node trusts."""
+    warn_days: Annotated[Days, Field(ge=0)] = 30.0
+    """Number of days before a certificate expires from which `candela status` and the log warn."""
 
 
 class Limits(Section):
-    """How much the callers of the Storage SCP may take of this machine.
-
-    ``memory_bytes`` is that of all data sets in reception together; what goes beyond it is received on disk.
-    ``instances`` are those of one association. ``minimum_rate``: bytes a second that a message must come with, once it
-    has had ``receive.network_timeout``.
-    """
+    """How much the callers of the Storage SCP may take of this machine."""
 
     associations_per_peer: Annotated[int, Field(ge=1)] = 32
+    """Maximum number of simultaneous associations of one AE title. The node rejects a further one as transient."""
     connections_per_minute: Annotated[int, Field(ge=1)] = 6000
-    pdu_bytes: Annotated[int, Field(ge=4096, le=4 << 20)] = 128 << 10
-    instance_bytes: Annotated[int, Field(ge=1)] = 4 << 30
+    """Maximum number of connections a minute from one address. The node closes further ones at once."""
+    pdu_bytes: Annotated[Size, Field(ge=4096, le=4 << 20)] = ByteSize(128 << 10)
+    """Maximum length of a PDU that the node announces. A PDU of more than 4 MiB ends the connection."""
+    instance_bytes: Annotated[Size, Field(ge=1)] = ByteSize(4 << 30)
+    """Maximum size of one instance. The node answers a larger one with status 0xA700."""
     instances: Annotated[int, Field(ge=1)] = 100_000
-    memory_bytes: Annotated[int, Field(ge=0)] = 256 << 20
-    minimum_rate: Annotated[float, Field(gt=0)] = 1024.0
-
-
-class PeerAccess(Section):
-    """What a caller must show besides its AE title. Each that is given must hold; nothing given: nothing asked.
-
-    ``addresses`` are IP addresses or ranges (CIDR). ``certificates`` and ``subjects`` (common name, or DNS name) name
-    the certificates that it may have; either of them, or ``tls``, keeps it off the port without TLS.
-    """
-
-    addresses: tuple[IPvAnyNetwork, ...] = ()
-    tls: bool = False
-    certificates: tuple[Fingerprint, ...] = ()
-    subjects: tuple[str, ...] = ()
-
-    @property
-    def needs_tls(self) -> bool:
-        return self.tls or bool(self.certificates) or bool(self.subjects)
+    """Maximum number of instances in one association. The node answers further ones with status 0xA700."""
+    memory_bytes: Annotated[Size, Field(ge=0)] = ByteSize(256 << 20)
+    """Maximum memory for all instances in reception. The rest, and instances of more than 8 MiB, are received on
+    disk."""
+    minimum_rate: Annotated[SizePerSecond, Field(gt=0)] = ByteSize(1024)
+    """Minimum number of bytes a second of a message after `receive.network_timeout`. The node aborts the association
+    of a slower one."""
 
 
 class Retention(Section):
     """When received series and their results are removed, and when no more are taken.
 
-    Only a series whose every result was delivered is ever removed. ``purge_above`` and ``refuse_above`` are fractions
-    of the disk of ``data_dir`` in use: above the first the oldest go until it is reached again, above the second no
-    further association is accepted. ``committed_days``: how long what was committed to a modality is kept at least;
-    without it, always.
+    Only a series whose every result was delivered is ever removed.
     """
 
-    keep_days: Annotated[float, Field(ge=0)] | None = None
-    committed_days: Annotated[float, Field(ge=0)] | None = None
+    keep_days: Annotated[Days, Field(ge=0)] | None = None
+    """Number of days after its last instance to keep a series and its results."""
+    committed_days: Annotated[Days, Field(ge=0)] | None = None
+    """Minimum number of days to keep series for which storage commitment was given."""
     purge_above: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Fraction of the disk in use (such as `0.8`) above which the oldest delivered series are removed."""
     refuse_above: Annotated[float, Field(gt=0, le=1)] = 0.95
-    check_every: Annotated[float, Field(gt=0)] = 60.0
+    """Fraction of the disk in use above which the node rejects new associations ("local limit exceeded") and answers
+    STOW-RS requests with 503."""
+    check_every: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Interval between two checks of age and disk."""
 
 
 class Metrics(Section):
-    """The receiver's figures for Prometheus, at ``/metrics``; without a port there are none."""
+    """The receiver's figures for Prometheus, at ``/metrics``."""
 
     host: str = "127.0.0.1"
+    """Address at which the receiver serves `/metrics`."""
     port: Port | None = None
+    """Port at which the receiver serves `/metrics`. Without it, there are no metrics."""

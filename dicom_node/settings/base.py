@@ -15,12 +15,22 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
-    """A table of candela.toml: unknown keys are errors, values never change after reading."""
+    """A table of candela.toml: unknown keys are errors, values never change after reading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The text below each field is its description in docs/settings.md (`dicom_node.settings.page`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Outgoing(Section):
-    """What destinations of every kind have. ``rate``: at most so many results a minute."""
+    """What destinations of every kind have."""
 
+    enabled: bool = True
+    """`false`: new results are not sent to this destination. Results that already wait for it keep waiting."""
+    comment: str = ""
+    """A note for people. `candela status` shows it."""
+    contact: str = ""
+    """Who to call about this destination. `candela status` shows it."""
     rate: Annotated[int, Field(ge=1)] | None = None
+    """Maximum number of results a minute, over all workers."""

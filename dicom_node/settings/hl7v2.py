@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dicom_node.settings.base import Outgoing, Port
 from dicom_node.settings.http import ClientTls
+from dicom_node.settings.quantities import Seconds
 
 CharacterSet = Literal[
     "UNICODE UTF-8",
@@ -27,27 +28,38 @@ CharacterSet = Literal[
 
 
 class Hl7v2Destination(Outgoing):
-    """A receiver of HL7 v2 messages over MLLP that takes the report as ORU^R01.
-
-    ``accession_fields``: where it looks for the accession number. ``assigning_authority``: of patient identifiers whose
-    DICOM issuer names none. ``refusals``: also what was refused, where a rule had given it to a model. ``timeout`` in
-    seconds, of the connection and of the whole answer.
-    """
+    """A receiver of HL7 v2 messages over MLLP that takes the report as ORU^R01."""
 
     kind: Literal["hl7v2"]
     host: str
+    """Host name or IP address of the receiver."""
     port: Port
-    timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Port of the receiver."""
+    timeout: Annotated[Seconds, Field(gt=0)] = 30.0
+    """Maximum time to wait for an answer."""
     tls: ClientTls | None = None
     sending_application: str = "CANDELA"
+    """MSH-3."""
     sending_facility: str = ""
+    """MSH-4."""
     receiving_application: str = ""
+    """MSH-5."""
     receiving_facility: str = ""
+    """MSH-6."""
     processing_id: Literal["P", "T", "D"] = "P"
+    """MSH-11: `P` production, `T` training, `D` debugging."""
     character_set: CharacterSet = "UNICODE UTF-8"
+    """MSH-18: `UNICODE UTF-8`, `ASCII`, `8859/1`, `8859/2`, `8859/5`, `8859/7`, `8859/9`, `8859/15`, `ISO IR87`,
+    `GB 18030-2000`, `KS X 1001` or `BIG-5`."""
     language: Literal["en", "de", "es", "fr"] = "en"
+    """Language of the report: `en`, `de`, `es` or `fr`."""
     assigning_authority: str = ""
+    """Assigning authority of patient identifiers whose DICOM issuer is absent."""
     accession_fields: tuple[Literal["OBR-2", "OBR-3", "OBR-18"], ...] = ("OBR-18",)
+    """Fields in which the receiver expects the accession number: `OBR-2`, `OBR-3`, `OBR-18`."""
     pdf: bool = True
+    """Whether the message contains the PDF report."""
     refusals: bool = False
+    """`true`: send a cancelled report with the reason for a series that was refused."""
     maximum_in_flight: Annotated[int, Field(ge=1, le=64)] = 1
+    """Maximum number of simultaneous requests from this machine to the server, over all destinations and workers."""

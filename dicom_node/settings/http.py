@@ -11,18 +11,18 @@ from dicom_node.settings.base import Section
 
 
 class ClientTls(Section):
-    """How TLS is spoken to one server. PEM files.
-
-    ``trusted``: the authorities that may have signed the server's certificate, in place of the system's.
-    ``certificate`` and ``key``: ours, where the server wants one (mutual TLS). ``server_name``: the name in its
-    certificate, where that is not its host (``hl7v2`` only).
-    """
+    """How TLS is spoken to one server."""
 
     trusted: Path | None = None
+    """PEM file of the certificate authorities that may have signed the server's certificate."""
     certificate: Path | None = None
+    """PEM file of the node's certificate, for mutual TLS."""
     key: Path | None = None
+    """PEM file of the certificate's private key."""
     key_password: SecretStr | None = None
+    """Password of the private key. Set it by an environment variable rather than in the file."""
     server_name: str | None = None
+    """Name in the server's certificate, for `hl7v2` only."""
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> ClientTls:
@@ -32,19 +32,23 @@ class ClientTls(Section):
 
 
 class Smart(Section):
-    """SMART Backend Services: what the server's administrator registered for this node.
-
-    The private key, PEM or JWK, stands in a file or in a variable. ``key_id`` None: the key's own, else its thumbprint.
-    ``token_url`` None: the server tells it.
-    """
+    """SMART Backend Services: what the server's administrator registered for this node."""
 
     client_id: Annotated[str, Field(min_length=1)]
+    """SMART Backend Services ([fhir-connection.md](fhir-connection.md)): client id of this node."""
     private_key_file: Path | None = None
+    """File with the private key, PEM without password or JWK: RSA (RS384) or EC P-384 (ES384). It is read for each
+    token."""
     private_key: SecretStr | None = None
+    """The private key itself, in place of the file. Set it by an environment variable."""
     key_id: str | None = None
+    """`kid` under which the server knows the key."""
     scope: str = "system/*.cruds"
+    """Scopes to request."""
     token_url: str | None = None
+    """URL of the token endpoint."""
     jwks_url: str | None = None
+    """URL at which you publish the node's public keys, if you do."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Smart:

@@ -10,11 +10,11 @@ from dicom_node.settings.base import Section
 
 
 class Deidentify(Section):
-    """De-identification of all that goes to a destination; see `pipeline.export.deidentify`.
-
-    ``key`` is what stand-ins for UIDs and patients are derived from: destinations of one key get data that can be
-    linked, others not. ``source_images`` sends the images too that the results were made from.
-    """
+    """De-identification of all that goes to a destination; see `pipeline.export.deidentify`."""
 
     key: Annotated[SecretStr, Field(min_length=32)]
+    """De-identify everything that goes to the destination ([privacy.md](privacy.md)). The key is a secret of at least
+    32 characters from which replacement UIDs and patient identifiers are derived; destinations with the same key get
+    data that can be linked. Set it by an environment variable: `CANDELA_DESTINATIONS__NAME__DEIDENTIFY__KEY`."""
     source_images: bool = False
+    """`true`: also send the images from which the results were made."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from dicom_node.settings.base import Section
 from pipeline.results.profile import (
     DEFAULT_PRESET,
     PRESETS,
@@ -24,20 +25,33 @@ ProfileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 """Stands in file names of results."""
 
 
-class ProfileSettings(BaseModel):
-    """One table: a preset, and what is otherwise than in it. Fields as in `pipeline.results.profile.Profile`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ProfileSettings(Section):
+    """One table: a preset, and what differs from it. Fields as in `pipeline.results.profile.Profile`."""
 
     preset: str = DEFAULT_PRESET
+    """Preset whose values apply where this table states none: `generic-pacs`, `orthanc-ohif` or `archive`."""
     objects: tuple[ObjectKind, ...] | None = None
+    """DICOM objects to build and send: `overlay`, `segmentation`, `report`, `presentation`, `heatmap`, `document`,
+    `keyobjects`."""
     transfer_syntax: TransferSyntax | None = None
+    """`ExplicitVRLittleEndian`, `ImplicitVRLittleEndian`, `RLELossless`, `JPEGLSLossless` or `JPEG2000Lossless`.
+    Compression applies to overlays and to FRACTIONAL and LABELMAP segmentations; other objects are then Explicit VR
+    Little Endian."""
     segmentation_type: SegmentationType | None = None
+    """`BINARY`, `FRACTIONAL` or `LABELMAP`."""
     omit_empty_frames: bool | None = None
+    """`true`: a segmentation has only the frames that a lesion touches. Set `false` for viewers that misplace such a
+    segmentation."""
     report_flavour: ReportFlavour | None = None
+    """How a structured report describes a lesion: `volumetric` (a segment, TID 1411), `planar` (an outline in the
+    report, TID 1410) or `both`."""
     report_title: ReportTitle | None = None
+    """Coded title of the structured report: `imaging` (126000, DCM) or `oncology` (126001, DCM). Some viewers choose
+    the display by it ([destinations.md](destinations.md))."""
     heatmap_frame_order: FrameOrder | None = None
+    """Order of the heat map's frames along the slice normal: `ascending` (which OHIF needs) or `descending`."""
     heatmap_planes: HeatmapPlanes | None = None
+    """Planes of the heat map: `shown` (those that show something, and those between) or `all` (which OHIF needs)."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> ProfileSettings:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, model_validator
 
-from dicom_node.settings.access import DicomPeer, Limits, PeerAccess, ReportTo
-from dicom_node.settings.ae_titles import CallingTitle
+from dicom_node.settings.access import Limits
 from dicom_node.settings.base import AETitle, Port, Section
+from dicom_node.settings.peers import Caller, Peer
+from dicom_node.settings.quantities import Seconds, Size
 
 DICOM_ROOT: Final = "1.2.840.10008"
 
@@ -31,55 +32,38 @@ PrivateRoot = Annotated[str, AfterValidator(_private_root)]
 """A private SOP Class UID, or the root that such are registered under."""
 
 
-class OrthancCount(Section):
-    """Ask the Orthanc that sent a series how many instances it holds (REST)."""
-
-    kind: Literal["orthanc"]
-    url: str
-    username: str = ""
-    password: SecretStr = SecretStr("")
-
-
-class FindCount(DicomPeer):
-    """Ask a PACS by C-FIND for NumberOfSeriesRelatedInstances."""
-
-    kind: Literal["c-find"]
-
-
-class Peer(PeerAccess):
-    """A calling AE that may send; ``ae_title`` is in its text form.
-
-    ``expected_count`` lets its series complete early and with certainty.
-
-    ``commitment`` is where it takes reports of storage commitment that cannot go by the association that asked.
-    """
-
-    ae_title: CallingTitle
-    commitment: ReportTo | None = None
-    expected_count: Annotated[OrthancCount | FindCount, Field(discriminator="kind")] | None = None
-
-
 class StowClient(Section):
-    """Who may store by STOW-RS: known by its bearer token, and called ``ae_title`` in rules, jobs and files."""
+    """Who may store by STOW-RS: known by its bearer token."""
 
-    ae_title: AETitle
+    peer: Caller
+    """Name of the sender in `[peers.NAME]`. Its AE title is the calling AE title in rules, jobs and files."""
     bearer_token: Annotated[SecretStr, Field(min_length=16)]
+    """Token of the sender, at least 16 characters. If there are clients, every request needs a token."""
+
+    @property
+    def ae_title(self) -> str:
+        """The calling AE title of what it stores."""
+        return self.peer.ae_title
 
 
 class Stow(Section):
-    """STOW-RS (PS3.18 10.5), served by the receiver. Without ``clients`` only this machine may store, without a token.
-
-    ``ae_title`` is what such a sender is called. Bytes and parts are those of one request.
-    """
+    """STOW-RS (PS3.18 10.5), served by the receiver. Without ``clients`` only this machine may store."""
 
     host: str = "127.0.0.1"
+    """Address on which STOW-RS listens. An address that other machines can reach needs `clients`."""
     port: Port = 8104
+    """Port on which STOW-RS listens."""
     ae_title: AETitle = "STOW-RS"
+    """Calling AE title of a sender without a token in rules, jobs and files."""
     clients: tuple[StowClient, ...] = ()
     maximum_requests: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Maximum number of simultaneous requests. A further one is answered with 503."""
     maximum_parts: Annotated[int, Field(ge=1)] = 20_000
-    maximum_bytes: Annotated[int, Field(ge=1)] = 32 << 30
-    maximum_instance_bytes: Annotated[int, Field(ge=1)] = 4 << 30
+    """Maximum number of instances in one request. More are answered with 413."""
+    maximum_bytes: Annotated[Size, Field(ge=1)] = ByteSize(32 << 30)
+    """Maximum size of one request. A larger one is answered with 413."""
+    maximum_instance_bytes: Annotated[Size, Field(ge=1)] = ByteSize(4 << 30)
+    """Maximum size of one instance. A larger one is refused."""
 
     @model_validator(mode="after")
     def _open_only_with_tokens(self) -> Stow:
@@ -99,36 +83,46 @@ def _is_loopback(host: str) -> bool:
 
 
 class Receive(Section):
-    """The Storage SCP. ``peers`` is the allow-list of calling AE titles; ``accept_any_peer`` switches it off.
-
-    ``private_storage_classes`` are taken besides those of the standard: SOP Class UIDs, or roots of such.
-    ``tls_port`` is a second port, with TLS; ``plain`` False leaves only that one. ``stow`` adds STOW-RS as a further
-    way in.
-    """
+    """The Storage SCP. ``allow`` is the allow-list of callers; ``accept_any_peer`` switches it off."""
 
     ae_title: AETitle = "CANDELA"
+    """AE title of the node. The node rejects an association that calls another title."""
     host: str = "127.0.0.1"
+    """Address on which the node listens. `0.0.0.0` lets other machines connect."""
     port: Port = 11112
+    """Port on which the node listens, without TLS."""
     tls_port: Port | None = None
-    plain: bool = True
-    peers: tuple[Peer, ...] = ()
+    """A second port, with TLS and certificates on both sides. Needs `[tls]`. Port 2762 is registered for it."""
+    require_tls: bool = False
+    """`true`: the node listens on the TLS port only."""
+    allow: tuple[Caller, ...] = ()
+    """Names of the peers in `[peers.NAME]` that may send. The node rejects all other callers."""
     accept_any_peer: bool = False
+    """`true`: accept every caller. Only for a closed test network."""
     private_storage_classes: tuple[PrivateRoot, ...] = ()
+    """Private SOP Classes to accept: UIDs, or roots that include every UID below them, such as
+    `["1.3.46.670589.11.0.0.12.2", "1.3.12.2.1107.5.9"]`. The standard's storage classes, retired ones too, are always
+    accepted."""
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
-    network_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Maximum number of simultaneous associations. The node rejects a further one as transient ("local limit
+    exceeded")."""
+    network_timeout: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Time without a byte after which the node aborts an association."""
     limits: Limits = Limits()
     stow: Stow | None = None
 
     @model_validator(mode="after")
     def _peers_can_come_in(self) -> Receive:
-        titles = [peer.ae_title for peer in self.peers]
+        titles = [peer.ae_title for peer in self.allow]
         twice = next((title for title in titles if titles.count(title) > 1), None)
         if twice is not None:
-            raise ValueError(f"two peers have the AE title {twice!r}: give one of them both addresses or certificates")
+            raise ValueError(
+                f"allow names two peers with the AE title {twice!r}: give one of them both addresses or certificates"
+            )
         if self.tls_port is None:
-            if not self.plain:
-                raise ValueError("plain = false leaves no port: set tls_port")
-            shut_out = next((peer.ae_title for peer in self.peers if peer.needs_tls), None)
+            if self.require_tls:
+                raise ValueError("require_tls = true leaves no port: set tls_port")
+            shut_out = next((peer.ae_title for peer in self.allow if peer.needs_tls), None)
             if shut_out is not None:
                 raise ValueError(f"peer {shut_out!r} must come by TLS, and there is no tls_port")
         return self
@@ -138,28 +132,33 @@ class Receive(Section):
         return any(_is_within(sop_class_uid, root) for root in self.private_storage_classes)
 
     def peer(self, ae_title: str) -> Peer | None:
-        return next((peer for peer in self.peers if peer.ae_title == ae_title), None)
+        return next((peer for peer in self.allow if peer.ae_title == ae_title), None)
 
 
 class Completion(Section):
-    """When a series counts as complete, and when an answer that is no finding may leave; seconds.
+    """When a series counts as complete, and when an answer that is no finding may leave."""
 
-    ``quiet_after_release``: silence after every association that carried the series was released, where one of them
-    carried ``plausible_part`` images or frames.
-    ``quiet_time``: silence that is enough whatever the associations do; `quiet` where the series was reopened.
-    ``count_timeout``: how long an expected count may hold a released series back before silence decides.
-    ``study_quiet``: silence after all series of a study are complete, before rules with ``per_study`` choose one.
-    ``negative_hold``, ``negative_hold_counted``: see `hold`.
-    """
-
-    quiet_after_release: Annotated[float, Field(ge=0)] = 3.0
-    quiet_time: Annotated[float, Field(gt=0)] = 60.0
-    count_timeout: Annotated[float, Field(ge=0)] = 60.0
-    study_quiet: Annotated[float, Field(ge=0)] = 60.0
+    quiet_after_release: Annotated[Seconds, Field(ge=0)] = 3.0
+    """Silence after which a series is complete once every association that carried it was released, if one of them
+    carried a plausible part."""
     plausible_part: Annotated[int, Field(ge=1)] = 10
-    quiet_most: Annotated[float, Field(gt=0)] = 600.0
-    negative_hold: Annotated[float, Field(ge=0)] = 120.0
-    negative_hold_counted: Annotated[float, Field(ge=0)] = 30.0
+    """Minimum number of images (or frames) of a series in an association for its release to count as the end of the
+    series. `1`: every release counts."""
+    quiet_time: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Silence after which a series is complete in any case (an association was aborted, stays open, or carried too
+    little)."""
+    quiet_most: Annotated[Seconds, Field(gt=0)] = 600.0
+    """Upper limit of `quiet_time` and `negative_hold`, which double each time that a further instance reopens the
+    series."""
+    count_timeout: Annotated[Seconds, Field(ge=0)] = 60.0
+    """Maximum time that a released series waits for an expected count before silence decides."""
+    negative_hold: Annotated[Seconds, Field(ge=0)] = 120.0
+    """Time after the last instance before an answer without a finding is sent. A further instance in that time
+    withdraws it. `0`: the answer is sent at once."""
+    negative_hold_counted: Annotated[Seconds, Field(ge=0)] = 30.0
+    """The same for a series that has as many instances as the sender's archive counts (`peers.expected_count`)."""
+    study_quiet: Annotated[Seconds, Field(ge=0)] = 60.0
+    """Silence after all series of a study are complete before a rule with `per_study` chooses one of them."""
 
     def quiet(self, reopened: int) -> float:
         """``quiet_time``, doubled for each time that the series was reopened, up to ``quiet_most``."""

@@ -7,72 +7,115 @@ Precedence: environment over file over defaults. Nested names are joined by two 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import Field, ValidationError, model_validator
+import structlog
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from dicom_node.settings.access import DicomPeer, Metrics, Retention, Tls
+from dicom_node.settings.access import Metrics, Retention, Tls
 from dicom_node.settings.audit import Audit
 from dicom_node.settings.base import Section
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination
 from dicom_node.settings.hl7v2 import Hl7v2Destination
+from dicom_node.settings.old_form import TOP_LEVEL, modernise
+from dicom_node.settings.peers import DicomPeer, FindCount, Peer, named, peer_called, resolved_peers
 from dicom_node.settings.profiles import ProfileName, ProfileSettings, known_profiles
+from dicom_node.settings.quantities import Seconds
 from dicom_node.settings.receive import Completion, Receive
-from dicom_node.settings.remotes import Remote
+from dicom_node.settings.remotes import DicomRemote, Remote
 from pipeline.errors import BadSettings
 from pipeline.report.sentences import Language
 from pipeline.results.profile import USUAL, Profile
 from pipeline.routing.rules import Match, Priority, Rule
 
 DEFAULT_FILE = Path("candela.toml")
+KINDS = frozenset({"dicom", "fhir", "hl7v2", "folder", "dicomweb", "orthanc", "c-find"})
+"""Tags that pydantic puts into the place of an error, and that no settings file has."""
+log = structlog.get_logger("candela.settings")
+_warned: set[tuple[str, ...]] = set()
 
 
 class Jobs(Section):
-    """The durable engine. Without ``database_url``: SQLite in the data folder.
-
-    ``reading_timeout`` in seconds ends a reading that hangs. ``circuit_*``: see `dicom_node.jobs.circuits`.
-    """
+    """The durable engine. ``circuit_*``: see `dicom_node.jobs.circuits`."""
 
     database_url: str | None = None
+    """URL of the database. Several machines need `postgresql://user@host/database`."""
     tries: Annotated[int, Field(ge=1, le=100)] = 8
+    """Maximum number of attempts to read a series; then it is a dead letter."""
     delivery_tries: Annotated[int, Field(ge=1, le=100)] = 24
-    reading_timeout: Annotated[float, Field(gt=0)] = 1800.0
+    """Maximum number of attempts to send a result, about fifteen hours with these pauses; then it is a dead letter. A
+    result behind an open circuit uses up none."""
+    reading_timeout: Annotated[Seconds, Field(gt=0)] = 1800.0
+    """Maximum time to read one series; then its worker is ended. A series that ends five workers is a dead letter."""
     circuit_failures: Annotated[int, Field(ge=1)] = 5
-    circuit_first: Annotated[float, Field(gt=0)] = 30.0
-    circuit_most: Annotated[float, Field(gt=0)] = 300.0
-    backoff_first: Annotated[float, Field(gt=0)] = 5.0
-    backoff_most: Annotated[float, Field(gt=0)] = 3600.0
-    poll_interval: Annotated[float, Field(gt=0)] = 0.5
-    dead_worker_grace: Annotated[float, Field(gt=0)] = 20.0
+    """Number of consecutive failures to reach a destination after which its circuit opens: the node tries nothing, and
+    results wait."""
+    circuit_first: Annotated[Seconds, Field(gt=0)] = 30.0
+    """Time for which a circuit is open before one delivery is tried. It doubles with each failure."""
+    circuit_most: Annotated[Seconds, Field(gt=0)] = 300.0
+    """Maximum time for which a circuit is open."""
+    backoff_first: Annotated[Seconds, Field(gt=0)] = 5.0
+    """Time before the second attempt. It doubles with each further one, with up to a quarter of jitter."""
+    backoff_most: Annotated[Seconds, Field(gt=0)] = 3600.0
+    """Maximum time between two attempts."""
+    poll_interval: Annotated[Seconds, Field(gt=0)] = 0.5
+    """Interval at which a worker polls its queue."""
+    dead_worker_grace: Annotated[Seconds, Field(gt=0)] = 20.0
+    """PostgreSQL: time after which other workers take over the jobs of a worker that died. On SQLite they do so at
+    once."""
 
 
 class Models(Section):
-    """``folders`` are searched for bundles besides those that ship; ``device``: where torch runs."""
+    """Which models there are, and where torch runs."""
 
     folders: tuple[Path, ...] = ()
+    """Folders with further MONAI bundles."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` (CUDA if torch finds it), `cpu` or `cuda`."""
+
+
+class Matching(Section):
+    """How rules share a series."""
+
+    match: Match = "first"
+    """`first`: the first rule that takes a series decides. `all`: every rule that takes it gives it to its model, each
+    model once."""
 
 
 class Defaults(Section):
     """What a rule that does not say otherwise does with its results."""
 
     destinations: tuple[str, ...] = ()
+    """Destinations of rules that name none."""
     priority: Priority = "routine"
+    """Priority of rules that state none."""
 
 
 class Settings(BaseSettings):
     """The whole tree."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CANDELA_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+        env_prefix="CANDELA_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        toml_file=None,
+        use_attribute_docstrings=True,
     )
 
     data_dir: Path = Path("candela-data")
+    """Folder for received instances (`store/`), results (`results/`), the index and the engine's database. It must be
+    on a local disk: SQLite and durable renames do not work over NFS."""
     uid_root: str | None = None
+    """UID root of your organisation for the UIDs of results. Without it, they are derived from UUIDs (`2.25.`). A
+    change gives new UIDs to results that were delivered before."""
     log_uids: Literal["hashed", "plain"] = "hashed"
+    """How log lines name UIDs: `hashed` (12 hexadecimal digits of the SHA-256) or `plain`."""
+    peers: dict[str, Peer] = Field(default_factory=dict)
     tls: Tls | None = None
     receive: Receive = Receive()
     retention: Retention = Retention()
@@ -84,9 +127,34 @@ class Settings(BaseSettings):
     destinations: dict[str, Destination] = Field(default_factory=dict)
     remotes: dict[str, Remote] = Field(default_factory=dict)
     profiles: dict[ProfileName, ProfileSettings] = Field(default_factory=dict)
-    match: Match = "first"
+    routing: Matching = Matching()
     defaults: Defaults = Defaults()
     rules: tuple[Rule, ...] = ()
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _peers_name_each_other(cls, tables: object) -> object:
+        return resolved_peers(tables)
+
+    @field_validator("receive", "destinations", "remotes", mode="before")
+    @classmethod
+    def _peers_by_name(cls, value: object, info: ValidationInfo) -> object:
+        """``value`` with peers in place of their names."""
+        if not isinstance(value, Mapping):
+            return value
+        peers: dict[str, Peer] | None = info.data.get("peers")
+        if peers is None:  # its own error says what is wrong with it
+            return cls.model_fields[info.field_name or ""].get_default(call_default_factory=True, validated_data={})
+        if info.field_name != "receive":
+            return {name: named(table, "peer", peers, listens=_kind(table) == "dicom") for name, table in value.items()}
+        made = dict(value)
+        if isinstance(made.get("allow"), list | tuple):
+            made["allow"] = [peer_called(name, peers, listens=False) for name in made["allow"]]
+        stow = made.get("stow")
+        if isinstance(stow, Mapping) and isinstance(stow.get("clients"), list | tuple):
+            clients = [named(client, "peer", peers, listens=False) for client in stow["clients"]]
+            made["stow"] = {**stow, "clients": clients}
+        return made
 
     @model_validator(mode="after")
     def _peers_are_spoken_to_as_they_want(self) -> Settings:
@@ -95,7 +163,7 @@ class Settings(BaseSettings):
             raise ValueError("receive.tls_port needs the table [tls]: certificate, key and trusted")
         for name, peer in self._dicom_peers():
             if peer.tls and self.tls is None:
-                raise ValueError(f"{name} needs the table [tls]: certificate, key and trusted")
+                raise ValueError(f"{name}: {peer.ae_title} is called with TLS, which needs the table [tls]")
             peer.known_as(self.tls)
         for name, destination in self.destinations.items():
             if isinstance(destination, DicomDestination) and destination.commitment:
@@ -103,20 +171,22 @@ class Settings(BaseSettings):
         return self
 
     def _dicom_peers(self) -> Iterator[tuple[str, DicomPeer]]:
-        for group, table in (("destinations", self.destinations), ("remotes", self.remotes)):
+        tables: dict[str, Mapping[str, object]] = {"destinations": self.destinations, "remotes": self.remotes}
+        for group, table in tables.items():
             for name, item in table.items():
-                if isinstance(item, DicomPeer):
-                    yield f"{group}.{name}.tls", item
-        for peer in self.receive.peers:
-            for part, end in (("expected_count", peer.expected_count), ("commitment", peer.commitment)):
-                if isinstance(end, DicomPeer):
-                    yield f"receive.peers {peer.ae_title}.{part}.tls", end
+                if isinstance(item, DicomDestination | DicomRemote):
+                    yield f"{group}.{name}", item.peer
+        for peer in self.receive.allow:
+            count = peer.expected_count.peer if isinstance(peer.expected_count, FindCount) else None
+            for part, end in (("expected_count", count), ("commitment_to", peer.commitment_to)):
+                if end is not None:
+                    yield f"peer {peer.ae_title}: {part}", end
 
     def _refuse_unheard(self, name: str, destination: DicomDestination) -> None:
-        if not self.receive.accept_any_peer and self.receive.peer(destination.ae_title) is None:
+        title = destination.peer.ae_title
+        if not self.receive.accept_any_peer and self.receive.peer(title) is None:
             raise ValueError(
-                f"destinations.{name}.commitment: {destination.ae_title} reports by calling the node, so it must stand"
-                " in [[receive.peers]]"
+                f"destinations.{name}.commitment: {title} reports by calling the node, so receive.allow must name it"
             )
 
     @model_validator(mode="after")
@@ -187,7 +257,23 @@ class Settings(BaseSettings):
         return bool(getattr(self.destinations.get(name), "refusals", False))
 
     def destinations_of(self, rule: Rule) -> tuple[str, ...]:
-        """Where the results of a series that ``rule`` takes go: an empty list that the rule states means nowhere."""
+        """Where the results of a series that ``rule`` takes go: an empty list that the rule states means nowhere.
+
+        Without those that are disabled, which `disabled_of` has.
+        """
+        disabled = self.disabled_of(rule)
+        return tuple(name for name in self._stated_destinations(rule) if name not in disabled)
+
+    def disabled_of(self, rule: Rule) -> tuple[str, ...]:
+        """The destinations of ``rule`` that get nothing because they are disabled."""
+        return tuple(name for name in self._stated_destinations(rule) if name in self.disabled_destinations)
+
+    @property
+    def disabled_destinations(self) -> frozenset[str]:
+        """The names of destinations with ``enabled = false``."""
+        return frozenset(name for name, item in self.destinations.items() if not item.enabled)
+
+    def _stated_destinations(self, rule: Rule) -> tuple[str, ...]:
         return rule.destinations if "destinations" in rule.model_fields_set else self.defaults.destinations
 
     def priority_of(self, rule: Rule) -> Priority:
@@ -273,8 +359,17 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
         raise BadSettings("There is no such settings file.", where=str(path), todo="Check the path given to --config.")
     file = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
 
+    changes: list[str] = []
+
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
+        model_config = SettingsConfigDict(toml_file=file, use_attribute_docstrings=False)
+
+        @model_validator(mode="before")
+        @classmethod
+        def _in_the_old_form(cls, tree: Any) -> Any:
+            merged = {**deepcopy(tree), **_old_variables()}
+            changes.extend(modernise(merged))
+            return merged
 
     place = str(file) if file else "environment"
     try:
@@ -286,9 +381,30 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
             todo="docs/settings.md lists every setting.",
         ) from None
     except ValueError as error:  # TOML syntax
-        raise BadSettings(f"not valid TOML: {error}", where=place, todo="Mend the line named.") from None
+        raise BadSettings(f"not valid TOML: {error}", where=place, todo="Correct the line named.") from None
     _refuse_unknown_variables(settings)
+    _warn(place, changes)
     return settings
+
+
+def _old_variables() -> dict[str, Any]:
+    """Values of variables whose settings moved into a table."""
+    return {name.lower()[len("candela_") :]: value for name, value in os.environ.items() if _is_old(name)}
+
+
+def _is_old(name: str) -> bool:
+    return name.upper() in {f"CANDELA_{setting.upper()}" for setting in TOP_LEVEL}
+
+
+def _warn(place: str, changes: list[str]) -> None:
+    """Say once in a process which settings are of the old form."""
+    if changes and (place, *changes) not in _warned:
+        _warned.add((place, *changes))
+        log.warning("settings_in_old_form", file=place, settings="; ".join(changes), todo="candela config migrate")
+
+
+def _kind(table: object) -> object:
+    return table.get("kind") if isinstance(table, Mapping) else None
 
 
 def _is_pacs(destination: Destination | None) -> TypeGuard[DicomDestination]:
@@ -296,15 +412,17 @@ def _is_pacs(destination: Destination | None) -> TypeGuard[DicomDestination]:
 
 
 def _problem(item: Any) -> str:
-    name = ".".join(str(part) for part in item["loc"])
+    place = item["loc"]
+    name = ".".join(str(part) for number, part in enumerate(place) if number < 2 or part not in KINDS)
     if item["type"] == "extra_forbidden":
         return f"{name}: there is no such setting"
-    return f"{name}: {item['msg']}" if name else str(item["msg"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
 
 
 def _refuse_unknown_variables(settings: Settings) -> None:
     """pydantic-settings ignores CANDELA_TYPO=1 at the top level; we do not."""
     known = {f"CANDELA_{name.upper()}" for name in type(settings).model_fields}
     for name in os.environ:
-        if name.startswith("CANDELA_") and name.split("__")[0].upper() not in known:
-            raise BadSettings(f"{name}: there is no such setting", where="environment", todo="Unset or mend it.")
+        if name.startswith("CANDELA_") and name.split("__")[0].upper() not in known and not _is_old(name):
+            raise BadSettings(f"{name}: there is no such setting", where="environment", todo="Unset or correct it.")

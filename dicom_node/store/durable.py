@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``: temporary file, fdatasync, rename, directory fsync."""
+def write_durably(path: Path, data: bytes, *, like: os.stat_result | None = None) -> None:
+    """Write ``data`` to ``path``: temporary file, fdatasync, rename, directory fsync.
+
+    The file has the permissions of ``like`` from its first byte on, and its owner if this process may change owners.
+    """
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
+            if like is not None:
+                os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode))
+                with suppress(PermissionError):
+                    os.fchown(file.fileno(), like.st_uid, like.st_gid)
             file.write(data)
             file.flush()
             os.fdatasync(file.fileno())

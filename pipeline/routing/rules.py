@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
@@ -58,9 +58,12 @@ Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidat
 
 
 class Table(BaseModel):
-    """A table of candela.toml: unknown keys are errors, values never change after reading."""
+    """A table of candela.toml: unknown keys are errors, values never change after reading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The text below each field is its description in docs/settings.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Range(Table):
@@ -93,7 +96,9 @@ class ImageTypes(Table):
     """Values of ImageType: all of ``contains`` must be there, none of ``excludes`` may be."""
 
     contains: Codes = ()
+    """Values that ImageType must all have."""
     excludes: Codes = ()
+    """Values that ImageType must not have."""
 
 
 class Conditions(Table):
@@ -105,37 +110,63 @@ class Conditions(Table):
     """
 
     modality: Texts = ()
+    """Values of Modality."""
     body_part: Texts = ()
+    """Values of BodyPartExamined."""
     sop_class: Annotated[tuple[str, ...], BeforeValidator(_sop_classes)] = ()
+    """SOP Classes, by keyword (`MRImageStorage`) or UID."""
     image_type: ImageTypes = ImageTypes()
     scanning_sequence: Annotated[tuple[Literal["SE", "IR", "GR", "EP", "RM"], ...], BeforeValidator(_upper)] = ()
+    """Values of ScanningSequence: `SE`, `IR`, `GR`, `EP`, `RM`."""
     orientation: Annotated[tuple[Orientation, ...], BeforeValidator(_lower)] = ()
+    """`axial`, `coronal`, `sagittal`, `oblique`, from ImageOrientationPatient."""
     weighting: Annotated[tuple[Weighting, ...], BeforeValidator(_upper)] = ()
+    """`T1`, `T2`, `PD`, `T2*`, from the sequence parameters."""
     acquisition: Annotated[tuple[Acquisition, ...], BeforeValidator(_upper)] = ()
+    """Values of MRAcquisitionType: `2D`, `3D`."""
     contrast: bool | None = None
+    """`true`: the header states or describes a contrast agent. `false`: it does not."""
     derived: Kinds | None = None
+    """Images whose ImageType begins with DERIVED: `exclude`, `include` or `only`."""
     localizer: Kinds | None = None
+    """Localisers: `exclude`, `include` or `only`."""
     manufacturer: Texts = ()
+    """Values of Manufacturer."""
     station: Texts = ()
+    """Values of StationName."""
     calling_ae: Texts = ()
+    """AE titles that sent the series."""
     called_ae: Texts = ()
+    """AE titles to which the series was sent."""
     description: Texts = ()
+    """Shell patterns (`*t1*`) for SeriesDescription or ProtocolName."""
     echo_time: Range | None = None
+    """Range in ms, such as `{min = 5, max = 30}`. One end may be absent."""
     repetition_time: Range | None = None
+    """Range in ms."""
     inversion_time: Range | None = None
+    """Range in ms."""
     flip_angle: Range | None = None
+    """Range in degrees."""
     slice_thickness: Range | None = None
+    """Range in mm."""
     magnetic_field_strength: Range | None = None
+    """Range in tesla."""
     number_of_slices: Range | None = None
+    """Range of the number of instances, or of frames of multi-frame objects."""
 
 
 class When(Conditions):
     """A rule's conditions. Unlike in a group, derived images and localisers are left out unless asked for."""
 
     derived: Kinds | None = "exclude"
+    """Images whose ImageType begins with DERIVED: `exclude`, `include` or `only`."""
     localizer: Kinds | None = "exclude"
+    """Localisers: `exclude`, `include` or `only`."""
     any_of: tuple[Conditions, ...] = ()
+    """Groups of the conditions above, one of which must hold."""
     none_of: tuple[Conditions, ...] = ()
+    """Groups of the conditions above, none of which may hold."""
 
     @model_validator(mode="after")
     def _groups_say_something(self) -> Self:
@@ -152,11 +183,30 @@ class Rule(Table):
     """
 
     name: Annotated[str, Field(min_length=1)]
+    """Name of the rule. Jobs show it."""
+    enabled: bool = True
+    """`false`: the rule takes no series. `candela config explain` says so."""
+    comment: str = ""
+    """A note for people."""
+    contact: str = ""
+    """Who to call about this rule."""
     when: When = When()
     model: Annotated[str, Field(min_length=1)]
+    """Name of the model that reads the series (`candela models list`)."""
     destinations: tuple[str, ...] = ()
+    """Names of the destinations for the results. An empty list sends them nowhere."""
     priority: Priority = "routine"
+    """`stat` or `routine`. `stat` series are read first."""
     per_study: bool = False
+    """`true`: of the series of a study that rules give to this model, read only the one that suits it best, once the
+    study is quiet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_its_model(cls, table: object) -> object:
+        if isinstance(table, Mapping) and "model" in table and "name" not in table:
+            return {**table, "name": table["model"]}
+        return table
 
 
 @dataclass(frozen=True)
@@ -174,8 +224,8 @@ class Check:
 class Verdict:
     """The result of one rule for a series.
 
-    ``taken`` is False for a rule that holds without effect: ``overruled`` then names the earlier rule that decided.
-    Rules after the deciding one are judged as well, for the sake of explanations.
+    ``taken`` is False for a rule that holds without effect: it is disabled, or ``overruled`` names the earlier rule
+    that decided. Rules after the deciding one are judged as well, for the sake of explanations.
     """
 
     rule: Rule
@@ -188,11 +238,13 @@ class Verdict:
 
     @property
     def taken(self) -> bool:
-        return self.holds and self.overruled is None
+        return self.rule.enabled and self.holds and self.overruled is None
 
     @property
     def reason(self) -> str:
         """Why the rule does not take the series; "" where it does."""
+        if not self.rule.enabled:
+            return "it is disabled (enabled = false)"
         if self.overruled is not None:
             return f"rule {self.overruled!r} decided before"
         return next((check.reason for check in self.checks if not check.holds), "")
@@ -227,7 +279,7 @@ def judge(rules: tuple[Rule, ...], attributes: SeriesAttributes, match: Match = 
     verdicts: list[Verdict] = []
     for rule in rules:
         verdict = Verdict(rule, tuple(_checks(rule.when, attributes)))
-        if verdict.holds:
+        if verdict.holds and rule.enabled:
             before = (
                 item.rule for item in verdicts if item.taken and (match == "first" or item.rule.model == rule.model)
             )

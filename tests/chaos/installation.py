@@ -30,6 +30,7 @@ from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 from tests.peers.postgres import PostgresServer
 from tests.peers.proxy import FaultProxy
+from tests.peers.settings_text import address, tables, toml_value
 from tests.peers.tiny_bundle import bright_spots
 
 ROOT: Final = Path(__file__).parents[2]
@@ -82,11 +83,9 @@ class Installation:
 
     def _write_config(self, extra: Mapping[str, Mapping[str, Any]], peers: Sequence[str]) -> None:
         destinations: dict[str, dict[str, Any]] = {
-            "pacs": {
-                "kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": self.to_pacs.port, "timeout": 8.0,
-            },
+            "pacs": {"kind": "dicom", "peer": address(self.to_pacs.port), "timeout": 8.0},
             "archive": {"kind": "folder", "path": str(self.archive)},
-        }  # fmt: skip
+        }
         if self.fhir and self.to_fhir:
             path = httpx.URL(self.fhir.url).path
             url = f"http://127.0.0.1:{self.to_fhir.port}{path}"
@@ -98,8 +97,8 @@ class Installation:
         }  # fmt: skip
         if self._database_url:
             jobs["database_url"] = self._database_url
-        tables = {
-            "receive": {"port": self.port, "network_timeout": 8.0},
+        groups = {
+            "receive": {"port": self.port, "network_timeout": 8.0, "allow": ["MODALITY", *peers]},
             "metrics": {"port": self.metrics_port},
             "completion": {
                 "quiet_after_release": 0.5,
@@ -110,14 +109,14 @@ class Installation:
             },
             "models": {"folders": [str(self.folder / "models")]},
             "jobs": jobs,
-            **{f"destinations.{name}": table for name, table in destinations.items()},
         }
         lines = [f"data_dir = {json.dumps(str(self.data))}"]
-        for name, table in tables.items():
+        for name, table in groups.items():
             lines.append(f"[{name}]")
-            lines += [f"{key} = {_toml(value)}" for key, value in table.items()]
+            lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
+        lines.append(tables("destinations", destinations))
         for name in ("MODALITY", *peers):
-            lines += ["[[receive.peers]]", f"ae_title = {json.dumps(name)}"]
+            lines += [f"[peers.{name}]", f"ae_title = {json.dumps(name)}"]
         lines += ["[[rules]]", 'name = "all MR"']
         lines += ['when = {modality = ["MR"]}', 'model = "bright_spots"']
         lines.append(f"destinations = {json.dumps(list(destinations))}")
@@ -311,9 +310,3 @@ class Installation:
 
     def prepare(self) -> None:
         engine.prepare(self.settings)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value)  # TOML and JSON write strings, numbers, booleans and lists alike

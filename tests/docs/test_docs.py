@@ -65,7 +65,7 @@ def test_the_settings_file_shown_is_valid(page: str, tmp_path: Path) -> None:
         path.write_text(text)
         settings = load(path)
         assert settings.rules
-        assert settings.receive.peers
+        assert settings.receive.allow
 
 
 def test_no_page_names_a_registry_host() -> None:

@@ -13,9 +13,8 @@ from pydicom.dataset import Dataset
 from dicom_node.commitment import scp
 from dicom_node.commitment.ledger import Failed, Reference, Report, Request, RequestLedger
 from dicom_node.deliver.senders import sender_for
-from dicom_node.settings.access import ReportTo
 from dicom_node.settings.destinations import DicomDestination
-from dicom_node.settings.receive import Peer
+from dicom_node.settings.peers import DicomPeer, Peer
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.commitment import CommittingPacs, Modality, report_to
@@ -40,7 +39,7 @@ def named(series: tuple[Dataset, ...]) -> list[Reference]:
 
 
 def peers(modality: Modality) -> tuple[Peer, ...]:
-    return (Peer(ae_title=CALLING, commitment=ReportTo(ae_title=CALLING, host="127.0.0.1", port=modality.port)),)
+    return (Peer(ae_title=CALLING, commitment_to=DicomPeer(ae_title=CALLING, host="127.0.0.1", port=modality.port)),)
 
 
 # --- as SCP -----------------------------------------------------------------------------------------------------
@@ -60,7 +59,7 @@ def test_a_modality_is_told_what_is_kept_by_the_association_that_asked(
 def test_a_modality_that_has_hung_up_is_called(tmp_path: Path, series: tuple[Dataset, ...]) -> None:
     """An association of the node's own, in which the node is the SCP (role selection)."""
     modality = Modality()
-    with modality.listening(), running_receiver(tmp_path, peers=peers(modality)) as node:
+    with modality.listening(), running_receiver(tmp_path, allow=peers(modality)) as node:
         send(node.port, series)
         report = modality.wait(modality.ask(node.port, named(series)))
         assert len(report.committed) == 3
@@ -102,11 +101,11 @@ def test_a_report_waits_for_a_modality_that_is_away_and_for_the_node_itself(
 ) -> None:
     """The request survives the end of the node; the report comes when the modality listens again."""
     modality = Modality()
-    with running_receiver(tmp_path, peers=peers(modality)) as node:
+    with running_receiver(tmp_path, allow=peers(modality)) as node:
         send(node.port, series)
         transaction = modality.ask(node.port, named(series))
         _until(lambda: any(item.tries for item in node.receiver._commitment._waiting.values()))
-    with running_receiver(tmp_path, peers=peers(modality)) as node:
+    with running_receiver(tmp_path, allow=peers(modality)) as node:
         time.sleep(0.5)
         with modality.listening():
             assert len(modality.wait(transaction).committed) == 3
@@ -132,9 +131,10 @@ def test_what_is_no_request_is_refused(tmp_path: Path, series: tuple[Dataset, ..
 # --- as SCU -----------------------------------------------------------------------------------------------------
 
 
-def destination(port: int, **more: object) -> DicomDestination:
-    base = {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "commitment": True}
-    return DicomDestination.model_validate({**base, "commitment_timeout": 15, **more})
+def destination(port: int, ae_title: str = "PACS", **more: object) -> DicomDestination:
+    peer = DicomPeer(ae_title=ae_title, host="127.0.0.1", port=port)
+    base = {"kind": "dicom", "peer": peer, "commitment": True, "commitment_timeout": 15}
+    return DicomDestination.model_validate({**base, **more})
 
 
 def deliver(node: Node, target: DicomDestination, files: tuple[Path, ...]) -> str:
@@ -153,7 +153,7 @@ PACS_PEER = (Peer(ae_title="PACS"), Peer(ae_title="ORTHANC"), Peer(ae_title="LIA
 @pytest.mark.parametrize("how", ["same", "new"])
 def test_a_result_counts_when_the_pacs_is_committed(tmp_path: Path, files: tuple[Path, ...], how: str) -> None:
     """By a report within our association, or by one that the PACS opens to the receiver."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node:
         with CommittingPacs(how=how, node_port=node.port).running() as pacs:
             assert deliver(node, destination(pacs.port), files) == "3 instances stored, 0x0000, committed"
         assert list((node.settings.commitments_dir / "asking").iterdir()) == []
@@ -161,7 +161,7 @@ def test_a_result_counts_when_the_pacs_is_committed(tmp_path: Path, files: tuple
 
 def test_what_the_pacs_has_not_is_sent_again(tmp_path: Path, files: tuple[Path, ...]) -> None:
     """A PACS that answered C-STORE with success and lost an instance: no delivery, and the next attempt sends it."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(node_port=node.port).running() as pacs:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node, CommittingPacs(node_port=node.port).running() as pacs:
         pacs.lost = {str(dcmread(files[1]).SOPInstanceUID)}
         with pytest.raises(PeerBusy, match=r"2 of 3 instances .1 × 0x0112 no such instance"):
             deliver(node, destination(pacs.port), files)
@@ -173,7 +173,7 @@ def test_what_the_pacs_has_not_is_sent_again(tmp_path: Path, files: tuple[Path, 
 @pytest.mark.parametrize("reason", [0x0119, 0x0122])
 def test_what_the_pacs_will_never_keep_is_a_dead_letter(tmp_path: Path, files: tuple[Path, ...], reason: int) -> None:
     """SOP class not supported, class and instance in conflict: sending again changes nothing."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(node_port=node.port).running() as pacs:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node, CommittingPacs(node_port=node.port).running() as pacs:
         pacs.lost, pacs.reason = {str(dcmread(files[1]).SOPInstanceUID)}, reason
         with pytest.raises(Rejected, match=f"1 × 0x{reason:04X}"):
             deliver(node, destination(pacs.port), files)
@@ -181,11 +181,11 @@ def test_what_the_pacs_will_never_keep_is_a_dead_letter(tmp_path: Path, files: t
 
 def test_a_report_that_comes_late_counts_without_sending_again(tmp_path: Path, files: tuple[Path, ...]) -> None:
     """The attempt has given up and the node was restarted meanwhile; the next attempt finds the answer."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
         target = destination(pacs.port, commitment_timeout=0.5)
         with pytest.raises(PeerUnavailable, match="did not give storage commitment"):
             deliver(node, target, files)
-    with running_receiver(tmp_path, peers=PACS_PEER) as node:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node:
         pacs.node_port = node.port
         assert pacs.report(pacs.asked[0]) == 0x0000
         receipt = deliver(node, target, files)  # the PACS is not even there any more
@@ -194,7 +194,7 @@ def test_a_report_that_comes_late_counts_without_sending_again(tmp_path: Path, f
 
 def test_a_late_no_is_heeded(tmp_path: Path, files: tuple[Path, ...]) -> None:
     """A PACS that always answers after we gave up, and has no C-FIND: what it says it lacks is sent again, once."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node, CommittingPacs(how="never").running() as pacs:
         pacs.node_port = node.port
         target = destination(pacs.port, commitment_timeout=0.5)
         missing = str(dcmread(files[1]).SOPInstanceUID)
@@ -214,13 +214,13 @@ def test_a_late_no_is_heeded(tmp_path: Path, files: tuple[Path, ...]) -> None:
 
 def test_a_pacs_without_commitment_is_a_wrong_setting(tmp_path: Path, files: tuple[Path, ...]) -> None:
     refused = pytest.raises(Rejected, match=r"none of the SOP classes.*Storage Commitment")
-    with running_receiver(tmp_path, peers=PACS_PEER) as node, Pacs() as pacs, refused:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node, Pacs() as pacs, refused:
         deliver(node, destination(pacs.port), files)
 
 
 def test_nobody_but_the_pacs_can_say_that_it_is_committed(tmp_path: Path, files: tuple[Path, ...]) -> None:
     """0x0115 for another caller, an unknown transaction, and a malformed one; none of it reaches the disk."""
-    with running_receiver(tmp_path, peers=PACS_PEER) as node:
+    with running_receiver(tmp_path, allow=PACS_PEER) as node:
         with CommittingPacs(how="never").running() as pacs, pytest.raises(PeerUnavailable):
             deliver(node, destination(pacs.port, commitment_timeout=0.5), files)
         asked = pacs.asked[0]
@@ -238,7 +238,7 @@ def test_orthanc_commits_itself_to_a_result(tmp_path: Path, files: tuple[Path, .
     port = free_port()
     with (
         running_orthanc(tmp_path / "orthanc", candela_port=port, plugins=False) as orthanc,
-        running_receiver(tmp_path, peers=PACS_PEER, port=port) as node,
+        running_receiver(tmp_path, allow=PACS_PEER, port=port) as node,
     ):
         target = destination(orthanc.dicom_port, ae_title=orthanc.ae_title, commitment_timeout=30)
         assert deliver(node, target, files).endswith("committed")
@@ -248,9 +248,9 @@ def test_orthanc_asks_the_node(tmp_path: Path, series: tuple[Dataset, ...]) -> N
     """A real archive as SCU: what it sent is committed, what it did not send is not."""
     port = free_port()
     with running_orthanc(tmp_path / "orthanc", candela_port=port, plugins=False) as orthanc:
-        report = ReportTo(ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
-        peer = Peer(ae_title=orthanc.ae_title, commitment=report)
-        with running_receiver(tmp_path, peers=(peer, Peer(ae_title=CALLING)), port=port) as node:
+        report = DicomPeer(ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
+        peer = Peer(ae_title=orthanc.ae_title, commitment_to=report)
+        with running_receiver(tmp_path, allow=(peer, Peer(ae_title=CALLING)), port=port) as node:
             send(node.port, series[:2])
             done = orthanc.commitment([(str(ds.SOPClassUID), str(ds.SOPInstanceUID)) for ds in series])
     assert done["Status"] == "Failure"

@@ -15,6 +15,7 @@ from pipeline import phantom
 from tests.chaos.installation import Installation
 from tests.peers.commitment import CommittingPacs
 from tests.peers.receiver import send
+from tests.peers.settings_text import address
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -53,7 +54,7 @@ def test_a_delivery_ends_with_the_report_and_what_a_report_lacks_is_sent_again(t
         for name in ("silent", "forgetful")
     )
     with CommittingPacs(how="never").running() as pacs:
-        vault = {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port, "timeout": 20.0}
+        vault = {"kind": "dicom", "peer": address(pacs.port), "timeout": 20.0}
         extra = {"vault": {**vault, "commitment": True, "commitment_timeout": 600.0}}
         house = Installation(tmp_path, postgres=None, fhir=None, extra=extra, peers=("PACS",))
         house.prepare()

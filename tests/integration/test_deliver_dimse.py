@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.peers import DicomPeer
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs
@@ -32,7 +33,8 @@ from tests.peers.proxy import Misspelling
 
 
 def sender(port: int, timeout: float = 3.0) -> DimseSender:
-    destination = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=port, timeout=timeout)
+    peer = DicomPeer(ae_title="PACS", host="127.0.0.1", port=port)
+    destination = DicomDestination(kind="dicom", peer=peer, timeout=timeout)
     return DimseSender(destination, "CANDELA")
 
 

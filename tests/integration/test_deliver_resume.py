@@ -14,6 +14,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.deliver.journal import FOLDER
 from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.peers import DicomPeer
 from pipeline.errors import PeerUnavailable
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs
@@ -77,7 +78,8 @@ def files(tmp_path: Path) -> tuple[Path, ...]:
 
 
 def sender(pacs: Pacs, *, resumes: bool = True) -> DimseSender:
-    destination = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=pacs.port, timeout=3)
+    peer = DicomPeer(ae_title="PACS", host="127.0.0.1", port=pacs.port)
+    destination = DicomDestination(kind="dicom", peer=peer, timeout=3)
     return DimseSender(destination, "CANDELA", resumes=resumes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from dicom_node.fetch.fetch import find_study
 from dicom_node.fetch.sinks import Fetched, NodeSink
 from dicom_node.network.found import StudyQuery
 from dicom_node.settings import tree as node_settings
-from dicom_node.settings.receive import Peer, Receive
+from dicom_node.settings.peers import Peer
+from dicom_node.settings.receive import Receive
 from dicom_node.store.header import read_header
 from pipeline import phantom
 from pipeline.errors import BadSettings, EmptyInput, MixedSeries, PeerUnavailable
@@ -30,6 +30,7 @@ from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 from tests.peers.proxy import Misspelling
 from tests.peers.receiver import Node, running_receiver
+from tests.peers.settings_text import address, tables
 from tests.peers.stow import as_file
 
 Candela = Callable[..., tuple[int, str, str]]
@@ -88,16 +89,14 @@ def two_series(key: str, *, slices: int = 4) -> tuple[tuple[Dataset, ...], tuple
 
 def written(folder: Path, node: Node, **remotes: dict[str, object]) -> Path:
     """candela.toml of ``node`` with ``remotes``."""
-    lines = [f'data_dir = "{node.settings.data_dir}"', "[receive]", f"port = {node.port}"]
-    for name, table in remotes.items():
-        lines += [f"[remotes.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    lines = [f'data_dir = "{node.settings.data_dir}"', "[receive]", f"port = {node.port}", tables("remotes", remotes)]
     path = folder / "candela.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def dicom_remote(port: int, ae_title: str, **more: object) -> dict[str, object]:
-    return {"kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port, "timeout": 20, **more}
+    return {"kind": "dicom", "peer": address(port, ae_title), "timeout": 20, **more}
 
 
 PEERS = tuple(Peer(ae_title=name) for name in ("DCMQRSCP", "ORTHANC", "DICOMWEB"))
@@ -108,7 +107,7 @@ def dcmtk_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     require_dcmtk()
     folder = tmp_path_factory.mktemp("dcmtk-house")
     study = two_series("dcmtk")
-    with running_receiver(folder, peers=PEERS) as node:
+    with running_receiver(folder, allow=PEERS) as node:
         scp = running_dcmqrscp(folder / "pacs", args=("+xv",), movers={"CANDELA": node.port})
         with scp as pacs:
             for number, (series, option) in enumerate(zip(study, ("-x=", "-xv"), strict=True)):
@@ -124,7 +123,7 @@ def orthanc_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("orthanc-house")
     study = two_series("orthanc")
     with (
-        running_receiver(folder, peers=PEERS) as node,
+        running_receiver(folder, allow=PEERS) as node,
         running_orthanc(folder / "orthanc", candela_port=node.port) as orthanc,
     ):
         for number, series in enumerate(study):
@@ -296,7 +295,7 @@ def test_what_the_pacs_offers_is_what_is_used(
     require_dcmtk()
     series = small_series(2)
     with (
-        running_receiver(tmp_path, peers=PEERS) as node,
+        running_receiver(tmp_path, allow=PEERS) as node,
         running_dcmqrscp(tmp_path / "pacs", args=args, movers={"CANDELA": node.port}) as pacs,
     ):
         storescu(phantom.save(series, tmp_path / "in"), pacs.port, called=pacs.ae_title)
@@ -317,8 +316,8 @@ def test_a_pacs_that_moves_elsewhere_is_found_out(tmp_path: Path, candela: Cande
     require_dcmtk()
     series = small_series(2)
     with (
-        running_receiver(tmp_path / "a", peers=PEERS) as node,
-        running_receiver(tmp_path / "b", peers=PEERS) as other,
+        running_receiver(tmp_path / "a", allow=PEERS) as node,
+        running_receiver(tmp_path / "b", allow=PEERS) as other,
         running_dcmqrscp(tmp_path / "p", movers={"CANDELA": other.port}) as wrong,
         running_dcmqrscp(tmp_path / "q") as unknowing,
     ):
@@ -356,7 +355,7 @@ def test_a_node_that_does_not_run_or_know_the_archive_is_said(
         )
         status, _, err = candela("fetch", dcmtk_house.study_uid, "--from", "pacs", "--config", config)
     assert status == 1
-    assert 'ae_title = "DCMQRSCP" in [[receive.peers]]' in err
+    assert 'ae_title = "DCMQRSCP" in receive.allow' in err
 
 
 def test_an_archive_that_is_down_or_no_archive_is_said(tmp_path: Path, candela: Candela) -> None:
@@ -364,9 +363,8 @@ def test_an_archive_that_is_down_or_no_archive_is_said(tmp_path: Path, candela: 
     config = tmp_path / "candela.toml"
     down = dicom_remote(free_port(), "PACS")
     with HttpPeer(lambda asked: Reply(200, {"no": "list"})) as http:
-        lines = [f'data_dir = "{tmp_path}"']
-        for name, table in {"down": down, "web": {"kind": "dicomweb", "url": http.url}}.items():
-            lines += [f"[remotes.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        remotes = {"down": down, "web": {"kind": "dicomweb", "url": http.url}}
+        lines = [f'data_dir = "{tmp_path}"', tables("remotes", remotes)]
         config.write_text("\n".join(lines))
         arguments = ("--out", tmp_path / "out", "--config", config)
         status, _, err = candela("fetch", "1.2.3", "--from", "down", *arguments)

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 from dicom_node.audit.trail import files, read, verify
 from dicom_node.node.reload import Reloader
 from dicom_node.settings.access import Limits, Metrics, Retention
-from dicom_node.settings.receive import Peer
+from dicom_node.settings.peers import Peer
 from dicom_node.settings.tree import load
 from pipeline import phantom
 from pipeline.errors import BadSettings
@@ -89,11 +89,11 @@ def test_whatever_a_stranger_does_wrong_it_is_told_the_same(
     known, other = authority.issue("scanner.test"), authority.issue("other.test")
     peers = (
         Peer(ae_title="AWAY", addresses=("10.0.0.0/8", "fd00::/8")),
-        Peer(ae_title="SECURE", tls=True),
+        Peer(ae_title="SECURE", require_tls=True),
         Peer(ae_title="PINNED", certificates=(known.fingerprint.upper(),)),
         Peer(ae_title="NAMED", subjects=("scanner.test",)),
     )
-    with running_receiver(tmp_path, peers=peers, tls_port=free_port(), tls=identity.tls()) as node:
+    with running_receiver(tmp_path, allow=peers, tls_port=free_port(), tls=identity.tls()) as node:
         tls_port = node.settings.receive.tls_port
         assert tls_port is not None
         denied = {
@@ -118,7 +118,7 @@ def test_whatever_a_stranger_does_wrong_it_is_told_the_same(
 
 
 def test_a_known_address_range_gets_in(tmp_path: Path) -> None:
-    with running_receiver(tmp_path, peers=(Peer(ae_title=CALLING, addresses=("127.0.0.0/8",)),)) as node:
+    with running_receiver(tmp_path, allow=(Peer(ae_title=CALLING, addresses=("127.0.0.0/8",)),)) as node:
         assert verdict(ask(node.port)) == "in"
 
 
@@ -174,7 +174,7 @@ def test_both_versions_of_tls_take_a_series(
     context = ssl.create_default_context(cafile=str(identity.trusted))
     context.load_cert_chain(identity.certificate, identity.key)
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    with running_receiver(tmp_path, tls_port=free_port(), plain=False, tls=identity.tls()) as node:
+    with running_receiver(tmp_path, tls_port=free_port(), require_tls=True, tls=identity.tls()) as node:
         assert node.settings.receive.tls_port is not None
         assoc = ae.associate(
             "127.0.0.1", node.settings.receive.tls_port, ae_title=CALLED, tls_args=(context, "candela.test")
@@ -195,7 +195,7 @@ def test_dcmtk_sends_over_tls_and_not_without_a_certificate(
     files = phantom.save(series, tmp_path / "out")
     scanner = authority.issue("scanner.test")
     peers = (Peer(ae_title=CALLING, certificates=(scanner.fingerprint,)),)
-    with running_receiver(tmp_path, tls_port=free_port(), peers=peers, tls=identity.tls()) as node:
+    with running_receiver(tmp_path, tls_port=free_port(), allow=peers, tls=identity.tls()) as node:
         port = node.settings.receive.tls_port
         assert port is not None
         done = storescu(files, port, *scanner.dcmtk())
@@ -386,7 +386,7 @@ def test_new_peers_and_certificates_are_taken_in_while_running(
     config = tmp_path / "candela.toml"
     port, tls_port = free_port(), free_port()
 
-    def write(peers: str) -> None:
+    def write(caller: str) -> None:
         text = f"""
 data_dir = "{tmp_path / "data"}"
 [tls]
@@ -396,10 +396,12 @@ trusted = "{identity.trusted}"
 [receive]
 port = {port}
 tls_port = {tls_port}
-{peers}"""
+allow = ["caller"]
+[peers.caller]
+{caller}"""
         config.write_text(text)
 
-    write('[[receive.peers]]\nae_title = "OLD"\n')
+    write('ae_title = "OLD"\n')
     node = Node.of(load(config))
     with node.running():
         reloader = Reloader(config, node.settings, node.receiver.reload, every=0.1)
@@ -408,15 +410,15 @@ tls_port = {tls_port}
             stays = ask(port, calling="OLD")
             assert stays.is_established
             assert verdict(ask(port, calling="NEW")) == NOTHING_TOLD
-            write('[[receive.peers]]\nae_title = "NEW"\n')
+            write('ae_title = "NEW"\n')
             _until(lambda: verdict(ask(port, calling="NEW")) == "in")
             assert verdict(ask(port, calling="OLD")) == NOTHING_TOLD
             assert stays.is_established
             assert verdict(stays) == "in"
-            write('[[receive.peers]]\nae_title = "NEW"\naddresses = ["nonsense"]\n')
+            write('ae_title = "NEW"\naddresses = ["nonsense"]\n')
             time.sleep(0.5)
             assert verdict(ask(port, calling="NEW")) == "in"
-            write('[[receive.peers]]\nae_title = "NEW"\n')
+            write('ae_title = "NEW"\n')
             before = _served(tls_port, identity)
             authority.issue("candela.test", "localhost", file=identity.certificate.stem)  # the same files, anew
             _until(lambda: _served(tls_port, identity) != before)
@@ -448,17 +450,24 @@ def test_figures_tell_who_was_denied_and_when_certificates_end(tmp_path: Path, a
     assert "STRANGER" not in page
 
 
+IN_A = '[receive]\nallow = ["a", "b"]\n[peers.b]\nae_title = "B"\n[peers.a]\nae_title = "A"'
+OUT_P = '[destinations.p]\nkind = "dicom"\npeer = "p"'
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("[receive]\ntls_port = 2762", "needs the table .tls."),
-        ("[receive]\nplain = false", "leaves no port"),
-        ('[[receive.peers]]\nae_title = "A"\ntls = true', "must come by TLS"),
-        ('[[receive.peers]]\nae_title = "A"\n[[receive.peers]]\nae_title = "A"', "two peers"),
-        ('[[receive.peers]]\nae_title = "A"\naddresses = ["10.0.0.300"]', "addresses"),
-        ('[[receive.peers]]\nae_title = "A"\ncertificates = ["abc"]', "SHA-256"),
-        ('[destinations.p]\nkind = "dicom"\nae_title = "P"\nhost = "h"\nport = 1\ntls = true', "destinations.p.tls"),
-        ('[destinations.p]\nkind = "dicom"\nae_title = "P"\nhost = "h"\nport = 1\ncommitment = true', "must stand"),
+        ("[receive]\nrequire_tls = true", "leaves no port"),
+        (f"{IN_A}\nrequire_tls = true", "must come by TLS"),
+        (IN_A.replace('"B"', '"A"'), "two peers"),
+        (f'{IN_A}\naddresses = ["10.0.0.300"]', "peers.a.addresses"),
+        (f'{IN_A}\ncertificates = ["abc"]', "SHA-256"),
+        (
+            f'{OUT_P}\n[peers.p]\nae_title = "P"\nhost = "h"\nport = 1\ntls = true',
+            "destinations.p: P is called",
+        ),
+        (f'{OUT_P}\ncommitment = true\n[peers.p]\nae_title = "P"\nhost = "h"\nport = 1', "receive.allow must name it"),
     ],
 )
 def test_settings_that_let_nobody_in_or_hear_nobody_are_refused(tmp_path: Path, text: str, complaint: str) -> None:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from dicom_node.audit.trail import files, read
 from dicom_node.receive import transport
 from dicom_node.settings.ae_titles import title_text
-from dicom_node.settings.receive import Peer
+from dicom_node.settings.peers import Peer
 from dicom_node.store.instance_store import InstanceStore
 from pipeline import phantom
 from tests.peers.dcmtk import require_dcmtk, running_storescp
@@ -36,7 +36,7 @@ PEERS: Final = tuple(Peer(ae_title=title) for title in ("MODALITY", r"\xC0\xb3`I
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with running_receiver(tmp_path, peers=PEERS) as running:
+    with running_receiver(tmp_path, allow=PEERS) as running:
         yield running
 
 
@@ -148,7 +148,7 @@ def test_an_odd_title_is_the_same_in_settings_files_and_index(tmp_path: Path, in
     row = Odd("odd", Request(calling=ODD_TITLE))
     title = title_text(ODD_TITLE)
     assert title == PEERS[1].ae_title
-    with running_receiver(tmp_path, peers=PEERS) as node:
+    with running_receiver(tmp_path, allow=PEERS) as node:
         assert outcome(node.port, row, instance) == "works"
         (complete,) = node.wait()
         assert complete.calling_ae == title

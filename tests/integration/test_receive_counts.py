@@ -14,7 +14,8 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dicom_node.completion.expected_count import FindCounter
-from dicom_node.settings.receive import Completion, FindCount, Peer
+from dicom_node.settings.peers import DicomPeer, FindCount, Peer
+from dicom_node.settings.receive import Completion
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.integration.test_receive_senders import small_series
@@ -36,7 +37,7 @@ def pacs(answer: Answer) -> Iterator[FindCount]:
     server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
     assert server is not None
     try:
-        yield FindCount(kind="c-find", ae_title="PACS", host="127.0.0.1", port=port)
+        yield FindCount(kind="c-find", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=port))
     finally:
         server.shutdown()
 
@@ -91,7 +92,7 @@ def test_a_reached_count_completes_the_series_without_waiting(tmp_path: Path) ->
             tmp_path,
             counts={CALLING: FindCounter(source, "CANDELA")},
             completion=Completion(quiet_after_release=60, quiet_time=60, count_timeout=60, plausible_part=1),
-            peers=(Peer(ae_title=CALLING, expected_count=source),),
+            allow=(Peer(ae_title=CALLING, expected_count=source),),
         )
         node.receiver.start()
         try:
@@ -110,14 +111,18 @@ def test_a_pacs_without_the_optional_key_is_asked_for_the_instances(tmp_path: Pa
     with running_dcmqrscp(tmp_path / "pacs") as pacs:
         sent = storescu(phantom.save(series, tmp_path / "in"), pacs.port, called=pacs.ae_title)
         assert sent.returncode == 0, sent.stdout
-        count = FindCounter(FindCount(kind="c-find", ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port), "X")
+        count = FindCounter(
+            FindCount(kind="c-find", peer=DicomPeer(ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port)), "X"
+        )
         assert count(series[0].SeriesInstanceUID, series[0].StudyInstanceUID) == 3
         assert count("1.2.3", series[0].StudyInstanceUID) is None
 
 
 def test_a_pacs_that_is_down_cannot_be_asked() -> None:
     """PeerUnavailable, in bounded time."""
-    count = FindCounter(FindCount(kind="c-find", ae_title="PACS", host="127.0.0.1", port=free_port()), "X", timeout=2)
+    count = FindCounter(
+        FindCount(kind="c-find", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=free_port())), "X", timeout=2
+    )
     with pytest.raises(PeerUnavailable):
         count("1.2.3", "1.2")
 
@@ -180,7 +185,7 @@ def test_a_pacs_that_rejects_us_is_said() -> None:
     port = free_port()
     server = ae.start_server(("127.0.0.1", port), block=False)
     assert server is not None
-    source = FindCount(kind="c-find", ae_title="PACS", host="127.0.0.1", port=port)
+    source = FindCount(kind="c-find", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=port))
     try:
         with pytest.raises(PeerUnavailable, match=r"rejected.*Enter AE title CANDELA there"):
             FindCounter(source, "CANDELA")("1.2.3", "1.2")
@@ -194,7 +199,7 @@ def test_a_pacs_without_study_root_is_asked_by_patient_root(tmp_path: Path) -> N
     series = small_series(2)
     with running_dcmqrscp(tmp_path / "pacs", args=("-QS",)) as peer:
         storescu(phantom.save(series, tmp_path / "in"), peer.port, called=peer.ae_title)
-        source = FindCount(kind="c-find", ae_title=peer.ae_title, host="127.0.0.1", port=peer.port)
+        source = FindCount(kind="c-find", peer=DicomPeer(ae_title=peer.ae_title, host="127.0.0.1", port=peer.port))
         count = FindCounter(source, "X")(series[0].SeriesInstanceUID, series[0].StudyInstanceUID)
     assert count == 2
 
@@ -204,7 +209,9 @@ def test_orthanc_tells_the_number_at_series_level(tmp_path: Path) -> None:
     series = small_series(3)
     with running_orthanc(tmp_path / "orthanc", candela_port=free_port()) as orthanc:
         orthanc.upload(phantom.save(series, tmp_path / "in"))
-        source = FindCount(kind="c-find", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
+        source = FindCount(
+            kind="c-find", peer=DicomPeer(ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
+        )
         count = FindCounter(source, "CANDELA")
         assert count(series[0].SeriesInstanceUID, series[0].StudyInstanceUID) == 3
         assert count("1.2.3", series[0].StudyInstanceUID) is None
@@ -228,7 +235,7 @@ def test_a_count_that_is_never_reached_or_not_told_lets_silence_decide(
             tmp_path,
             counts={CALLING: FindCounter(source, "CANDELA")},
             completion=Completion(quiet_after_release=0.3, quiet_time=60, count_timeout=1.5, plausible_part=1),
-            peers=(Peer(ae_title=CALLING, expected_count=source),),
+            allow=(Peer(ae_title=CALLING, expected_count=source),),
         )
         node.receiver.start()
         try:

@@ -11,7 +11,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.settings.access import Limits
-from dicom_node.settings.receive import Peer, Stow
+from dicom_node.settings.peers import Peer
+from dicom_node.settings.receive import Stow
 from pipeline import phantom
 from tests.peers import gossip
 from tests.peers.dcmtk import require_dcmtk, running_storescp
@@ -187,7 +188,7 @@ def test_limits_say_which_they_are(tmp_path: Path) -> None:
     with running_receiver(tmp_path, limits=limits) as node, association(node.port, [context_of(first)]) as assoc:
         answers = [assoc.send_c_store(ds) for ds in (first, long, second)]
         settings = node.settings
-        others = settings.receive.model_copy(update={"peers": (Peer(ae_title="OTHER"),)})
+        others = settings.receive.model_copy(update={"allow": (Peer(ae_title="OTHER"),)})
         node.receiver.reload(settings.model_copy(update={"receive": others}))
         answers.append(assoc.send_c_store(second))
     told = [(answer.Status, answer.get("ErrorComment")) for answer in answers]

@@ -197,9 +197,9 @@ def test_unknown_titles_are_rejected(node: Node, titles: dict[str, str]) -> None
 def test_an_empty_allow_list_lets_nobody_in(tmp_path: Path) -> None:
     """Not having configured peers is no invitation; accept_any_peer is."""
     require_dcmtk()
-    with running_receiver(tmp_path / "closed", peers=()) as node:
+    with running_receiver(tmp_path / "closed", allow=()) as node:
         assert "Association Rejected" in echoscu(node.port).stdout
-    with running_receiver(tmp_path / "open", peers=(), accept_any_peer=True) as node:
+    with running_receiver(tmp_path / "open", allow=(), accept_any_peer=True) as node:
         assert echoscu(node.port, calling="ANYBODY").returncode == 0
 
 

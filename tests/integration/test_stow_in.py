@@ -23,6 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from dicom_node.audit import trail as audit
 from dicom_node.receive.policy import Cause
+from dicom_node.settings.peers import Peer
 from dicom_node.settings.receive import Completion, Stow, StowClient
 from orthanc.local import CONFIG
 from pipeline import phantom
@@ -312,7 +313,9 @@ def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:
 
 def test_senders_are_known_by_their_tokens(tmp_path: Path) -> None:
     """No token or another's is 401; the client's name stands where a calling AE title would."""
-    clients = tuple(StowClient(ae_title=name, bearer_token=f"{name}-secret-0123456789") for name in ("VNA", "CT1"))
+    clients = tuple(
+        StowClient(peer=Peer(ae_title=name), bearer_token=f"{name}-secret-0123456789") for name in ("VNA", "CT1")
+    )
     with running_receiver(tmp_path, stow=Stow(port=free_port(), clients=clients)) as node:
         (ds,) = small_series(1)
         for wrong in ({}, {"Authorization": "Bearer nobody"}, {"Authorization": "Basic VNA-secret-0123456789"}):
@@ -327,7 +330,7 @@ def test_senders_are_known_by_their_tokens(tmp_path: Path) -> None:
 def test_the_audit_trail_tells_who_brought_what_and_who_had_no_token(tmp_path: Path) -> None:
     """A line for each request by which something was stored, one for those that were turned away; no patient in it."""
     good, bad = "VNA-secret-0123456789", "bad-secret-0123456789"
-    clients = (StowClient(ae_title="VNA", bearer_token=good),)
+    clients = (StowClient(peer=Peer(ae_title="VNA"), bearer_token=good),)
     series = small_series(2)
     with running_receiver(tmp_path, stow=Stow(port=free_port(), clients=clients)) as node:
         assert store(port(node), series, headers={"Authorization": f"Bearer {good}"}).status_code == 200

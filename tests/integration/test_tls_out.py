@@ -10,9 +10,8 @@ from pydicom.dataset import Dataset
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.fetch.sinks import NodeSink
 from dicom_node.network.find import finding
-from dicom_node.settings.access import DicomPeer
 from dicom_node.settings.destinations import DicomDestination
-from dicom_node.settings.receive import Peer
+from dicom_node.settings.peers import DicomPeer, Peer
 from dicom_node.settings.remotes import DicomRemote
 from pipeline import phantom
 from pipeline.errors import BadSettings, PeerUnavailable
@@ -34,10 +33,9 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def at(port: int, identity: Identity | None, *, ae_title: str = "PACS", name: str = "pacs.test") -> DicomDestination:
-    table = {"kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port, "timeout": 20}
-    peer = DicomDestination.model_validate({**table, "tls": True, "tls_name": name})
+    peer = DicomPeer(ae_title=ae_title, host="127.0.0.1", port=port, tls=True, tls_name=name)
     peer.known_as(identity.tls() if identity else None)
-    return peer
+    return DicomDestination(kind="dicom", peer=peer, timeout=20)
 
 
 def test_dcmtk_takes_results_over_tls(tmp_path: Path, authority: Authority, series: tuple[Dataset, ...]) -> None:
@@ -72,21 +70,20 @@ def test_orthanc_takes_results_and_answers_queries_over_tls(
     with running_orthanc(tmp_path / "orthanc", candela_port=free_port(), plugins=False, extra=secure) as orthanc:
         target = at(orthanc.dicom_port, ours, ae_title=orthanc.ae_title)
         assert DimseSender(target, "CANDELA").send(files) == "2 instances stored, 0x0000"
-        table = {"kind": "dicom", "ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.dicom_port}
-        remote = DicomRemote.model_validate({**table, "tls": True, "tls_name": "pacs.test"})
-        remote.known_as(ours.tls())
+        remote = DicomRemote(kind="dicom", peer=target.peer)
         with finding(remote, "CANDELA") as find:
             found = find.series(str(series[0].StudyInstanceUID), str(series[0].SeriesInstanceUID))
         assert len(found) == 1
+        plain = target.model_copy(update={"peer": target.peer.model_copy(update={"tls": False})})
         with pytest.raises(PeerUnavailable):
-            DimseSender(target.model_copy(update={"tls": False}), "CANDELA").send(files)
+            DimseSender(plain, "CANDELA").send(files)
 
 
 def test_what_is_fetched_enters_a_node_without_a_plain_port(tmp_path: Path, authority: Authority) -> None:
     """`candela fetch` comes by the TLS port then, with the node's own certificate."""
     ours = authority.issue("candela.test")
     peers = (Peer(ae_title="ARCHIVE"),)
-    with running_receiver(tmp_path, peers=peers, tls_port=free_port(), plain=False, tls=ours.tls()) as node:
+    with running_receiver(tmp_path, allow=peers, tls_port=free_port(), require_tls=True, tls=ours.tls()) as node:
         NodeSink(node.settings.receive, "ARCHIVE", node.settings.tls).check()
         with pytest.raises(PeerUnavailable):
             NodeSink(node.settings.receive, "STRANGER", node.settings.tls).check()

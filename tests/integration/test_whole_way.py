@@ -65,16 +65,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         orthanc = OrthancPeer(folder / "orthanc", free_port(), free_port(), candela_port=port)
         with orthanc:
             peers = f"""
-[[receive.peers]]
+[peers.orthanc]
 ae_title = "{orthanc.ae_title}"
+host = "127.0.0.1"
+port = {orthanc.dicom_port}
 expected_count = {{kind = "orthanc", url = "{orthanc.url}"}}
 """
             destinations = {
-                "pacs": dicom_destination(orthanc.dicom_port, orthanc.ae_title),
+                "pacs": 'kind = "dicom"\npeer = "orthanc"',
                 "ehr": fhir_destination(fhir.url),
                 "ris": f'kind = "hl7v2"\nhost = "127.0.0.1"\nport = {ris.port}\nassigning_authority = "MARY"',
             }
-            with Node(folder / "node", destinations, port=port, peers=peers) as node:
+            with Node(folder / "node", destinations, port=port, peers=peers, allow=["orthanc"]) as node:
                 yield House(node, orthanc, fhir.url, ris)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -21,12 +20,9 @@ from dicom_node.settings import tree as node_settings
 from pipeline.findings.identity import derived_uid, job_id
 from tests.peers import gossip
 from tests.peers.pacs import Pacs
+from tests.peers.settings_text import address, tables, toml_value
 
 ROOT = Path(__file__).parents[2]
-
-
-def toml_value(value: Any) -> str:
-    return json.dumps(value)  # TOML and JSON write strings, numbers and booleans alike
 
 
 class Node:
@@ -62,9 +58,7 @@ class Node:
         lines += [f"{key} = {toml_value(value)}" for key, value in jobs.items()]
         lines.append("[completion]")
         lines += [f"{key} = {toml_value(value)}" for key, value in self._completion.items()]
-        for name, table in destinations.items():
-            lines.append(f"[destinations.{toml_value(name)}]")
-            lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
+        lines.append(tables("destinations", destinations))
         self.config.write_text("\n".join(lines) + "\n")
         self.settings = node_settings.load(self.config)
 
@@ -145,4 +139,4 @@ MakeNode = Callable[..., Node]
 def pacs_table(pacs: Pacs | int, **more: Any) -> dict[str, Any]:
     """A destination's settings: the PACS, or whatever listens on that port."""
     port = pacs if isinstance(pacs, int) else pacs.port
-    return {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": port, "timeout": 5.0, **more}
+    return {"kind": "dicom", "peer": address(port), "timeout": 5.0, **more}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +19,13 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
 from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import Settings, load
 from pipeline import phantom
 from tests.conftest import ROOT
 from tests.peers import gossip
 from tests.peers.ports import free_port
+from tests.peers.settings_text import address, tables
 
 OVER = frozenset({JobState.DONE, JobState.DEAD, JobState.CANCELLED, JobState.SUPERSEDED})
 
@@ -33,17 +35,19 @@ QUICK = "negative_hold = 1\nnegative_hold_counted = 1"
 class Node:
     """One installation in ``folder``; `start`, `kill` and `stop` may follow each other.
 
-    ``destinations`` are TOML tables by name, ``completion`` are lines of that table that say how long negative answers
-    are held. Every MR series goes to the brain model and all destinations.
+    ``destinations`` are tables by name (see `settings_text.tables`), ``peers`` is the text of further peers' tables,
+    ``allow`` names those that may send besides MODALITY, ``completion`` are lines of that table that say how long
+    negative answers are held. Every MR series goes to the brain model and all destinations.
     """
 
     def __init__(
         self,
         folder: Path,
-        destinations: dict[str, str],
+        destinations: Mapping[str, str | Mapping[str, Any]],
         *,
         port: int | None = None,
         peers: str = "",
+        allow: Sequence[str] = (),
         completion: str = QUICK,
     ) -> None:
         self.folder = folder
@@ -52,12 +56,12 @@ class Node:
         self.config = folder / "candela.toml"
         folder.mkdir(parents=True, exist_ok=True)
         gossip.listen(folder)
-        tables = "\n".join(f"[destinations.{name}]\n{text}" for name, text in destinations.items())
         self.config.write_text(f"""
 data_dir = "{folder / "data"}"
 [receive]
 port = {self.port}
-[[receive.peers]]
+allow = {json.dumps(["modality", *allow])}
+[peers.modality]
 ae_title = "MODALITY"
 {peers}
 [completion]
@@ -74,7 +78,7 @@ circuit_first = 1.0
 circuit_most = 2.0
 poll_interval = 0.25
 dead_worker_grace = 2
-{tables}
+{tables("destinations", destinations)}
 [[rules]]
 name = "brain MRI"
 when = {{modality = ["MR"]}}
@@ -132,7 +136,7 @@ destinations = {json.dumps(list(destinations))}
     def send(self, datasets: Iterable[Dataset], *, calling: str = "MODALITY") -> str:
         """C-STORE ``datasets`` to the node; the receipt."""
         files = tuple(phantom.save(datasets, self.folder / "outgoing" / f"{time.monotonic_ns()}"))
-        target = DicomDestination(kind="dicom", ae_title="CANDELA", host="127.0.0.1", port=self.port)
+        target = DicomDestination(kind="dicom", peer=DicomPeer(ae_title="CANDELA", host="127.0.0.1", port=self.port))
         return DimseSender(target, calling).send(files)
 
     def jobs(self) -> tuple[JobDetail, ...]:
@@ -194,9 +198,9 @@ destinations = {json.dumps(list(destinations))}
         )
 
 
-def dicom_destination(port: int, ae_title: str = "PACS") -> str:
-    """The TOML table of a PACS on this machine."""
-    return f'kind = "dicom"\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {port}'
+def dicom_destination(port: int) -> dict[str, Any]:
+    """The table of a PACS on this machine."""
+    return {"kind": "dicom", "peer": address(port)}
 
 
 def fhir_destination(url: str) -> str:

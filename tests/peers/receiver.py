@@ -23,7 +23,8 @@ from dicom_node.node.receiver import Receiver
 from dicom_node.observability import log as observability
 from dicom_node.retention.purge import Deliveries
 from dicom_node.settings.access import Metrics, Retention, Tls
-from dicom_node.settings.receive import Completion, Peer, Receive, Stow
+from dicom_node.settings.peers import Peer
+from dicom_node.settings.receive import Completion, Receive, Stow
 from dicom_node.settings.tree import Settings
 from dicom_node.store.disk import Disk
 from pipeline.findings.own_results import is_own_result
@@ -55,7 +56,7 @@ class Node:
         peers = (Peer(ae_title=CALLING), Peer(ae_title="SECOND"))
         settings = Settings(
             data_dir=folder / "data",
-            receive=Receive(**{"port": free_port(), "peers": peers, **receive}),
+            receive=Receive(**{"port": free_port(), "allow": peers, **receive}),
             completion=completion or QUICK,
             tls=tls,
             metrics=metrics or Metrics(),

@@ -16,7 +16,7 @@ import yaml
 
 from dicom_node.settings import tree as settings
 from dicom_node.settings.destinations import DicomDestination, FhirDestination
-from dicom_node.settings.receive import FindCount
+from dicom_node.settings.peers import FindCount
 from orthanc.local import CONFIG, SCRIPT
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.ports import free_port
@@ -146,9 +146,7 @@ def test_the_node_settings_fit_the_services(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(pacs, DicomDestination)
     assert isinstance(ehr, FhirDestination)
     assert isinstance(count, FindCount)
-    assert {(pacs.ae_title, pacs.host, pacs.port), (count.ae_title, count.host, count.port)} == {
-        ("ORTHANC", "orthanc", 4242)
-    }
+    assert {(item.ae_title, item.host, item.port) for item in (pacs.peer, count.peer)} == {("ORTHANC", "orthanc", 4242)}
     assert ehr.url == "http://fhir:8080/fhir"
     assert loaded.rules
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.jobs.client import JobsClient
 from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import load
 from pipeline import phantom
 
@@ -26,10 +27,15 @@ PORT, NOWHERE = 11_912, 11_913
 SERIES = ("read", "queued", "incomplete")
 CONFIG = """
 data_dir = "{data}"
+[peers.modality]
+ae_title = "MODALITY"
+[peers.pacs]
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {nowhere}
 [receive]
 port = {port}
-[[receive.peers]]
-ae_title = "MODALITY"
+allow = ["modality"]
 [completion]
 quiet_after_release = {quiet}
 quiet_time = {quiet}
@@ -38,9 +44,7 @@ backoff_first = 120
 backoff_most = 120
 [destinations.pacs]
 kind = "dicom"
-ae_title = "PACS"
-host = "127.0.0.1"
-port = {nowhere}
+peer = "pacs"
 [[rules]]
 name = "brain MRI"
 when = {{modality = ["MR"]}}
@@ -65,7 +69,7 @@ def main(archive: Path) -> None:
 
     def send(name: str) -> None:
         files = tuple(phantom.save(series(name), folder / name))
-        target = DicomDestination(kind="dicom", ae_title="CANDELA", host="127.0.0.1", port=PORT)
+        target = DicomDestination(kind="dicom", peer=DicomPeer(ae_title="CANDELA", host="127.0.0.1", port=PORT))
         until(lambda: sent(DimseSender(target, "MODALITY"), files))
 
     def jobs() -> list:

@@ -37,7 +37,7 @@ class House:
             {
                 "data_dir": folder / "data",
                 "rules": rules or (Rule(name="brain", model=MODEL, per_study=True),),
-                "match": match,
+                "routing": {"match": match},
                 "models": {"folders": models},
                 "destinations": {"out": destination},
                 "defaults": Defaults(destinations=("out",), priority="stat"),

@@ -9,9 +9,10 @@ import pytest
 from dicom_node.deliver.dimse import StatusMeaning, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import Settings
 
-PACS = DicomDestination(kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
+PACS = DicomDestination(kind="dicom", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=104))
 COMMITTED = PACS.model_copy(update={"commitment": True})
 FHIR = FhirDestination(kind="fhir", url="http://127.0.0.1/fhir")
 FOLDER = FolderDestination(kind="folder", path=Path("out"))

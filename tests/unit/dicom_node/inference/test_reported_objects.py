@@ -34,24 +34,30 @@ objects = ["segmentation", "report"]
 kind = "folder"
 path = "{folder}"
 profile = "orthanc-ohif"
-[destinations.research]
-kind = "dicom"
+[peers.research]
 ae_title = "RESEARCH"
 host = "127.0.0.1"
 port = 11112
+[destinations.research]
+kind = "dicom"
+peer = "research"
 profile = "archive"
 deidentify = {{key = "0123456789abcdef0123456789abcdef"}}
-[destinations.pacs]
-kind = "dicom"
+[peers.pacs]
 ae_title = "PACS"
 host = "127.0.0.1"
 port = 11112
-profile = "pictures"
-[destinations.archive]
+[destinations.pacs]
 kind = "dicom"
+peer = "pacs"
+profile = "pictures"
+[peers.archive]
 ae_title = "ARCHIVE"
 host = "127.0.0.1"
 port = 11113
+[destinations.archive]
+kind = "dicom"
+peer = "archive"
 profile = "numbers"
 [destinations.ehr]
 kind = "fhir"

@@ -14,6 +14,7 @@ from dicom_node.inference.runner import SeriesRunner
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.workflows import fan_out
 from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import Settings
 from dicom_node.store.manifest import StoredInstance, manifest_text
 from pipeline import phantom
@@ -59,7 +60,7 @@ def test_a_refusal_is_a_value(job: SeriesJob, tmp_path: Path) -> None:
 
 WANTS, WANTS_NOT = (
     {"kind": "folder", "path": "/nowhere", "refusals": True},
-    {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": 104},
+    {"kind": "dicom", "peer": DicomPeer(ae_title="PACS", host="127.0.0.1", port=104)},
 )
 
 

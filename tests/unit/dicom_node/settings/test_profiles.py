@@ -20,16 +20,20 @@ DESTINATIONS = """
 preset = "archive"
 objects = ["segmentation", "report"]
 omit_empty_frames = false
-[destinations.pacs]
-kind = "dicom"
+[peers.pacs]
 ae_title = "PACS"
 host = "127.0.0.1"
 port = 104
-[destinations.viewer]
-kind = "dicom"
+[peers.orthanc]
 ae_title = "ORTHANC"
 host = "127.0.0.1"
 port = 4242
+[destinations.pacs]
+kind = "dicom"
+peer = "pacs"
+[destinations.viewer]
+kind = "dicom"
+peer = "orthanc"
 profile = "orthanc-ohif"
 [destinations.share]
 kind = "folder"
