@@ -54,7 +54,7 @@ def print_rows(rows: Iterable[DestinationRow]) -> None:
         about = [_trouble(row.circuit) if row.target.enabled else "", row.target.comment, row.target.contact]
         table.add_row(
             escape(row.name),
-            row.target.kind,
+            row.kind,
             f"[{STYLES[state]}]{state}[/]",
             str(row.waiting),
             str(row.sending),

@@ -66,6 +66,10 @@ class DestinationRow:
     waiting: int
     sending: int
 
+    @property
+    def kind(self) -> str:
+        return self.target.kind
+
 
 class JobsClient:
     """The jobs of one installation. `engine.prepare` must have run on its database.

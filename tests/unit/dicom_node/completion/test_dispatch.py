@@ -100,3 +100,26 @@ def test_the_receiver_loads_neither_torch_nor_highdicom() -> None:
     code += "print(sorted({'torch', 'monai', 'highdicom', 'scipy', 'matplotlib'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_disabled_destination_is_left_out_of_the_job_and_a_disabled_rule_takes_nothing(
+    tmp_path: Path, series: CompleteSeries
+) -> None:
+    """The rule after the disabled one takes the series; of its two destinations one is enabled."""
+    known = Settings.model_validate(
+        {
+            "data_dir": tmp_path / "data",
+            "destinations": {
+                "old": {"kind": "folder", "path": tmp_path / "old", "enabled": False},
+                "new": {"kind": "folder", "path": tmp_path / "new"},
+            },
+            "rules": [
+                {"name": "off", "enabled": False, "model": "gone", "destinations": ["new"]},
+                {"name": "on", "model": "brain_mri_tumor", "destinations": ["old", "new"]},
+            ],
+        }
+    )
+    jobs: list[SeriesJob] = []
+    Dispatch(known, lambda job: not jobs.append(job))(series)
+    ((rule, destinations),) = ((job.rule, job.destinations) for job in jobs)
+    assert (rule, destinations) == ("on", ("new",))

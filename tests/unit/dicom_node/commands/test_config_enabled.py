@@ -1,0 +1,51 @@
+"""`candela config` says which rules and destinations are disabled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from dicom_node.commands.config import app
+from pipeline import phantom
+
+TEXT = """
+data_dir = "data"
+[destinations.old]
+kind = "fhir"
+url = "http://127.0.0.1:9/fhir"
+bearer_token_file = "/nowhere/token"
+enabled = false
+[destinations.new]
+kind = "folder"
+path = "new"
+[[rules]]
+name = "off"
+enabled = false
+model = "a_model_that_is_gone"
+[[rules]]
+name = "on"
+model = "brain_mri_tumor"
+destinations = ["old", "new"]
+"""
+
+
+def run(tmp_path: Path, *arguments: str):
+    config = tmp_path / "candela.toml"
+    config.write_text(TEXT)
+    return CliRunner().invoke(app, [*arguments, "--config", str(config)])
+
+
+def test_check_names_what_is_disabled_and_does_not_ask_for_its_model_or_secrets(tmp_path: Path) -> None:
+    done = run(tmp_path, "check")
+    assert done.exit_code == 0, done.output
+    assert "rule 'off' is disabled: it takes no series" in done.output
+    assert "destination 'old' is disabled: new results are not sent to it" in done.output
+
+
+def test_explain_shows_a_disabled_rule_and_destination(tmp_path: Path) -> None:
+    phantom.save(phantom.head_phantom(slices=3, matrix=16), tmp_path / "series")
+    done = run(tmp_path, "explain", str(tmp_path / "series"))
+    assert done.exit_code == 0, done.output
+    assert "is disabled: takes no series" in done.output
+    assert "results to new (disabled, gets nothing: old)" in done.output
