@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.jobs.status import JobState
+from dicom_node.settings.tree import load
 from pipeline import phantom
 from tests.conftest import ROOT
 from tests.peers.node import Node, dicom_destination
@@ -24,16 +26,33 @@ def sops(datasets: tuple[phantom.Dataset, ...]) -> set[str]:
     return {str(ds.SOPInstanceUID) for ds in datasets}
 
 
+def write_in_the_form_of_0_1(node: Node) -> None:
+    """As a machine has its settings that was only given the new version."""
+    text = node.config.read_text()
+    text = text.replace('allow = ["modality"]\n[peers.modality]\n', "[[receive.peers]]\n")
+    text = re.sub(
+        r'\[peers\."pacs"\]\n(.*?)(\[destinations\."pacs"\]\n.*?)"peer" = "pacs"\n', r"\2\1", text, flags=re.DOTALL
+    )
+    assert "peer" not in text.replace("[[receive.peers]]", "")
+    node.config.write_text(text)
+    before = node.settings.model_dump()
+    node.settings = load(node.config)
+    assert node.settings.model_dump() == before
+
+
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
 def test_the_work_of_an_earlier_release_is_finished(archive: Path, tmp_path: Path) -> None:
     """What was read is delivered as it was, what was queued is read, what was incomplete completes; nothing is lost.
 
-    The data lie elsewhere than where that release wrote them.
+    The data lie elsewhere than where that release wrote them. The settings have that release's form until the end.
     """
     with tarfile.open(archive) as file:
         file.extractall(tmp_path / "node", filter="data")
     overlays = [path.read_bytes() for path in (tmp_path / "node" / "data" / "results").rglob("overlay-*.dcm")]
-    with Pacs() as pacs, Node(tmp_path / "node", {"pacs": dicom_destination(pacs.port)}) as node:
+    pacs = Pacs()
+    node = Node(tmp_path / "node", {"pacs": dicom_destination(pacs.port)})
+    write_in_the_form_of_0_1(node)
+    with pacs, node:
         jobs = {job.job.series_instance_uid: job for job in node.jobs()}
         waiting = jobs[series("read")[0].SeriesInstanceUID].job.job_id
         finished = {job.job.series_instance_uid: job for job in node.wait_for_jobs(len(SERIES), seconds=500)}
@@ -51,6 +70,11 @@ def test_the_work_of_an_earlier_release_is_finished(archive: Path, tmp_path: Pat
         for content in overlays:
             assert {uid for uid in got if uid.encode() in content}, "the overlay that the earlier release made"
         assert "index_put_aside" not in node.log.read_text()
+        assert "settings_in_old_form" in node.log.read_text()
+    migrated = node.candela("config", "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    assert load(node.config).model_dump() == node.settings.model_dump()
+    assert "[[receive.peers]]" not in node.config.read_text()
 
 
 def test_a_node_goes_on_from_a_backup_taken_while_it_ran(tmp_path: Path) -> None:
