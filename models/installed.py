@@ -13,14 +13,14 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from models.metadata import Metadata
+from models.metadata import Packages
 from pipeline.errors import BadModel
 
 Installed = Callable[[str], str]
 """Maps a distribution's name to the installed version; raises PackageNotFoundError where it is not installed."""
 
 
-def check_packages(metadata: Metadata, where: Path, installed: Installed = version) -> tuple[str, ...]:
+def check_packages(metadata: Packages, where: Path, installed: Installed = version) -> tuple[str, ...]:
     """Notes on packages that are newer than the bundle by a major version.
 
     Raises

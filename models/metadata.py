@@ -141,14 +141,19 @@ class NetworkDataFormat(MonaiBlock):
     outputs: dict[str, DataFormat]
 
 
-class Metadata(MonaiBlock):
-    """The whole file."""
+class Packages(MonaiBlock):
+    """The bundle's version, and the packages it was made with."""
 
     version: Version
     monai_version: Version
     pytorch_version: Version
     numpy_version: Version | None = None
     required_packages_version: dict[str, Version] = Field(default_factory=dict)
+
+
+class Metadata(Packages):
+    """The whole file."""
+
     network_data_format: NetworkDataFormat
     candela: CandelaBlock
 
@@ -174,7 +179,7 @@ def read_metadata(path: Path) -> Metadata:
         raise BadModel(
             "metadata.json has no candela block: the bundle was not made for Candela.",
             where=str(path),
-            todo="Write one: docs/bundles.md.",
+            todo="`candela models add` writes a first one: docs/bundles.md.",
         )
     if block.get("contract") != CONTRACT_VERSION:
         raise BadModel(
@@ -185,11 +190,16 @@ def read_metadata(path: Path) -> Metadata:
     try:
         return Metadata.model_validate_json(text)
     except ValidationError as error:
-        problems = [f"{'.'.join(str(part) for part in item['loc'])}: {_said(item)}" for item in error.errors()]
-        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
         raise BadModel(
-            f"metadata.json lacks or misstates a field: {'; '.join(problems[:4])}{more}.", where=str(path), todo=TODO
+            f"metadata.json lacks or misstates a field: {field_problems(error)}.", where=str(path), todo=TODO
         ) from None
+
+
+def field_problems(error: ValidationError) -> str:
+    """The first four fields that ``error`` names, each with what is wrong."""
+    problems = [f"{'.'.join(str(part) for part in item['loc'])}: {_said(item)}" for item in error.errors()]
+    more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+    return f"{'; '.join(problems[:4])}{more}"
 
 
 def _said(item: Any) -> str:

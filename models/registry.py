@@ -10,9 +10,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from models.bundle import CARD, METADATA, Bundle, read_bundle
+from models.contract import CANDELA
+from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.caveats import Caveat
-from pipeline.errors import BadModel
+from pipeline.errors import BadModel, BadSettings
+from pipeline.findings.model import ModelIdentity
 from pipeline.routing.protocol import check_protocol
+from pipeline.routing.scope import check_scope
 
 SHIPPED = Path(__file__).parent / "bundles"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -21,33 +25,75 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """One model: its registry name, version, digest (see `ModelIdentity`) and folder."""
+    """One model: its registry name, version, digest (see `ModelIdentity`) and folder.
 
-    bundle: Bundle
+    ``found`` is a bundle of contract 1, read slab after slab, or one of contract 2, whose own workflow is run.
+    """
+
+    found: Bundle | WorkflowBundle
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle, where results can be built of its answers.
+
+        Raises
+        ------
+        BadSettings
+            for a bundle of contract 2: its answers have no result objects yet.
+        """
+        if isinstance(self.found, WorkflowBundle):
+            raise BadSettings(
+                f"The model {self.name} answers with a {self.found.kind}, of which Candela builds no results yet.",
+                where=str(self.folder),
+                todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
+            )
+        return self.found
+
+    def refuse_without_results(self) -> None:
+        """Raise as `bundle` does, where results cannot be built of the model's answers."""
+        _ = self.bundle
 
     @property
     def name(self) -> str:
-        return self.bundle.name
+        return self.found.name
 
     @property
     def version(self) -> str:
-        return self.bundle.contract.version
+        return self.identity.version
 
     @property
     def title(self) -> str:
-        return self.bundle.contract.title
+        return self.found.contract.title
+
+    @property
+    def kind(self) -> str:
+        """What the model answers with, in a word."""
+        return self.found.kind.value if isinstance(self.found, WorkflowBundle) else "lesion"
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self.found.identity
 
     @property
     def digest(self) -> str:
-        return self.bundle.digest
+        return self.found.digest
 
     @property
     def folder(self) -> Path:
-        return self.bundle.folder
+        return self.found.folder
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """Each file of weights."""
+        if isinstance(self.found, WorkflowBundle):
+            return tuple(self.folder / block.file for block in self.found.contract.weights)
+        return (self.found.weights,)
 
     def check(self, header: Dataset) -> tuple[Caveat, ...]:
         """Caveats for a series with this header, by the bundle's contract; raises as `check_protocol`."""
-        return check_protocol(header, self.bundle.contract.protocol)
+        if isinstance(self.found, WorkflowBundle):
+            return check_scope(header, self.found.scope)
+        return check_protocol(header, self.found.contract.protocol)
 
     def card(self) -> str:
         """The model card, Markdown.
@@ -127,7 +173,7 @@ def _entry(path: Path) -> RegisteredModel:
             where=repr(str(path)),
             todo="Rename its folder.",
         )
-    return RegisteredModel(read_bundle(path))
+    return RegisteredModel(read_workflow_bundle(path) if (path / CANDELA).is_file() else read_bundle(path))
 
 
 def _refuse_no_bundle(name: str, folders: Iterable[Path]) -> None:

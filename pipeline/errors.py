@@ -26,6 +26,7 @@
     │   ├── OutOfScope
     │   ├── NotRouted
     │   ├── IdentityInPixels
+    │   ├── MissingSeries
     │   └── NotChosen
     ├── Retryable
     │   ├── PeerUnavailable
@@ -259,6 +260,13 @@ class IdentityInPixels(Refused):
 
     code = "IDENTITY_IN_PIXELS"
     remedy = "Leave such objects out of the profile of the destination, or remove the text at the source."
+
+
+class MissingSeries(Refused):
+    """The model reads several series of a study as channels, and one of them is not there."""
+
+    code = "MISSING_SERIES"
+    remedy = "Send the missing series, or correct the rule of its channel in the model's `configs/candela.json`."
 
 
 class NotChosen(Refused):

@@ -129,7 +129,7 @@ def _model(entry: registry.RegisteredModel) -> Component:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"model:{entry.name}",
         description=entry.title,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256(entry.bundle.weights))],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256(path)) for path in entry.weights],
         licenses=[LicenseFactory().make_from_string("Apache-2.0")],
     )
 

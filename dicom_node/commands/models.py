@@ -13,6 +13,9 @@ from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from models import registry
+from models.workflow.bundle import WorkflowBundle
+from pipeline.errors import BadSettings
+from pipeline.findings.answers import AnswerKind
 
 app = typer.Typer(help="The models: list, cards, checks, training, evaluation, explanation.", no_args_is_help=True)
 ExplainMethod = Literal["grad-cam", "gradient-shap"]
@@ -22,9 +25,9 @@ ExplainMethod = Literal["grad-cam", "gradient-shap"]
 def list_models(config_file: ConfigOption = None) -> None:
     """List the models that ship and those in the configured folders."""
     settings = load_settings(config_file)
-    table = Table("name", "version", "digest", "folder", box=None, header_style="bold")
+    table = Table("name", "version", "answer", "digest", "folder", box=None, header_style="bold")
     for entry in registry.entries(settings.models.folders):
-        table.add_row(entry.name, entry.version, entry.digest[:12], str(entry.folder))
+        table.add_row(entry.name, entry.version, entry.kind, entry.digest[:12], str(entry.folder))
     console().print(table)
 
 
@@ -36,13 +39,49 @@ def show(name: str, config_file: ConfigOption = None) -> None:
 
 @app.command()
 def check(name: str, config_file: ConfigOption = None) -> None:
-    """Load a model as a worker would: files, digests, contract, weights."""
+    """Load a model as a worker would: files, digests, contract, weights. A MONAI bundle also reads computed images."""
     from models.runtime import load_model
+    from models.workflow.check import check_workflow
 
     settings = load_settings(config_file)
+    found = registry.get(name, settings.models.folders).found
+    if isinstance(found, WorkflowBundle):
+        for line in check_workflow(found, settings.models.device):
+            typer.echo(line)
+        return
     model = load_model(name, folders=settings.models.folders, device=settings.models.device)
     identity = model.identity
     typer.echo(f"{identity.name} {identity.version} is sound; digest {identity.digest}")
+
+
+@app.command()
+def add(
+    source: Annotated[Path, typer.Argument(metavar="PATH", help="A MONAI bundle: its folder, or a zip archive of it.")],
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's or archive's.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Which of models.folders it goes into; default: the first.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="MR, CT, ..., where the bundle's metadata do not tell.")] = None,
+    kind: Annotated[AnswerKind | None, typer.Option(help="What it answers, where the metadata do not tell.")] = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Install a MONAI bundle into a folder of models, with a first candela block. A bundle is code: it is run here."""
+    from models.contract import unfinished
+    from models.workflow.install import add as install
+
+    folders = load_settings(config_file).models.folders
+    into = folder or next(iter(folders), None)
+    if into is None or into not in folders:
+        raise BadSettings(
+            "There is no folder of models for it.",
+            where="models.folders",
+            todo='Name one in candela.toml: [models] folders = ["/srv/candela/models"].',
+        )
+    bundle = install(source, into, name=name, modality=modality, kind=kind)
+    typer.echo(f"{bundle.name} {bundle.version} ({bundle.kind}) is in {bundle.folder}; digest {bundle.digest}")
+    for item in unfinished(bundle.contract):
+        typer.echo(f"to fill in (configs/candela.json): {item}")
+    typer.echo(f"next: candela models check {bundle.name}")
 
 
 DataOption = Annotated[Path, typer.Option(help="Folder with brain_t1ce/, brain_notumor/ and dicom/.")]

@@ -55,6 +55,7 @@ def process_path(
         progress("reading")
         series, name = pick_series(path, settings, model, pick or Pick())
         entry = registry.get(name, settings.models.folders)
+        entry.refuse_without_results()
         preflight(series, entry.check, identity_from)
         progress("loading the model")
         from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked

@@ -36,13 +36,14 @@ def check_models(settings: Settings) -> None:
     """
     from models import registry
 
-    known = {entry.name for entry in registry.entries(settings.models.folders)}
-    for rule in settings.rules:
-        if rule.enabled and rule.model not in known:
+    known = {entry.name: entry for entry in registry.entries(settings.models.folders)}
+    for rule in (rule for rule in settings.rules if rule.enabled):
+        if rule.model not in known:
             raise BadSettings(
                 f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
                 todo=f"Known models: {', '.join(sorted(known))}.",
             )
+        known[rule.model].refuse_without_results()
 
 
 def check_destinations(settings: Settings) -> None:

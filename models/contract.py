@@ -1,0 +1,326 @@
+"""The candela block, second contract: what a MONAI bundle must declare beyond MONAI's own fields.
+
+It lies in ``configs/candela.json``, beside the publisher's metadata.json, which stays as it was published. MONAI's
+files say how a network is fed and what it gives; this file says what the answer means: which structure a label is, in
+which code, in which unit, for which series. docs/candela-block.schema.json is made from these types.
+
+No torch here: the receiver reads contracts and must start quickly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from models.metadata import MOST_BYTES, Block, CodeBlock, Name, Plain, Positive, Share, WeightsBlock, field_problems
+from pipeline.errors import BadModel
+from pipeline.findings.answers import AnswerKind
+
+CANDELA = Path("configs/candela.json")
+CONTRACT = 2
+MOST_STRUCTURES = 255
+"""A label map's values fit into eight bits."""
+TODO = "Correct the file: docs/bundles.md describes the fields, docs/candela-block.schema.json is its JSON Schema."
+
+CodeString = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+"""A DICOM Code String (PS3.5 6.2)."""
+ComponentId = Annotated[str, StringConstraints(pattern=r"^\w+((::|#)\w+)*$", max_length=100)]
+"""The id of a component in a bundle's configuration, such as ``network``."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ConceptBlock(Block):
+    """A structure, class or quantity. ``value`` is its label, its channel or its place among the outputs.
+
+    ``code`` absent means a private code (scheme 99CANDELA) of that name: readers see the title, no system knows it.
+    """
+
+    value: Annotated[int, Field(ge=0, le=100_000)]
+    name: Name
+    title: Plain | None = None
+    code: CodeBlock | None = None
+
+
+class StructureBlock(ConceptBlock):
+    """A segmented structure. ``category`` is its Segmented Property Category (PS3.16 CID 7150)."""
+
+    category: CodeBlock | None = None
+
+
+class QuantityBlock(ConceptBlock):
+    """An estimated number: ``unit`` in UCUM, and the range outside of which an answer is refused."""
+
+    unit: CodeBlock
+    minimum: Finite | None = None
+    maximum: Finite | None = None
+
+
+class SegmentationBlock(Block):
+    """What a segmentation's numbers mean.
+
+    ``form`` ``labels``: one channel whose values are those of ``structures``, or 0 for background; ``channels``: so
+    many ``channels`` of probabilities or of 0 and 1; a structure is where its channel reaches ``threshold``.
+    """
+
+    kind: Literal[AnswerKind.SEGMENTATION]
+    form: Literal["labels", "channels"]
+    channels: Annotated[int, Field(ge=1, le=MOST_STRUCTURES + 1)] = 1
+    threshold: Share = 0.5
+    structures: Annotated[tuple[StructureBlock, ...], Field(min_length=1, max_length=MOST_STRUCTURES)]
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> Self:
+        values = [item.value for item in self.structures]
+        if self.form == "labels" and (self.channels != 1 or not all(1 <= value <= 255 for value in values)):
+            raise ValueError("a label map has one channel, and labels from 1 to 255")
+        if self.form == "channels" and max(values) >= self.channels:
+            raise ValueError(f"channel {max(values)} is named, and there are {self.channels} (channels)")
+        return self
+
+
+class ClassificationBlock(Block):
+    """What a classification's scores mean.
+
+    ``exclusive``: exactly one class holds. ``activation`` and ``temperature`` are applied to what the postprocessing
+    gives: ``none`` where it gives scores in 0..1 already. ``thresholds``: by class, the score from which it counts.
+    ``none`` is the class that says that nothing was found.
+    """
+
+    kind: Literal[AnswerKind.CLASSIFICATION]
+    exclusive: bool
+    classes: Annotated[tuple[ConceptBlock, ...], Field(min_length=1, max_length=1000)]
+    none: Name | None = None
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    temperature: Positive = 1.0
+    thresholds: dict[Name, Share] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        names = {item.name for item in self.classes}
+        if self.none is not None and self.none not in names:
+            raise ValueError("none is not among classes")
+        if not set(self.thresholds) <= names:
+            raise ValueError("thresholds names a class that is not among classes")
+        if [item.value for item in self.classes] != list(range(len(self.classes))):
+            raise ValueError("the values of classes are not 0, 1, 2, ... in their order")
+        if self.temperature != 1.0 and self.activation == "none":
+            raise ValueError("a temperature divides logits: it needs an activation")
+        return self
+
+
+class DetectionBlock(Block):
+    """What a detector's boxes mean. ``score``: boxes below it are left out. The keys are the postprocessing's."""
+
+    kind: Literal[AnswerKind.DETECTION]
+    classes: Annotated[tuple[ConceptBlock, ...], Field(min_length=1, max_length=MOST_STRUCTURES)]
+    score: Share
+    box_key: str = "box"
+    label_key: str = "label"
+    score_key: str = "label_scores"
+
+
+class RegressionBlock(Block):
+    """What a network's numbers mean."""
+
+    kind: Literal[AnswerKind.REGRESSION]
+    quantities: Annotated[tuple[QuantityBlock, ...], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if [item.value for item in self.quantities] != list(range(len(self.quantities))):
+            raise ValueError("the values of quantities are not 0, 1, 2, ... in their order")
+        return self
+
+
+AnswerBlock = Annotated[
+    SegmentationBlock | ClassificationBlock | DetectionBlock | RegressionBlock, Field(discriminator="kind")
+]
+
+
+class ChannelBlock(Block):
+    """One channel of an input: the series it is filled from, where a study has several.
+
+    ``weightings``: any of these; ``contrast``: with (true) or without contrast agent; ``description``: a regular
+    expression that the Series Description must contain, case ignored. Absent fields admit any series.
+    """
+
+    name: Name
+    weightings: tuple[Literal["T1", "T2", "PD", "T2*", "FLAIR"], ...] = ()
+    contrast: bool | None = None
+    description: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether anything says which series fills the channel."""
+        return bool(self.weightings) or self.contrast is not None or self.description is not None
+
+
+class InputBlock(Block):
+    """One input: ``key`` in the bundle's transforms. ``repeat``: a single channel is given so often (grey as RGB)."""
+
+    key: Annotated[str, StringConstraints(pattern=r"^\w{1,64}$")] = "image"
+    kind: Literal["volume", "projection"] = "volume"
+    channels: Annotated[tuple[ChannelBlock, ...], Field(min_length=1, max_length=16)]
+    repeat: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @model_validator(mode="after")
+    def _one_is_repeated(self) -> Self:
+        if self.repeat > 1 and len(self.channels) > 1:
+            raise ValueError("repeat is for an input of one channel")
+        return self
+
+
+class ScopeBlock(Block):
+    """Which series the bundle takes, by their headers. An empty list admits anything.
+
+    ``body_parts`` are values of Body Part Examined, ``weightings`` those of MR, ``views`` View
+    Positions of projections.
+    """
+
+    modalities: Annotated[tuple[CodeString, ...], Field(min_length=1)]
+    body_parts: tuple[CodeString, ...] = ()
+    weightings: tuple[Literal["T1", "T2", "PD", "T2*"], ...] = ()
+    contrast_expected: bool = False
+    views: tuple[CodeString, ...] = ()
+    validated_protocol: Annotated[str, StringConstraints(max_length=500)] = ""
+    coverage_mm: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)] | None = None
+    spacing_mm: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+
+
+class ReportBlock(Block):
+    """How results speak of the answer: what the model looks for, the procedure and body part of the report, and the
+    image that it shows first (``largest``: the most of what was found; ``strongest``: the highest score).
+    """
+
+    target: CodeBlock | None = None
+    procedure: CodeBlock | None = None
+    body_part: CodeBlock | None = None
+    key_image: Literal["largest", "strongest", "middle"] = "largest"
+
+
+class LoadedWeights(WeightsBlock):
+    """A weights file, and the component of the configuration that it belongs to.
+
+    ``.safetensors`` and ``.pt`` hold the parameters of that component; ``.ts`` is TorchScript and replaces it.
+    """
+
+    into: ComponentId = "network"
+
+    @model_validator(mode="after")
+    def _lies_inside(self) -> Self:
+        path = Path(self.file)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError("the file lies outside of the bundle")
+        if path.suffix not in (".safetensors", ".pt", ".ts"):
+            raise ValueError("the file is none of .safetensors, .pt, .ts")
+        return self
+
+
+class Contract2(Block):
+    """The whole file; see docs/bundles.md."""
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    contract: Literal[2]
+    title: Plain
+    answer: AnswerBlock
+    inputs: Annotated[tuple[InputBlock, ...], Field(min_length=1, max_length=8)]
+    scope: ScopeBlock
+    report: ReportBlock = ReportBlock()
+    weights: Annotated[tuple[LoadedWeights, ...], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        if len({item.key for item in self.inputs}) < len(self.inputs):
+            raise ValueError("two inputs have one key")
+        named = {
+            "channels": [item.name for item in self.channels],
+            "concepts": [item.name for item in concepts(self.answer)],
+        }
+        for what, names in named.items():
+            if len(set(names)) < len(names):
+                raise ValueError(f"two {what} have one name")
+        values = [item.value for item in concepts(self.answer)]
+        if len(set(values)) < len(values):
+            raise ValueError("two concepts of the answer have one value")
+        return self
+
+    @property
+    def channels(self) -> tuple[ChannelBlock, ...]:
+        """Every channel of every input."""
+        return tuple(channel for item in self.inputs for channel in item.channels)
+
+
+def concepts(answer: AnswerBlock) -> tuple[ConceptBlock, ...]:
+    """The structures, classes or quantities of an answer."""
+    match answer:
+        case SegmentationBlock():
+            return answer.structures
+        case RegressionBlock():
+            return answer.quantities
+        case _:
+            return answer.classes
+
+
+def read_contract(path: Path) -> Contract2:
+    """The checked content of ``configs/candela.json``.
+
+    Raises
+    ------
+    BadModel
+        naming the file and each field that is absent or wrong.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=TODO)
+        text = path.read_text(encoding="utf-8")
+        raw: Any = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadModel("candela.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    found = raw.get("contract") if isinstance(raw, dict) else None
+    if found != CONTRACT:
+        raise BadModel(
+            f"contract is {str(found)[:20]}; this Candela reads contract {CONTRACT} in candela.json.",
+            where=str(path),
+            todo="Use a bundle made for this version.",
+        )
+    try:
+        return Contract2.model_validate_json(text)
+    except ValidationError as error:
+        raise BadModel(
+            f"candela.json lacks or misstates a field: {field_problems(error)}.", where=str(path), todo=TODO
+        ) from None
+
+
+def json_schema() -> str:
+    """The JSON Schema of ``configs/candela.json``, as docs/candela-block.schema.json holds it."""
+    schema = Contract2.model_json_schema(by_alias=True)
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def unfinished(block: Contract2) -> tuple[str, ...]:
+    """What an administrator has still to fill in, a sentence each; empty where nothing is missing."""
+    missing = []
+    private = [item.name for item in concepts(block.answer) if item.code is None]
+    if private:
+        shown = ", ".join(private[:4]) + (f" and {len(private) - 4} more" if len(private) > 4 else "")
+        missing.append(f"answer: a code for {shown}; until then a private 99CANDELA code stands for each.")
+    if not block.scope.body_parts:
+        missing.append("scope.body_parts: until then series of any body part are taken.")
+    if not block.scope.validated_protocol:
+        missing.append("scope.validated_protocol: on which images the model was validated.")
+    if block.report.procedure is None:
+        missing.append("report.procedure: the LOINC code of the report's procedure.")
+    if block.report.target is None:
+        missing.append("report.target: the code of what the model looks for.")
+    several = [item for item in block.inputs if len(item.channels) > 1]
+    free = [channel.name for item in several for channel in item.channels if not channel.has_rule]
+    if free:
+        missing.append(f"inputs: the rules by which the series of {', '.join(free)} are chosen.")
+    return tuple(missing)
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")  # noqa: T201 - docs/candela-block.schema.json is made so

@@ -1,0 +1,163 @@
+"""A bundle of contract 2 as files: any MONAI bundle with a ``configs/candela.json``. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from models.bundle import METADATA, sha256
+from models.contract import CANDELA, ConceptBlock, Contract2, StructureBlock, concepts, read_contract
+from models.installed import check_packages
+from models.metadata import CodeBlock, Packages, field_problems
+from pipeline.errors import BadModel
+from pipeline.findings.answers import AnswerKind, Concept
+from pipeline.findings.codes import NEOPLASM, PRIVATE_SCHEME, ClassTerm, Code
+from pipeline.findings.identity import ANSWER_REVISION
+from pipeline.findings.model import ModelIdentity, Needs
+from pipeline.routing.scope import Scope
+
+TODO = "Restore the bundle from its release."
+UNKNOWN_SITE = Code("unspecified", PRIVATE_SCHEME, "Unspecified site")
+
+
+@dataclass(frozen=True)
+class WorkflowBundle:
+    """A bundle whose own workflow is run: complete, and its weights are those of its contract.
+
+    ``digest`` is a SHA-256 (hex) over the files in ``configs``, every Python file, the weights and
+    `pipeline.findings.identity.ANSWER_REVISION`. ``notes`` are what an administrator should know and what does not
+    stop it.
+    """
+
+    folder: Path
+    contract: Contract2
+    version: str
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def kind(self) -> AnswerKind:
+        return self.contract.answer.kind
+
+    @property
+    def scope(self) -> Scope:
+        """Which series the bundle takes."""
+        block = self.contract.scope
+        return Scope(block.modalities, block.body_parts, block.weightings, block.views, block.contrast_expected)
+
+    @property
+    def concepts(self) -> tuple[Concept, ...]:
+        """The structures, classes or quantities of the answer, coded."""
+        return tuple(concept(block) for block in concepts(self.contract.answer))
+
+    @property
+    def identity(self) -> ModelIdentity:
+        target = self.contract.report.target
+        site = self.contract.report.body_part
+        return ModelIdentity(
+            name=self.name,
+            title=self.contract.title,
+            version=self.version,
+            digest=self.digest,
+            terms=tuple(
+                ClassTerm(item.name, item.title, item.code, code(site) if site else UNKNOWN_SITE)
+                for item in self.concepts
+            ),
+            target=code(target) if target else NEOPLASM,
+            needs=Needs(self.contract.scope.coverage_mm, self.contract.scope.spacing_mm),
+        )
+
+
+def read_workflow_bundle(folder: Path) -> WorkflowBundle:
+    """The bundle in ``folder``, verified.
+
+    Raises
+    ------
+    BadModel
+        where a file is absent or unreadable, a field is absent or wrong, a package is absent, or the weights have
+        another SHA-256 than candela.json says; naming the file and the field.
+    """
+    contract = read_contract(folder / CANDELA)
+    packages = read_packages(folder / METADATA)
+    notes = check_packages(packages, folder / METADATA)
+    for block in contract.weights:
+        path = folder / block.file
+        if not path.is_file():
+            raise BadModel("The weights of the model bundle are missing.", where=str(path), todo=TODO)
+        if sha256(path) != block.sha256:
+            raise BadModel(
+                f"The weights have SHA-256 {sha256(path)[:12]}…, candela.json says {block.sha256[:12]}….",
+                where=str(path),
+                todo="Restore the weights that belong to this bundle.",
+            )
+    whole = hashlib.sha256()
+    for path in _parts(folder, contract):
+        whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    whole.update(f"answer revision {ANSWER_REVISION}\n".encode())
+    return WorkflowBundle(folder, contract, packages.version, whole.hexdigest(), notes)
+
+
+def read_packages(path: Path) -> Packages:
+    """MONAI's fields of version and packages in metadata.json.
+
+    Raises
+    ------
+    BadModel
+        where the file cannot be read, or lacks one of them.
+    """
+    try:
+        return Packages.model_validate(read_json(path))
+    except ValidationError as error:
+        raise BadModel(
+            f"metadata.json lacks or misstates a field: {field_problems(error)}.", where=str(path), todo=TODO
+        ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    BadModel
+        where the file cannot be read, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadModel(f"{path.name} cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    if not isinstance(found, dict):
+        raise BadModel(f"{path.name} holds no JSON object.", where=str(path), todo=TODO)
+    return found
+
+
+def concept(block: ConceptBlock) -> Concept:
+    """What ``block`` names, with a private code where it gives none."""
+    title = block.title or block.name.replace("_", " ").capitalize()
+    category = block.category if isinstance(block, StructureBlock) else None
+    return Concept(
+        value=block.value,
+        name=block.name,
+        title=title,
+        code=code(block.code) if block.code else Code(block.name[:16], PRIVATE_SCHEME, title),
+        category=code(category) if category else None,
+    )
+
+
+def code(block: CodeBlock) -> Code:
+    """The domain's code of ``block``."""
+    return Code(block.value, block.scheme, block.meaning)
+
+
+def _parts(folder: Path, contract: Contract2) -> list[Path]:
+    configs = (path for path in (folder / "configs").iterdir() if path.is_file())
+    weights = (folder / block.file for block in contract.weights)
+    return sorted({*configs, *folder.rglob("*.py"), *weights})

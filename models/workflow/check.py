@@ -1,0 +1,70 @@
+"""`candela models check` of a bundle whose own workflow is run: it reads computed images, and says what it gave."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from models.contract import unfinished
+from models.runtime import Device, choose_device
+from models.workflow.bundle import WorkflowBundle
+from models.workflow.run import ResidentWorkflow
+from models.workflow.trial import trial_inputs
+from pipeline.findings.answers import Answer, Classification, Detection, Regression, Segmentation
+
+MOST_SHOWN = 8
+
+
+def check_workflow(bundle: WorkflowBundle, device: Device) -> Iterator[str]:
+    """Load and run ``bundle``; lines for the terminal, as they become known.
+
+    Raises
+    ------
+    CandelaError
+        where the bundle cannot be loaded, fails, or gives what its contract does not say.
+    """
+    yield f"{bundle.name} {bundle.version}: {bundle.kind}, {', '.join(bundle.contract.scope.modalities)}"
+    for note in bundle.notes:
+        yield f"note: {note}"
+    started = time.monotonic()
+    workflow = ResidentWorkflow(bundle, choose_device(device, cuda=torch.cuda.is_available()))
+    loaded = time.monotonic()
+    inputs = trial_inputs(bundle.contract)
+    answer = workflow.run(inputs)
+    read = time.monotonic()
+    shape = "×".join(map(str, next(iter(inputs.values())).shape))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    yield f"loaded in {loaded - started:.1f} s; {len(inputs)} computed images of {shape} read in {read - loaded:.1f} s"
+    yield f"(peak memory of the process {peak:.1f} GiB); what it found there says nothing about patients:"
+    yield from _found(answer)
+    yield "results: none yet of this kind of answer; a rule that names the model is refused"
+    for item in unfinished(bundle.contract):
+        yield f"to fill in (configs/candela.json): {item}"
+    yield f"{bundle.name} {bundle.version} is sound; digest {bundle.digest}"
+
+
+def _found(answer: Answer) -> Iterator[str]:
+    match answer:
+        case Segmentation(structures=structures):
+            counts = {item.title: int(np.count_nonzero(answer.mask(item))) for item in structures[:MOST_SHOWN]}
+            lines = [f"{title}: {count:,} voxels" for title, count in counts.items()]
+            yield from _shortened(lines, len(structures))
+        case Classification(classes=classes, scores=scores):
+            pairs = zip(classes, scores, strict=True)
+            yield from _shortened([f"{item.title}: {score:.2f}" for item, score in pairs], len(classes))
+        case Detection(boxes=boxes):
+            yield f"  {len(boxes)} boxes"
+        case Regression(quantities=quantities):
+            lines = [f"{item.concept.title}: {item.value:.4g} {item.unit.value}" for item in quantities]
+            yield from _shortened(lines, len(quantities))
+
+
+def _shortened(lines: list[str], count: int) -> Iterator[str]:
+    for line in lines[:MOST_SHOWN]:
+        yield f"  {line}"
+    if count > MOST_SHOWN:
+        yield f"  and {count - MOST_SHOWN} more"

@@ -1,0 +1,64 @@
+"""Computed images for a bundle that has not met a patient yet: `candela models check` runs it on them.
+
+Ellipsoids of soft tissue, fat and bone in air, in Hounsfield units for CT and in arbitrary units for all else: enough
+for every transform, the network and the way back to run, and no statement about how well a model reads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from models.contract import Contract2, InputBlock
+from pipeline.geometry.volume import FloatArray, Volume
+
+SHAPE = (24, 80, 72)
+"""Slices, rows and columns: no two alike, so that a bundle which mixes axes up is seen."""
+SPACING = (4.0, 1.6, 1.6)
+PROJECTION_SHAPE = (1, 320, 256)
+PROJECTION_MM = 0.7
+AIR, FAT, SOFT, BONE = -1000.0, -90.0, 40.0, 700.0
+
+
+def trial_inputs(contract: Contract2) -> dict[str, Volume]:
+    """A computed volume for each channel of ``contract``, by the channel's name; those of one input share a grid."""
+    return {
+        channel.name: _volume(block, contract.scope.modalities[0], seed)
+        for block in contract.inputs
+        for seed, channel in enumerate(block.channels)
+    }
+
+
+def _volume(block: InputBlock, modality: str, seed: int) -> Volume:
+    projection = block.kind == "projection"
+    array = _body(PROJECTION_SHAPE if projection else SHAPE, seed)
+    if modality != "CT":
+        array = (array - AIR) * (0.6 + 0.1 * seed)  # air is dark, and no two channels are alike
+    affine = np.eye(4)
+    if projection:
+        affine[:3, :3] = np.diag([1.0, PROJECTION_MM, PROJECTION_MM])[::-1]
+    else:
+        # Axial: columns to the patient's left, rows to the back, slices to the head, a little oblique.
+        tilt = np.deg2rad(7.0)
+        turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+        affine[:3, :3] = (turn @ np.diag(SPACING[::-1]))[:, ::-1]
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(array.shape) - 1) / 2
+    return Volume(array=array.astype(np.float32), affine=affine, sources=())
+
+
+def _body(shape: tuple[int, ...], seed: int) -> FloatArray:
+    """A body with an organ on one side, in Hounsfield units, ``shape`` (slices, rows, columns)."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in shape], indexing="ij")
+
+    def inside(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> FloatArray:
+        parts = zip((z, y, x), centre, radii, strict=True)
+        return np.asarray(sum(((axis - middle) / radius) ** 2 for axis, middle, radius in parts) < 1)
+
+    body = np.where(inside((0, 0, 0), (2.0, 0.8, 0.9)), FAT, AIR)
+    body = np.where(inside((0, 0, 0), (2.0, 0.7, 0.8)), SOFT, body)
+    body = np.where(inside((0.1, -0.1, 0.45), (0.6, 0.35, 0.25)), SOFT + 80, body)
+    body = np.where(inside((-0.2, 0.1, -0.4), (0.4, 0.2, 0.3)), SOFT + 30, body)
+    body = np.where(inside((0, 0.55, 0), (2.0, 0.12, 0.12)), BONE, body)
+    blurred = gaussian_filter(body, (0, 0.7, 0.7))
+    return np.asarray(blurred + rng.normal(0, 12, shape), dtype=np.float32)

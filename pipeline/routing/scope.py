@@ -1,0 +1,67 @@
+"""Whether the header of a series says that it is what a MONAI bundle takes: its candela block's scope.
+
+As with `pipeline.routing.protocol`, headers are claims, not proof: what is plainly something else is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from pipeline.caveats import Caveat, CaveatCode
+from pipeline.errors import UnsupportedModality, UnsupportedProtocol
+from pipeline.reading.attributes import text, texts
+from pipeline.reading.weighting import judge
+
+TODO = "Send a series that the model takes."
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a bundle takes; an empty tuple admits anything.
+
+    ``modalities`` are values of Modality, ``body_parts`` of Body Part Examined, ``views`` of View Position;
+    ``weightings`` among T1, T2, PD, T2* (MR).
+    """
+
+    modalities: tuple[str, ...]
+    body_parts: tuple[str, ...] = ()
+    weightings: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    contrast_expected: bool = False
+
+
+def check_scope(header: Dataset, scope: Scope) -> tuple[Caveat, ...]:
+    """Caveats for a series with this header (pixel data not needed).
+
+    Raises
+    ------
+    UnsupportedModality, UnsupportedProtocol
+        naming the attribute that speaks against the series.
+    """
+    where = f"series {text(header, 'SeriesInstanceUID')}"
+    modality = text(header, "Modality").upper() or "absent"
+    if modality not in scope.modalities:
+        raise UnsupportedModality(
+            f"The modality is {modality}; the model takes {' or '.join(scope.modalities)}.", where=where, todo=TODO
+        )
+    caveats = []
+    for keyword, admitted in (("BodyPartExamined", scope.body_parts), ("ViewPosition", scope.views)):
+        stated = text(header, keyword).upper()
+        if admitted and stated and stated not in admitted:
+            raise UnsupportedProtocol(
+                f"{keyword} is {stated}; the model takes {' or '.join(admitted)}.", where=where, todo=TODO
+            )
+    if scope.body_parts and not text(header, "BodyPartExamined"):
+        caveats.append(Caveat(CaveatCode.BODY_PART_ABSENT))
+    if scope.weightings:
+        judged = judge(header)
+        if judged.weighting not in scope.weightings:
+            stated = f"is {judged.weighting}-weighted" if judged.weighting else "states no weighting"
+            raise UnsupportedProtocol(
+                f"The series {stated}; the model takes {' or '.join(scope.weightings)}.", where=where, todo=TODO
+            )
+    if scope.contrast_expected and not texts(header, "ContrastBolusAgent"):
+        caveats.append(Caveat(CaveatCode.CONTRAST_AGENT_ABSENT))
+    return tuple(caveats)

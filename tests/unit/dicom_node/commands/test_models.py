@@ -1,0 +1,93 @@
+"""`candela models add`, `check`, `list` and `show` of a MONAI bundle, and what happens where a rule names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dicom_node.cli import app
+from dicom_node.node.roles import check_models
+from dicom_node.settings.tree import load
+from pipeline import phantom
+from pipeline.errors import BadModel, BadSettings
+from tests.peers.workflow_bundle import write_bundle
+
+SETTINGS = """
+data_dir = "{root}/data"
+
+[models]
+folders = ["{root}/models"]
+device = "cpu"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "candela.toml"
+    path.write_text(SETTINGS.format(root=tmp_path))
+    return path
+
+
+def candela(settings: Path, *words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--config", str(settings)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def added(settings: Path) -> str:
+    source = write_bundle(settings.parent / "spots", contract={})
+    return candela(settings, "models", "add", str(source))
+
+
+def test_a_bundle_of_the_zoo_is_added_checked_listed_and_shown(settings: Path) -> None:
+    said = added(settings)
+    assert "spots 0.1.0 (segmentation) is in" in said
+    assert "to fill in (configs/candela.json): answer: a code for spot" in said
+    assert "next: candela models check spots" in said
+    checked = candela(settings, "models", "check", "spots")
+    assert "spots 0.1.0: segmentation, CT" in checked
+    assert "results: none yet of this kind of answer" in checked
+    assert "is sound; digest" in checked
+    listed = candela(settings, "models", "list")
+    assert "segmentation" in listed
+    assert "brain_mri_tumor" in listed
+    assert "A copying network" in candela(settings, "models", "show", "spots")
+
+
+def test_the_brain_model_is_checked_as_before(settings: Path) -> None:
+    assert "brain_mri_tumor" in candela(settings, "models", "check", "brain_mri_tumor")
+
+
+def test_a_folder_that_is_not_configured_is_refused(settings: Path) -> None:
+    source = write_bundle(settings.parent / "spots", contract={})
+    elsewhere = settings.parent / "elsewhere"
+    with pytest.raises(BadSettings, match="models.folders"):
+        candela(settings, "models", "add", str(source), "--folder", str(elsewhere))
+    settings.write_text(f'data_dir = "{settings.parent}/data"\n')
+    with pytest.raises(BadSettings, match="no folder of models"):
+        candela(settings, "models", "add", str(source))
+
+
+def test_a_rule_that_names_it_is_refused_when_the_node_starts(settings: Path) -> None:
+    added(settings)
+    settings.write_text(settings.read_text() + '\n[[rules]]\nname = "spots"\nmodel = "spots"\n')
+    with pytest.raises(BadSettings, match="answers with a segmentation, of which Candela builds no results yet"):
+        check_models(load(settings))
+
+
+def test_process_refuses_it_before_it_reads(settings: Path, tmp_path: Path) -> None:
+    added(settings)
+    phantom.save(phantom.head_phantom(slices=3, matrix=32), tmp_path / "series")
+    words = ("process", str(tmp_path / "series"), "--model", "spots", "--out", str(tmp_path / "out"))
+    with pytest.raises(BadSettings, match="no results yet"):
+        candela(settings, *words)
+
+
+def test_a_broken_contract_is_named(settings: Path) -> None:
+    added(settings)
+    (settings.parent / "models" / "spots" / "configs" / "candela.json").write_text("{}")
+    with pytest.raises(BadModel, match=r"candela\.json"):
+        candela(settings, "models", "check", "spots")

@@ -1,0 +1,78 @@
+"""The candela block of contract 2: its JSON Schema, and what an administrator has to fill in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from models.contract import Contract2, json_schema, unfinished
+
+ROOT = Path(__file__).parents[3]
+WEIGHTS = [{"file": "models/model.pt", "sha256": "0" * 64}]
+SPOT = {"kind": "segmentation", "form": "labels", "structures": [{"value": 1, "name": "spot"}]}
+LEAST = {
+    "contract": 2,
+    "title": "Spots",
+    "answer": SPOT,
+    "inputs": [{"channels": [{"name": "image"}]}],
+    "scope": {"modalities": ["CT"]},
+    "weights": WEIGHTS,
+}
+SPLEEN = {"scheme": "SCT", "value": "78961009", "meaning": "Spleen"}
+
+
+def read(**changes: Any) -> Contract2:
+    return Contract2.model_validate_json(json.dumps({**LEAST, **changes}))
+
+
+def test_the_published_schema_is_that_of_the_types() -> None:
+    """Write it anew by `python -m models.contract > docs/candela-block.schema.json`."""
+    assert (ROOT / "docs" / "candela-block.schema.json").read_text() == json_schema()
+
+
+def test_the_schema_takes_what_the_types_take() -> None:
+    validator = Draft202012Validator(json.loads(json_schema()))
+    assert not list(validator.iter_errors(LEAST))
+    assert list(validator.iter_errors({**LEAST, "unknown": 1}))
+    assert list(validator.iter_errors({**LEAST, "answer": {**SPOT, "structures": []}}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"answer": {**SPOT, "structures": [{"value": 0, "name": "spot"}]}}, "labels from 1 to 255"),
+        ({"answer": {**SPOT, "form": "channels", "channels": 1}}, "channel 1 is named, and there are 1"),
+        ({"answer": {**SPOT, "structures": SPOT["structures"] * 2}}, "one name"),
+        ({"answer": {"kind": "classification", "exclusive": True, "classes": [{"value": 1, "name": "a"}]}}, "0, 1, 2"),
+        ({"inputs": [{"repeat": 3, "channels": [{"name": "t1"}, {"name": "t2"}]}]}, "one channel"),
+        ({"inputs": LEAST["inputs"] * 2}, "one key"),
+        ({"scope": {"modalities": []}}, "modalities"),
+        ({"scope": {"modalities": ["ct"]}}, "modalities"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValidationError, match=match):
+        read(**changes)
+
+
+def test_what_is_missing_is_said_until_it_is_there() -> None:
+    said = " ".join(unfinished(read()))
+    for field in ("a code for spot", "scope.body_parts", "validated_protocol", "report.procedure", "report.target"):
+        assert field in said
+    whole = read(
+        answer={**SPOT, "structures": [{"value": 1, "name": "spleen", "code": SPLEEN}]},
+        scope={"modalities": ["CT"], "body_parts": ["ABDOMEN"], "validated_protocol": "portal venous CT"},
+        report={"target": SPLEEN, "procedure": {"scheme": "LN", "value": "24627-2", "meaning": "CT Chest"}},
+    )
+    assert unfinished(whole) == ()
+
+
+def test_channels_without_a_rule_are_named() -> None:
+    channels = [{"name": "t1", "weightings": ["T1"]}, {"name": "flair"}, {"name": "t1c", "contrast": True}]
+    said = " ".join(unfinished(read(inputs=[{"channels": channels}])))
+    assert "the series of flair are chosen" in said

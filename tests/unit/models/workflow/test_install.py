@@ -1,0 +1,264 @@
+"""`candela models add`: bundles come in whole or not at all, and get a first contract that guesses nothing."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from models import registry
+from models.contract import unfinished
+from models.workflow.check import check_workflow
+from models.workflow.install import add
+from pipeline.errors import BadModel, BadSettings
+from pipeline.findings.answers import AnswerKind
+from tests.peers.workflow_bundle import HALF, INVERT, METADATA, PRED, write_bundle
+
+SIGMOID = {"_target_": "Activationsd", "keys": PRED, "sigmoid": True}
+SOFTMAX = {"_target_": "Activationsd", "keys": PRED, "softmax": True}
+ARGMAX = {"_target_": "AsDiscreted", "keys": PRED, "argmax": True}
+
+
+def published(
+    folder: Path, *, channel_def: list[str] | None = None, inputs: dict[str, Any] | None = None, **parts: Any
+) -> Path:
+    """A bundle as the zoo publishes them: without a candela block."""
+    write_bundle(folder, contract={}, **parts)
+    described = json.loads(json.dumps(METADATA))
+    data = described["network_data_format"]
+    data["inputs"]["image"].update(inputs or {})
+    names = channel_def or ["spot"]
+    data["outputs"]["pred"].update(
+        num_channels=len(names), channel_def={str(index): name for index, name in enumerate(names)}
+    )
+    (folder / "configs" / "metadata.json").write_text(json.dumps(described))
+    return folder
+
+
+def zipped(folder: Path, archive: Path, *, top: str = "") -> Path:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                out.write(path, f"{top}{path.relative_to(folder)}")
+    return archive
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "zip with a top folder"])
+def test_a_bundle_is_added_checked_and_listed(tmp_path: Path, models: Path, form: str) -> None:
+    source = published(tmp_path / "spots")
+    (source / ".git").mkdir()
+    (source / ".git" / "config").write_text("not ours")
+    if form != "folder":
+        top = "spots-1.0/" if "top" in form else ""
+        source = zipped(source, tmp_path / "spots.zip", top=top)
+    bundle = add(source, models)
+    assert (bundle.name, bundle.kind, bundle.version) == ("spots", AnswerKind.SEGMENTATION, "0.1.0")
+    assert [path.name for path in models.iterdir()] == ["spots"]
+    assert not (models / "spots" / ".git").exists()
+    entry = registry.get("spots", (models,))
+    assert (entry.kind, entry.digest) == ("segmentation", bundle.digest)
+    lines = list(check_workflow(bundle, "cpu"))
+    assert any("Spot: " in line or "spot: " in line for line in lines)
+    assert lines[-1] == f"spots 0.1.0 is sound; digest {bundle.digest}"
+    assert "99CANDELA" in " ".join(unfinished(bundle.contract))
+
+
+def answer_of(tmp_path: Path, models: Path, **parts: Any) -> dict[str, Any]:
+    bundle = add(published(tmp_path / "made", **parts), models)
+    block: dict[str, Any] = json.loads((bundle.folder / "configs" / "candela.json").read_text())
+    return block
+
+
+def test_labels_of_argmax_have_the_names_of_their_channels(tmp_path: Path, models: Path) -> None:
+    names = ["background", "Left Kidney", "right-kidney", "1st lobe"]
+    block = answer_of(tmp_path, models, channel_def=names, post=[SOFTMAX, INVERT, ARGMAX])
+    assert block["answer"]["form"] == "labels"
+    assert [(item["value"], item["name"], item["title"]) for item in block["answer"]["structures"]] == [
+        (1, "left_kidney", "Left Kidney"),
+        (2, "right_kidney", "right-kidney"),
+        (3, "n1st_lobe", "1st lobe"),
+    ]
+    assert all("code" not in item for item in block["answer"]["structures"])
+
+
+def test_labels_that_mix_channels_are_not_named(tmp_path: Path, models: Path) -> None:
+    """As in brats_mri_segmentation: whole tumour minus core is no channel, and only the publisher knows its name."""
+    mixed = "$lambda x: torch.where(x[[2]] > 0, 4, torch.where(x[[0]] > 0, 1, torch.where(x[[1]] > 0, 2, 0)))"
+    steps = [SIGMOID, INVERT, HALF, {"_target_": "Lambdad", "keys": PRED, "func": mixed}]
+    block = answer_of(tmp_path, models, channel_def=["core", "whole", "enhancing"], post=steps)
+    assert [(item["value"], item["name"]) for item in block["answer"]["structures"]] == [
+        (1, "label_1"),
+        (2, "label_2"),
+        (4, "label_4"),
+    ]
+
+
+def test_channels_that_overlap_stay_channels(tmp_path: Path, models: Path) -> None:
+    block = answer_of(tmp_path, models, channel_def=["core", "whole"], post=[SIGMOID, HALF])
+    assert (block["answer"]["form"], block["answer"]["channels"]) == ("channels", 2)
+    assert [item["value"] for item in block["answer"]["structures"]] == [0, 1]
+
+
+def test_several_series_and_grey_as_rgb(tmp_path: Path, models: Path) -> None:
+    four = {"num_channels": 4, "modality": "MR", "channel_def": {"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}}
+    block = answer_of(tmp_path / "four", models, inputs=four)
+    assert [item["name"] for item in block["inputs"][0]["channels"]] == ["t1c", "t1", "t2", "flair"]
+    assert block["scope"]["modalities"] == ["MR"]
+    (models / "made").rename(models / "four")
+    block = answer_of(tmp_path / "grey", models, inputs={"num_channels": 3, "modality": "Mammogram"})
+    assert block["inputs"][0] == {
+        "key": "image",
+        "kind": "projection",
+        "channels": [{"name": "image"}],
+        "repeat": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("described", "kind"),
+    [
+        ({"type": "probabilities", "spatial_shape": []}, "classification"),
+        ({"type": "image", "format": "labels", "spatial_shape": [1, 1]}, "classification"),
+        ({"type": "object", "format": "dict", "spatial_shape": ["n", "n"]}, "detection"),
+    ],
+)
+def test_the_kind_comes_from_the_metadata(tmp_path: Path, models: Path, described: dict[str, Any], kind: str) -> None:
+    source = published(tmp_path / "made")
+    path = source / "configs" / "metadata.json"
+    raw = json.loads(path.read_text())
+    raw["network_data_format"]["outputs"]["pred"].update(described)
+    path.write_text(json.dumps(raw))
+    assert add(source, models).kind == kind
+
+
+def test_a_modality_that_nobody_knows_is_asked_for(tmp_path: Path, models: Path) -> None:
+    source = published(tmp_path / "made", inputs={"modality": "n/a"})
+    with pytest.raises(BadModel, match="--modality"):
+        add(source, models)
+    assert add(source, models, modality="PT").contract.scope.modalities == ("PT",)
+
+
+def test_a_bundle_without_weights_says_where_they_come_from(tmp_path: Path, models: Path) -> None:
+    source = published(tmp_path / "made")
+    (source / "models" / "model.pt").unlink()
+    with pytest.raises(BadModel, match=r"large_files\.yml"):
+        add(source, models)
+    assert not list(models.iterdir())
+
+
+def test_postprocessing_that_gives_logits_is_refused(tmp_path: Path, models: Path) -> None:
+    with pytest.raises(BadModel, match="neither labels nor probabilities"):
+        add(published(tmp_path / "made", channel_def=["a", "b"], post=[]), models)
+
+
+def test_a_name_that_is_taken(tmp_path: Path, models: Path) -> None:
+    source = published(tmp_path / "made")
+    add(source, models)
+    with pytest.raises(BadModel, match="There is a model called 'made'"):
+        add(source, models)
+    with pytest.raises(BadModel, match="There is a model called 'brain_mri_tumor'"):
+        add(source, models, name="brain_mri_tumor")
+    with pytest.raises(BadModel, match="1 to 64 letters"):
+        add(source, models, name="../made")
+    assert add(source, models, name="other").name == "other"
+
+
+@pytest.mark.parametrize("entry", ["../evil.py", "/evil.py", "made/../../evil.py", "..\\evil.py", "c:evil.py"])
+def test_an_archive_that_would_write_elsewhere(tmp_path: Path, models: Path, entry: str) -> None:
+    archive = zipped(published(tmp_path / "made"), tmp_path / "made.zip")
+    with zipfile.ZipFile(archive, "a") as out:
+        out.writestr(zipfile.ZipInfo(entry), "evil")
+    with pytest.raises(BadModel, match="outside of the bundle"):
+        add(archive, models)
+    assert not list(models.iterdir())
+    assert not list(tmp_path.rglob("evil.py"))
+
+
+def test_links_are_refused(tmp_path: Path, models: Path) -> None:
+    source = published(tmp_path / "made")
+    archive = zipped(source, tmp_path / "made.zip")
+    link = zipfile.ZipInfo("models/other.pt")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(archive, "a") as out:
+        out.writestr(link, "/etc/passwd")
+    with pytest.raises(BadModel, match="or a link"):
+        add(archive, models)
+    (source / "models" / "other.pt").symlink_to("/etc/passwd")
+    with pytest.raises(BadModel, match="a link"):
+        add(source, models)
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.workflow.install.SMALL", 1_000_000)
+    archive = zipped(published(tmp_path / "made"), tmp_path / "made.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("models/zeros", bytes(30_000_000))
+    with pytest.raises(BadModel, match="unpacks to more than 200 times"):
+        add(archive, models)
+    assert not list(models.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_what_is_no_archive(tmp_path: Path, models: Path, content: bytes) -> None:
+    path = tmp_path / "made.zip"
+    path.write_bytes(content)
+    with pytest.raises(BadModel, match="no zip archive"):
+        add(path, models)
+
+
+def test_what_is_no_bundle(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadModel, match="no bundle"):
+        add(tmp_path / "empty", models)
+    with pytest.raises(BadModel, match="nothing to add"):
+        add(tmp_path / "nowhere", models)
+
+
+def test_code_that_writes_while_it_is_added_is_refused(tmp_path: Path, models: Path) -> None:
+    writes = {"_target_": "Lambdad", "keys": PRED, "func": "$lambda x: open('/tmp/candela-was-here', 'w') and x"}
+    with pytest.raises(BadModel, match="tried to write a file"):
+        add(published(tmp_path / "made", post=[HALF, writes]), models)
+    assert not list(models.iterdir())
+
+
+def test_results_are_not_promised(tmp_path: Path, models: Path) -> None:
+    add(published(tmp_path / "made"), models)
+    entry = registry.get("made", (models,))
+    with pytest.raises(BadSettings, match="no results yet"):
+        _ = entry.bundle
+
+
+def test_a_contract_of_the_publisher_is_kept(tmp_path: Path, models: Path) -> None:
+    source = write_bundle(tmp_path / "made")
+    before = (source / "configs" / "candela.json").read_bytes()
+    bundle = add(source, models)
+    assert (bundle.folder / "configs" / "candela.json").read_bytes() == before
+
+
+def test_the_digest_covers_configuration_scripts_and_weights(tmp_path: Path, models: Path) -> None:
+    source = write_bundle(tmp_path / "made", scripts={"scripts/__init__.py": ""})
+    digests = {add(source, models, name="first").digest, add(source, models, name="second").digest}
+    assert len(digests) == 1
+    for index, part in enumerate(("scripts/__init__.py", "configs/inference.json", "configs/candela.json")):
+        (source / part).write_text((source / part).read_text() + "\n")
+        digests.add(add(source, models, name=f"changed-{index}").digest)
+    assert len(digests) == 4
+
+
+def test_a_network_of_another_size_is_found_by_the_check(tmp_path: Path, models: Path) -> None:
+    definition = {"_target_": "torch.nn.Conv3d", "in_channels": 2, "out_channels": 1, "kernel_size": 1}
+    bundle = add(published(tmp_path / "made", network=(definition, nn.Conv3d(2, 1, 1))), models)
+    with pytest.raises(BadModel, match="network failed"):
+        list(check_workflow(bundle, "cpu"))
