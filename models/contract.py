@@ -15,7 +15,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from models.metadata import MOST_BYTES, Block, CodeBlock, Name, Plain, Positive, Share, WeightsBlock, field_problems
+from models.metadata import (
+    MOST_BYTES,
+    CodeBlock,
+    MetadataBlock,
+    Name,
+    Plain,
+    Positive,
+    Share,
+    WeightsBlock,
+    field_problems,
+)
 from pipeline.errors import BadModel
 from pipeline.findings.answers import AnswerKind
 
@@ -32,7 +42,7 @@ ComponentId = Annotated[str, StringConstraints(pattern=r"^\w+((::|#)\w+)*$", max
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class ConceptBlock(Block):
+class ConceptBlock(MetadataBlock):
     """A structure, class or quantity. ``value`` is its label, its channel or its place among the outputs.
 
     ``code`` absent means a private code (scheme 99CANDELA) of that name: readers see the title, no system knows it.
@@ -58,7 +68,7 @@ class QuantityBlock(ConceptBlock):
     maximum: Finite | None = None
 
 
-class SegmentationBlock(Block):
+class SegmentationBlock(MetadataBlock):
     """What a segmentation's numbers mean.
 
     ``form`` ``labels``: one channel whose values are those of ``structures``, or 0 for background; ``channels``: so
@@ -81,7 +91,7 @@ class SegmentationBlock(Block):
         return self
 
 
-class ClassificationBlock(Block):
+class ClassificationBlock(MetadataBlock):
     """What a classification's scores mean.
 
     ``exclusive``: exactly one class holds. ``activation`` and ``temperature`` are applied to what the postprocessing
@@ -111,7 +121,7 @@ class ClassificationBlock(Block):
         return self
 
 
-class DetectionBlock(Block):
+class DetectionBlock(MetadataBlock):
     """What a detector's boxes mean. ``score``: boxes below it are left out. The keys are the postprocessing's."""
 
     kind: Literal[AnswerKind.DETECTION]
@@ -122,7 +132,7 @@ class DetectionBlock(Block):
     score_key: str = "label_scores"
 
 
-class RegressionBlock(Block):
+class RegressionBlock(MetadataBlock):
     """What a network's numbers mean."""
 
     kind: Literal[AnswerKind.REGRESSION]
@@ -140,7 +150,7 @@ AnswerBlock = Annotated[
 ]
 
 
-class ChannelBlock(Block):
+class ChannelBlock(MetadataBlock):
     """One channel of an input: the series it is filled from, where a study has several.
 
     ``weightings``: any of these; ``contrast``: with (true) or without contrast agent; ``description``: a regular
@@ -158,7 +168,7 @@ class ChannelBlock(Block):
         return bool(self.weightings) or self.contrast is not None or self.description is not None
 
 
-class InputBlock(Block):
+class InputBlock(MetadataBlock):
     """One input: ``key`` in the bundle's transforms. ``repeat``: a single channel is given so often (grey as RGB)."""
 
     key: Annotated[str, StringConstraints(pattern=r"^\w{1,64}$")] = "image"
@@ -173,7 +183,7 @@ class InputBlock(Block):
         return self
 
 
-class ScopeBlock(Block):
+class ScopeBlock(MetadataBlock):
     """Which series the bundle takes, by their headers. An empty list admits anything.
 
     ``body_parts`` are values of Body Part Examined, ``weightings`` those of MR, ``views`` View
@@ -190,7 +200,7 @@ class ScopeBlock(Block):
     spacing_mm: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
 
 
-class ReportBlock(Block):
+class ReportBlock(MetadataBlock):
     """How results speak of the answer: what the model looks for, the procedure and body part of the report, and the
     image that it shows first (``largest``: the most of what was found; ``strongest``: the highest score).
     """
@@ -219,7 +229,7 @@ class LoadedWeights(WeightsBlock):
         return self
 
 
-class Contract2(Block):
+class Contract2(MetadataBlock):
     """The whole file; see docs/bundles.md."""
 
     schema_: str | None = Field(default=None, alias="$schema")

@@ -64,7 +64,7 @@ def test_the_brain_model_is_checked_as_before(settings: Path) -> None:
 def test_a_folder_that_is_not_configured_is_refused(settings: Path) -> None:
     source = write_bundle(settings.parent / "spots", contract={})
     elsewhere = settings.parent / "elsewhere"
-    with pytest.raises(BadSettings, match="models.folders"):
+    with pytest.raises(BadSettings, match="no folder of models"):
         candela(settings, "models", "add", str(source), "--folder", str(elsewhere))
     settings.write_text(f'data_dir = "{settings.parent}/data"\n')
     with pytest.raises(BadSettings, match="no folder of models"):
