@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,8 @@ def test_scripts_of_two_bundles_do_not_see_each_other(tmp_path: Path) -> None:
     in_turn = (*workflows, workflows[0])  # scripts.late is imported when the other bundle was loaded as well
     assert [bool(segmented(workflow, landmark()).array.any()) for workflow in in_turn] == [True, False, True]
     assert not (tmp_path / "first" / "copying" / "scripts" / "__pycache__").exists()
+    files = [str(getattr(module, "__file__", "")) for module in list(sys.modules.values())]
+    assert not [path for path in (*files, *sys.path) if path.startswith(str(tmp_path))]
 
 
 def test_a_projection_is_classified(tmp_path: Path) -> None:
