@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from dicom_node.settings.tree import Jobs
+from dicom_node.settings.engine import Jobs
 
 JITTER = 0.25
 LONGEST_OBEYED = 24 * 3600.0

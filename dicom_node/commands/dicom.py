@@ -14,7 +14,8 @@ from dicom_node.deliver.dimse import DimseSender
 from dicom_node.network.tls import towards
 from dicom_node.settings.destinations import DicomDestination
 from dicom_node.settings.peers import DicomPeer
-from pipeline.errors import NotDicom, PeerUnavailable, Rejected
+from dicom_node.settings.tree import Settings
+from pipeline.errors import BadSettings, NotDicom, PeerUnavailable, Rejected
 
 PeerArgument = Annotated[str, typer.Argument(help="The peer: its name in [peers.NAME], or AETITLE@HOST:PORT.")]
 CallingOption = Annotated[str, typer.Option("--calling", help="Our AE title.")]
@@ -31,15 +32,23 @@ def peer_of(text: str) -> DicomPeer:
 
 def _peer_called(text: str, config_file: Path | None) -> DicomPeer:
     """A peer by its name in the settings, or written as AETITLE@HOST:PORT."""
-    if "@" in text:
-        return peer_of(text)
-    settings = load_settings(config_file)
-    entry = settings.peers.get(text)
+    return peer_of(text) if "@" in text else peer_named(text, load_settings(config_file))
+
+
+def peer_named(name: str, settings: Settings) -> DicomPeer:
+    """Where the peer called ``name`` in the address book listens.
+
+    Raises
+    ------
+    BadSettings
+        where there is no such peer, or its host and port are not stated.
+    """
+    entry = settings.peers.get(name)
     if entry is None:
         known = ", ".join(settings.peers) or "none"
-        raise typer.BadParameter(f"there is no peer {text!r} (known: {known})", param_hint="PEER")
+        raise BadSettings(f"There is no peer {name!r} (known: {known}).", todo="Name it in [peers.NAME].")
     if entry.host is None:
-        raise typer.BadParameter(f"peers.{text} has no host and port", param_hint="PEER")
+        raise BadSettings("The peer has no host and port.", where=f"peers.{name}", todo="State both.")
     found = entry.listener
     found.known_as(settings.tls)
     return found

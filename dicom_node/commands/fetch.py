@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.commands.dicom import peer_of
+from dicom_node.commands.dicom import peer_named, peer_of
 from dicom_node.settings.remotes import DicomRemote, DicomWebRemote
 from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dicom_node.fetch.fetch import Source
     from dicom_node.fetch.outcome import SeriesOutcome
 
-REMOTE_HELP = "Name of a remote in candela.toml, or a PACS as AETITLE@HOST:PORT."
+REMOTE_HELP = "Name of a remote or a peer in candela.toml, or a PACS as AETITLE@HOST:PORT."
 RemoteOption = Annotated[str, typer.Option("--from", help=REMOTE_HELP)]
 CallingOption = Annotated[str, typer.Option("--calling", help="Our AE title; default: receive.ae_title.")]
 
@@ -91,19 +91,23 @@ def find(
 
 
 def remote_of(text: str, settings: Settings) -> DicomRemote | DicomWebRemote:
-    """A remote by its name in the settings, or written as AETITLE@HOST:PORT.
+    """A remote by its name or its peer's name in the settings, or written as AETITLE@HOST:PORT.
 
     Raises
     ------
     BadSettings
-        where the settings have no such remote.
+        where the settings have no such remote or peer.
     """
     if text in settings.remotes:
         return settings.remotes[text]
-    if "@" not in text:
-        known = ", ".join(settings.remotes) or "none"
-        raise BadSettings(f"There is no remote {text!r} (known: {known}).", todo="Name it in [remotes.NAME].")
-    return DicomRemote(kind="dicom", peer=peer_of(text))
+    if "@" in text:
+        return DicomRemote(kind="dicom", peer=peer_of(text))
+    if text in settings.peers:
+        return DicomRemote(kind="dicom", peer=peer_named(text, settings))
+    known = ", ".join([*settings.remotes, *settings.peers]) or "none"
+    raise BadSettings(
+        f"There is no remote or peer {text!r} (known: {known}).", todo="Name it in [remotes.NAME] or [peers.NAME]."
+    )
 
 
 @contextmanager

@@ -20,7 +20,8 @@ import structlog
 
 from dicom_node.backoff import spread
 from dicom_node.jobs import schema
-from dicom_node.settings.tree import Jobs, Settings
+from dicom_node.settings.engine import Jobs
+from dicom_node.settings.tree import Settings
 
 log = structlog.get_logger("candela.jobs")
 

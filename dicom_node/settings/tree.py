@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import structlog
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -18,81 +18,25 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from dicom_node.settings.access import Metrics, Retention, Tls
 from dicom_node.settings.audit import Audit
-from dicom_node.settings.base import Section
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination
+from dicom_node.settings.engine import Jobs, Models
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from dicom_node.settings.old_form import TOP_LEVEL, modernise
 from dicom_node.settings.peers import DicomPeer, FindCount, Peer, named, peer_called, resolved_peers
 from dicom_node.settings.profiles import ProfileName, ProfileSettings, known_profiles
-from dicom_node.settings.quantities import Seconds
 from dicom_node.settings.receive import Completion, Receive
 from dicom_node.settings.remotes import DicomRemote, Remote
+from dicom_node.settings.routing import Defaults, Matching
 from pipeline.errors import BadSettings
 from pipeline.report.sentences import Language
 from pipeline.results.profile import USUAL, Profile
-from pipeline.routing.rules import Match, Priority, Rule
+from pipeline.routing.rules import Priority, Rule
 
 DEFAULT_FILE = Path("candela.toml")
 KINDS = frozenset({"dicom", "fhir", "hl7v2", "folder", "dicomweb", "orthanc", "c-find"})
 """Tags that pydantic puts into the place of an error, and that no settings file has."""
 log = structlog.get_logger("candela.settings")
 _warned: set[tuple[str, ...]] = set()
-
-
-class Jobs(Section):
-    """The durable engine. ``circuit_*``: see `dicom_node.jobs.circuits`."""
-
-    database_url: str | None = None
-    """URL of the database. Several machines need `postgresql://user@host/database`."""
-    tries: Annotated[int, Field(ge=1, le=100)] = 8
-    """Maximum number of attempts to read a series; then it is a dead letter."""
-    delivery_tries: Annotated[int, Field(ge=1, le=100)] = 24
-    """Maximum number of attempts to send a result, about fifteen hours with these pauses; then it is a dead letter. A
-    result behind an open circuit uses up none."""
-    reading_timeout: Annotated[Seconds, Field(gt=0)] = 1800.0
-    """Maximum time to read one series; then its worker is ended. A series that ends five workers is a dead letter."""
-    circuit_failures: Annotated[int, Field(ge=1)] = 5
-    """Number of consecutive failures to reach a destination after which its circuit opens: the node tries nothing, and
-    results wait."""
-    circuit_first: Annotated[Seconds, Field(gt=0)] = 30.0
-    """Time for which a circuit is open before one delivery is tried. It doubles with each failure."""
-    circuit_most: Annotated[Seconds, Field(gt=0)] = 300.0
-    """Maximum time for which a circuit is open."""
-    backoff_first: Annotated[Seconds, Field(gt=0)] = 5.0
-    """Time before the second attempt. It doubles with each further one, with up to a quarter of jitter."""
-    backoff_most: Annotated[Seconds, Field(gt=0)] = 3600.0
-    """Maximum time between two attempts."""
-    poll_interval: Annotated[Seconds, Field(gt=0)] = 0.5
-    """Interval at which a worker polls its queue."""
-    dead_worker_grace: Annotated[Seconds, Field(gt=0)] = 20.0
-    """PostgreSQL: time after which other workers take over the jobs of a worker that died. On SQLite they do so at
-    once."""
-
-
-class Models(Section):
-    """Which models there are, and where torch runs."""
-
-    folders: tuple[Path, ...] = ()
-    """Folders with further MONAI bundles."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` (CUDA if torch finds it), `cpu` or `cuda`."""
-
-
-class Matching(Section):
-    """How rules share a series."""
-
-    match: Match = "first"
-    """`first`: the first rule that takes a series decides. `all`: every rule that takes it gives it to its model, each
-    model once."""
-
-
-class Defaults(Section):
-    """What a rule that does not say otherwise does with its results."""
-
-    destinations: tuple[str, ...] = ()
-    """Destinations of rules that name none."""
-    priority: Priority = "routine"
-    """Priority of rules that state none."""
 
 
 class Settings(BaseSettings):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from typer.testing import CliRunner, Result
 
+from dicom_node.cli import app
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.fetch.sinks import NodeSink
 from dicom_node.network.find import finding
@@ -93,3 +95,28 @@ def test_a_peer_without_tls_is_spoken_to_plainly() -> None:
     from dicom_node.network import tls
 
     assert tls.towards(DicomPeer(ae_title="A", host="h", port=1)) is None
+
+
+def test_echo_and_send_find_a_peer_by_its_name(
+    tmp_path: Path, authority: Authority, series: tuple[Dataset, ...]
+) -> None:
+    """With what the address book says of it, TLS included; a name that it lacks is answered with those it has."""
+    require_dcmtk()
+    ours, theirs = authority.issue("candela.test"), authority.issue("pacs.test")
+    phantom.save(series, tmp_path / "results")
+    config = tmp_path / "candela.toml"
+    with running_storescp(tmp_path / "in", None, *theirs.dcmtk(), ae_title="PACS") as port:
+        config.write_text(
+            f'[tls]\ncertificate = "{ours.certificate}"\nkey = "{ours.key}"\ntrusted = "{ours.trusted}"\n'
+            f'[peers.pacs]\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\ntls = true\ntls_name = "pacs.test"\n'
+            '[peers.mr1]\nae_title = "MR1"\n'
+        )
+
+        def candela(*arguments: str) -> Result:
+            return CliRunner().invoke(app, [*arguments, "--config", str(config)])
+
+        assert candela("echo", "pacs").output == f"PACS at 127.0.0.1:{port} answers\n"
+        assert "2 instances stored" in candela("send", str(tmp_path / "results"), "pacs").output
+        assert "There is no peer 'pax' (known: pacs, mr1)" in str(candela("echo", "pax").exception)
+        assert "no host and port. [peers.mr1]" in str(candela("echo", "mr1").exception)
+    assert len(list((tmp_path / "in").iterdir())) == 2

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.backoff import JITTER, LONGEST_OBEYED, RETRY_FIRST, RETRY_MOST, delay, receiver_wait
-from dicom_node.settings.tree import Jobs
+from dicom_node.settings.engine import Jobs
 
 JOBS = Jobs(backoff_first=5.0, backoff_most=3600.0)
 attempts = st.integers(1, 10_000)

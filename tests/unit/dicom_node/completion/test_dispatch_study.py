@@ -16,7 +16,8 @@ from dicom_node.completion.dispatch import Dispatch
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.settings.destinations import FolderDestination
-from dicom_node.settings.tree import Defaults, Settings
+from dicom_node.settings.routing import Defaults
+from dicom_node.settings.tree import Settings
 from dicom_node.store.manifest import StoredInstance
 from models import registry
 from pipeline import phantom

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dicom_node.backoff import JITTER
 from dicom_node.jobs.circuits import Circuit, Circuits, CircuitState, make_table
-from dicom_node.settings.tree import Jobs, Settings
+from dicom_node.settings.engine import Jobs
+from dicom_node.settings.tree import Settings
 
 JOBS = Jobs(circuit_failures=3, circuit_first=10.0, circuit_most=40.0)
 NOW = 1_000_000.0

@@ -13,7 +13,8 @@ from alembic.script import ScriptDirectory
 
 from dicom_node.jobs import schema
 from dicom_node.jobs.circuits import Circuits, CircuitState, make_table, open_database
-from dicom_node.settings.tree import Jobs, Settings
+from dicom_node.settings.engine import Jobs
+from dicom_node.settings.tree import Settings
 from pipeline.errors import BadSettings
 
 WITHOUT_ALEMBIC = """

@@ -12,7 +12,8 @@ from dicom_node.jobs import dump, engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.node import backup
-from dicom_node.settings.tree import Jobs, Settings
+from dicom_node.settings.engine import Jobs
+from dicom_node.settings.tree import Settings
 from dicom_node.store import layout
 from dicom_node.store.instance_store import DISPATCH_FILE
 from pipeline.errors import BadSettings
