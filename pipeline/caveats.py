@@ -101,6 +101,7 @@ class Caveat:
     """One caveat.
 
     ``values`` by name: counts are integers, lengths mm, angles degrees, lists tuples of DICOM keywords or short texts.
+    Measured values are rounded to what a reader could use: they are stored.
     They never hold a value of the patient.
 
     Raises

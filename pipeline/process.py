@@ -132,7 +132,7 @@ def process(
     with watch.stage("report"):
         first = next(iter(profiles))
         reported = tuple(item for item in objects if pacs is not None or first in item.profiles)
-        content = report_content(volume, findings, run, reported, recorded=recorded, revision=revision, pacs=pacs)
+        content = report_content(context, reported, recorded=recorded, revision=revision, pacs=pacs)
         pages = _pages(context, objects, languages)
     return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, watch.seconds, run)
 

@@ -75,9 +75,9 @@ def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expec
     step = volume.voxel_mm3 / (volume.spacing[1] * volume.spacing[2])  # along the normal, also of a sheared stack
     covered = step * len(volume.array)
     if needs.coverage_mm is not None and covered < needs.coverage_mm - _rounding(needs.coverage_mm):
-        yield Caveat(CaveatCode.COVERAGE_TOO_SMALL, {"covered": covered, "needed": needs.coverage_mm})
+        yield Caveat(CaveatCode.COVERAGE_TOO_SMALL, {"covered": round(covered, 3), "needed": needs.coverage_mm})
     if needs.spacing_mm is not None and step > needs.spacing_mm + _rounding(needs.spacing_mm):
-        yield Caveat(CaveatCode.SLICES_TOO_FAR_APART, {"step": step, "most": needs.spacing_mm})
+        yield Caveat(CaveatCode.SLICES_TOO_FAR_APART, {"step": round(step, 3), "most": needs.spacing_mm})
     yield from _between(volume, datasets, step)
     yield from _counted(volume, datasets, expected)
 
@@ -87,7 +87,7 @@ def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterat
     stated, most = _stated_step(volume.sources[0])
     if stated is not None:
         if step > most * stated:
-            yield Caveat(CaveatCode.SLICES_FARTHER_APART_THAN_STATED, {"step": step, "stated": stated})
+            yield Caveat(CaveatCode.SLICES_FARTHER_APART_THAN_STATED, {"step": round(step, 3), "stated": round(stated, 3)})
         return
     numbers = _values(datasets, "InstanceNumber")
     gaps = np.diff(sorted(numbers))

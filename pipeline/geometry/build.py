@@ -63,7 +63,7 @@ def _repairs(planes: Sequence[ImagePlane]) -> tuple[Caveat, ...]:
     caveats = [*unreadable_caveats(name for plane in planes for name in plane.source.left_out)]
     off = max(plane.deviation for plane in planes)
     if off:
-        caveats.append(Caveat(CaveatCode.ORIENTATION_NOT_PERPENDICULAR, {"off": off}))
+        caveats.append(Caveat(CaveatCode.ORIENTATION_NOT_PERPENDICULAR, {"off": round(off, 6)}))
     if not planes[0].ds.get("FrameOfReferenceUID"):
         caveats.append(Caveat(CaveatCode.FRAME_OF_REFERENCE_ABSENT))
     return tuple(caveats)

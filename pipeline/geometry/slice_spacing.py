@@ -172,7 +172,7 @@ def _step(planes: Sequence[ImagePlane], normal: Vector) -> tuple[Vector, tuple[C
             where=_series(planes),
             todo="Send a series whose slices stack squarely, or reformat it.",
         )
-    return line, (Caveat(CaveatCode.GANTRY_TILTED, {"tilt": tilt}),)
+    return line, (Caveat(CaveatCode.GANTRY_TILTED, {"tilt": round(tilt, 3)}),)
 
 
 def _off(origins: Vector, step: Vector) -> Vector:

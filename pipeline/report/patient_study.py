@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
 
+from pipeline.patient.attributes import readable_name
 from pipeline.reading.value_forms import printable
 
 OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
@@ -31,6 +32,8 @@ class Issued:
 @dataclass(frozen=True)
 class Patient:
     """``name`` as a reader writes it, ``dicom_name`` as the header has it (PN components); ``birth_date`` ISO 8601.
+    ``names`` are the component groups (alphabetic, ideographic, phonetic) as people write them; empty in contents that
+    an earlier version stored.
 
     A text is empty where the header has no value.
     """
@@ -40,6 +43,7 @@ class Patient:
     dicom_name: str
     birth_date: str
     sex: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def patient_of(header: Dataset) -> Patient:
         dicom_name=text(header, "PatientName"),
         birth_date=birth.isoformat() if birth else "",
         sex=text(header, "PatientSex"),
+        names=readable_name(header),
     )
 
 

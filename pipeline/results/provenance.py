@@ -26,6 +26,8 @@ from pipeline.geometry.volume import Volume
 from pipeline.patient.attributes import PATIENT_AND_STUDY, carry_patient_and_study
 from pipeline.reading.attributes import texts
 from pipeline.reading.validation import is_uid
+from pipeline.report.findings import ReportedFindings
+from pipeline.report.patient_study import Patient, SourceSeries, Study, patient_of, series_of, study_of
 from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
@@ -100,6 +102,23 @@ class ResultContext:
     def instances(self) -> tuple[Dataset, ...]:
         """Placeholder headers of the stored source instances, each once, for highdicom to list as evidence."""
         return tuple(self._stand_in(ds, ds.SOPClassUID, ds.SOPInstanceUID) for ds in instances(self.volume))
+
+    @cached_property
+    def reported(self) -> ReportedFindings:
+        """The findings as reports state them."""
+        return ReportedFindings.of(self.findings)
+
+    @cached_property
+    def patient(self) -> Patient:
+        return patient_of(deepcopy(self.volume.identity))  # pydicom decodes what is read, and results carry the bytes
+
+    @cached_property
+    def study(self) -> Study:
+        return study_of(deepcopy(self.volume.identity))
+
+    @cached_property
+    def source(self) -> SourceSeries:
+        return series_of((deepcopy(self.volume.sources[0]), *self.volume.sources[1:]))
 
     def _plane_stand_in(self, index: int) -> Dataset:
         source = self.volume.sources[index]

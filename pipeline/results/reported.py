@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime
 
 from PIL import Image
 
-from pipeline.findings.identity import RunIdentity
-from pipeline.findings.model import Findings
-from pipeline.geometry.volume import Volume
 from pipeline.report.content import ObjectReference, ReportContent, whole_seconds
-from pipeline.report.findings import ReportedFindings
 from pipeline.report.key_image import Picture
-from pipeline.report.patient_study import acquired, patient_of, series_of, study_of
+from pipeline.report.patient_study import acquired
+from pipeline.results.provenance import ResultContext
 from pipeline.results.result_object import ResultObject
 
 WIDTH_MOST = 960
@@ -24,9 +23,7 @@ BYTES_MOST = 400_000
 
 
 def report_content(
-    volume: Volume,
-    findings: Findings,
-    run: RunIdentity,
+    context: ResultContext,
     objects: tuple[ResultObject, ...],
     *,
     recorded: datetime,
@@ -44,12 +41,12 @@ def report_content(
         where ``recorded`` has no time zone.
     """
     return ReportContent(
-        patient=patient_of(volume.identity),
-        study=study_of(volume.identity),
-        source=series_of(volume.sources),
-        acquired=acquired(volume.sources[0]),
-        findings=ReportedFindings.of(findings, revision),
-        run=run,
+        patient=context.patient,
+        study=context.study,
+        source=context.source,
+        acquired=acquired(deepcopy(context.volume.sources[0])),
+        findings=replace(context.reported, revision=revision),
+        run=context.run,
         objects=tuple(_reference(item, pacs or {}) for item in objects),
         picture=key_picture(objects),
         recorded=whole_seconds(recorded),

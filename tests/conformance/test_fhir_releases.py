@@ -33,7 +33,7 @@ PLANES = ("axial", "coronal", "sagittal")
 
 def of_plane(plane: phantom.Plane) -> ReportContent:
     context = phantom_context(plane, slices=8)
-    return report_content(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
+    return report_content(context, build_all(context), recorded=RECORDED)
 
 
 def forty_lesions() -> ReportContent:
@@ -216,7 +216,7 @@ def test_bundles_of_real_series_are_valid(name: str) -> None:
         context = context_of(series.datasets, None, Outcome.NO_FINDING)
     except Refused as refusal:
         pytest.skip(f"not one volume: {refusal.code}")
-    told = report_content(context.volume, context.findings, context.run, build_all(context), recorded=RECORDED)
+    told = report_content(context, build_all(context), recorded=RECORDED)
     for release in Release:
         bundle = report.build(told, release=release)
         assert not [said for said in judged([bundle, *resources_of(bundle)], release) if said]

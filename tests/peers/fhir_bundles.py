@@ -55,9 +55,7 @@ def context_of(outcome: Outcome, key: str = "", root: str | None = None, **attri
 def plain_content(outcome: Outcome, root: str | None = None) -> ReportContent:
     """What one run with all of its DICOM results says."""
     context = context_of(outcome, root=root)
-    return report_content(
-        context.volume, context.findings, context.run, synthetic.build_all(context), recorded=RECORDED
-    )
+    return report_content(context, synthetic.build_all(context), recorded=RECORDED)
 
 
 def content_of(

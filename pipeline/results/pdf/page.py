@@ -11,7 +11,7 @@ import io
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import cast
 
 import numpy as np
@@ -20,9 +20,8 @@ from PIL import Image
 
 from pipeline.caveats import Caveat
 from pipeline.findings.model import Findings, Outcome
-from pipeline.patient.attributes import decoded, readable_name
 from pipeline.report import sentences
-from pipeline.report.findings import ReportedFindings
+from pipeline.report.patient_study import Issued
 from pipeline.report.sentences import Language
 from pipeline.results.drawing.canvas import RGB, Box, Canvas, Pixels
 from pipeline.results.drawing.fonts import Face, can_print, face_of, path_of
@@ -56,7 +55,7 @@ def build_page(context: ResultContext, language: Language = Language.ENGLISH) ->
     findings, story = context.findings, Story(context.volume, context.findings)
     y = _notice(sheet)
     y = _patient_and_study(sheet, context, y + 5)
-    y = _answer(sheet, findings, y + 6)
+    y = _answer(sheet, context, y + 6)
     y = _pictures(sheet, story, y + 3)
     bottom = max(_probabilities(sheet, findings, y + 5), _regions(sheet, findings, y + 5))
     _caveats(sheet, findings, bottom + 4)
@@ -191,15 +190,15 @@ def _notice(sheet: Sheet) -> float:
 
 
 def _patient_and_study(sheet: Sheet, context: ResultContext, y: float) -> float:
-    """Patient and study, as the source's header has them."""
-    source = context.volume.identity
-    groups = [name for name in readable_name(source) if can_print(name)]
-    unreadable = sheet.label("script") if readable_name(source) else "—"
+    """Patient and study, as every report of the run names them."""
+    patient, study = context.patient, context.study
+    groups = [name for name in patient.names if can_print(name)]
+    unreadable = sheet.label("script") if patient.names else "—"
     day = functools.partial(_day, language=sheet.language)
     rows = (
-        ("patient", "   ".join(groups) or unreadable, "study", _shown(decoded(source, "StudyDescription"))),
-        ("patient_id", _shown(decoded(source, "PatientID")), "date", day(decoded(source, "StudyDate"))),
-        ("born", day(decoded(source, "PatientBirthDate")), "accession", _shown(decoded(source, "AccessionNumber"))),
+        ("patient", "   ".join(groups) or unreadable, "study", _shown(study.description)),
+        ("patient_id", _shown(_number(patient.identifier)), "date", day(study.started)),
+        ("born", day(patient.birth_date), "accession", _shown(_number(study.accession))),
     )
     middle = LEFT + INNER / 2 + 4
     for name, value, other_name, other_value in rows:
@@ -210,16 +209,17 @@ def _patient_and_study(sheet: Sheet, context: ResultContext, y: float) -> float:
     return y
 
 
-def _day(value: str, *, language: Language) -> str:
-    try:
-        return sentences.day(datetime.strptime(value, "%Y%m%d").replace(tzinfo=UTC).date(), language)
-    except ValueError:  # what a de-identifier wrote, or no day of any calendar
-        return "—"
+def _number(issued: Issued | None) -> str:
+    return issued.value if issued else ""
 
 
-def _answer(sheet: Sheet, findings: Findings, y: float) -> float:
+def _day(iso: str | None, *, language: Language) -> str:
+    return sentences.day(date.fromisoformat(iso[:10]), language) if iso else "—"
+
+
+def _answer(sheet: Sheet, context: ResultContext, y: float) -> float:
     sheet.box(LEFT, y - 3, INNER, 0.25, LINE)
-    said = ReportedFindings.of(findings)
+    findings, said = context.findings, context.reported
     called = sentences.title(findings.model, findings.predicted_class, sheet.language)
     name = _shown(called, ascii_text(findings.predicted_class))
     if findings.outcome is Outcome.INDETERMINATE:
@@ -364,8 +364,6 @@ def _origin(sheet: Sheet, context: ResultContext) -> None:
     wide = sheet.text(LEFT, y, made, size=8, least=8, colour=SOFT, most=INNER - 62)
     version = f", {sheet.label('version', version=model.version)}, {sheet.label('digest')} {model.digest[:16]}."
     sheet.text(LEFT + wide, y, version, size=8, colour=SOFT, most=62)
-    series = decoded(context.volume.sources[0], "SeriesDescription")
+    series = context.source.description
     called = f" “{series}”" if series and can_print(series) else ""
-    sheet.text(
-        LEFT, y + 4, f"{sheet.label('source')}{called}, {context.volume.series_instance_uid}.", size=8, colour=SOFT
-    )
+    sheet.text(LEFT, y + 4, f"{sheet.label('source')}{called}, {context.source.uid}.", size=8, colour=SOFT)

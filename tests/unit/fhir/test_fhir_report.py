@@ -358,13 +358,13 @@ def test_a_report_needs_an_instant_with_its_zone() -> None:
     """FHIR's instant has one; a naive time would be a guess."""
     context = context_of(Outcome.NO_FINDING)
     with pytest.raises(ValueError, match="time zone"):
-        report_content(context.volume, context.findings, context.run, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
+        report_content(context, (), recorded=datetime(2026, 1, 5))  # noqa: DTZ001
 
 
 def test_without_a_picture_there_is_no_media() -> None:
     """Where no overlay was made the report stands alone."""
     context = context_of(Outcome.NO_FINDING)
-    bundle = report.build(report_content(context.volume, context.findings, context.run, (), recorded=RECORDED))
+    bundle = report.build(report_content(context, (), recorded=RECORDED))
     assert not resources(bundle, "Media")
     assert "media" not in one(bundle, "DiagnosticReport")
     assert "<img" not in html_of(bundle)

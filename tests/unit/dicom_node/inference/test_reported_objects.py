@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[tuple[
         found = build(context, known.profiles_of(names))
         pacs = known.pacs_of(names)
         made[names] = (
-            report_content(context.volume, context.findings, context.run, found, recorded=RECORDED, pacs=pacs),
+            report_content(context, found, recorded=RECORDED, pacs=pacs),
             found,
         )
     return known, made
@@ -173,7 +173,7 @@ def test_without_a_job_everything_that_was_made_is_listed(run: Any) -> None:
     assert told.listed_for().objects == ()
     context = context_of(made := phantom.head_phantom(slices=6, matrix=32), phantom.lesion_mask(made))
     found = build(context, run[0].profiles_of(()))
-    plain = report_content(context.volume, context.findings, context.run, found, recorded=RECORDED)
+    plain = report_content(context, found, recorded=RECORDED)
     assert plain.listed_for() is plain
     assert {item.sop_instance_uid for item in plain.objects} == uids(found, None)
 
