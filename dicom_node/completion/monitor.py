@@ -95,8 +95,8 @@ class _Marker:
     reached: threading.Event = field(default_factory=threading.Event)
 
 
-_Told = _Arrived | _Ended | _Counted | _Purged | _Marker
-_Event = _Told | None
+_Report = _Arrived | _Ended | _Counted | _Purged | _Marker
+_Event = _Report | None
 """None wakes the loop without an event."""
 
 
@@ -130,28 +130,28 @@ class SeriesMonitor:
         self._monotonic = monotonic
         self._studies = StudyWatch(studies, policy.study_quiet, counters, monotonic) if studies is not None else None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._waiting: list[_Told] = []
+        self._waiting: list[_Report] = []
         self._open: dict[str, OpenSeries] = {}
         self._latest_association = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="series-monitor", daemon=True)
-        self._askers = ThreadPoolExecutor(COUNTERS_AT_ONCE, thread_name_prefix="expected-count")
+        self._counting = ThreadPoolExecutor(COUNTERS_AT_ONCE, thread_name_prefix="expected-count")
 
     def start(self) -> None:
         """Resume the series that an earlier process left, then process events until `stop`."""
-        self.take_up()
+        self.resume()
         self._thread.start()
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Resume the series that an earlier process left.
 
         Their silence is measured from now on, so that a sender that lost us has time to come back.
         """
         now = self._monotonic()
         for record in self._index.unfinished():
-            series = self._take_up(record, now)
+            series = self._track(record, now)
             series.sample = next(iter(self._index.paths(record.series_instance_uid)), None)
-            series.look(self._store.folder)
+            series.read_sample(self._store.folder)
 
     def stop(self) -> None:
         """Write all arrivals to the index and end. Incomplete series wait for the next start."""
@@ -159,9 +159,9 @@ class SeriesMonitor:
         self._events.put(None)
         if self._thread.ident is not None:
             self._thread.join()
-        self._askers.shutdown(wait=False, cancel_futures=True)
+        self._counting.shutdown(wait=False, cancel_futures=True)
         self._drain()
-        self._absorb()
+        self._process_events()
 
     def arrived(self, arrival: Arrival) -> None:
         """Report an instance that was stored, or came again."""
@@ -199,7 +199,7 @@ class SeriesMonitor:
         will without an event.
         """
         self._drain()
-        if not self._absorb():
+        if not self._process_events():
             return RETRY_FIRST
         now = self._monotonic()
         wakes = []
@@ -228,7 +228,7 @@ class SeriesMonitor:
             if event is not None:
                 self._waiting.append(event)
 
-    def _absorb(self) -> bool:
+    def _process_events(self) -> bool:
         """Process the waiting events, index first. False where the index cannot be written: all of
         them keep waiting.
         """
@@ -238,7 +238,7 @@ class SeriesMonitor:
                 if new:
                     self._index.add(new)
                 for event in events:
-                    self._take_in(event)
+                    self._process(event)
         except DatabaseError as error:
             self._counters.add("index_failures")
             log.error("index_not_written", reason=type(error.orig).__name__)  # noqa: TRY400  (SQL quotes values)
@@ -246,13 +246,13 @@ class SeriesMonitor:
         self._waiting.clear()
         return True
 
-    def _take_in(self, event: _Told) -> None:
+    def _process(self, event: _Report) -> None:
         """Process one event. Processing it again, after a failure at a later one, changes nothing."""
         match event:
             case _Arrived():
-                self._take_in_arrival(event)
+                self._process_arrival(event)
             case _Ended():
-                self._take_in_end(event)
+                self._process_end(event)
             case _Marker(reached):
                 reached.set()
             case _Purged(series_instance_uid, paths):
@@ -265,7 +265,7 @@ class SeriesMonitor:
                     series.counted(expected)
                     self._index.set_series(series_instance_uid, expected=series.expected)
 
-    def _take_in_arrival(self, event: _Arrived) -> None:
+    def _process_arrival(self, event: _Arrived) -> None:
         arrival = event.arrival
         number = arrival.association
         self._latest_association = max(self._latest_association, number)
@@ -277,7 +277,7 @@ class SeriesMonitor:
             series = self._reopen(name, event.at)
         if series is None:
             return
-        self._heard_of(series, event.at)
+        self._note_activity(series, event.at)
         series.calling_ae = arrival.stored.calling_ae if arrival.stored.new else series.calling_ae
         series.received = self._index.count(name) if arrival.stored.new else series.received
         if series.arrived(number, arrival.stored.path, event.at):
@@ -298,9 +298,9 @@ class SeriesMonitor:
             self._counters.add("series_reopened")
             log.info("series_reopened", series=uid(series_instance_uid), revision=record.revision + 1)
         self._index.set_series(series_instance_uid, state=SeriesState.RECEIVING)
-        return self._take_up(record, at)
+        return self._track(record, at)
 
-    def _take_up(self, record: SeriesRecord, at: float) -> OpenSeries:
+    def _track(self, record: SeriesRecord, at: float) -> OpenSeries:
         series = OpenSeries(
             study_instance_uid=record.study_instance_uid,
             calling_ae=record.calling_ae,
@@ -315,7 +315,7 @@ class SeriesMonitor:
         self._open[record.series_instance_uid] = series
         return series
 
-    def _take_in_end(self, event: _Ended) -> None:
+    def _process_end(self, event: _Ended) -> None:
         self._latest_association = max(self._latest_association, event.association)
         for name, series in self._open.items():
             if event.association not in series.carrying:
@@ -342,7 +342,9 @@ class SeriesMonitor:
         if not self._may_ask(series) or (series.carrying and not paused):
             return
         series.asked_for, series.count_pending = series.received, True
-        self._askers.submit(self._ask, self._counts[series.calling_ae], series_instance_uid, series.study_instance_uid)
+        self._counting.submit(
+            self._ask, self._counts[series.calling_ae], series_instance_uid, series.study_instance_uid
+        )
 
     def _ask(self, source: CountSource, series_instance_uid: str, study_instance_uid: str) -> None:
         expected: int | None = None
@@ -368,12 +370,12 @@ class SeriesMonitor:
             )
             return False
         del self._open[series_instance_uid]
-        self._heard_of(series, self._monotonic())
+        self._note_activity(series, self._monotonic())
         return True
 
-    def _heard_of(self, series: OpenSeries, at: float) -> None:
+    def _note_activity(self, series: OpenSeries, at: float) -> None:
         if self._studies is not None:
-            self._studies.heard(series.study_instance_uid, at)
+            self._studies.active(series.study_instance_uid, at)
 
     def _dispatch(self, series_instance_uid: str, series: OpenSeries, reason: str) -> None:
         evidence = self._evidence(series)
@@ -407,9 +409,9 @@ class SeriesMonitor:
         log.info("series_complete", series=uid(series_instance_uid), revision=revision, reason=reason)
 
 
-def _between_purges(events: Sequence[_Told]) -> Iterator[list[_Told]]:
+def _between_purges(events: Sequence[_Report]) -> Iterator[list[_Report]]:
     """``events`` in order, split after each purge: later arrivals may reuse its paths and must be added after it."""
-    part: list[_Told] = []
+    part: list[_Report] = []
     for event in events:
         part.append(event)
         if isinstance(event, _Purged):

@@ -18,7 +18,7 @@ LAST_STATED = 0x2001FFFF
 
 
 @dataclass(frozen=True)
-class Look:
+class Stated:
     """What one instance states: the least number of instances of its series, and its own number of ``frames``."""
 
     at_least: int = 1
@@ -71,12 +71,12 @@ class OpenSeries:
 
     def ended(self, association: int, folder: Path) -> None:
         """Record the end of an association that sent part of the series."""
-        images = len(self.carrying.pop(association)) * self.look(folder).frames
+        images = len(self.carrying.pop(association)) * self.read_sample(folder).frames
         self.plausible |= images >= self.plausible_part
 
-    def look(self, folder: Path) -> Look:
+    def read_sample(self, folder: Path) -> Stated:
         """Record what one instance states about its series; ``folder`` is that of the store."""
-        seen = look(folder / self.sample) if self.sample is not None else Look()
+        seen = read_stated(folder / self.sample) if self.sample is not None else Stated()
         self.stated = max(self.stated, seen.at_least)
         return seen
 
@@ -102,14 +102,14 @@ class OpenSeries:
         )
 
 
-def look(path: Path) -> Look:
+def read_stated(path: Path) -> Stated:
     """What the instance at ``path`` states; nothing where it is unreadable, which the model's run reports later."""
     try:
         with path.open("rb") as file:
             header = read_partial(file, stop_when=_is_behind)
-        return Look(stated_instances(header), frames(header))
+        return Stated(stated_instances(header), frames(header))
     except (*UNREADABLE, InvalidDicomError):
-        return Look()
+        return Stated()
 
 
 def _is_behind(tag: BaseTag, _vr: str | None, _length: int) -> bool:

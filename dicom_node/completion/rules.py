@@ -19,7 +19,7 @@ class CompleteSeries:
     ``instances`` are the current versions of all instances, late ones included, without Candela's own results.
     ``revision`` counts from 1. ``completed_at`` has a time zone; ``reason`` is the recorded one. ``expected`` is the
     peer's count of instances where that decided, or exceeds those received; ``silence`` the seconds from the last
-    instance to ``completed_at``. ``earlier`` and ``shared``: see `dicom_node.jobs.job.Manifest`.
+    instance to ``completed_at``. ``earlier`` and ``shared``: see `dicom_node.store.manifest.Manifest`.
     """
 
     series_instance_uid: str

@@ -33,7 +33,7 @@ class StudyDecisions(Protocol):
 
 @dataclass
 class _Waiting:
-    heard: float
+    last_active: float
     failures: int = 0
     retry_at: float = 0.0
 
@@ -54,10 +54,10 @@ class StudyWatch:
         self._started = monotonic()
         self._waiting: dict[str, _Waiting] = {}
 
-    def heard(self, study_instance_uid: str, at: float) -> None:
+    def active(self, study_instance_uid: str, at: float) -> None:
         """Record that an instance of the study arrived, or that one of its series was dispatched."""
         waiting = self._waiting.setdefault(study_instance_uid, _Waiting(at))
-        waiting.heard = max(waiting.heard, at)
+        waiting.last_active = max(waiting.last_active, at)
 
     def step(self, receiving: Collection[str]) -> float | None:
         """Decide what is due. Returns the time at which the next study falls due; None where none will without an
@@ -70,7 +70,7 @@ class StudyWatch:
         due = []
         for study in set(undecided) - set(receiving):
             waiting = self._waiting.setdefault(study, _Waiting(self._started))
-            at = max(waiting.heard + self._quiet, waiting.retry_at)
+            at = max(waiting.last_active + self._quiet, waiting.retry_at)
             if self._monotonic() < at or not self._decide(study, waiting):
                 due.append(max(at, waiting.retry_at))
         return min(due, default=None)

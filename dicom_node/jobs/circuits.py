@@ -77,7 +77,7 @@ class Circuit:
         since = self.since if self.state is CircuitState.CLOSED else now
         return Circuit(self.destination, since=since, version=self.version)
 
-    def tended(self, now: float, settings: Jobs) -> Circuit:
+    def half_open_if_due(self, now: float, settings: Jobs) -> Circuit:
         """Half-open once the pause is over, or where a clock that was set back would make the pause last for ages."""
         if self.state is not CircuitState.OPEN or self.retry_at is None:
             return self
@@ -111,22 +111,24 @@ class Circuits:
         """Record an answer of the destination, a rejection included."""
         self._change(destination, lambda circuit: circuit.answered(self._clock()))
 
-    def let_one_through(self, destination: str) -> bool:
+    def half_open(self, destination: str) -> bool:
         """Make the circuit half-open now, before the pause ends; False where it is not open."""
         was_open = self.of(destination).state is CircuitState.OPEN
         self._change(
             destination,
-            lambda circuit: replace(circuit, retry_at=self._clock() - 1).tended(self._clock(), self._settings.jobs),
+            lambda circuit: replace(circuit, retry_at=self._clock() - 1).half_open_if_due(
+                self._clock(), self._settings.jobs
+            ),
         )
         return was_open
 
-    def tend(self) -> None:
+    def update(self) -> None:
         """Make circuits half-open whose pause is over, and set the queues that a killed process left wrong.
 
         Every worker calls this from time to time; the first one that finds a change makes it.
         """
         for circuit in self.all():
-            self._change(circuit.destination, lambda found: found.tended(self._clock(), self._settings.jobs))
+            self._change(circuit.destination, lambda found: found.half_open_if_due(self._clock(), self._settings.jobs))
             self._applied(self.of(circuit.destination))
 
     def all(self) -> tuple[Circuit, ...]:

@@ -215,7 +215,7 @@ class JobsClient:
     def resume(self, destination: str) -> bool:
         """Try a destination with an open circuit now; False where its circuit is not open."""
         with self._typed():
-            return self._circuits.let_one_through(destination)
+            return self._circuits.half_open(destination)
 
     def _delivery_options(self, item: DeliveryJob, number: int) -> EnqueueOptions:
         known = self._settings.destinations

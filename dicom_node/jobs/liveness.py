@@ -186,7 +186,7 @@ class Reaper:
         self._clock = clock
         self._dead_since: dict[str, float] = {}
 
-    def look(self) -> tuple[str, ...]:
+    def check(self) -> tuple[str, ...]:
         """Check once; returns the executors whose jobs were requeued.
 
         Raises

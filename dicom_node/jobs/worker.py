@@ -79,8 +79,8 @@ def run_worker(
     pause = max(0.5, settings.jobs.dead_worker_grace / 4)
     while True:
         try:
-            reaper.look()
-            circuits.tend()
+            reaper.check()
+            circuits.update()
             clock.correct()
         except liveness.LifeLost:
             log.error("life_lock_lost", executor=executor_id)  # noqa: TRY400  (the error says no more than that the lock is gone)

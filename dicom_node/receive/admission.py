@@ -44,7 +44,7 @@ class AdmittedAssociation:
     stored: int = 0
     studies: set[str] = field(default_factory=set)
 
-    def stores(self, study_instance_uid: str) -> None:
+    def record_stored(self, study_instance_uid: str) -> None:
         """Record that an instance of this association was stored."""
         self.stored += 1
         if len(self.studies) < STUDIES_MOST:
@@ -87,7 +87,7 @@ class Admission:
         self._deny(caller, cause, asked.detail)
         return answer
 
-    def crowded(self, assoc: Association) -> None:
+    def too_many(self, assoc: Association) -> None:
         """Log and count an association that was rejected because too many are open."""
         self._deny(caller_of(assoc), Cause.ASSOCIATIONS, "")
 
@@ -105,7 +105,7 @@ class Admission:
             self._audit.denied(_party(caller), Cause.PROTOCOL)
         log.warning("association_aborted", reason=reason, **_named(caller))
 
-    def turned_away(self, address: str, cause: Cause) -> None:
+    def connection_refused(self, address: str, cause: Cause) -> None:
         """Audit a connection that ended before it requested an association."""
         if self._audit is not None:
             self._audit.denied(Party("", "dicom", address), cause)
@@ -114,7 +114,7 @@ class Admission:
         """Whether the settings in force still admit the caller."""
         return denial(self.settings, admitted.caller) is None
 
-    def enter(self, assoc: Association, number: int) -> None:
+    def add(self, assoc: Association, number: int) -> None:
         """Register an accepted association."""
         with self._lock:
             self._admitted[assoc] = AdmittedAssociation(number, caller_of(assoc))
@@ -122,12 +122,12 @@ class Admission:
     def admitted(self, assoc: Association) -> AdmittedAssociation | None:
         return self._admitted.get(assoc)
 
-    def leave(self, assoc: Association) -> AdmittedAssociation | None:
+    def remove(self, assoc: Association) -> AdmittedAssociation | None:
         """Remove an association that has ended; None where it was removed before."""
         with self._lock:
             admitted = self._admitted.pop(assoc, None)
         if admitted is not None and self._audit is not None:
-            self._audit.brought(_party(admitted.caller), admitted.stored, tuple(sorted(admitted.studies)))
+            self._audit.stored(_party(admitted.caller), admitted.stored, tuple(sorted(admitted.studies)))
         return admitted
 
     @property

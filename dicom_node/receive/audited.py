@@ -45,7 +45,7 @@ class ReceptionAudit:
                 )
             )  # fmt: skip
 
-    def brought(self, source: Party, stored: int, studies: tuple[str, ...]) -> None:
+    def stored(self, source: Party, stored: int, studies: tuple[str, ...]) -> None:
         """Record the end of an association or request that stored ``stored`` instances."""
         if stored:
             what = "STOW-RS" if source.kind == "http" else "C-STORE"

@@ -156,7 +156,7 @@ class Listener:
             secure=self._context if secure else None,
             gone=lambda assoc: self._ended(assoc, released=False),
             aborting=self._admission.aborting,
-            turned_away=self._admission.turned_away,
+            connection_refused=self._admission.connection_refused,
         )
         ae._servers.append(server)  # noqa: SLF001  (as AE.start_server does: the server takes itself out at shutdown)
         self._servers.append(server)
@@ -232,11 +232,11 @@ class Listener:
     def _rejected(self, event: evt.Event) -> None:
         """Record an association that pynetdicom rejected because too many are open."""
         self._counters.add("associations_rejected")
-        self._admission.crowded(event.assoc)
+        self._admission.too_many(event.assoc)
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")
-        self._admission.enter(event.assoc, next(self._numbers))
+        self._admission.add(event.assoc, next(self._numbers))
         refused = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
         if refused:
             admitted = self._admission.admitted(event.assoc)
@@ -251,7 +251,7 @@ class Listener:
 
     def _ended(self, assoc: Association, *, released: bool) -> None:
         """Handle release, abort or closed connection: the first that comes decides how the association ended."""
-        admitted = self._admission.leave(assoc)
+        admitted = self._admission.remove(assoc)
         if admitted is not None:
             self._ingest.ended(admitted.number, released=released)
 
@@ -342,7 +342,7 @@ class Listener:
                 self._ingest.store(encoded, identity, transfer_syntax, sender, admitted.number)
         except OutOfResources:
             return StoreRefusal(OUT_OF_RESOURCES, "The disk is full or fails.")
-        admitted.stores(identity[0].study_instance_uid)
+        admitted.record_stored(identity[0].study_instance_uid)
         return None
 
 

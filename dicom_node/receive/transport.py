@@ -174,7 +174,7 @@ class PromptRequestHandler(RequestHandler):
             self.server.counters.add("tls_handshakes_failed")
             reason = getattr(error, "reason", None) or type(error).__name__
             log.warning("tls_handshake_failed", peer=self.client_address[0], reason=reason)
-            self.server.turned_away(self.client_address[0], Cause.TLS_HANDSHAKE)
+            self.server.connection_refused(self.client_address[0], Cause.TLS_HANDSHAKE)
             self.server.shutdown_request(plain)
             return False
         finally:
@@ -223,14 +223,15 @@ class PromptServer(ThreadedAssociationServer):
         secure: Callable[[], ssl.SSLContext] | None,
         gone: Callable[[Association], None],
         aborting: Callable[[Association, str], None],
-        turned_away: Callable[[str, Cause], None],
+        connection_refused: Callable[[str, Cause], None],
     ) -> None:
         """``folder`` is where long data sets are received; ``secure`` gives the TLS context for the next connection.
 
         ``gone`` is called for each association whose thread has ended, for any reason; ``aborting`` with the reason
-        when we end one; ``turned_away`` with the address and the cause when a connection never becomes an association.
+        when we end one; ``connection_refused`` with the address and the cause when a connection never becomes an
+        association.
         """
-        self.gone, self.aborting, self.turned_away = gone, aborting, turned_away
+        self.gone, self.aborting, self.connection_refused = gone, aborting, connection_refused
         self.limits, self.memory, self.folder, self.counters = limits, memory, folder, counters
         self.patience, self.first_patience, self.secure = patience, first_patience, secure
         self._rates: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -255,7 +256,7 @@ class PromptServer(ThreadedAssociationServer):
             return True
         self.counters.add("connections_refused")
         log.warning("connection_refused", peer=client_address[0], running=running)
-        self.turned_away(client_address[0], Cause.CONNECTIONS)
+        self.connection_refused(client_address[0], Cause.CONNECTIONS)
         return False
 
     def _seldom(self, address: str) -> bool:

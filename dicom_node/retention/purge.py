@@ -85,12 +85,12 @@ class Purger:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.look()
+                self.purge()
             except Exception as error:  # noqa: BLE001  (a failed check must not end the checks)
                 log.error("purge_failed", error=type(error).__name__)  # noqa: TRY400  (a trace may quote values)
             self._stopping.wait(self._retention.check_every)
 
-    def look(self) -> int:
+    def purge(self) -> int:
         """Remove what is old enough, and, while the disk is too full, the oldest; returns the number of series."""
         purged = sum(self._purge(series) for series in self._candidates(self._old_enough()))
         if self._disk.over_purge_mark():

@@ -88,9 +88,9 @@ def test_500_is_tried_again_until_it_goes_well(start: Callable[[HttpPeer], Node]
     (day,) = audit.files(node.settings.audit_dir)
     records = list(audit.read(day))
     assert [(item["outcome"], item["reason"]) for item in records] == [
-        (audit.Outcome.MINOR_FAILURE, "PEER_UNAVAILABLE"),
-        (audit.Outcome.MINOR_FAILURE, "PEER_UNAVAILABLE"),
-        (audit.Outcome.SUCCESS, ""),
+        (audit.OutcomeIndicator.MINOR_FAILURE, "PEER_UNAVAILABLE"),
+        (audit.OutcomeIndicator.MINOR_FAILURE, "PEER_UNAVAILABLE"),
+        (audit.OutcomeIndicator.SUCCESS, ""),
     ]
     assert {item["destination"]["address"] for item in records} == {f"{server.url}/fhir"}
     assert {item["studies"][0] for item in records} == {node.job().study_instance_uid}

@@ -100,9 +100,9 @@ def test_a_delivered_series_goes_when_it_is_old_enough(tmp_path: Path, series: t
     with running_receiver(tmp_path) as node:
         send(node.port, series)
         handed(node)
-        assert purger(node, Retention(keep_days=30), jobs, days_on=29).look() == 0
+        assert purger(node, Retention(keep_days=30), jobs, days_on=29).purge() == 0
         assert len(node.stored()) == 3
-        assert purger(node, Retention(keep_days=30), jobs, days_on=31).look() == 1
+        assert purger(node, Retention(keep_days=30), jobs, days_on=31).purge() == 1
         assert node.stored() == {}
         assert not results.exists()
         assert known(node) == []
@@ -117,7 +117,7 @@ def test_what_is_not_delivered_stays_however_old_and_full(
     with running_receiver(tmp_path) as node:
         send(node.port, series)
         handed(node)
-        assert purger(node, retention, Jobs(says), disk=FixedDisk(retention, 0.99), days_on=999).look() == 0
+        assert purger(node, retention, Jobs(says), disk=FixedDisk(retention, 0.99), days_on=999).purge() == 0
         assert len(node.stored()) == 3
 
 
@@ -130,10 +130,10 @@ def test_a_series_still_arriving_is_not_even_asked_about(tmp_path: Path, series:
         send(node.port, series[2:])
         assert node.receiver._monitor is not None
         assert node.receiver._monitor.caught_up(20)
-        assert purger(node, Retention(keep_days=0), jobs, days_on=1).look() == 0
+        assert purger(node, Retention(keep_days=0), jobs, days_on=1).purge() == 0
         assert jobs.asked == []
         handed(node, 2)
-        assert purger(node, Retention(keep_days=0), jobs, days_on=1).look() == 1
+        assert purger(node, Retention(keep_days=0), jobs, days_on=1).purge() == 1
 
 
 def test_an_instance_that_comes_while_the_jobs_are_asked_saves_its_series(
@@ -149,7 +149,7 @@ def test_an_instance_that_comes_while_the_jobs_are_asked_saves_its_series(
                 assert send(node.port, series[2:]) == [0]
                 return super().__call__(record)
 
-        assert purger(node, Retention(keep_days=0), Meanwhile(), days_on=1).look() == 0
+        assert purger(node, Retention(keep_days=0), Meanwhile(), days_on=1).purge() == 0
         assert len(node.stored()) == 3
         assert len(node.wait(2)[1].instances) == 3
 
@@ -163,8 +163,8 @@ def test_a_full_disk_takes_the_oldest_first_and_no_more_than_needed(tmp_path: Pa
             names.append(str(sent[0].SeriesInstanceUID))
             send(node.port, sent)
             handed(node, number)
-        assert purger(node, retention, Jobs(), disk=FixedDisk(retention, 0.7)).look() == 0
-        assert purger(node, retention, Jobs(), disk=FixedDisk(retention, 0.85, each=0.06)).look() == 1
+        assert purger(node, retention, Jobs(), disk=FixedDisk(retention, 0.7)).purge() == 0
+        assert purger(node, retention, Jobs(), disk=FixedDisk(retention, 0.85, each=0.06)).purge() == 1
         assert set(known(node)) == set(names[1:])
 
 
@@ -176,9 +176,9 @@ def test_what_was_committed_stays_as_long_as_was_promised(tmp_path: Path, series
         handed(node)
         one = Reference(str(series[0].SOPClassUID), str(series[0].SOPInstanceUID))
         modality.wait(modality.ask(node.port, [one], stay=20))
-        assert purger(node, Retention(keep_days=1), Jobs(), days_on=10_000).look() == 0
-        assert purger(node, Retention(keep_days=1, committed_days=90), Jobs(), days_on=89).look() == 0
-        assert purger(node, Retention(keep_days=1, committed_days=90), Jobs(), days_on=91).look() == 1
+        assert purger(node, Retention(keep_days=1), Jobs(), days_on=10_000).purge() == 0
+        assert purger(node, Retention(keep_days=1, committed_days=90), Jobs(), days_on=89).purge() == 0
+        assert purger(node, Retention(keep_days=1, committed_days=90), Jobs(), days_on=91).purge() == 1
 
 
 def test_a_series_that_was_purged_and_is_sent_again_is_kept_again(tmp_path: Path, series: tuple[Dataset, ...]) -> None:
@@ -186,7 +186,7 @@ def test_a_series_that_was_purged_and_is_sent_again_is_kept_again(tmp_path: Path
     with running_receiver(tmp_path) as node:
         send(node.port, series)
         handed(node)
-        assert purger(node, Retention(keep_days=0), Jobs(), days_on=1).look() == 1
+        assert purger(node, Retention(keep_days=0), Jobs(), days_on=1).purge() == 1
         assert send(node.port, series) == [0, 0, 0]
         assert len(node.wait(2)[1].instances) == 3
         assert len(node.stored()) == 3

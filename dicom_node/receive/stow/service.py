@@ -88,7 +88,7 @@ def stow_router(context: StowContext) -> APIRouter:
     async def store(request: Request, study: str = "") -> Response:
         calling_ae = _caller(context.stow, request.headers.get("authorization", ""))
         if calling_ae is None:
-            _turned_away(context, request)
+            _refuse(context, request)
             return _problem(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
         refused = _unacceptable(context.stow, request, study)
         if refused is not None:
@@ -117,7 +117,7 @@ def _caller(stow: Stow, authorization: str) -> str | None:
     return matching[0].ae_title if matching else None
 
 
-def _turned_away(context: StowContext, request: Request) -> None:
+def _refuse(context: StowContext, request: Request) -> None:
     context.counters.denied[Cause.TOKEN] += 1
     if context.audit is not None:
         context.audit.denied(Party("", "http", _address(request)), Cause.TOKEN)
@@ -196,7 +196,7 @@ async def _store(context: StowContext, request: Request, study: str, calling_ae:
         context.ingest.ended(number, released=whole)
         if context.audit is not None:  # before the response, and not awaited: parts stored before a cut-off stay stored
             source = Party(calling_ae, "http", _address(request))
-            context.audit.brought(source, len(taken.stored), tuple(sorted(taken.studies)))
+            context.audit.stored(source, len(taken.stored), tuple(sorted(taken.studies)))
     return _answer(context, request, taken)
 
 

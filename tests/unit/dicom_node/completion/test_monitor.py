@@ -52,7 +52,7 @@ class Bench:
             clock=lambda: self.now,
             monotonic=lambda: self.now,
         )
-        self.monitor.take_up()
+        self.monitor.resume()
 
     def close(self) -> None:
         self.monitor.stop()
@@ -237,7 +237,7 @@ def test_a_refused_dispatch_survives_a_restart(bench: Bench) -> None:
 def asked(bench: Bench, expected: Callable[[], int | None]) -> None:
     """Give the bench a peer to ask; its answer is in before the next turn."""
     bench.counts["MODALITY"] = CountSource("C-FIND", lambda *_: expected())
-    bench.monitor._askers.submit = lambda function, *args: function(*args)  # type: ignore[method-assign]
+    bench.monitor._counting.submit = lambda function, *args: function(*args)  # type: ignore[method-assign]
 
 
 def test_the_expected_count_completes_a_series_early(bench: Bench) -> None:

@@ -41,7 +41,7 @@ class Bench:
 
 def test_a_quiet_study_is_decided_once() -> None:
     bench = Bench(waiting={"1.1"})
-    bench.watch.heard("1.1", 100)
+    bench.watch.active("1.1", 100)
     assert bench.at(159.9) == 160
     assert bench.decided == []
     assert bench.at(160) is None
@@ -51,9 +51,9 @@ def test_a_quiet_study_is_decided_once() -> None:
 
 def test_whatever_is_heard_of_the_study_starts_its_silence_anew() -> None:
     bench = Bench(waiting={"1.1"})
-    bench.watch.heard("1.1", 100)
-    bench.watch.heard("1.1", 150)
-    bench.watch.heard("1.1", 120)  # events of several series need not come in order
+    bench.watch.active("1.1", 100)
+    bench.watch.active("1.1", 150)
+    bench.watch.active("1.1", 120)  # events of several series need not come in order
     assert bench.at(205) == 210
     bench.at(210)
     assert bench.decided == ["1.1"]
@@ -62,10 +62,10 @@ def test_whatever_is_heard_of_the_study_starts_its_silence_anew() -> None:
 def test_a_series_on_its_way_holds_its_study_back_however_long() -> None:
     """Its end will be heard; until then there is nothing to wake up for."""
     bench = Bench(waiting={"1.1"})
-    bench.watch.heard("1.1", 100)
+    bench.watch.active("1.1", 100)
     assert bench.at(9999, "1.1") is None
     assert bench.decided == []
-    bench.watch.heard("1.1", 9999)
+    bench.watch.active("1.1", 9999)
     assert bench.at(9999) == 9999 + QUIET
 
 
@@ -95,6 +95,6 @@ def test_studies_that_await_nothing_are_forgotten() -> None:
     """A node that has no such rule, or whose studies are decided, keeps nothing of them."""
     bench = Bench()
     for number in range(1000):
-        bench.watch.heard(f"1.{number}", 100)
+        bench.watch.active(f"1.{number}", 100)
     bench.at(101, "1.7")
     assert set(bench.watch._waiting) == {"1.7"}

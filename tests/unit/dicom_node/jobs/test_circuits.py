@@ -38,12 +38,12 @@ def test_the_first_answer_closes_and_a_failure_opens_for_longer() -> None:
         assert circuit.retry_at is not None
         pauses.append(circuit.pause)
         assert circuit.pause <= circuit.retry_at - NOW <= circuit.pause * (1 + JITTER)
-        half = circuit.tended(circuit.retry_at, JOBS)
+        half = circuit.half_open_if_due(circuit.retry_at, JOBS)
         assert half.state is CircuitState.HALF_OPEN
         circuit = half.failed("PEER_UNAVAILABLE", NOW, JOBS)
         assert circuit.state is CircuitState.OPEN
     assert pauses == [10.0, 20.0, 40.0, 40.0]
-    closed = circuit.tended(NOW + 1000, JOBS).answered(NOW + 1000)
+    closed = circuit.half_open_if_due(NOW + 1000, JOBS).answered(NOW + 1000)
     assert (closed.state, closed.failures, closed.pause, closed.retry_at) == (CircuitState.CLOSED, 0, 0.0, None)
 
 
@@ -58,8 +58,8 @@ def test_a_clock_that_jumps_never_holds_a_circuit_open_for_long(jump: float) -> 
     circuit = after(3)
     assert circuit.retry_at is not None
     now = NOW + jump
-    tended = circuit.tended(now, JOBS)
-    if tended.state is CircuitState.OPEN:
+    half_open_if_due = circuit.half_open_if_due(now, JOBS)
+    if half_open_if_due.state is CircuitState.OPEN:
         assert circuit.retry_at - now <= 2 * JOBS.circuit_most
 
 
@@ -100,14 +100,14 @@ def test_all_workers_see_one_circuit(two: tuple[Circuits, Circuits, list[Circuit
     assert [circuit.state for circuit in told] == [CircuitState.OPEN]
     assert other.of("pacs").state is CircuitState.OPEN
     assert other.of("ehr").state is CircuitState.CLOSED
-    one.tend()
+    one.update()
     assert one.of("pacs").state is CircuitState.OPEN
     clock.now += 60
-    one.tend()
+    one.update()
     assert other.of("pacs").state is CircuitState.HALF_OPEN
     other.answered("pacs")
     assert one.of("pacs") == Circuit("pacs", since=clock.now, version=one.of("pacs").version)
-    assert not one.let_one_through("pacs")
+    assert not one.half_open("pacs")
 
 
 def test_an_operator_need_not_wait(two: tuple[Circuits, Circuits, list[Circuit], Clock]) -> None:
@@ -116,7 +116,7 @@ def test_an_operator_need_not_wait(two: tuple[Circuits, Circuits, list[Circuit],
     for _ in range(3):
         other.failed("pacs", "PEER_UNAVAILABLE")
     assert told == []
-    one.tend()
+    one.update()
     assert told[-1].state is CircuitState.OPEN
-    assert one.let_one_through("pacs")
+    assert one.half_open("pacs")
     assert one.of("pacs").state is CircuitState.HALF_OPEN

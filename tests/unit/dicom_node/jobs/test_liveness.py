@@ -109,15 +109,15 @@ def test_the_jobs_of_the_dead_are_taken_after_the_grace_and_again_until_they_are
     """Recovery is never one-shot: a dead owner that still owns jobs is recovered at each look."""
     now, owners = [0.0], {"me", "dead", "alive"}
     item, recovered = reaper(Lives("me", "alive"), owners, now)
-    assert item.look() == ()
+    assert item.check() == ()
     now[0] = 9.9
-    assert item.look() == ()
+    assert item.check() == ()
     now[0] = 10.0
-    assert item.look() == ("dead",)
+    assert item.check() == ("dead",)
     now[0] = 11.0
-    assert item.look() == ("dead",)
+    assert item.check() == ("dead",)
     owners.discard("dead")
-    assert item.look() == ()
+    assert item.check() == ()
     assert recovered == ["dead", "dead"]
 
 
@@ -126,17 +126,17 @@ def test_an_owner_that_comes_back_within_the_grace_keeps_its_jobs() -> None:
     now = [0.0]
     lives = Lives("me")
     item, recovered = reaper(lives, {"wobbly"}, now)
-    item.look()
+    item.check()
     now[0] = 8.0
     lives.alive.add("wobbly")
-    item.look()
+    item.check()
     now[0] = 12.0
     lives.alive.discard("wobbly")
-    assert item.look() == ()
+    assert item.check() == ()
     now[0] = 21.0
-    assert item.look() == ()
+    assert item.check() == ()
     now[0] = 22.0
-    assert item.look() == ("wobbly",)
+    assert item.check() == ("wobbly",)
     assert recovered == ["wobbly"]
 
 
@@ -144,5 +144,5 @@ def test_who_has_lost_its_own_life_takes_nobodys_jobs() -> None:
     """It cannot tell any more who is alive."""
     item, recovered = reaper(Lives(grace=0.0), {"dead"}, [0.0])
     with pytest.raises(LifeLost):
-        item.look()
+        item.check()
     assert recovered == []

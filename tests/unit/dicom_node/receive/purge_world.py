@@ -92,7 +92,7 @@ class World:
             Counters(),
             clock=lambda: 1e12,
         )
-        return purger.look()
+        return purger.purge()
 
     def restarted(self) -> bool:
         """Whether the series is there after another start, and whole; everything else is gone, and whole files are."""

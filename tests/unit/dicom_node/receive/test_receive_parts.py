@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.completion.open_series import Look, look
+from dicom_node.completion.open_series import Stated, read_stated
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.settings.receive import Completion
 from pipeline import phantom
@@ -120,7 +120,7 @@ def test_the_same_few_images_again_and_again_are_no_large_part(bench: Bench) -> 
 
 def test_images_that_state_more_wait_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve of twenty by a released association; the rest comes within the minute. Also over a restart."""
-    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(at_least=20))
+    monkeypatch.setattr("dicom_node.completion.open_series.read_stated", lambda _: Stated(at_least=20))
     send_parts(bench, [range(12)], gap=0)
     bench.close()
     bench.open()
@@ -134,7 +134,7 @@ def test_images_that_state_more_wait_for_the_rest(bench: Bench, monkeypatch: pyt
 
 def test_images_that_never_come_are_not_waited_for_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence decides; the reading sees for itself that the images state more."""
-    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(at_least=20))
+    monkeypatch.setattr("dicom_node.completion.open_series.read_stated", lambda _: Stated(at_least=20))
     send_parts(bench, [range(12)], gap=0)
     turn_to(bench, 1000)
     assert bench.taken[0].reason == "quiet for 60.0 s (12 instances)"
@@ -142,7 +142,7 @@ def test_images_that_never_come_are_not_waited_for_for_ever(bench: Bench, monkey
 
 def test_one_object_of_many_frames_is_a_series(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An enhanced object comes alone, as a rule."""
-    monkeypatch.setattr("dicom_node.completion.open_series.look", lambda _: Look(frames=24))
+    monkeypatch.setattr("dicom_node.completion.open_series.read_stated", lambda _: Stated(frames=24))
     send_parts(bench, [(1,)], gap=0)
     turn_to(bench, 1000)
     assert bench.taken[0].reason == "association released and quiet for 3.0 s (1 instances)"
@@ -205,17 +205,17 @@ def test_one_instance_is_read_for_what_it_states(tmp_path: Path) -> None:
         ds.save_as(path, enforce_file_format=True)
         return path
 
-    assert look(written("plain")) == Look(1, 1)
-    assert look(written("stated", ImagesInAcquisition=24)) == Look(24, 1)
-    assert look(written("frames", NumberOfFrames=40)) == Look(1, 40)
+    assert read_stated(written("plain")) == Stated(1, 1)
+    assert read_stated(written("stated", ImagesInAcquisition=24)) == Stated(24, 1)
+    assert read_stated(written("frames", NumberOfFrames=40)) == Stated(1, 40)
     ds.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x18, "SL", 30)
-    assert look(written("private", NumberOfFrames=1)) == Look(30, 1)
+    assert read_stated(written("private", NumberOfFrames=1)) == Stated(30, 1)
     whole = written("whole").read_bytes()
     (tmp_path / "cut").write_bytes(whole[:700])
-    assert look(tmp_path / "cut").frames == 1
-    assert look(tmp_path / "absent") == Look(1, 1)
+    assert read_stated(tmp_path / "cut").frames == 1
+    assert read_stated(tmp_path / "absent") == Stated(1, 1)
     (tmp_path / "none").write_bytes(b"no DICOM")
-    assert look(tmp_path / "none") == Look(1, 1)
+    assert read_stated(tmp_path / "none") == Stated(1, 1)
 
 
 events = st.lists(
