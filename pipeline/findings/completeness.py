@@ -87,7 +87,9 @@ def _between(volume: Volume, datasets: Sequence[Dataset], step: float) -> Iterat
     stated, most = _stated_step(volume.sources[0])
     if stated is not None:
         if step > most * stated:
-            yield Caveat(CaveatCode.SLICES_FARTHER_APART_THAN_STATED, {"step": round(step, 3), "stated": round(stated, 3)})
+            yield Caveat(
+                CaveatCode.SLICES_FARTHER_APART_THAN_STATED, {"step": round(step, 3), "stated": round(stated, 3)}
+            )
         return
     numbers = _values(datasets, "InstanceNumber")
     gaps = np.diff(sorted(numbers))
