@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.agreement import Outputs, check_agreement, outputs
+from models.contract import CANDELA, read_contract
 from models.installed import check_packages
 from models.metadata import TODO, AnatomyBlock, CodeBlock, Metadata, TermBlock, read_metadata
+from models.migrate import contract_1
 from pipeline.errors import BadModel
 from pipeline.findings.codes import ClassTerm, Code, class_term
 from pipeline.findings.identity import ANSWER_REVISION
@@ -147,7 +149,8 @@ def read_bundle(folder: Path) -> Bundle:
     for part in (METADATA, INFERENCE, CARD):
         if not (folder / part).is_file():
             raise BadModel("A file of the model bundle is missing.", where=str(folder / part), todo=TODO)
-    metadata = read_metadata(folder / METADATA)
+    moved = [CANDELA] if (folder / CANDELA).is_file() else []
+    metadata = read_metadata(folder / METADATA, contract_1(read_contract(folder / CANDELA)) if moved else None)
     check_agreement(metadata, folder / METADATA)
     notes = check_packages(metadata, folder / METADATA)
     contract = _contract(metadata)
@@ -155,7 +158,7 @@ def read_bundle(folder: Path) -> Bundle:
     if not path.is_file():
         raise BadModel("The weights of the model bundle are missing.", where=str(path), todo=TODO)
     check_weights(sha256(path), contract, path)
-    parts = [METADATA, INFERENCE, contract.weights]
+    parts = [METADATA, INFERENCE, contract.weights, *moved]
     if contract.anatomy:
         _check_anatomy(contract.anatomy, folder)
         parts.append(contract.anatomy.file)

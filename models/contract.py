@@ -17,12 +17,16 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from models.metadata import (
     MOST_BYTES,
+    AnatomyBlock,
     CodeBlock,
     MetadataBlock,
     Name,
     Plain,
     Positive,
+    RecipeBlock,
     Share,
+    TermBlock,
+    ThresholdsBlock,
     WeightsBlock,
     field_problems,
 )
@@ -145,8 +149,24 @@ class RegressionBlock(MetadataBlock):
         return self
 
 
+class LesionBlock(MetadataBlock):
+    """Lesions in the head by a network that Candela reads slab after slab: fields of contract 1 (docs/bundles.md)."""
+
+    kind: Literal[AnswerKind.LESION]
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=20)]
+    none: Name
+    codes: dict[Name, TermBlock] = Field(default_factory=dict)
+    recipe: RecipeBlock
+    thresholds: ThresholdsBlock
+    temperature: Positive
+    bf16_on_cpu: bool
+    grad_cam_layer: str = "deep"
+    anatomy: AnatomyBlock | None = None
+
+
 AnswerBlock = Annotated[
-    SegmentationBlock | ClassificationBlock | DetectionBlock | RegressionBlock, Field(discriminator="kind")
+    SegmentationBlock | ClassificationBlock | DetectionBlock | RegressionBlock | LesionBlock,
+    Field(discriminator="kind"),
 ]
 
 
@@ -270,6 +290,11 @@ def concepts(answer: AnswerBlock) -> tuple[ConceptBlock, ...]:
             return answer.structures
         case RegressionBlock():
             return answer.quantities
+        case LesionBlock():
+            return tuple(
+                ConceptBlock(value=index, name=name, code=answer.codes.get(name))
+                for index, name in enumerate(answer.classes)
+            )
         case _:
             return answer.classes
 

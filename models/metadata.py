@@ -158,8 +158,8 @@ class Metadata(Packages):
     candela: CandelaBlock
 
 
-def read_metadata(path: Path) -> Metadata:
-    """The checked content of ``path``.
+def read_metadata(path: Path, migrated: dict[str, Any] | None = None) -> Metadata:
+    """The checked content of ``path``; ``migrated`` is the candela block where it has moved out of the file.
 
     Raises
     ------
@@ -174,6 +174,9 @@ def read_metadata(path: Path) -> Metadata:
     except (OSError, ValueError, RecursionError) as error:
         # ValueError: not UTF-8, not JSON, or a number of thousands of digits
         raise BadModel("metadata.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    if migrated is not None and isinstance(raw, dict):
+        raw["candela"] = migrated
+        text = json.dumps(raw)
     block = raw.get("candela") if isinstance(raw, dict) else None
     if not isinstance(block, dict):
         raise BadModel(

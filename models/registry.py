@@ -10,10 +10,11 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from models.bundle import CARD, METADATA, Bundle, read_bundle
-from models.contract import CANDELA
+from models.contract import CANDELA, read_contract
 from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.caveats import Caveat
 from pipeline.errors import BadModel, BadSettings
+from pipeline.findings.answers import AnswerKind
 from pipeline.findings.model import ModelIdentity
 from pipeline.routing.protocol import check_protocol
 from pipeline.routing.scope import check_scope
@@ -68,7 +69,7 @@ class RegisteredModel:
     @property
     def kind(self) -> str:
         """What the model answers with, in a word."""
-        return self.found.kind.value if isinstance(self.found, WorkflowBundle) else "lesion"
+        return self.found.kind if isinstance(self.found, WorkflowBundle) else AnswerKind.LESION
 
     @property
     def identity(self) -> ModelIdentity:
@@ -173,7 +174,8 @@ def _entry(path: Path) -> RegisteredModel:
             where=repr(str(path)),
             todo="Rename its folder.",
         )
-    return RegisteredModel(read_workflow_bundle(path) if (path / CANDELA).is_file() else read_bundle(path))
+    workflow = (path / CANDELA).is_file() and read_contract(path / CANDELA).answer.kind != AnswerKind.LESION
+    return RegisteredModel(read_workflow_bundle(path) if workflow else read_bundle(path))
 
 
 def _refuse_no_bundle(name: str, folders: Iterable[Path]) -> None:

@@ -84,6 +84,25 @@ def add(
     typer.echo(f"next: candela models check {bundle.name}")
 
 
+@app.command()
+def migrate(name: str, config_file: ConfigOption = None) -> None:
+    """Write the candela block of contract 1 as configs/candela.json. The answers stay, the digest changes."""
+    from models import migrate as moving
+    from models.bundle import METADATA
+    from models.metadata import read_metadata
+
+    folders = load_settings(config_file).models.folders
+    model = registry.get(name, folders)
+    if model.folder.parent == registry.SHIPPED:
+        raise BadSettings("A model that ships with Candela is migrated by its release.", where=name)
+    if isinstance(model.found, WorkflowBundle) or not moving.migrate(
+        model.folder, read_metadata(model.folder / METADATA).candela
+    ):
+        typer.echo(f"{name} has contract 2 already")
+        return
+    typer.echo(f"{name} has contract 2 now; its digest changes to {registry.get(name, folders).digest}")
+
+
 DataOption = Annotated[Path, typer.Option(help="Folder with brain_t1ce/, brain_notumor/ and dicom/.")]
 
 

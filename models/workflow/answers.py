@@ -11,7 +11,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from models.contract import ClassificationBlock, DetectionBlock, RegressionBlock, SegmentationBlock
+from models.contract import ClassificationBlock, DetectionBlock, LesionBlock, RegressionBlock, SegmentationBlock
 from models.workflow import boxes
 from models.workflow.bundle import WorkflowBundle, code
 from models.workflow.grids import Grids
@@ -50,6 +50,8 @@ class Reader:
                 return self._regression(block, self._tensor(data, PREDICTION))
             case DetectionBlock() as block:
                 return self._detection(block, data)
+            case LesionBlock():
+                raise self.refusal("The bundle is read slab after slab; it has no workflow of its own.")
 
     def refusal(self, what: str, todo: str = CONTRACT) -> BadModel:
         """The refusal of an answer of this bundle."""

@@ -158,6 +158,6 @@ def code(block: CodeBlock) -> Code:
 
 
 def _parts(folder: Path, contract: Contract2) -> list[Path]:
-    configs = (path for path in (folder / "configs").iterdir() if path.is_file())
+    configs = (path for path in (folder / "configs").iterdir() if path.is_file() and path.name[0] != ".")
     weights = (folder / block.file for block in contract.weights)
     return sorted({*configs, *folder.rglob("*.py"), *weights})

@@ -114,6 +114,8 @@ def _answer(kind: AnswerKind, folder: Path, config: dict[str, Any], output: dict
             labels = range(count if isinstance(count, int) else channels)
             classes = _concepts({index: named.get(index, f"label {index}") for index in labels})
             return {"kind": kind.value, "score": 0.5, "classes": classes}
+        case AnswerKind.LESION:
+            raise _refusal("A network that is read slab after slab has a contract of its own.", folder)
         case AnswerKind.REGRESSION:
             raise _refusal("No field of metadata.json says what a network's numbers mean, nor their units.", folder)
 

@@ -102,7 +102,7 @@ def run_guarded(work: Callable[[Progress], Result], where: str, progress: Progre
                 found = work(lambda stage: mailbox.put(("stage", stage)))
             mailbox.put(("result", found))
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-            mailbox.put(("error", error))
+            mailbox.put(("error", error if isinstance(error, Exception) else _ended(error, where)))
 
     thread = threading.Thread(target=body, name="bundle", daemon=True)
     thread.start()
@@ -137,6 +137,15 @@ def _guarded(where: str) -> Iterator[None]:
         sys.dont_write_bytecode = written
     if guard.denied is not None:
         raise _refusal(guard.denied, where)
+
+
+def _ended(error: BaseException, where: str) -> BadModel:
+    """For code that calls ``sys.exit``: a script that is made to be run, not imported."""
+    return BadModel(
+        f"The bundle's code ended the program ({type(error).__name__}).",
+        where=where,
+        todo="Name modules in the configuration that can be imported without running.",
+    )
 
 
 def _refusal(what: str, where: str) -> BadModel:

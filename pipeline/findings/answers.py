@@ -23,6 +23,8 @@ class AnswerKind(StrEnum):
     CLASSIFICATION = "classification"
     DETECTION = "detection"
     REGRESSION = "regression"
+    LESION = "lesion"
+    """Of a network that Candela reads slab after slab: `pipeline.findings.model.Prediction`."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ ORIENTATIONS = {
     "axial, feet first": ((-1, 0, 0), (0, 1, 0)),
     "coronal": ((1, 0, 0), (0, 0, -1)),
     "sagittal": ((0, 1, 0), (0, 0, -1)),
+    "tilted gantry": ((1, 0, 0), (0, 1, 0)),
     "oblique": ((0.9, 0.3, 0.316228), (-0.35, 0.93, 0.113)),
 }
 
@@ -34,6 +35,8 @@ def placed(array: np.ndarray, orientation: str, *, reverse: bool = False) -> Vol
     normal = np.cross(across, down) * (-1 if reverse else 1)
     affine = np.eye(4)
     affine[:3, :3] = np.stack([normal, down, across], axis=1) * np.array(SPACING)
+    if orientation == "tilted gantry":
+        affine[:3, 0] += down * 0.9  # each slice lies 0.9 mm further to the back: the axes are not perpendicular
     affine[:3, 3] = (-31.0, 17.5, 112.25)
     return Volume(array=array.astype(np.float32), affine=affine, sources=())
 

@@ -49,6 +49,13 @@ def test_scripts_that_need_what_is_not_installed(tmp_path: Path) -> None:
         resident(tmp_path, network=(CONV, copies()[1]), scripts=scripts)
 
 
+def test_a_script_that_ends_the_program(tmp_path: Path) -> None:
+    """As scripts with a command line do when they are imported."""
+    with pytest.raises(BadModel, match="SystemExit"):
+        resident(tmp_path, network=(CONV, copies()[1]), scripts={"scripts/__init__.py": "raise SystemExit(2)\n"})
+    refused(scripted(tmp_path / "later", "raise SystemExit(2)"), "ended the program")
+
+
 def test_a_component_that_needs_what_is_not_installed(tmp_path: Path) -> None:
     definition = "$monai.utils.optional_import('a_package_that_nobody_has')[0].Net()"
     with pytest.raises(BadModel, match="needs a package that is not installed"):
