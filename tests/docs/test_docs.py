@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ import pytest
 import typer
 
 from dicom_node.cli import app
+from dicom_node.settings.old_form import modernise
 from dicom_node.settings.tree import load
 from tests.conftest import ROOT
 
@@ -66,6 +69,21 @@ def test_the_settings_file_shown_is_valid(page: str, tmp_path: Path) -> None:
         settings = load(path)
         assert settings.rules
         assert settings.receive.allow
+
+
+def test_no_settings_shown_are_of_the_old_form() -> None:
+    """In blocks of TOML, also indented ones, and in deploy/candela.toml."""
+    pages = [(page, page.read_text()) for page in PAGES]
+    blocks = [
+        (page, textwrap.dedent(text))
+        for page, content in pages
+        for text in re.findall(r"^ *```toml\n(.*?)^ *```", content, re.DOTALL | re.MULTILINE)
+    ]
+    assert len(blocks) > 10
+    blocks.append((ROOT / "deploy", (ROOT / "deploy" / "candela.toml").read_text()))
+    assert [
+        (str(page), modernise(tomllib.loads(text))) for page, text in blocks if modernise(tomllib.loads(text))
+    ] == []
 
 
 def test_no_page_names_a_registry_host() -> None:

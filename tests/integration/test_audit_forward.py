@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node.audit import forward as audit_forward
 from dicom_node.audit import trail as audit
@@ -168,3 +169,16 @@ def test_a_worker_forwards_what_the_settings_say(
     config.write_text(text)
     with pytest.raises(BadSettings, match="no destination of kind fhir"):
         load(config)
+
+
+def test_a_disabled_repository_gets_nothing(tmp_path: Path) -> None:
+    """No thread forwards; the position stays, so that all goes once it is enabled."""
+    repository = {"kind": "fhir", "url": "http://127.0.0.1:9/fhir", "enabled": False}
+    known = Settings.model_validate(
+        {"data_dir": tmp_path, "audit": {"repository": "arr"}, "destinations": {"arr": repository}}
+    )
+    before = threading.active_count()
+    with capture_logs() as logs:
+        audit_forward.start(known)
+    assert threading.active_count() == before
+    assert [line["event"] for line in logs] == ["audit_repository_disabled"]
