@@ -29,7 +29,7 @@ def demo(*arguments: str, without_orthanc: bool = False) -> subprocess.Completed
     """Run scripts/demo.py, which scripts/demo runs once the environment is there."""
     script = str(ROOT / "scripts" / "demo.py")
     start = ["-c", WITHOUT_ORTHANC, script] if without_orthanc else [script]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *start, *arguments], capture_output=True, text=True, env=environment, timeout=400, check=False
     )

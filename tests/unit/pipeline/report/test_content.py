@@ -57,11 +57,11 @@ def test_a_refusal_has_content_too() -> None:
     assert (told.findings.probabilities, told.objects, told.picture) == ((), (), None)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b'{"patient": 3}', b"\xff\xfe", to_json(plain_content(Outcome.FINDING))[:-100]]
-)
-def test_anything_else_is_broken(data: bytes) -> None:
-    """A damaged file is our fault and says where it lies; no patient stands in the error."""
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"patient": 3}', b"\xff\xfe", None], ids=repr)
+def test_anything_else_is_broken(data: bytes | None) -> None:
+    """A damaged file, also one that was cut off (None), is our fault; the error says where, and names no patient."""
+    if data is None:
+        data = to_json(plain_content(Outcome.FINDING))[:-100]
     with pytest.raises(Broken, match=r"here\.json") as caught:
         from_json(data, where="here.json")
     assert "PHANTOM" not in str(caught.value)
