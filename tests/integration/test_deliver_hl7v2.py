@@ -216,5 +216,8 @@ def test_an_error_acknowledged_is_a_dead_letter_with_the_receivers_words(tmp_pat
     assert "Unknown order" in shown
     assert [row.receipt.startswith("AA, message") for row in detail.deliveries if row.receipt] == [True]
     (day,) = audit.files(node.settings.audit_dir)
-    assert [item["outcome"] for item in audit.read(day)] == [audit.OutcomeIndicator.SERIOUS_FAILURE, audit.OutcomeIndicator.SUCCESS]
+    assert [item["outcome"] for item in audit.read(day)] == [
+        audit.OutcomeIndicator.SERIOUS_FAILURE,
+        audit.OutcomeIndicator.SUCCESS,
+    ]
     assert {item["destination"]["kind"] for item in audit.read(day)} == {"hl7v2"}

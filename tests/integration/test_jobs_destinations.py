@@ -200,12 +200,14 @@ def test_an_operator_sees_and_acts_on_the_command_line(make_node: MakeNode) -> N
     candela(node, "jobs", "retry", dead.job_id)
     node.wait_for(given_up, JobState.DELIVERING)
     with Pacs(port=port) as pacs:
-        assert candela(node, "jobs", "resume", "pacs") == "one delivery to pacs is tried now\n"
+        assert candela(node, "destinations", "resume", "pacs") == "one delivery to pacs is tried now\n"
         node.wait_for(dead, JobState.DONE)
         node.wait_for(given_up, JobState.DONE)
-        assert candela(node, "jobs", "resume", "pacs") == "the circuit of pacs is not open\n"
+        former = CliRunner().invoke(app, ["jobs", "resume", "pacs", "--config", str(node.config)])
+        assert former.stdout == "the circuit of pacs is not open\n"
+        assert former.stderr == "hint: this command is now `candela destinations resume`\n"
         assert len(pacs.stored) == 6
     assert "dicom  closed" in candela(node, "status")
-    wrong = CliRunner().invoke(app, ["jobs", "resume", "nobody", "--config", str(node.config)])
+    wrong = CliRunner().invoke(app, ["destinations", "resume", "nobody", "--config", str(node.config)])
     assert wrong.exit_code == 2
     assert CliRunner().invoke(app, ["jobs", "retry", "--config", str(node.config)]).exit_code == 2
