@@ -300,7 +300,7 @@ def check(processed: Processed) -> None:
         check_object(item.dataset, carried)
     for page in processed.pages.values():
         assert page.startswith(b"%PDF")
-    _check_bundle(processed.bundle)
+    _check_bundle(report.build(processed.content.listed_for()))
     _check_reports(processed.content)
 
 
