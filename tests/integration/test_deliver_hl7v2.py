@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import ssl
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from dicom_node.deliver.hl7v2.sender import Hl7v2Sender
 from dicom_node.jobs.status import JobState
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Broken, CandelaError, PeerBusy, PeerUnavailable, Rejected
-from pipeline.report.stored import FILENAME, to_json
+from pipeline.report.stored import EARLIER_FILENAME, FILENAME, to_json
 from tests.peers.engine import Node
+from tests.peers.fhir_bundles import as_earlier
 from tests.peers.hl7v2 import MllpReceiver, content_of, named
 from tests.peers.ports import free_port
 from tests.peers.scripted_proxy import Fault, ScriptedProxy
@@ -52,6 +54,17 @@ def test_a_report_is_done_when_it_is_acknowledged(tmp_path: Path) -> None:
     assert str(first) == str(second)
     assert str(first.segment("PID")[5]).startswith("Müller-Lüdenscheidt^Änne")
     assert len(first.segments("OBX")) == 19
+
+
+def test_a_report_that_an_earlier_version_stored_is_the_same_message(tmp_path: Path) -> None:
+    """Under findings.json, with its own names: the receiver knows the resend by its control id."""
+    now = files(tmp_path, b"%PDF-1.7")
+    earlier = (tmp_path / EARLIER_FILENAME, now[1])
+    earlier[0].write_text(json.dumps(as_earlier(content_of())))
+    with MllpReceiver() as receiver:
+        receipts = [sender(receiver.port, tmp_path).send(queued) for queued in (now, earlier)]
+    assert receipts[0] == receipts[1]
+    assert str(receiver.taken[0]) == str(receiver.taken[1])
 
 
 @pytest.mark.parametrize(
