@@ -27,7 +27,7 @@ def duplicates(bundle: Json, search: Search) -> tuple[Json, ...]:
 
 
 def _matches(entry: Json, search: Search) -> list[Json] | None:
-    """What the server has under the condition of ``entry``; None where it permits no search."""
+    """The resources that match the condition of ``entry``; None where it permits no search."""
     kind = kind_of(entry)
     name, _, value = entry["request"]["ifNoneExist"].partition("=")
     system, _, code = value.partition("|")
@@ -46,7 +46,7 @@ def versions(bundle: Json) -> dict[str, str]:
 
 
 def named_by_identifier(bundle: Json, entries: Iterable[Json]) -> Json:
-    """``bundle`` without ``entries``; what refers to them names them by their first identifier (a logical reference).
+    """``bundle`` without ``entries``; references to them become logical references by their first identifier.
 
     The Bundle is not changed.
     """
@@ -62,6 +62,6 @@ def named_by_identifier(bundle: Json, entries: Iterable[Json]) -> Json:
 
 
 def note(entries: Iterable[Json]) -> str:
-    """What the job says of ``entries`` that were named by identifier."""
+    """The note in the job about ``entries`` that are named by identifier."""
     kinds = ", ".join(dict.fromkeys(kind_of(entry) for entry in entries))
     return f"the server has more than one {kinds} under one identifier: the report names it by identifier alone"

@@ -38,7 +38,7 @@ REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime")
 
 
 class State(Enum):
-    """What the server holds of a report, compared with the one to be sent."""
+    """The state of the report at the server, compared with the one to be sent."""
 
     NEW = auto()
     RESENT = auto()
@@ -50,7 +50,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Settled:
-    """``bundle`` is what to post, None where there is nothing to do; ``note`` what a human should know of it."""
+    """``bundle`` is what to post, None where nothing is to be sent; ``note`` is for the operator."""
 
     state: State
     bundle: Json | None
@@ -89,7 +89,7 @@ def settle(bundle: Json, search: Search, base: str, patients: Patients) -> Settl
 
 
 def _refuse_another_patients(known: list[Json], report: Json, patients: Patients) -> None:
-    """A corrected Patient ID comes under the same UIDs: a report of the wrong patient is for humans to withdraw."""
+    """A corrected Patient ID comes under the same UIDs: a human must withdraw the report of the wrong patient."""
     another = next((item for item in known if patients.whose(report["subject"], item) is Whose.ANOTHERS), None)
     if another is not None:
         raise Rejected(
@@ -113,14 +113,14 @@ def _settled_with(known: list[Json], bundle: Json, report: Json, search: Search,
 
 
 def revision_of(bundle: Json) -> int:
-    """Which revision of its series the Bundle's report is of; 1 where it does not say."""
+    """The revision of the series that the Bundle's report states; 1 if it states none."""
     reports = (entry["resource"] for entry in bundle.get("entry", ()) if kind_of(entry) == "DiagnosticReport")
     tags = [tag_of(report, REVISION_TAG) for report in reports]
     return int(tags[0]) if tags and tags[0].isdigit() else 1
 
 
 def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
-    """``bundle`` with updates of what the server has of the earlier revision, and marks on what has vanished."""
+    """``bundle`` with updates of the earlier revision's resources, and marks on those that the new one lacks."""
     made = copy.deepcopy(bundle)
     report = next(item["resource"] for item in made["entry"] if kind_of(item) == "DiagnosticReport")
     if report["status"] == "preliminary" and draft["status"] in ("preliminary", "modified") and "study" in report:
@@ -172,7 +172,7 @@ def _same_run(resource: Json, stored: Json) -> bool:
 
 
 def _merged(resource: Json, stored: Json) -> Json:
-    """``resource`` in place of ``stored``, with what the hospital has added to that: elements, identifiers, tags."""
+    """``resource`` as an update of ``stored``, with the elements, identifiers and tags that the hospital has added."""
     kept = {key: value for key, value in stored.items() if key not in REPORT_FIELDS}
     own = {str(item.get("system")) for item in resource["identifier"]}
     added = [item for item in stored.get("identifier", ()) if item.get("system") not in own]
@@ -209,7 +209,7 @@ def _tell_provenance(bundle: Json, draft: Json) -> None:
 
 
 def _sought_by_own(bundle: Json) -> Json:
-    """``bundle`` whose report is created unless the server has one of this very run."""
+    """``bundle`` whose report is created unless the server has the report of this run."""
     made = {**bundle, "entry": [dict(item) for item in bundle["entry"]]}
     for entry in made["entry"]:
         if kind_of(entry) == "DiagnosticReport":
@@ -218,7 +218,7 @@ def _sought_by_own(bundle: Json) -> Json:
 
 
 def _finalised(stored: Json) -> bool:
-    """Whether a human has worked on it: a state, an interpreter, or a cancellation that is not our refusal's."""
+    """Whether a human has worked on it: its state, an interpreter, or a cancellation that is not of a refusal."""
     if stored.get("status") in FINALISED or stored.get("resultsInterpreter") or stored.get("performer"):
         return stored.get("resourceType") != "ImagingSelection"  # whose performer is the device
     return stored.get("status") == "cancelled" and bool(stored.get("conclusionCode"))

@@ -30,7 +30,7 @@ ISSUES_MOST = 20
 class Receipt:
     """What the server did with a transaction: ``Type/id`` of the resources it created, had already, and updated.
 
-    ``notes`` are what a human should know of it beyond the figures.
+    ``notes`` are for the operator.
     """
 
     created: tuple[str, ...]
@@ -75,7 +75,7 @@ def receipt(response: httpx.Response, place: str, secrets: Iterable[str]) -> Rec
 
 
 def status_of(response: httpx.Response) -> int:
-    """The status of a transaction: that of the first entry that failed, where the server answered 200 all the same."""
+    """The status of a transaction: that of the first entry that failed, also where the response itself is 200."""
     try:
         body = response.json()
         entries = body.get("entry") or [] if response.is_success else []
@@ -86,7 +86,7 @@ def status_of(response: httpx.Response) -> int:
 
 
 def version_of(response: httpx.Response) -> str:
-    """``meta.versionId`` of the resource that was read; empty where the answer shows none."""
+    """``meta.versionId`` of the resource that was read; empty where the response has none."""
     try:
         return str(response.json()["meta"]["versionId"])
     except (ValueError, TypeError, KeyError):
@@ -159,7 +159,7 @@ def issues(outcome: Any, secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def _text(issue: dict[str, Any]) -> str:
-    """What one issue says, and of which element."""
+    """The text of one issue, and the element that it is about."""
     details = issue.get("details")
     named = details.get("text") if isinstance(details, dict) else None
     texts = dict.fromkeys(str(text) for text in (named, issue.get("diagnostics")) if text)

@@ -1,4 +1,4 @@
-"""Attachments that a server does not take: servers bound the size of a request, or of one element."""
+"""Leaves out attachments that are too large for a server: servers limit requests or elements."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def _attachments(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _size(attachment: dict[str, Any]) -> int:
-    """Bytes of the content, which stands as base64."""
+    """Bytes of the content, which is base64."""
     data = attachment.get("data") or ""
     return len(data) * 3 // 4 - data[-2:].count("=")

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 def audit_event(record: Json, observer: str) -> Json:
-    """The AuditEvent of one record of `dicom_node.audit.trail`; ``observer`` is what the node is called."""
+    """The AuditEvent of one record of `dicom_node.audit.trail`; ``observer`` is the name of the node."""
     activity = record["activity"]
     event: Json = {
         "resourceType": "AuditEvent",
@@ -54,7 +54,7 @@ def audit_event(record: Json, observer: str) -> Json:
 
 
 def transaction(records: Iterable[Json], observer: str) -> Json:
-    """A transaction Bundle that creates the events of ``records``, each only where it is not there yet."""
+    """A transaction Bundle that creates the events of ``records``, each unless the server has it."""
     entries = []
     for record in records:
         event = audit_event(record, observer)
@@ -88,7 +88,7 @@ def _kind_of(address: str) -> str:
 
 
 def _entities(record: Json) -> Iterator[Json]:
-    """What it was about: the studies, and the job with its result."""
+    """The objects of the event: the studies, and the job with its result."""
     for study in record["studies"]:
         details = [{"type": "Series Instance UID", "valueString": uid} for uid in record["series"]]
         details += [{"type": "SOP Instance UID", "valueString": uid} for uid in record.get("instances", ())]

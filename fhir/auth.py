@@ -1,4 +1,4 @@
-"""How a FHIR server learns who posts: a bearer token, or SMART Backend Services (SMART App Launch 2.2, section 5).
+"""Authorization at a FHIR server: a bearer token, or SMART Backend Services (SMART App Launch 2.2, section 5).
 
 SMART: the token endpoint is found in ``.well-known/smart-configuration``; a JWT that our private key signs (RS384 or
 ES384, ``jti``, five minutes at most) is exchanged for an access token, which is kept until shortly before it ends.
@@ -42,11 +42,11 @@ class Authorization(Protocol):
     """Gives the Authorization header. Threads may share one."""
 
     def header(self, http: httpx.Client) -> str:
-        """The header's value; ``http`` is there to ask for it."""
+        """The header's value; ``http`` requests a new token if needed."""
         ...
 
     def renew(self, refused: str) -> bool:
-        """The server answered 401 to the header ``refused``: forget it. True where another one may be had."""
+        """Forget the header ``refused``, to which the server answered 401. True if another one can be requested."""
         ...
 
 
@@ -65,7 +65,7 @@ class Bearer:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A private key, the algorithm that it signs with, and the ``kid`` that the server knows its public half by."""
+    """A private key, the algorithm that it signs with, and the ``kid`` of its public half at the server."""
 
     key: RSAPrivateKey | EllipticCurvePrivateKey
     algorithm: str
@@ -123,7 +123,7 @@ def thumbprint(jwk: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class SmartClient:
-    """What the server's administrator registered. ``key`` is read for each token, so that a new one needs no restart.
+    """The client as registered at the server. ``key`` is read for each token, so that a new one needs no restart.
 
     ``token_url`` None: found by discovery at the FHIR server's base. ``jwks_url``: where our public keys are published,
     where they are (``jku``).

@@ -1,4 +1,4 @@
-"""The client that posts a report to a FHIR R4 server and says which failures are worth another try."""
+"""The client that posts a report to a FHIR R4 server and decides which failures are tried again."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class FhirClient:
     def _post(
         self, server: Connection, bundle: dict[str, Any], search: Search
     ) -> tuple[httpx.Response, dict[str, Any], tuple[str, ...]]:
-        """The answer to ``bundle``, what was posted in the end, and what a human should know of it.
+        """The response to ``bundle``, the Bundle that was finally posted, and notes for the operator.
 
         Answered 412: what the server has more than once is named by identifier, and the rest is posted once more.
 
@@ -188,7 +188,7 @@ class FhirClient:
         return bundle, notes
 
     def _is_ours(self, order: dict[str, Any], server: Connection, bundle: dict[str, Any]) -> bool:
-        """Whether an order is shown to be of the report's patient: accession numbers are given out more than once."""
+        """Whether an order shows the report's patient: accession numbers are not unique."""
         subject = patient_in(bundle)
         search = functools.partial(self._matches, server, bundle)
         patients = Patients(search, self.url.rstrip("/"), self.patient_system)
@@ -230,10 +230,10 @@ class FhirClient:
         )
 
     def _page(self, server: Connection, kind: str, url: str, bundle: dict[str, Any]) -> dict[str, Any]:
-        """A further page, of the same server only: what a page links to gets our authorisation."""
+        """A further page, of the same server only: the link gets the node's authorisation."""
         if origin(url) != origin(self.url):
             raise Rejected(
-                "The server's next page lies on another server.", where=self._place, todo="Mend its base URL."
+                "The server's next page lies on another server.", where=self._place, todo="Correct its base URL."
             )
         response = server.get(url)
         if response.status_code == GONE:

@@ -22,7 +22,7 @@ def coding(code: Code) -> Json:
 
 
 def concept(code: Code, text: str | None = None) -> Json:
-    """``code`` as a CodeableConcept; ``text`` is what a reader should see where the meaning alone says too little."""
+    """``code`` as a CodeableConcept; ``text`` is shown to readers where the meaning alone is too short."""
     return {"coding": [coding(code)], "text": text or code.meaning}
 
 
@@ -43,7 +43,7 @@ def dicom_identifier(uid: str) -> Json:
 
 
 def lasting_identifier(uid: str) -> Json:
-    """The identifier of what stays the same over all revisions of a series: no DICOM object has it."""
+    """An identifier that stays the same over all revisions of a series; no DICOM object has it."""
     return {"system": URI, "value": f"urn:oid:{uid}"}
 
 

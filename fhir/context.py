@@ -1,4 +1,4 @@
-"""Who and what a report is about, and how its entries refer to each other.
+"""The context of a report's entries: patient, order, study, device, and their URLs.
 
 The patient and the order are the hospital's resources. They are named by identifier (a logical reference, R4
 2.3.0.1) and never created here; `fhir.client` looks for them before it posts.
@@ -49,7 +49,7 @@ class ReportContext:
 
     @property
     def report_uid(self) -> str:
-        """What names the report over all revisions."""
+        """The UID of the report over all revisions."""
         return self.content.lasting_uid("diagnostic report")
 
     @property
@@ -72,7 +72,7 @@ class ReportContext:
         return sentences.label(name, self.language, **values)
 
     def note(self) -> Json:
-        """What every result says of itself."""
+        """The notice of every result."""
         return {"text": f"{sentences.disclaimer(self.language)}."}
 
     def site(self, class_name: str) -> Code:

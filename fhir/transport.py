@@ -108,7 +108,7 @@ def check_url(url: str, *, secret: bool) -> None:
         parsed = httpx.URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise BadSettings(
-            "A FHIR server's URL begins with http:// or https://.", where=public_url(url), todo="Mend the URL."
+            "A FHIR server's URL begins with http:// or https://.", where=public_url(url), todo="Correct the URL."
         )
     if secret and not is_private(url):
         raise BadSettings("A token would be sent in clear text.", where=public_url(url), todo="Use https, or no token.")

@@ -42,5 +42,5 @@ def encoded(item: ResultObject, transfer_syntax: UID) -> ResultObject:
 
 
 def _has_bytes(ds: Dataset) -> bool:
-    """Whether the pixels are whole bytes of integers, which is what the compressions of DICOM take."""
+    """Whether the pixels are whole bytes of integers, which DICOM's compressions require."""
     return "PixelData" in ds and ds.get("BitsAllocated") in (8, 16)

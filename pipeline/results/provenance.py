@@ -150,7 +150,7 @@ class ResultContext:
 
 
 def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, description: str) -> Dataset:
-    """The whole result: what was ``made``, with patient and study as in the source, series, equipment and instants.
+    """``made`` as a complete result: with patient and study of the source, series, equipment, dates and times.
 
     ``description`` goes between "AI" and "for review" in Series Description. Nothing that a library put in from a
     clock or a random generator is left, and frames are named truly.
@@ -188,7 +188,7 @@ def code_item(code: Code) -> Dataset:
 
 
 def body_part(context: ResultContext) -> str:
-    """The source's Body Part Examined; without one the head, which is all that the models read.
+    """The source's Body Part Examined; without one the head, the only part that the models read.
 
     It is always set: an absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
     """
@@ -196,7 +196,7 @@ def body_part(context: ResultContext) -> str:
 
 
 def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:
-    """Say of a picture whether any source image was ever compressed with loss, and how (PS3.3 C.7.6.1.1.5)."""
+    """Set Lossy Image Compression of a picture from that of its source images (PS3.3 C.7.6.1.1.5)."""
     lossy = next((source for source in context.volume.sources if source.get("LossyImageCompression") == "01"), None)
     ds.LossyImageCompression = "00" if lossy is None else "01"
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
@@ -229,7 +229,7 @@ def _set_instants(ds: Dataset, context: ResultContext) -> None:
 
 
 def _set_equipment(ds: Dataset, context: ResultContext) -> None:
-    """General Equipment (PS3.3 C.7.5.1) and the Contributing Equipment Sequence (C.12.1), which is the loop mark."""
+    """General Equipment (PS3.3 C.7.5.1), and Contributing Equipment (C.12.1), by which results are recognised."""
     model = context.findings.model
     item = Dataset()
     for target in (ds, item):
@@ -244,7 +244,7 @@ def _set_equipment(ds: Dataset, context: ResultContext) -> None:
 
 
 def _settle_uids(ds: Dataset, context: ResultContext, kind: str) -> None:
-    """Derive every UID that a library made up, in the order of appearance; equal ones stay equal."""
+    """Replace every random UID of a library by a derived one, in the order of appearance; equal ones stay equal."""
     settled: dict[str, str] = {}
 
     def settle(_dataset: Dataset, element: DataElement) -> None:

@@ -78,7 +78,7 @@ def encode(message: str, character_set: str) -> bytes:
 
 
 def plain(text: str, character_set: str) -> str:
-    """One of our own sentences, with typographic marks spelt plainly where ``character_set`` lacks them."""
+    """A sentence of Candela, with plain marks in place of typographic ones that ``character_set`` lacks."""
     codec = ENCODINGS[character_set].codec
     try:
         text.encode(codec)

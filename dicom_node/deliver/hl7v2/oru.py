@@ -76,7 +76,7 @@ class Observed:
 
 
 def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | None = None) -> Built:
-    """The message for ``destination``; the same facts give the same bytes and control id, so a resend is known as one.
+    """The message for ``destination``; the same content gives the same bytes and control id, which marks a resend.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> Non
 
 
 def accession_fits(content: ReportContent, destination: Hl7v2Destination) -> bool:
-    """Whether the accession number, where there is one, is no longer than each field that it goes to."""
+    """Whether the accession number, if any, fits every field that it goes to."""
     number = content.study.accession
     return number is None or all(len(number.value) <= MOST_ACCESSION[name] for name in destination.accession_fields)
 
@@ -253,12 +253,12 @@ def _number(item: Measurement, what: str, sub_id: str) -> Observed:
 
 
 def _status(content: ReportContent) -> str:
-    """Preliminary (tables 0085, 0123); or that there is no result, where the series was refused."""
+    """Preliminary (tables 0085, 0123); of a refused series that there is no result."""
     return "X" if content.findings.outcome is Outcome.REFUSED else "P"
 
 
 def _set(segment: Any, **fields: str) -> None:
-    """Set ``fields`` in bar notation, each repetition by itself; what is empty stays absent."""
+    """Set ``fields`` in bar notation, each repetition by itself; empty values are left out."""
     for name, value in fields.items():
         if not value:
             continue

@@ -17,7 +17,7 @@ from pipeline.report.stored import from_json, page_filename, stored_in
 
 
 class Hl7v2Sender:
-    """Builds the message from the run's stored findings and sends it. ``locks`` as in `deliver.fhir.FhirSender`."""
+    """Builds the message from the stored report content and sends it. ``locks`` as in `deliver.fhir.FhirSender`."""
 
     def __init__(self, destination: Hl7v2Destination, locks: Path) -> None:
         self._destination = destination

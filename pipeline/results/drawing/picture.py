@@ -181,7 +181,7 @@ def _ticks(start: Point, end: Point, half: float = 5) -> list[list[Point]]:
 
 
 def direction_letters(vector: Iterable[float]) -> str:
-    """Where a direction (LPS) points in the patient: "A", or "AH" where it is oblique."""
+    """The patient direction of a vector (LPS): "A", or "AH" if oblique."""
     cosines = np.array(tuple(vector), dtype=np.float64)
     cosines /= np.linalg.norm(cosines)
     order = np.argsort(-np.abs(cosines), kind="stable")
@@ -190,7 +190,7 @@ def direction_letters(vector: Iterable[float]) -> str:
 
 
 def draw_letters(canvas: Canvas, section: Section, placement: Placement, *, size: int = 20) -> None:
-    """Where the picture's edges lie in the patient, computed from the affine."""
+    """Direction letters at the edges of the picture, computed from the affine."""
     left, right = placement.x + 8, placement.x + placement.width - 8
     top, bottom = placement.y + 4, placement.y + placement.height - 4
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
@@ -240,7 +240,7 @@ def draw_crossing(canvas: Canvas, section: Section, placement: Placement, others
 
 
 def _common_point(section: Section, other: Section) -> npt.NDArray[np.float64]:
-    """The place in both planes that is nearest to the middle of ``section``."""
+    """The point of both planes nearest to the middle of ``section``."""
     rows, columns = section.shape
     middle = (
         section.origin
@@ -254,7 +254,7 @@ def _common_point(section: Section, other: Section) -> npt.NDArray[np.float64]:
 
 
 def _edge(x: float, y: float, dx: float, dy: float, placement: Placement) -> Point:
-    """Where the way from (x, y) along (dx, dy) leaves the picture."""
+    """The point where the ray from (x, y) along (dx, dy) leaves the picture."""
     ways = []
     for at, step, low, size in ((x, dx, placement.x, placement.width), (y, dy, placement.y, placement.height)):
         if abs(step) > 1e-9:

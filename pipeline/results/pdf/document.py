@@ -24,7 +24,7 @@ def pdf_page(context: ResultContext, language: Language = Language.ENGLISH) -> b
 
 
 def pdf_of(objects: Iterable[ResultObject]) -> bytes | None:
-    """The PDF file in a run's Encapsulated PDF object, without its padding; None where the run made none."""
+    """The PDF file in a run's Encapsulated PDF object, without its padding; None without such an object."""
     ds = next((item.dataset for item in objects if item.role == KIND), None)
     return None if ds is None else bytes(ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength])
 

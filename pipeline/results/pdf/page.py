@@ -155,7 +155,7 @@ class Sheet:
         return float(self._pdf.get_string_width(text))
 
     def _use(self, text: str, size: float, *, bold: bool) -> None:
-        """Make the typefaces that ``text`` needs ready: those for other scripts are large, and seldom needed."""
+        """Load the typefaces that ``text`` needs: those for other scripts are large, and seldom needed."""
         self._pdf.set_font("page", "B" if bold else "", size)
         needed = {face_of(character) for character in text} - {None, Face.REGULAR}
         for face in sorted(str(face) for face in needed):
@@ -239,7 +239,7 @@ def _answer(sheet: Sheet, context: ResultContext, y: float) -> float:
 
 
 def _pictures(sheet: Sheet, story: Story, y: float) -> float:
-    """The key slice, twice where there is something to compare, and the planes across it; then what they are."""
+    """The key slice, twice unless there is no finding, and the planes across it; then their captions."""
     pixels, wide = picture_strip(story)
     x = LEFT + (INNER - wide) / 2
     below = sheet.picture(pixels, x, y, wide) + 1.6
@@ -264,7 +264,7 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
 
 
 def picture_strip(story: Story) -> tuple[Pixels, float]:
-    """The pictures of the report on black, and how many mm wide they are printed."""
+    """The pictures of the report on black, and their printed width in mm."""
     side, gap = 70 * PIXELS_PER_MM, PIXELS_PER_MM
     if story.findings.outcome is Outcome.NO_FINDING:
         side = 92 * PIXELS_PER_MM
@@ -333,7 +333,7 @@ def _regions(sheet: Sheet, findings: Findings, y: float) -> float:
 
 
 def _caveats(sheet: Sheet, findings: Findings, y: float) -> None:
-    """What limits the answer, as much as the page has room for."""
+    """The caveats, as many as the page has room for."""
     if not findings.caveats:
         return
     sheet.text(LEFT, y, sheet.label("care"), size=8.5, bold=True, colour=NOTICE_INK)
@@ -356,7 +356,7 @@ def _caveats_that_fit(caveats: Sequence[Caveat], y: float) -> int:
 
 
 def _origin(sheet: Sheet, context: ResultContext) -> None:
-    """Which algorithm, which images: the last lines of the page."""
+    """Algorithm and source series: the last lines of the page."""
     model = context.findings.model
     y = BOTTOM - 10
     sheet.box(LEFT, y - 1.5, INNER, 0.25, LINE)

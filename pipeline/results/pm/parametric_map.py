@@ -1,4 +1,4 @@
-"""Parametric map (PM): the heat map's own values, for readers that lay it over the images by themselves.
+"""Parametric map (PM): the values of the heat map, for viewers that fuse it with the images.
 
 Parametric Map Storage (PS3.3 A.75) with 32-bit floating point pixels, 0 to 1, on the source's pixels. Built only for
 destinations that ask for it: it is large, and few viewers show it right.
@@ -84,6 +84,6 @@ def _order_frames(made: Dataset, context: ResultContext, *, descending: bool) ->
 
 
 def _planes(heatmap: FloatArray) -> list[int]:
-    """From the first to the last plane that shows anything."""
+    """The planes from the first to the last that shows activation."""
     shown = np.flatnonzero(heatmap.max(axis=(1, 2)) >= NOTHING)
     return list(range(int(shown[0]), int(shown[-1]) + 1)) if shown.size else [int(heatmap.max(axis=(1, 2)).argmax())]

@@ -1,4 +1,4 @@
-"""How the original images turn into grey, for a presentation state: modality LUT, window, polarity.
+"""The grayscale transformation of the original images for a presentation state: Modality LUT, window, polarity.
 
 A presentation state overrides what the images say of this (PS3.4 N.2), so it must say all of it: without a window an
 image is shown over its whole range of values, which for MR is black.
@@ -26,7 +26,7 @@ NARROW = 64
 
 @dataclass(frozen=True)
 class Window:
-    """A LINEAR window on the values that the modality LUT gives, and the indices of the planes that it is for."""
+    """A LINEAR window on the values that the modality LUT gives, and the indices of its planes."""
 
     center: float
     width: float
@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Grayscale:
-    """``planes`` are the indices of the images that can share one presentation state; ``inverse``: great is black."""
+    """``planes`` are the indices of images that can share one presentation state; ``inverse``: large values are black."""
 
     planes: tuple[int, ...]
     windows: tuple[Window, ...]
@@ -81,7 +81,7 @@ def _window(black: float, white: float, planes: tuple[int, ...]) -> Window:
 
 
 def _table(ds: Dataset) -> tuple[object, ...] | None:
-    """The Modality LUT of ``ds`` as something that can be compared; None where it has none."""
+    """The Modality LUT of ``ds`` in a comparable form; None without one."""
     if not ds.get("ModalityLUTSequence"):
         return None
     item = ds.ModalityLUTSequence[0]

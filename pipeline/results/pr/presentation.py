@@ -29,7 +29,7 @@ LABEL_SHARE = (0.45, 0.035)
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One presentation state for the series, or nothing where nothing is outlined."""
+    """One presentation state for the series, none without lesions."""
     lesions = context.findings.lesions
     if not lesions:
         return ()
@@ -129,7 +129,7 @@ def _polyline(points: np.ndarray, lesion: Lesion) -> hd.pr.GraphicObject:
 
 
 def _label(lesion: Lesion, k: int, context: ResultContext) -> hd.pr.TextObject:
-    """What the lesion is, below it or above where there is no room; in full on the plane of its diameter."""
+    """The label of a lesion, below it, or above if there is no room; complete on the plane of its diameter."""
     lines = [f"{lesion.tracking_id} (AI)"]
     if k == lesion.long_axis.slice_index:
         title = context.findings.model.term(lesion.label).title

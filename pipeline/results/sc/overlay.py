@@ -1,4 +1,4 @@
-"""Grad-CAM overlay (SC): pictures that every viewer shows, also one that knows neither SEG nor SR.
+"""Grad-CAM overlay (SC): pictures for every viewer, also without support for SEG or SR.
 
 A series of single-frame Secondary Capture images (PS3.3 A.8.1) rather than one multi-frame object: there is no PACS
 that does not show it, and each page carries the geometry that is true of it.
@@ -99,7 +99,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
 
 
 def rgb_image(ds: Dataset, pixels: Pixels) -> None:
-    """Image Pixel module (PS3.3 C.7.6.3) of ``pixels``: 8-bit RGB by pixel, which no viewer mishandles."""
+    """Image Pixel module (PS3.3 C.7.6.3) of ``pixels``: 8-bit RGB by pixel, which every viewer displays."""
     ds.SamplesPerPixel = 3
     ds.PhotometricInterpretation = "RGB"
     ds.PlanarConfiguration = 0

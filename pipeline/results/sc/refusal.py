@@ -36,7 +36,7 @@ def build(
     root: str | None = None,
     identity_from: str | None = None,
 ) -> tuple[ResultObject, ...]:
-    """One Secondary Capture image with the reason, for the series that ``sources`` are the headers of.
+    """One Secondary Capture image with the reason, for the series whose headers are ``sources``.
 
     None where the images do not name one patient and study: a page can only be filed under one (ADR 47); or where no
     result could name the patient (ADR 49).

@@ -62,7 +62,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
 
 
 def coded(code: Code) -> hd.sr.CodedConcept:
-    """``code`` as highdicom wants it."""
+    """``code`` as highdicom's type."""
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
 
 

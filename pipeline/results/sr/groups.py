@@ -119,7 +119,7 @@ def _planar(lesion: Lesion, context: ResultContext) -> hd.sr.PlanarROIMeasuremen
 
 
 def _of_no_plane(lesion: Lesion, context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: what is measured of the whole lesion, for a report that refers to no segmentation."""
+    """TID 1501: the measurements of the whole lesion, for a report that refers to no segmentation."""
     names = [item.name for item in measurements.of_lesion(lesion) if item.name not in IN_PLANE]
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(lesion),
@@ -136,7 +136,7 @@ def _of_no_plane(lesion: Lesion, context: ResultContext) -> hd.sr.MeasurementsAn
 def _probability_group(
     context: ResultContext, overlays: tuple[ResultObject, ...]
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: how probable the model holds each of its classes, and the picture that explains the predicted one.
+    """TID 1501: the probability of each class, and the picture that explains the predicted one.
 
     Which class a probability is of stands as a modifier of the measurement, never as the finding of a group: a reader
     that collects findings must not take up a tumour that is held 9 % probable.
@@ -194,14 +194,14 @@ def _measurement(item: Measurement) -> hd.sr.Measurement:
 
 
 def _set_observation_uids(group: Dataset, uids: Sequence[str]) -> None:
-    """Name each measurement of ``group``, in order, so that FHIR can say that it speaks of the same one."""
+    """Set the Observation UID of each measurement of ``group``, in order; FHIR uses the same identifiers."""
     items = [item for item in group.ContentSequence if item.ValueType == "NUM"]
     for item, uid in zip(items, uids, strict=True):
         item.ObservationUID = uid
 
 
 def visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
-    """The picture that shows why, with the technique that made it (CID 217)."""
+    """The explaining picture, with the technique that made it (CID 217)."""
     item = hd.sr.ImageContentItem(
         name=coded(codes.VISUAL_EXPLANATION),
         referenced_sop_class_uid=page.SOPClassUID,

@@ -1,4 +1,4 @@
-"""Who reports: the algorithm as a device, in the words of structured reports."""
+"""The observer of structured reports: the algorithm as a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structured report (SR): what was found, measured and how sure the algorithm is, for machines and people to read.
+"""Structured report (SR): findings, measurements and probabilities, for machines and people.
 
 Comprehensive 3D SR (PS3.3 A.35.13) with the root template TID 1500 "Measurement Report" (PS3.16).
 """
@@ -34,7 +34,7 @@ HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 def build(
     context: ResultContext, segmentation: tuple[ResultObject, ...], overlays: tuple[ResultObject, ...]
 ) -> tuple[ResultObject, ...]:
-    """One report, also where nothing was found: it then says so, with the probabilities.
+    """One report, whatever the outcome; a negative one states the absence, with the probabilities.
 
     ``segmentation`` and ``overlays`` are this run's, as their modules built them; the report refers to them. Without
     overlays (the profile wants none) nothing stands as Visual Explanation.
@@ -73,7 +73,7 @@ def build(
 
 
 def _separate(container: Dataset) -> None:
-    """Say of every container that its items are separate, not one flowing text (PS3.3 C.18.8), as highdicom says.
+    """Set Continuity of Content of every container to SEPARATE (PS3.3 C.18.8).
 
     Readers that show a report as text then write each item's name before its value.
     """
@@ -96,7 +96,7 @@ def _document(earlier: ResultContext, made: Dataset) -> Dataset:
 
 
 def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
-    """TID 1500, Qualitative Evaluations: whether the model's target is there, and what to know of the answer."""
+    """TID 1500, Qualitative Evaluations: presence of the model's target, and comments."""
     findings = context.findings
     model = findings.model
     container = hd.sr.ContainerContentItem(name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
@@ -123,6 +123,6 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
 
 
 def _probabilities(findings: Findings) -> str:
-    """In words: readers that show a report as text leave out which class a probability is of (its modifier)."""
+    """In words: viewers that show a report as text leave out the class of a probability (its modifier)."""
     listed = (f"{findings.model.term(item.name).title} {item.probability:.2f}" for item in findings.probabilities)
     return f"Model probability: {', '.join(listed)}."
