@@ -45,6 +45,7 @@ REMOVED = {"SwinUNETR": ("img_size",)}
 """Arguments that bundles still name and MONAI has removed, where they had lost their effect before."""
 INVERT = frozenset({"Invertd"})
 DISCRETE = frozenset({"AsDiscrete", "AsDiscreted"})
+VOXELWISE = frozenset({"Activationsd", "AsDiscreted"})
 
 
 def replaced(config: Any) -> None:
@@ -136,6 +137,16 @@ def fit_inferer(inferer: Any, device: torch.device) -> None:
 def flat(transform: Any) -> list[Any]:
     """Each transform of ``transform``, those within compositions too."""
     return list(_steps(transform))
+
+
+def is_voxelwise(step: Any) -> bool:
+    """Whether ``step`` looks at the channels of one voxel at a time: an activation or a discretisation of ``pred``."""
+    return _is(step, VOXELWISE) and tuple(step.keys) == ("pred",) and not any(getattr(step, "other", ()))
+
+
+def is_argmax(step: Any) -> bool:
+    """Whether ``step`` turns channels into one label."""
+    return _is(step, DISCRETE) and any(getattr(step, "argmax", ())) and not any(getattr(step, "to_onehot", ()))
 
 
 def moves(step: Any) -> bool:

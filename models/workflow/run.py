@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.inferers.inferer import SlidingWindowInferer
+from monai.transforms.compose import Compose
 from torch import Tensor, nn
 
 from models.contract import InputBlock
@@ -24,6 +25,7 @@ from models.workflow.image import projection_affine, ras_affine, same_grid, spat
 from models.workflow.reader import InMemory
 from models.workflow.scripts import Scripts
 from models.workflow.weights import read_script, read_state
+from models.workflow.windows import labels_by_planes, reducing_steps
 from pipeline.errors import BadModel, BadPixels, MissingSeries, MixedGeometry
 from pipeline.findings.answers import Answer
 from pipeline.geometry.volume import Volume
@@ -61,6 +63,7 @@ class ResidentWorkflow:
                 return make_parts(bundle.folder, device, states=states, scripted=scripted)
 
         self.parts = run_guarded(make, self._where)
+        self._reducing = reducing_steps(self.parts.inferer, self.parts.postprocessing)
 
     def run(self, inputs: Mapping[str, Volume], progress: Progress = lambda _stage: None) -> Answer:
         """The bundle's answer for ``inputs``, a volume for each channel of its contract, by the channel's name.
@@ -102,10 +105,10 @@ class ResidentWorkflow:
                 where=self._where,
                 todo="Name the input in candela.json as the bundle's transforms do.",
             )
-        found = self._inferred(image, tell)
+        found, remaining = self._inferred(image, tell)
         tell("postprocessing")
         with foreign("postprocessing", self._where):
-            data = self._postprocessed(data, image, found)
+            data = self._postprocessed(data, image, found, remaining)
         del found
         grids = Grids(
             source=source,
@@ -156,10 +159,11 @@ class ResidentWorkflow:
         made = self.parts.preprocessing(data) if self.parts.preprocessing else data
         return dict(made)
 
-    def _inferred(self, image: Tensor, tell: Progress) -> Any:
-        """What the inferer gives for ``image`` (C, X, Y, Z) as a batch of one.
+    def _inferred(self, image: Tensor, tell: Progress) -> tuple[Any, Any]:
+        """What the inferer gives for ``image`` (C, X, Y, Z) as a batch of one, and the postprocessing that remains.
 
-        A sliding window takes its windows to the device itself; the whole image stays in main memory.
+        A sliding window takes its windows to the device itself; the whole image stays in main memory. Where the
+        postprocessing begins by choosing one label a voxel, that is done plane by plane (`models.workflow.windows`).
         """
         tell("inference")
         batch = image.as_subclass(Tensor)[None]
@@ -172,9 +176,17 @@ class ResidentWorkflow:
                 stack.callback(hook.remove)
             stack.enter_context(foreign("network", self._where))
             stack.enter_context(torch.autocast(self.device.type, enabled=amp))
-            return self.parts.inferer(batch, self.parts.network)
+            if self._reducing and batch.ndim == 5:
+                reduce = Compose(self._reducing)
+                labels = labels_by_planes(
+                    self.parts.inferer, batch, self.parts.network, lambda part: reduce({PREDICTION: part})[PREDICTION]
+                )
+                if labels is not None:
+                    steps = rules.flat(self.parts.postprocessing)
+                    return labels[None], Compose(steps[len(self._reducing) :])
+            return self.parts.inferer(batch, self.parts.network), self.parts.postprocessing
 
-    def _postprocessed(self, data: dict[str, Any], image: Tensor, found: Any) -> dict[str, Any]:
+    def _postprocessed(self, data: dict[str, Any], image: Tensor, found: Any, remaining: Any) -> dict[str, Any]:
         if isinstance(found, list | tuple) and len(found) == 1 and isinstance(found[0], Mapping):
             data = {**data, **found[0]}  # a detector: one dict an image
         elif isinstance(found, Tensor):
@@ -183,7 +195,7 @@ class ResidentWorkflow:
             data = {**data, **{key: as_prediction(value[0].float().cpu(), image) for key, value in found.items()}}
         else:
             raise TypeError(f"the network gives a {type(found).__name__}, where a tensor or a dict is wanted")
-        made = self.parts.postprocessing(data) if self.parts.postprocessing else data
+        made = remaining(data) if remaining else data
         return dict(made)
 
 
