@@ -250,7 +250,9 @@ class LoadedWeights(WeightsBlock):
 
 
 class Contract2(MetadataBlock):
-    """The whole file; see docs/bundles.md."""
+    """The whole file; see docs/bundles.md. ``workflow``: a class, such as ``scripts.inference.Workflow``, that takes
+    the place of inference.json (MONAI's PythonicWorkflow).
+    """
 
     schema_: str | None = Field(default=None, alias="$schema")
     contract: Literal[2]
@@ -260,6 +262,7 @@ class Contract2(MetadataBlock):
     scope: ScopeBlock
     report: ReportBlock = ReportBlock()
     weights: Annotated[tuple[LoadedWeights, ...], Field(min_length=1, max_length=16)]
+    workflow: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.\w+)+$", max_length=200)] | None = None
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +86,50 @@ def make_parts(
             parser[alias] = module
     parser.parse()
     network = _made(parser, next((name for name in NETWORKS if name in parser), "network_def"), where)
-    if not isinstance(network, nn.Module):
-        raise BadModel("The bundle's network is no torch module.", where=where, todo=RESTORE)
     for name, state in states.items():
-        component = network if name == "network" else _made(parser, name, where)
-        _load(component, state, name, where)
+        load_state(network if name == "network" else _made(parser, name, where), state, name, where)
     for required in _required(parser):
         _made(parser, required, where)
     inferer = _made(parser, "inferer", where) if "inferer" in parser else SimpleInferer()
     before, after = (
         _made(parser, name, where) if name in parser else None for name in ("preprocessing", "postprocessing")
     )
-    rules.fit_transforms(before)
-    rules.fit_transforms(after)
-    rules.fit_inferer(inferer, device)
-    return Parts(network.to(device).eval(), before, inferer, after, amp=_amp(parser))
+    return fitted(Parts(network, before, inferer, after, amp=_amp(parser)), device, where)
+
+
+def fitted(parts: Parts, device: torch.device, where: str) -> Parts:
+    """``parts`` as a bundle made them, fitted to Candela (`models.workflow.rules`) and on ``device``.
+
+    Raises
+    ------
+    BadModel
+        where the network is no torch module.
+    """
+    if not isinstance(parts.network, nn.Module):
+        raise BadModel("The bundle's network is no torch module.", where=where, todo=RESTORE)
+    rules.fit_transforms(parts.preprocessing)
+    rules.fit_transforms(parts.postprocessing)
+    rules.fit_inferer(parts.inferer, device)
+    return replace(parts, network=parts.network.to(device).eval())
+
+
+def load_state(component: Any, state: Mapping[str, Tensor], name: str, where: str) -> None:
+    """Load ``state`` into ``component``, called ``name``.
+
+    Raises
+    ------
+    BadModel
+        where it is no torch module, or the parameters are those of another.
+    """
+    if not isinstance(component, nn.Module):
+        raise BadModel(f"The weights are for {name}, which is no torch module.", where=where, todo=RESTORE)
+    try:
+        component.load_state_dict(dict(state))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise BadModel(
+            f"The weights do not fit {name}: {' '.join(lines[:2])[:300]}", where=where, todo=RESTORE
+        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -167,15 +196,3 @@ def _required(parser: ConfigParser) -> list[str]:
 def _amp(parser: ConfigParser) -> bool:
     named = parser.get("evaluator::amp", default=False)
     return bool(parser.get_parsed_content("evaluator::amp") if isinstance(named, str) else named)
-
-
-def _load(component: Any, state: Mapping[str, Tensor], name: str, where: str) -> None:
-    if not isinstance(component, nn.Module):
-        raise BadModel(f"The weights are for {name}, which is no torch module.", where=where, todo=RESTORE)
-    try:
-        component.load_state_dict(dict(state))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise BadModel(
-            f"The weights do not fit {name}: {' '.join(lines[:2])[:300]}", where=where, todo=RESTORE
-        ) from error

@@ -22,6 +22,7 @@ from models.workflow.foreign import foreign
 from models.workflow.grids import Grids
 from models.workflow.guard import run_guarded
 from models.workflow.image import projection_affine, ras_affine, same_grid, spatial
+from models.workflow.pythonic import make_pythonic_parts
 from models.workflow.reader import InMemory
 from models.workflow.scripts import Scripts
 from models.workflow.weights import read_script, read_state
@@ -60,7 +61,11 @@ class ResidentWorkflow:
             with self._scripts.importable():
                 scripts = [item for item in weights if item.file.endswith(".ts")]
                 scripted = {item.into: read_script(bundle.folder, item, device) for item in scripts}
-                return make_parts(bundle.folder, device, states=states, scripted=scripted)
+                if bundle.contract.workflow is None:
+                    return make_parts(bundle.folder, device, states=states, scripted=scripted)
+                return make_pythonic_parts(
+                    bundle.contract.workflow, bundle.folder, device, states=states, scripted=scripted
+                )
 
         self.parts = run_guarded(make, self._where)
         self._reducing = reducing_steps(self.parts.inferer, self.parts.postprocessing)

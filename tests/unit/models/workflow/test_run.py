@@ -13,6 +13,7 @@ from torch import nn
 
 from models.workflow.bundle import read_workflow_bundle
 from models.workflow.run import ResidentWorkflow
+from pipeline.errors import BadModel
 from pipeline.findings.answers import Classification, Detection, Regression, Segmentation
 from pipeline.geometry.volume import Volume
 from tests.peers.workflow_bundle import HALF, INVERT, LOAD, PRED, copies, write_bundle
@@ -267,6 +268,40 @@ def test_yaml_is_read_as_json_is(tmp_path: Path) -> None:
     volume = landmark()
     found = segmented(ResidentWorkflow(read_workflow_bundle(folder), CPU), volume)
     assert np.array_equal(found.mask_of("spot"), volume.array > 0)
+
+
+WORKFLOW = """
+import torch
+from monai.bundle import PythonicWorkflow
+from monai.inferers import SimpleInferer
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Invertd, LoadImaged, Orientationd, SaveImaged
+
+class Inference(PythonicWorkflow):
+    def run(self): raise NotImplementedError
+    def finalize(self): raise NotImplementedError
+    def get_bundle_root(self): return "/nowhere"
+    def get_device(self): return torch.device("cuda:0")
+    def get_network_def(self): return torch.nn.Conv3d(1, 1, 1).to(self.device)
+    def get_inferer(self): return SimpleInferer()
+    def get_dataset(self): raise FileNotFoundError("/nowhere")
+    def get_preprocessing(self):
+        return Compose([LoadImaged("image"), EnsureChannelFirstd("image"), Orientationd("image", axcodes="RAS")])
+    def get_postprocessing(self):
+        invert = Invertd("pred", self.preprocessing, "image")
+        return Compose([AsDiscreted("pred", threshold=0.5), invert, SaveImaged("pred", output_dir="/nowhere")])
+"""
+
+
+def test_a_workflow_may_be_a_class(tmp_path: Path) -> None:
+    parts = {"scripts": {"scripts/__init__.py": "", "scripts/run.py": WORKFLOW}}
+    folder = write_bundle(tmp_path / "copying", contract={"workflow": "scripts.run.Inference"}, **parts)
+    (folder / "configs" / "inference.json").unlink()
+    volume = landmark("oblique", reverse=True)
+    found = segmented(ResidentWorkflow(read_workflow_bundle(folder), CPU), volume)
+    assert np.array_equal(found.mask_of("spot"), volume.array > 0)
+    folder = write_bundle(tmp_path / "other", contract={"workflow": "scripts.run.Nobody"}, **parts)
+    with pytest.raises(BadModel, match="no class that derives"):
+        ResidentWorkflow(read_workflow_bundle(folder), CPU)
 
 
 def test_the_stages_are_told_and_may_write(tmp_path: Path) -> None:
