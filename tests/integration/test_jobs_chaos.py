@@ -13,6 +13,7 @@ from dicom_node.jobs.status import JobState
 from pipeline.findings.identity import derived_uid
 from tests.peers.engine import Node
 from tests.peers.pacs import Pacs
+from tests.peers.settings_text import address
 
 ROLES = ("infer", "infer", "deliver")
 
@@ -30,7 +31,7 @@ def test_random_kills_lose_nothing_and_double_nothing(
     chance = random.Random(7)
     with Pacs() as pacs:
         archive = {"kind": "folder", "path": str(tmp_path / "archive")}
-        table = {"kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+        table = {"kind": "dicom", "peer": address(pacs.port)}
         node = Node(tmp_path, database_url, {"pacs": table, "archive": archive}, tries=20)
         try:
             running = [node.start(role) for role in ROLES]
