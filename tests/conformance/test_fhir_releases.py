@@ -173,7 +173,7 @@ def test_r5_has_its_own_forms() -> None:
     assert [item["code"]["coding"][0]["code"] for item in selections] == ["121191", "130401"]
     segment = selections[0]["instance"][0]
     told = plain_content(Outcome.FINDING)
-    assert segment["uid"] == told.made("segmentation")[0].sop_instance_uid
+    assert segment["uid"] == told.objects_with("segmentation")[0].sop_instance_uid
     assert segment["subset"] == ["1"]
     (structure,) = (item for item in made if item["resourceType"] == "BodyStructure")
     assert structure["includedStructure"][0]["spatialReference"][0]["type"] == "ImagingSelection"

@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Grayscale:
-    """``planes`` are the indices of images that can share one presentation state; ``inverse``: large values are black."""
+    """``planes`` index the images that share one presentation state; ``inverse``: large values are black."""
 
     planes: tuple[int, ...]
     windows: tuple[Window, ...]
