@@ -14,7 +14,7 @@ from pipeline.results.drawing.fonts import Face, cut, font, runs, width, wrap
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
 Pixels = npt.NDArray[np.uint8]
-Plane = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 
 SIDE = 1024
 """Rows and columns of every page: square as most viewports are, and as high as a common screen, so seen unscaled."""
@@ -89,7 +89,7 @@ def place(shape: tuple[int, int], spacing: tuple[float, float], box: Box) -> Pla
     )
 
 
-def resize(plane: Plane, placement: Placement, *, smooth: bool) -> Plane:
+def resize(plane: FloatImage, placement: Placement, *, smooth: bool) -> FloatImage:
     """``plane`` on the page's pixels, float32 (placement.height, placement.width); averaged where it gets smaller.
 
     ``smooth``: by bicubic interpolation, which shows edges best and overshoots a little; else bilinear.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from skimage.color import rgb2lab
 
 Pixels = npt.NDArray[np.uint8]
-Plane = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 
 COLOUR_MAP = "inferno"
 COLOURS = (0.5, 0.92)
@@ -28,7 +28,7 @@ TISSUE = 96
 LEVELS = 256
 
 
-def blend(picture: Pixels, activation: Plane) -> Pixels:
+def blend(picture: Pixels, activation: FloatImage) -> Pixels:
     """``picture`` (rows, columns, 3) with ``activation`` (rows, columns; 0..1, not a number counts as 0) over it."""
     level = np.clip(np.nan_to_num(activation) * (LEVELS - 1) + 0.5, 0, LEVELS - 1).astype(np.uint8)
     colours, opacity = scale()
@@ -42,7 +42,7 @@ def blend(picture: Pixels, activation: Plane) -> Pixels:
 
 
 @lru_cache(maxsize=1)
-def scale() -> tuple[Plane, Plane]:
+def scale() -> tuple[FloatImage, FloatImage]:
     """Colour (256, 3), 0..255, and opacity (256,), 0..1, of each level of activation."""
     way = np.linspace(0, 1, 2048)
     colours, opacity = _colours(way), _opacity(way)

@@ -1,4 +1,4 @@
-"""Flat pictures through a volume: its own planes, and planes across them in their true proportions."""
+"""Multiplanar reformats of a volume: its own planes, and planes across them in their true proportions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.findings.model import Findings
 from pipeline.geometry.volume import Volume
 
 Vector = npt.NDArray[np.float64]
-Plane = npt.NDArray[np.float32]
-Window = tuple[float, float]
+FloatImage = npt.NDArray[np.float32]
+GreyRange = tuple[float, float]
 """Values shown black and white."""
 
 UPRIGHT: dict[int, tuple[tuple[int, int], tuple[int, int]]] = {
@@ -36,8 +36,8 @@ TRIM_BELOW, TRIM_NOISE, TRIM_MM = 0.08, 0.01, 9.0
 
 
 @dataclass(frozen=True)
-class Section:
-    """A flat picture through a volume.
+class Reformat:
+    """A plane of a volume, or a multiplanar reformat across its planes.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Section:
     first : row and column of the source plane that the first pixel is.
     """
 
-    grey: Plane
-    heat: Plane
-    masks: tuple[tuple[int, Plane], ...]
+    grey: FloatImage
+    heat: FloatImage
+    masks: tuple[tuple[int, FloatImage], ...]
     spacing: tuple[float, float]
     across: Vector
     down: Vector
@@ -81,9 +81,9 @@ class Section:
         return float(row), float(column)
 
 
-def source_section(volume: Volume, findings: Findings, index: int) -> Section:
+def source_plane(volume: Volume, findings: Findings, index: int) -> Reformat:
     """Source plane ``index`` as it was acquired."""
-    return Section(
+    return Reformat(
         grey=volume.array[index],
         heat=findings.heatmap[index],
         masks=tuple(
@@ -99,7 +99,7 @@ def source_section(volume: Volume, findings: Findings, index: int) -> Section:
     )
 
 
-def sections_across(volume: Volume, findings: Findings, point: Vector) -> tuple[Section, ...]:
+def reformats_across(volume: Volume, findings: Findings, point: Vector) -> tuple[Reformat, ...]:
     """The two planes through ``point`` (mm, LPS) that are perpendicular to the source planes and to each other.
 
     Interpolated linearly between slices, square pixels, upright as readers expect it. None where the source planes are
@@ -116,17 +116,17 @@ def sections_across(volume: Volume, findings: Findings, point: Vector) -> tuple[
     return tuple(_across(volume, findings, point, in_plane, normal) for in_plane in (across, down))
 
 
-def trimmed(section: Section, window: Window) -> Section:
-    """``section`` without the dark air around the body, so that what matters is larger on a page.
+def trimmed(reformat: Reformat, window: GreyRange) -> Reformat:
+    """``reformat`` without the dark air around the body, so that what matters is larger on a page.
 
     Whatever is outlined or coloured stays, with `TRIM_MM` around it; and never less than a third is left.
     """
     low, high = window
-    shown = (np.nan_to_num(section.grey, nan=low) > low + TRIM_BELOW * (high - low)) | (section.heat > 0.1)
-    for _, mask in section.masks:
+    shown = (np.nan_to_num(reformat.grey, nan=low) > low + TRIM_BELOW * (high - low)) | (reformat.heat > 0.1)
+    for _, mask in reformat.masks:
         shown |= mask > 0
     parts = []
-    for axis, step in ((1, section.spacing[0]), (0, section.spacing[1])):
+    for axis, step in ((1, reformat.spacing[0]), (0, reformat.spacing[1])):
         filled = np.flatnonzero(shown.mean(axis=axis) > TRIM_NOISE)
         count = shown.shape[1 - axis]
         pad = round(TRIM_MM / step)
@@ -135,18 +135,18 @@ def trimmed(section: Section, window: Window) -> Section:
         parts.append(slice(max(0, first - lacking), min(count, last + lacking)))
     rows, columns = parts
     return replace(
-        section,
-        grey=section.grey[rows, columns],
-        heat=section.heat[rows, columns],
-        masks=tuple((number, mask[rows, columns]) for number, mask in section.masks),
-        origin=section.origin
-        + section.down * section.spacing[0] * rows.start
-        + section.across * section.spacing[1] * columns.start,
+        reformat,
+        grey=reformat.grey[rows, columns],
+        heat=reformat.heat[rows, columns],
+        masks=tuple((number, mask[rows, columns]) for number, mask in reformat.masks),
+        origin=reformat.origin
+        + reformat.down * reformat.spacing[0] * rows.start
+        + reformat.across * reformat.spacing[1] * columns.start,
         first=(rows.start, columns.start),
     )
 
 
-def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector, normal: Vector) -> Section:
+def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector, normal: Vector) -> Reformat:
     """The plane through ``point`` that ``in_plane`` and ``normal`` span, as far as the volume reaches."""
     facing = int(np.argmax(np.abs(np.cross(in_plane, normal))))
     (column_axis, column_sign), (row_axis, row_sign) = UPRIGHT[facing]
@@ -171,7 +171,7 @@ def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector,
         for number, lesion in enumerate(findings.lesions, start=1)
         if _near(lesion.slices, at[0])
     )
-    return Section(
+    return Reformat(
         grey=_sample(volume.array, at, np.nan),
         heat=_sample(findings.heatmap, at, 0.0),
         masks=tuple((number, mask) for number, mask in masks if mask.max() >= 0.5),
@@ -186,7 +186,7 @@ def _near(slices: tuple[int, ...], planes: npt.NDArray[np.float64]) -> bool:
     return bool(slices) and slices[0] - 1 <= planes.max() and slices[-1] + 1 >= planes.min()
 
 
-def _sample(array: npt.NDArray[np.generic], at: npt.NDArray[np.float64], outside: float) -> Plane:
+def _sample(array: npt.NDArray[np.generic], at: npt.NDArray[np.float64], outside: float) -> FloatImage:
     """``array`` (slices, rows, columns) at places (3, ...), linearly; the outermost half voxel is the outermost value.
 
     Only the part of the array that the places touch is read: a volume may be large, and a plane touches little of it.

@@ -13,7 +13,7 @@ from pipeline.findings.model import Findings, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import DIM, SIDE, Box, Canvas, Pixels, Placement
 from pipeline.results.drawing.fonts import width
-from pipeline.results.drawing.multiplanar import Section, Window, sections_across, source_section, trimmed
+from pipeline.results.drawing.multiplanar import GreyRange, Reformat, reformats_across, source_plane, trimmed
 from pipeline.results.drawing.page_parts import (
     BASE,
     FOOT,
@@ -36,7 +36,7 @@ from pipeline.results.drawing.picture import (
     draw_axes,
     draw_colour_bar,
     draw_outlines,
-    draw_section,
+    draw_reformat,
     point_of_interest,
 )
 from pipeline.results.wording import conclusion, headline
@@ -76,18 +76,18 @@ class Story:
     findings: Findings
 
     @cached_property
-    def window(self) -> Window:
+    def window(self) -> GreyRange:
         return display_window(self.volume, self.findings.key_slice)
 
     @cached_property
-    def key(self) -> Section:
+    def key(self) -> Reformat:
         """The key slice."""
-        return source_section(self.volume, self.findings, self.findings.key_slice)
+        return source_plane(self.volume, self.findings, self.findings.key_slice)
 
     @cached_property
-    def across(self) -> tuple[Section, ...]:
+    def across(self) -> tuple[Reformat, ...]:
         """The planes across the key slice through what the algorithm points at, where the data allow them."""
-        return sections_across(self.volume, self.findings, point_of_interest(self.volume, self.findings))
+        return reformats_across(self.volume, self.findings, point_of_interest(self.volume, self.findings))
 
     @cached_property
     def heat(self) -> bool:
@@ -124,29 +124,29 @@ def summary_page(story: Story, *, pages: int) -> Page:
 def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None:
     """The key slice twice, side by side: original, and with heat map, outlines and diameters."""
     original, marked = boxes
-    section = trimmed(story.key, story.window)
-    draw_section(canvas, section, story.window, original, heat=False)
-    placement = draw_section(canvas, section, story.window, marked, heat=story.heat, cut_by=story.across)
-    draw_outlines(canvas, section, placement, numbered=len(story.findings.lesions) > 1)
-    draw_axes(canvas, story.findings, section, placement)
+    reformat = trimmed(story.key, story.window)
+    draw_reformat(canvas, reformat, story.window, original, heat=False)
+    placement = draw_reformat(canvas, reformat, story.window, marked, heat=story.heat, cut_by=story.across)
+    draw_outlines(canvas, reformat, placement, numbered=len(story.findings.lesions) > 1)
+    draw_axes(canvas, story.findings, reformat, placement)
 
 
 def draw_across(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None:
     """The planes across the key slice, where there are any, with what the algorithm says."""
     for whole, box in zip(story.across, boxes, strict=False):
-        section = trimmed(whole, story.window)
-        placement = draw_section(canvas, section, story.window, box, heat=story.heat, cut_by=[story.key], top=True)
-        draw_outlines(canvas, section, placement, numbered=False)
+        reformat = trimmed(whole, story.window)
+        placement = draw_reformat(canvas, reformat, story.window, box, heat=story.heat, cut_by=[story.key], top=True)
+        draw_outlines(canvas, reformat, placement, numbered=False)
 
 
 def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
     """Plane ``index`` large, with heat map, outline and, where it is measured, the diameters."""
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=page, pages=pages)
-    section = source_section(story.volume, findings, index)
-    placement = draw_section(canvas, section, story.window, SINGLE, heat=story.heat)
-    draw_outlines(canvas, section, placement, numbered=len(findings.lesions) > 1)
-    draw_axes(canvas, findings, section, placement)
+    reformat = source_plane(story.volume, findings, index)
+    placement = draw_reformat(canvas, reformat, story.window, SINGLE, heat=story.heat)
+    draw_outlines(canvas, reformat, placement, numbered=len(findings.lesions) > 1)
+    draw_axes(canvas, findings, reformat, placement)
     base = BASE - 6
     place, _, image = slice_name(story.volume, index).partition(" · ")
     wide = canvas.text((SIDE - MARGIN, base), image, colour=DIM, anchor="rs") + 12 if image else 0
@@ -166,7 +166,7 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
 
 def _lesion_notes(canvas: Canvas, story: Story, index: int) -> None:
     """The lesions of a slice on one line below it, as many as fit."""
-    shown_here = [number for number, _ in source_section(story.volume, story.findings, index).masks]
+    shown_here = [number for number, _ in source_plane(story.volume, story.findings, index).masks]
     if not shown_here:
         return
     y = SINGLE.bottom + 6
@@ -183,7 +183,7 @@ def _calm_page(story: Story, pages: int) -> Page:
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=1, pages=pages)
     answer_row(canvas, findings)
-    placement = draw_section(canvas, story.key, story.window, CALM, heat=False)
+    placement = draw_reformat(canvas, story.key, story.window, CALM, heat=False)
     draw_outlines(canvas, story.key, placement, numbered=False)
     x = CALM.right + 24
     wide = SIDE - MARGIN - x

@@ -14,7 +14,7 @@ from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
 from pipeline.results.drawing.fonts import Face, width
 from pipeline.results.drawing.heat_colours import blend
-from pipeline.results.drawing.multiplanar import Plane, Section, Window
+from pipeline.results.drawing.multiplanar import FloatImage, GreyRange, Reformat
 from pipeline.results.seg.segmentation import OUTLINE_RGB
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
@@ -30,7 +30,7 @@ MOST_SAMPLES = 1 << 20
 """Voxels that the window is taken from: a million give its percentiles as well as fifty."""
 
 
-def display_window(volume: Volume, index: int) -> Window:
+def display_window(volume: Volume, index: int) -> GreyRange:
     """Values shown black and white: the window of plane ``index``'s header if it fits the voxels, else a computed one.
 
     Headers carry no window, one of width 0, or one from other pixels: what would show a black, white or flat picture is
@@ -55,7 +55,7 @@ def display_window(volume: Volume, index: int) -> Window:
     return tags if fits else own
 
 
-def _header_window(volume: Volume, index: int) -> Window | None:
+def _header_window(volume: Volume, index: int) -> GreyRange | None:
     """Limits of the linear window in the header (PS3.3 C.11.2.1.2)."""
     values = []
     for keyword in ("WindowCenter", "WindowWidth"):
@@ -72,35 +72,35 @@ def _header_window(volume: Volume, index: int) -> Window | None:
     return centre - 0.5 - (wide - 1) / 2, centre - 0.5 + (wide - 1) / 2
 
 
-def draw_section(
+def draw_reformat(
     canvas: Canvas,
-    section: Section,
-    window: Window,
+    reformat: Reformat,
+    window: GreyRange,
     box: Box,
     *,
     heat: bool,
-    cut_by: Sequence[Section] = (),
+    cut_by: Sequence[Reformat] = (),
     top: bool = False,
 ) -> Placement:
     """The picture as large as ``box`` allows, with letters and scale bar; ``heat``: with the class activation.
 
     ``cut_by``: planes whose cut is marked at the edges. ``top``: at the upper edge of the box, else in its middle.
     """
-    placement = place(section.shape, section.spacing, box)
+    placement = place(reformat.shape, reformat.spacing, box)
     if top:
         placement = replace(placement, y=box.y)
-    picture = grey(section.grey, window, placement)
+    picture = grey(reformat.grey, window, placement)
     if heat:
-        picture = blend(picture, resize(section.heat, placement, smooth=False))
+        picture = blend(picture, resize(reformat.heat, placement, smooth=False))
     canvas.paste(picture, placement.x, placement.y)
-    draw_crossing(canvas, section, placement, cut_by)
+    draw_crossing(canvas, reformat, placement, cut_by)
     size = 20 if min(placement.width, placement.height) > 300 else 16
-    draw_letters(canvas, section, placement, size=size)
+    draw_letters(canvas, reformat, placement, size=size)
     draw_scale(canvas, placement, size=size - 3)
     return placement
 
 
-def grey(plane: Plane, window: Window, placement: Placement) -> Pixels:
+def grey(plane: FloatImage, window: GreyRange, placement: Placement) -> Pixels:
     """``plane`` in grey, uint8 (placement.height, placement.width, 3); black where it is not a number."""
     low, high = window
     shown = np.nan_to_num(np.clip((plane - low) / (high - low), 0, 1))
@@ -108,14 +108,14 @@ def grey(plane: Plane, window: Window, placement: Placement) -> Pixels:
     return np.repeat((large * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def draw_outlines(canvas: Canvas, section: Section, placement: Placement, *, numbered: bool) -> None:
-    """The contour of every lesion in ``section``; ``numbered``: with the number that the table gives it."""
-    paths = [path for _, mask in section.masks for path in contours(mask, placement)]
+def draw_outlines(canvas: Canvas, reformat: Reformat, placement: Placement, *, numbered: bool) -> None:
+    """The contour of every lesion in ``reformat``; ``numbered``: with the number that the table gives it."""
+    paths = [path for _, mask in reformat.masks for path in contours(mask, placement)]
     canvas.lines(paths, OUTLINE_RGB, 2, within=placement)
     if not numbered:
         return
     taken: list[Point] = []
-    for number, mask in section.masks:
+    for number, mask in reformat.masks:
         rows, columns = np.nonzero(mask >= 0.5)
         if number > LABELLED_LESIONS or not len(rows):
             continue
@@ -126,7 +126,7 @@ def draw_outlines(canvas: Canvas, section: Section, placement: Placement, *, num
             taken.append(at)
 
 
-def contours(mask: npt.NDArray[np.bool_] | Plane, placement: Placement) -> list[list[Point]]:
+def contours(mask: npt.NDArray[np.bool_] | FloatImage, placement: Placement) -> list[list[Point]]:
     """The region's border, halfway between pixels inside and outside, in page coordinates."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
@@ -137,19 +137,19 @@ def contours(mask: npt.NDArray[np.bool_] | Plane, placement: Placement) -> list[
     return [[placement.to_page(row - 1 + top, column - 1 + left) for row, column in path.tolist()] for path in found]
 
 
-def draw_axes(canvas: Canvas, findings: Findings, section: Section, placement: Placement) -> None:
-    """Long and short axis, with their lengths, of each lesion of ``section`` that is longest in that source plane.
+def draw_axes(canvas: Canvas, findings: Findings, reformat: Reformat, placement: Placement) -> None:
+    """Long and short axis, with their lengths, of each lesion of ``reformat`` that is longest in that source plane.
 
     Axes shorter than `LEAST_AXIS` would hide what they measure: the table alone gives their lengths.
     """
-    for number, _ in section.masks:
+    for number, _ in reformat.masks:
         lesion = findings.lesions[number - 1]
         long_axis = lesion.long_axis
-        if long_axis.slice_index != section.index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
+        if long_axis.slice_index != reformat.index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
             continue
         lines = []
         for axis, thick in ((lesion.short_axis, 1.4), (long_axis, 2.0)):
-            start, end = (placement.to_page(*section.from_source(place)) for place in (axis.start, axis.end))
+            start, end = (placement.to_page(*reformat.from_source(place)) for place in (axis.start, axis.end))
             canvas.lines([[start, end], *_ticks(start, end)], TEXT, thick, within=placement)
             lines.append((start, end, f"{axis.length_mm:.0f} mm"))
         for start, end, text in lines:
@@ -189,16 +189,16 @@ def direction_letters(vector: Iterable[float]) -> str:
     return "".join(LETTERS[axis][0 if cosines[axis] > 0 else 1] for axis in chosen[:2])
 
 
-def draw_letters(canvas: Canvas, section: Section, placement: Placement, *, size: int = 20) -> None:
+def draw_letters(canvas: Canvas, reformat: Reformat, placement: Placement, *, size: int = 20) -> None:
     """Direction letters at the edges of the picture, computed from the affine."""
     left, right = placement.x + 8, placement.x + placement.width - 8
     top, bottom = placement.y + 4, placement.y + placement.height - 4
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     places = (
-        ((left, middle_y), -section.across, "lm"),
-        ((right, middle_y), section.across, "rm"),
-        ((middle_x, top), -section.down, "ma"),
-        ((middle_x, bottom), section.down, "md"),
+        ((left, middle_y), -reformat.across, "lm"),
+        ((right, middle_y), reformat.across, "rm"),
+        ((middle_x, top), -reformat.down, "ma"),
+        ((middle_x, bottom), reformat.down, "md"),
     )
     for at, direction, anchor in places:
         canvas.text(at, direction_letters(direction), size=size, face=Face.MEDIUM, anchor=anchor, cased=True)
@@ -218,16 +218,16 @@ def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16) -> None:
     canvas.text((x, y - 6), f"{fitting[0]} mm", size=size, anchor="ld", cased=True)
 
 
-def draw_crossing(canvas: Canvas, section: Section, placement: Placement, others: Sequence[Section]) -> None:
+def draw_crossing(canvas: Canvas, reformat: Reformat, placement: Placement, others: Sequence[Reformat]) -> None:
     """Short marks at the edges of the picture where the planes of ``others`` cut through it."""
     for other in others:
-        direction = np.cross(np.cross(section.across, section.down), np.cross(other.across, other.down))
+        direction = np.cross(np.cross(reformat.across, reformat.down), np.cross(other.across, other.down))
         length = float(np.linalg.norm(direction))
         if length < 1e-3:
             continue
-        spot = _common_point(section, other)
-        row, column = section.to_pixel(spot)
-        far_row, far_column = section.to_pixel(spot + direction / length)
+        spot = _common_point(reformat, other)
+        row, column = reformat.to_pixel(spot)
+        far_row, far_column = reformat.to_pixel(spot + direction / length)
         x, y = placement.to_page(row, column)
         dx, dy = (far_column - column) * placement.pixels_per_column, (far_row - row) * placement.pixels_per_row
         reach = [_edge(x, y, dx * sign, dy * sign, placement) for sign in (1, -1)]
@@ -239,16 +239,16 @@ def draw_crossing(canvas: Canvas, section: Section, placement: Placement, others
         canvas.lines(marks, DIM, 1.6, within=placement)
 
 
-def _common_point(section: Section, other: Section) -> npt.NDArray[np.float64]:
-    """The point of both planes nearest to the middle of ``section``."""
-    rows, columns = section.shape
+def _common_point(reformat: Reformat, other: Reformat) -> npt.NDArray[np.float64]:
+    """The point of both planes nearest to the middle of ``reformat``."""
+    rows, columns = reformat.shape
     middle = (
-        section.origin
-        + section.down * section.spacing[0] * (rows - 1) / 2
-        + section.across * section.spacing[1] * (columns - 1) / 2
+        reformat.origin
+        + reformat.down * reformat.spacing[0] * (rows - 1) / 2
+        + reformat.across * reformat.spacing[1] * (columns - 1) / 2
     )
-    normals = np.stack([np.cross(plane.across, plane.down) for plane in (section, other)])
-    missing = np.array([normals[0] @ (section.origin - middle), normals[1] @ (other.origin - middle)])
+    normals = np.stack([np.cross(plane.across, plane.down) for plane in (reformat, other)])
+    missing = np.array([normals[0] @ (reformat.origin - middle), normals[1] @ (other.origin - middle)])
     step: npt.NDArray[np.float64] = np.linalg.lstsq(normals, missing, rcond=None)[0]
     return middle + step
 

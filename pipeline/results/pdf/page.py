@@ -29,7 +29,7 @@ from pipeline.results.drawing.heat_colours import TISSUE, blend
 from pipeline.results.drawing.multiplanar import trimmed
 from pipeline.results.drawing.page_parts import axes_text, slice_range, volume_text
 from pipeline.results.drawing.pages import Story, draw_across, draw_key_slice
-from pipeline.results.drawing.picture import draw_section
+from pipeline.results.drawing.picture import draw_reformat
 from pipeline.results.provenance import ResultContext
 from pipeline.results.seg.segmentation import OUTLINE_RGB
 from pipeline.results.wording import ascii_text
@@ -269,7 +269,7 @@ def picture_strip(story: Story) -> tuple[Pixels, float]:
     if story.findings.outcome is Outcome.NO_FINDING:
         side = 92 * PIXELS_PER_MM
         canvas = Canvas(side, side)
-        draw_section(canvas, trimmed(story.key, story.window), story.window, Box(0, 0, side, side), heat=False)
+        draw_reformat(canvas, trimmed(story.key, story.window), story.window, Box(0, 0, side, side), heat=False)
         return canvas.pixels(), side / PIXELS_PER_MM
     half = (side - gap) // 2
     canvas = Canvas(2 * side + gap + (half + gap if story.across else 0), side)

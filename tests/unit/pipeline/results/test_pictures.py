@@ -17,7 +17,7 @@ from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import SIDE, Box, Canvas, place
 from pipeline.results.drawing.fonts import Face, can_draw, can_print, cut, runs, width
 from pipeline.results.drawing.heat_colours import TISSUE, blend, scale
-from pipeline.results.drawing.multiplanar import sections_across, source_section, trimmed
+from pipeline.results.drawing.multiplanar import reformats_across, source_plane, trimmed
 from pipeline.results.drawing.page_parts import in_sentence, shown
 from pipeline.results.drawing.pages import Story, summary_page
 from pipeline.results.drawing.picture import direction_letters, display_window, point_of_interest
@@ -87,12 +87,12 @@ def test_a_heat_map_with_holes_is_drawn() -> None:
 def test_planes_across_are_true_to_scale_and_upright(plane: phantom.Plane) -> None:
     """The lesion is a ball: in each plane across it is as wide as high, and head or anterior is up, left right."""
     context = phantom_context(plane, slices=24, matrix=128)
-    sections = sections_across(context.volume, context.findings, point_of_interest(context.volume, context.findings))
-    assert len(sections) == 2
-    edges = {"".join(direction_letters(v) for v in (item.across, item.down)) for item in sections}
+    reformats = reformats_across(context.volume, context.findings, point_of_interest(context.volume, context.findings))
+    assert len(reformats) == 2
+    edges = {"".join(direction_letters(v) for v in (item.across, item.down)) for item in reformats}
     expected = {"axial": {"LF", "PF"}, "coronal": {"LP", "PF"}, "sagittal": {"LP", "LF"}}
     assert edges == expected[plane]
-    for item in sections:
+    for item in reformats:
         ((number, mask),) = item.masks
         assert number == 1
         rows, columns = np.nonzero(mask >= 0.5)
@@ -114,7 +114,7 @@ def test_planes_across_a_tilted_stack_are_not_skewed() -> None:
     volume = Volume(array, affine, ())
     nothing = Findings(Outcome.FINDING, "a", (), (), np.zeros_like(array), 10, MODEL)
     point = volume.to_patient((10, 25, 30))
-    along = next(item for item in sections_across(volume, nothing, point) if abs(item.across[1]) > 0.9)
+    along = next(item for item in reformats_across(volume, nothing, point) if abs(item.across[1]) > 0.9)
     bright = [int(np.argmax(row)) for row in np.nan_to_num(along.grey) if np.nan_to_num(row).max() > 20]
     assert len(bright) > 40
     assert np.ptp(bright) <= 2  # the rod was put on whole rows; a skewed plane would be 30 pixels off
@@ -125,7 +125,7 @@ def test_few_slices_have_no_planes_across(slices: int, matrix: int) -> None:
     """A strip that nobody recognises is left out; the page is drawn without it."""
     context = phantom_context(slices=slices, matrix=matrix)
     point = point_of_interest(context.volume, context.findings)
-    assert sections_across(context.volume, context.findings, point) == ()
+    assert reformats_across(context.volume, context.findings, point) == ()
     assert summary_page(Story(context.volume, context.findings), pages=1).pixels.shape == (SIDE, SIDE, 3)
 
 
@@ -137,10 +137,10 @@ def test_trimming_takes_air_and_never_what_was_found() -> None:
     for outlined, smaller in ((None, True), (mask, False)):
         context = context_of(datasets, outlined, Outcome.FINDING if outlined is not None else Outcome.NO_FINDING)
         findings = replace(context.findings, heatmap=np.zeros_like(context.findings.heatmap))
-        section = source_section(context.volume, findings, 6)
-        cropped = trimmed(section, (0, 1200))
-        assert (cropped.shape != section.shape) is smaller or cropped.first == (0, 0)
-        middle = np.array(section.shape) / 2
+        reformat = source_plane(context.volume, findings, 6)
+        cropped = trimmed(reformat, (0, 1200))
+        assert (cropped.shape != reformat.shape) is smaller or cropped.first == (0, 0)
+        middle = np.array(reformat.shape) / 2
         place_there = context.volume.to_patient((6, *middle))
         assert cropped.to_pixel(place_there) == pytest.approx(cropped.from_source(tuple(middle)), abs=1e-6)
         assert len(cropped.masks) == (0 if outlined is None else 1)
