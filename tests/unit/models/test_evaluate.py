@@ -25,6 +25,8 @@ from models.training.plan import read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
 from tests.unit.models.measured import Bright, four_classes, picture_folder, spots, write_weights
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("glioma", "meningioma", "pituitary_tumor", "no_tumor")
 
 
