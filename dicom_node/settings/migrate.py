@@ -14,7 +14,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import InlineTable, Table
+from tomlkit.items import Comment, InlineTable, Table, Whitespace
 
 from dicom_node.settings.old_form import modernise
 
@@ -69,10 +69,10 @@ def _table(content: Mapping[str, Any]) -> Any:
     if isinstance(content, Table) and content.trivia.comment:
         made.comment(content.trivia.comment)
     for key, item in body:
-        if key is None:
-            made.add(item)
-        else:
+        if key is not None:
             made.add(key, item)
+        elif isinstance(item, Comment | Whitespace):
+            made.add(item)
     return made
 
 
