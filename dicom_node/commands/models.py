@@ -33,8 +33,15 @@ def list_models(config_file: ConfigOption = None) -> None:
 
 @app.command()
 def show(name: str, config_file: ConfigOption = None) -> None:
-    """Print a model's card."""
-    console().print(Markdown(registry.get(name, load_settings(config_file).models.folders).card()))
+    """Print a model's card, and what a MONAI bundle's answer means by its candela block."""
+    model = registry.get(name, load_settings(config_file).models.folders)
+    console().print(Markdown(model.card()))
+    if isinstance(model.found, WorkflowBundle):
+        table = Table("value", "name", "title", "code", title=model.kind, box=None, header_style="bold")
+        for item in model.found.concepts:
+            code = f"{item.code.value} {item.code.scheme} {item.code.meaning}"
+            table.add_row(str(item.value), item.name, item.title, code)
+        console().print(table)
 
 
 @app.command()

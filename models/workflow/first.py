@@ -63,6 +63,15 @@ def first_contract(folder: Path, *, modality: str | None = None, kind: AnswerKin
         where the metadata do not say what is needed, there are no weights, or the postprocessing gives neither labels
         nor probabilities; naming what is missing.
     """
+    try:
+        return _first(folder, modality, kind)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a publisher's file may hold anything
+        raise _refusal(
+            f"metadata.json is not as MONAI describes it ({type(error).__name__}: {error}).", folder
+        ) from error
+
+
+def _first(folder: Path, modality: str | None, kind: AnswerKind | None) -> dict[str, Any]:
     metadata = read_json(folder / METADATA)
     described = metadata.get("network_data_format")
     if not isinstance(described, dict) or not described.get("inputs") or not described.get("outputs"):
@@ -81,7 +90,7 @@ def first_contract(folder: Path, *, modality: str | None = None, kind: AnswerKin
     return {
         "contract": 2,
         "title": _plain(str(metadata.get("name") or folder.name)),
-        "answer": _answer(found, folder, config, output),
+        "answer": _answer(found, folder, config, output, axes=2 if taken in PROJECTIONS else 3),
         "inputs": [_input(key, block, taken) for key, block in inputs.items()],
         "scope": {"modalities": [taken]},
         "report": {},
@@ -100,12 +109,14 @@ def _kind(config: dict[str, Any], output: dict[str, Any]) -> AnswerKind:
     return AnswerKind.SEGMENTATION
 
 
-def _answer(kind: AnswerKind, folder: Path, config: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    kind: AnswerKind, folder: Path, config: dict[str, Any], output: dict[str, Any], *, axes: int
+) -> dict[str, Any]:
     channels = int(output.get("num_channels") or 1)
     named = {int(key): str(name) for key, name in (output.get("channel_def") or {}).items() if str(key).isdigit()}
     match kind:
         case AnswerKind.SEGMENTATION:
-            return {"kind": kind.value, **_segmentation(folder, channels, named)}
+            return {"kind": kind.value, **_segmentation(folder, channels, named, axes)}
         case AnswerKind.CLASSIFICATION:
             classes = _concepts({index: named.get(index, f"class {index}") for index in range(channels)})
             return {"kind": kind.value, "exclusive": channels > 1, "classes": classes}
@@ -133,9 +144,9 @@ def _input(key: str, block: dict[str, Any], modality: str) -> dict[str, Any]:
     return {**made, "repeat": count} if grey else made
 
 
-def _segmentation(folder: Path, channels: int, named: dict[int, str]) -> dict[str, Any]:
+def _segmentation(folder: Path, channels: int, named: dict[int, str], axes: int) -> dict[str, Any]:
     """Form and structures of what the postprocessing gives for images of one class, or combination of classes, each."""
-    outputs = _tried(folder, channels)
+    outputs = _tried(folder, channels, axes)
     shapes = {found.shape[0] for found in outputs.values()}
     if len(shapes) != 1:
         raise _refusal("The bundle's postprocessing gives now one number of channels, now another.", folder)
@@ -167,7 +178,7 @@ def _labels(values: dict[tuple[int, ...], int], named: dict[int, str]) -> list[d
     return _concepts({label: named.get(label, f"label {label}") if plain else f"label {label}" for label in labels})
 
 
-def _tried(folder: Path, channels: int) -> dict[tuple[int, ...], torch.Tensor]:
+def _tried(folder: Path, channels: int, axes: int) -> dict[tuple[int, ...], torch.Tensor]:
     """What the postprocessing gives for images in which certain channels, and no others, are on everywhere."""
 
     def tried(_tell: Progress) -> dict[tuple[int, ...], torch.Tensor]:
@@ -177,9 +188,9 @@ def _tried(folder: Path, channels: int) -> dict[tuple[int, ...], torch.Tensor]:
             chain = Compose([step for step in steps if not rules.moves(step)])
             results = {}
             for combination in _combinations(channels):
-                image = torch.full((channels, 4, 4, 4), -SURE)
+                image = torch.full((channels, *[4] * axes), -SURE)
                 image[list(combination)] = SURE
-                made = chain({"pred": MetaTensor(image), "image": MetaTensor(torch.zeros(1, 4, 4, 4))})["pred"]
+                made = chain({"pred": MetaTensor(image), "image": MetaTensor(torch.zeros(1, *[4] * axes))})["pred"]
                 results[combination] = torch.as_tensor(made).as_subclass(torch.Tensor)
         return results
 

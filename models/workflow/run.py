@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.inferers.inferer import SlidingWindowInferer
+from monai.inferers.inferer import SaliencyInferer, SlidingWindowInferer
 from monai.transforms.compose import Compose
 from torch import Tensor, nn
 
@@ -94,7 +94,8 @@ class ResidentWorkflow:
         source = inputs[main.channels[0].name]
 
         def work(tell: Progress) -> Answer:
-            with self._scripts.importable(), torch.inference_mode():
+            explains = isinstance(self.parts.inferer, SaliencyInferer)  # which asks for gradients
+            with self._scripts.importable(), torch.inference_mode(mode=not explains):
                 return self._answer(dict(data), main, source, tell)
 
         return run_guarded(work, self._where, progress)

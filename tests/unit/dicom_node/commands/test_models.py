@@ -54,7 +54,9 @@ def test_a_bundle_of_the_zoo_is_added_checked_listed_and_shown(settings: Path) -
     listed = candela(settings, "models", "list")
     assert "segmentation" in listed
     assert "brain_mri_tumor" in listed
-    assert "A copying network" in candela(settings, "models", "show", "spots")
+    shown = candela(settings, "models", "show", "spots")
+    assert "A copying network" in shown
+    assert "99CANDELA" in shown
 
 
 def test_the_brain_model_is_checked_as_before(settings: Path) -> None:

@@ -150,6 +150,35 @@ def test_a_modality_that_nobody_knows_is_asked_for(tmp_path: Path, models: Path)
     assert add(source, models, modality="PT").contract.scope.modalities == ("PT",)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("inputs", {"image": []}),
+        ("inputs", {"image": {"num_channels": "many", "modality": "CT"}}),
+        ("outputs", {"pred": {"num_channels": "many", "channel_def": [], "spatial_shape": [4, 4, "n"]}}),
+        ("outputs", []),
+        ("inputs", None),
+    ],
+)
+def test_metadata_that_are_not_as_monai_describes_them(tmp_path: Path, models: Path, part: str, value: Any) -> None:
+    source = published(tmp_path / "made")
+    path = source / "configs" / "metadata.json"
+    raw = json.loads(path.read_text())
+    raw["network_data_format"][part] = value
+    path.write_text(json.dumps(raw))
+    with pytest.raises(BadModel, match=r"metadata\.json"):
+        add(source, models)
+    assert not list(models.iterdir())
+
+
+def test_a_projection_is_segmented_in_two_axes(tmp_path: Path, models: Path) -> None:
+    fill = {"_target_": "FillHolesd", "keys": PRED}
+    parts = {"channel_def": ["background", "lung"], "post": [ARGMAX, fill, INVERT], "inputs": {"modality": "X-ray"}}
+    bundle = add(published(tmp_path / "made", **parts), models)
+    assert [item.name for item in bundle.concepts] == ["lung"]
+    assert bundle.contract.inputs[0].kind == "projection"
+
+
 def test_a_bundle_without_weights_says_where_they_come_from(tmp_path: Path, models: Path) -> None:
     source = published(tmp_path / "made")
     (source / "models" / "model.pt").unlink()

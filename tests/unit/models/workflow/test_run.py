@@ -270,6 +270,22 @@ def test_yaml_is_read_as_json_is(tmp_path: Path) -> None:
     assert np.array_equal(found.mask_of("spot"), volume.array > 0)
 
 
+def test_a_saliency_map_has_its_gradients(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    definition = (
+        "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), "
+        "torch.nn.Linear(2, 2))"
+    )
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+        network[0].bias.zero_()
+        network[3].weight.copy_(torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+    inferer = {"_target_": "SaliencyInferer", "cam_name": "GradCAM", "target_layers": "0", "class_idx": 0}
+    workflow = resident(tmp_path, network=(definition, network), inferer=inferer)
+    volume = landmark("sagittal")  # MONAI scales such maps from 1, where nothing speaks for the class, to 0
+    assert np.array_equal(segmented(workflow, volume).mask_of("spot"), volume.array == 0)
+
+
 WORKFLOW = """
 import torch
 from monai.bundle import PythonicWorkflow
