@@ -11,6 +11,7 @@ import torch
 
 from models.contract import unfinished
 from models.runtime import Device, choose_device
+from models.workflow import landlock
 from models.workflow.bundle import WorkflowBundle
 from models.workflow.run import ResidentWorkflow
 from models.workflow.trial import trial_inputs
@@ -30,6 +31,8 @@ def check_workflow(bundle: WorkflowBundle, device: Device) -> Iterator[str]:
     yield f"{bundle.name} {bundle.version}: {bundle.kind}, {', '.join(bundle.contract.scope.modalities)}"
     for note in bundle.notes:
         yield f"note: {note}"
+    if not landlock.version():
+        yield "note: this kernel has no Landlock; what native code writes or connects to is not held (docs/bundles.md)"
     started = time.monotonic()
     workflow = ResidentWorkflow(bundle, choose_device(device, cuda=torch.cuda.is_available()))
     loaded = time.monotonic()
