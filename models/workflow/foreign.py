@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -50,9 +51,10 @@ def translated(error: BaseException, stage: str, where: str) -> CandelaError:
                 todo="Use a machine or GPU with more memory, or a smaller roi_size and sw_batch_size in its inferer.",
             )
         if isinstance(cause, OptionalImportError | ImportError):
-            name = f" {cause.name}" if isinstance(cause, ImportError) and cause.name else ""
+            named = re.search(r"No module named '([\w.]+)'", str(cause))
+            name = f" {named[1]}" if named else ""
             return BadModel(
-                f"The bundle's {stage} needs a package{name} that is not installed: {_said(cause)}",
+                f"The bundle's {stage} needs the package{name}, which is not installed: {_said(cause)}",
                 where=where,
                 todo="Install it into Candela's environment; docs/bundles.md lists what zoo bundles need.",
             )
