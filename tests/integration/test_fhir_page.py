@@ -46,6 +46,6 @@ def test_the_report_is_one_printed_page(outcome: Outcome, tmp_path: Path) -> Non
     """Also with a dozen regions, long caveats, long names and the key picture."""
     made = context_of(outcome, "page", PatientName=f"{'Lang' * 15}^{'Name' * 15}", StudyDescription="MR " * 20)
     findings = many_regions(made.findings) if made.findings.lesions else made.findings
-    told = report_content(made.volume, findings, made.run, overlay.build(made), recorded=RECORDED)
+    told = report_content(replace(made, findings=findings), overlay.build(made), recorded=RECORDED)
     printed = print_to_pdf(page.html(told), tmp_path)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
