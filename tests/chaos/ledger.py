@@ -13,9 +13,11 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.deliver.fhir_file import BUNDLE
 from dicom_node.jobs.outcome import SeriesResult
 from dicom_node.jobs.status import JobDetail, JobState
 from pipeline.findings.model import Outcome
+from pipeline.report.stored import FILENAME
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ class Ledger:
             run = Path(job.result.summary).parent.name
             expected |= {item["sop_instance_uid"] for item in objects}
             sent = {row.result for row in job.deliveries if row.destination == "archive"}
-            files |= {
-                f"{run}/{Path(name).name}" for ref in job.result.results if ref.name in sent for name in ref.files
-            }
+            names = {Path(name).name for ref in job.result.results if ref.name in sent for name in ref.files}
+            if FILENAME in names:  # the sender adds the FHIR Bundle of the stored report
+                names.add(BUNDLE)
+            files |= {f"{run}/{name}" for name in names}
             missing += _note(details, "made and not planned for the folder", _unplanned(job.result, objects, sent))
         missing += _note(details, "not at the PACS", expected - set(pacs))
         strays = set(pacs) - expected
