@@ -278,6 +278,8 @@ class Contract2(MetadataBlock):
         values = [item.value for item in concepts(self.answer)]
         if len(set(values)) < len(values):
             raise ValueError("two concepts of the answer have one value")
+        if len({item.into for item in self.weights}) < len(self.weights):
+            raise ValueError("two files of weights are for one component")
         return self
 
     @property

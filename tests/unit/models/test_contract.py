@@ -51,6 +51,7 @@ def test_the_schema_takes_what_the_types_take() -> None:
         ({"answer": {"kind": "classification", "exclusive": True, "classes": [{"value": 1, "name": "a"}]}}, "0, 1, 2"),
         ({"inputs": [{"repeat": 3, "channels": [{"name": "t1"}, {"name": "t2"}]}]}, "one channel"),
         ({"inputs": LEAST["inputs"] * 2}, "one key"),
+        ({"weights": WEIGHTS * 2}, "one component"),
         ({"scope": {"modalities": []}}, "modalities"),
         ({"scope": {"modalities": ["ct"]}}, "modalities"),
     ],
