@@ -137,9 +137,25 @@ class Reader:
         if not isinstance(found, Tensor):
             what = "nothing" if found is None else f"a {type(found).__name__}"
             raise self.refusal(f"The postprocessing gives {what} as {key!r}, where a tensor is wanted.")
-        if found.is_floating_point() and not bool(torch.isfinite(found.as_subclass(Tensor)).all()):
-            raise self.refusal(f"The output {key!r} holds values that are not numbers.", "Ask the bundle's publisher.")
+        refuse_not_numbers(found, key, str(self.bundle.folder))
         return found
+
+
+def refuse_not_numbers(found: Tensor, key: str, where: str) -> None:
+    """Refuse an output, called ``key``, that holds NaN or infinity; channel by channel, since it may be large.
+
+    Raises
+    ------
+    BadModel
+        where it does.
+    """
+    if not found.is_floating_point():
+        return
+    plain = found.as_subclass(Tensor)
+    if not all(bool(torch.isfinite(part).all()) for part in (plain if plain.ndim > 1 else (plain,))):
+        raise BadModel(
+            f"The output {key!r} holds values that are not numbers.", where=where, todo="Ask the bundle's publisher."
+        )
 
 
 def _shape(found: Tensor) -> str:

@@ -184,8 +184,7 @@ def _tried(folder: Path, channels: int, axes: int) -> dict[tuple[int, ...], torc
     def tried(_tell: Progress) -> dict[tuple[int, ...], torch.Tensor]:
         with Scripts(folder).importable(), torch.inference_mode(), foreign("postprocessing", str(folder)):
             _, after = make_transforms(folder, torch.device("cpu"))
-            steps = [] if after is None else rules.flat(after)
-            chain = Compose([step for step in steps if not rules.moves(step)])
+            chain = Compose(rules.still(after))
             results = {}
             for combination in _combinations(channels):
                 image = torch.full((channels, *[4] * axes), -SURE)

@@ -14,7 +14,7 @@ from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms.compose import Compose
 from monai.transforms.io.array import LoadImage
 
-from models.workflow.invert import InvertLabels
+from models.workflow.invert import InvertAndChoose, InvertLabels
 from models.workflow.reader import MemoryReader
 
 READER = f"{MemoryReader.__module__}.{MemoryReader.__qualname__}"
@@ -71,24 +71,34 @@ def fit_transforms(transform: Any) -> None:
     A label map is brought back by nearest neighbours (`models.workflow.invert`), whatever the bundle's Invertd says:
     between label 1 and label 3 there is no label 2.
     """
-    _invert_labels(transform, discrete=False)
+    _fit_inverse(transform, discrete=False)
     for step in _steps(transform):
         loader = getattr(step, "_loader", step)
         if isinstance(loader, LoadImage):
             loader.readers, loader.auto_select, loader.expanduser = [MemoryReader()], False, False
 
 
-def _invert_labels(transform: Any, *, discrete: bool) -> bool:
-    """Replace each Invertd that gets labels, or says that it does; whether labels come out of ``transform``."""
+def _fit_inverse(transform: Any, *, discrete: bool) -> bool:
+    """Replace each Invertd that gets labels, or is followed by the choice of one; whether labels come out."""
     if not isinstance(transform, Compose):
         return discrete or _is(transform, DISCRETE)
-    steps = []
+    steps: list[Any] = []
     for step in transform.transforms:
+        if not discrete and steps and _is(steps[-1], INVERT) and _chooses(steps[-1], step):
+            steps[-1] = InvertAndChoose(steps[-1], step)
+            discrete = True
+            continue
         labels = _is(step, INVERT) and (discrete or any(getattr(step, "nearest_interp", ())))
         steps.append(InvertLabels(step) if labels else step)
-        discrete = _invert_labels(step, discrete=discrete)
+        discrete = _fit_inverse(step, discrete=discrete)
     transform.transforms = tuple(steps)
     return discrete
+
+
+def _chooses(invert: Any, step: Any) -> bool:
+    """Whether ``step`` does nothing but choose the largest channel of what ``invert`` brought back."""
+    more = (any(getattr(step, name, ())) for name in ("threshold", "rounding"))
+    return is_voxelwise(step) and is_argmax(step) and not any(more) and tuple(invert.keys) == ("pred",)
 
 
 def inverts(transform: Any) -> bool:
@@ -151,7 +161,13 @@ def is_argmax(step: Any) -> bool:
 
 def moves(step: Any) -> bool:
     """Whether ``step`` brings an answer onto another grid."""
-    return isinstance(step, InvertLabels) or _is(step, INVERT)
+    return isinstance(step, InvertLabels | InvertAndChoose) or _is(step, INVERT)
+
+
+def still(transform: Any) -> list[Any]:
+    """The steps of ``transform`` without those that bring an answer onto another grid."""
+    steps = [step.choose if isinstance(step, InvertAndChoose) else step for step in _steps(transform)]
+    return [step for step in steps if not moves(step)]
 
 
 def _components(config: Any) -> Iterator[dict[str, Any]]:

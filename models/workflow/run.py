@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.contract import InputBlock
 from models.workflow import rules
-from models.workflow.answers import PREDICTION, Reader, as_prediction
+from models.workflow.answers import PREDICTION, Reader, as_prediction, refuse_not_numbers
 from models.workflow.bundle import WorkflowBundle
 from models.workflow.config import Parts, make_parts
 from models.workflow.foreign import foreign
@@ -184,13 +184,20 @@ class ResidentWorkflow:
             stack.enter_context(torch.autocast(self.device.type, enabled=amp))
             if self._reducing and batch.ndim == 5:
                 reduce = Compose(self._reducing)
-                labels = labels_by_planes(
-                    self.parts.inferer, batch, self.parts.network, lambda part: reduce({PREDICTION: part})[PREDICTION]
-                )
+
+                def labelled(part: Tensor) -> Tensor:
+                    refuse_not_numbers(part, PREDICTION, self._where)
+                    chosen: Tensor = reduce({PREDICTION: part})[PREDICTION]
+                    return chosen
+
+                labels = labels_by_planes(self.parts.inferer, batch, self.parts.network, labelled)
                 if labels is not None:
                     steps = rules.flat(self.parts.postprocessing)
                     return labels[None], Compose(steps[len(self._reducing) :])
-            return self.parts.inferer(batch, self.parts.network), self.parts.postprocessing
+            found = self.parts.inferer(batch, self.parts.network)
+        if isinstance(found, Tensor):  # the choice of a label would hide it
+            refuse_not_numbers(found[0], PREDICTION, self._where)
+        return found, self.parts.postprocessing
 
     def _postprocessed(self, data: dict[str, Any], image: Tensor, found: Any, remaining: Any) -> dict[str, Any]:
         if isinstance(found, list | tuple) and len(found) == 1 and isinstance(found[0], Mapping):

@@ -115,6 +115,16 @@ def test_an_output_that_is_no_number(tmp_path: Path, value: str) -> None:
     refused(resident(tmp_path, post=post), "values that are not numbers")
 
 
+@pytest.mark.parametrize("inferer", [SIMPLE, None], ids=["whole", "windows"])
+def test_the_choice_of_a_label_does_not_hide_it(tmp_path: Path, inferer: dict[str, Any] | None) -> None:
+    script = "import torch\nclass Net(torch.nn.Conv3d):\n    def forward(self, x):\n        x = super().forward(x)\n"
+    script += "        x[..., -1, -1] = float('nan')\n        return x\n"
+    argmax = {"_target_": "AsDiscreted", "keys": PRED, "argmax": True}
+    definition = {**CONV, "out_channels": 2}
+    parts = {"network": (definition, nn.Conv3d(1, 2, 1)), "scripts": {"scripts/__init__.py": script}}
+    refused(resident(tmp_path, inferer=inferer, post=[argmax, INVERT], **parts), "values that are not numbers")
+
+
 def test_an_output_of_a_thousand_channels(tmp_path: Path) -> None:
     network = nn.Conv3d(1, 1000, 1)
     definition = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1000, "kernel_size": 1}

@@ -70,6 +70,36 @@ def test_only_steps_that_look_at_one_voxel_are_taken() -> None:
     assert reducing_steps(window, None) == []
 
 
+MANY = {
+    "kind": "segmentation",
+    "form": "labels",
+    "structures": [{"value": k, "name": f"part_{k}"} for k in range(1, 20)],
+}
+
+
+def test_channels_are_inverted_one_by_one_to_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a bundle inverts probabilities and then chooses a class, as spleen_ct_segmentation does."""
+    volume = placed(np.random.default_rng(2).normal(size=SHAPE), "oblique")
+    torch.manual_seed(3)
+    definition = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 20, "kernel_size": 1}
+    network = (definition, nn.Conv3d(1, 20, 1))
+    softmax = {"_target_": "Activationsd", "keys": PRED, "softmax": True}
+    argmax = {"_target_": "AsDiscreted", "keys": PRED, "argmax": True}
+    spacing = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.4, 1.4, 1.4]}
+    parts = {"network": network, "transforms": [spacing], "post": [softmax, INVERT, argmax], "answer": MANY}
+    fitted = resident(tmp_path / "fitted", **parts)
+    assert [type(step).__name__ for step in fitted.parts.postprocessing.transforms] == [
+        "Activationsd",
+        "InvertAndChoose",
+    ]
+    monkeypatch.setattr("models.workflow.rules._chooses", lambda *_: False)
+    long = resident(tmp_path / "long", **parts)
+    assert len(long.parts.postprocessing.transforms) == 3
+    answers = [segmented(workflow, volume).array for workflow in (fitted, long)]
+    assert np.array_equal(*answers)
+    assert len(np.unique(answers[0])) > 2
+
+
 def test_the_answer_of_many_channels_is_the_same_as_by_the_long_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,11 +107,6 @@ def test_the_answer_of_many_channels_is_the_same_as_by_the_long_way(
     torch.manual_seed(3)
     network = nn.Conv3d(1, 20, 1)
     definition = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 20, "kernel_size": 1}
-    answer = {
-        "kind": "segmentation",
-        "form": "labels",
-        "structures": [{"value": k, "name": f"part_{k}"} for k in range(1, 20)],
-    }
     softmax = {"_target_": "Activationsd", "keys": PRED, "softmax": True}
     argmax = {"_target_": "AsDiscreted", "keys": PRED, "argmax": True}
     spacing = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.4, 1.4, 1.4]}
@@ -90,7 +115,7 @@ def test_the_answer_of_many_channels_is_the_same_as_by_the_long_way(
         network=(definition, network),
         transforms=[spacing],
         post=[softmax, argmax, INVERT],
-        answer=answer,
+        answer=MANY,
     )
     assert len(workflow._reducing) == 2
     short = segmented(workflow, volume)
