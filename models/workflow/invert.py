@@ -4,12 +4,14 @@ Labels: Invertd has ``nearest_interp``, which makes Resize and Zoom go back by t
 and shifts a label map by up to a voxel. Their ``nearest-exact`` does not.
 
 Memory: many bundles invert the probabilities of every class before they choose one. Channels are inverted independently
-of each other, so they can be inverted one after the other and the largest kept.
+of each other, so they can be inverted one after the other and the largest kept. And MONAI computes where each source
+voxel lies in 64 bits, which takes 56 bytes a voxel (9 GB for 600 × 512²); 32 bits are exact to a ten-thousandth of a
+voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -27,13 +29,10 @@ class InvertLabels:
 
     def __init__(self, invert: Invertd) -> None:
         self.invert = invert
-        self.keys = invert.orig_keys
         invert.nearest_interp = tuple(False for _ in invert.nearest_interp)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        images = {key: data[key] for key in self.keys if isinstance(data.get(key), MetaTensor)}
-        nearest = {key: _by_nearest(image) for key, image in images.items()}
-        return {**self.invert({**data, **nearest}), **images}
+        return _inverted(self.invert, data, _by_nearest)
 
 
 class InvertAndChoose:
@@ -47,7 +46,7 @@ class InvertAndChoose:
         found = data["pred"].as_subclass(Tensor)
         largest = labels = None
         for channel in range(len(found)):
-            made = self.invert({**data, "pred": MetaTensor(found[channel : channel + 1])})
+            made = _inverted(self.invert, {**data, "pred": MetaTensor(found[channel : channel + 1])}, _in_32_bits)
             values = made["pred"]
             plain = values.as_subclass(Tensor)
             if largest is None or labels is None:
@@ -58,10 +57,32 @@ class InvertAndChoose:
         return {**made, "pred": MetaTensor(labels, meta=values.meta)}
 
 
-def _by_nearest(image: MetaTensor) -> MetaTensor:
-    """``image`` with its operations' interpolation replaced; its voxels are shared."""
-    operations = [
+def _inverted(
+    invert: Invertd, data: Mapping[Hashable, Any], changed: Callable[[list[Any]], list[Any]]
+) -> dict[Hashable, Any]:
+    """What ``invert`` makes of ``data``, with the operations that its images went through as ``changed`` gives them."""
+    images = {key: data[key] for key in invert.orig_keys if isinstance(data.get(key), MetaTensor)}
+    others = {
+        key: MetaTensor(image.as_tensor(), meta=image.meta, applied_operations=changed(image.applied_operations))
+        for key, image in images.items()
+    }
+    made: dict[Hashable, Any] = invert({**data, **others})
+    return {**made, **images}
+
+
+def _by_nearest(operations: list[Any]) -> list[Any]:
+    """``operations`` with their interpolation replaced."""
+    return [
         convert_applied_interp_mode(item, mode="nearest-exact" if item["class"] in INTERPOLATES else "nearest")
-        for item in image.applied_operations
+        for item in _in_32_bits(operations)
     ]
-    return MetaTensor(image.as_tensor(), meta=image.meta, applied_operations=operations)
+
+
+def _in_32_bits(operations: list[Any]) -> list[Any]:
+    """``operations`` that compute places in 32 bits where they did in 64."""
+    return [
+        {**item, "extra_info": {**item["extra_info"], "dtype": "float32"}}
+        if item.get("extra_info", {}).get("dtype") == "float64"
+        else item
+        for item in operations
+    ]
