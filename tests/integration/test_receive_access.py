@@ -52,7 +52,6 @@ def ask(
     calling: str = CALLING,
     called: str = CALLED,
     identity: Identity | None = None,
-    name: str = "localhost",
 ) -> Association:
     """An association for C-ECHO and MR, established or not."""
     ae = AE(calling)
@@ -63,7 +62,7 @@ def ask(
     if identity is not None:
         context = ssl.create_default_context(cafile=str(identity.trusted))
         context.load_cert_chain(identity.certificate, identity.key)
-        args = (context, name)
+        args = (context, "localhost")
     return ae.associate("127.0.0.1", port, ae_title=called, tls_args=args)
 
 
