@@ -46,12 +46,14 @@ def test_the_work_of_an_earlier_release_is_finished(archive: Path, tmp_path: Pat
 
     The data lie elsewhere than where that release wrote them. The settings have that release's form until the end.
     """
+    old_form = archive.name.startswith("store-0.1.")
     with tarfile.open(archive) as file:
         file.extractall(tmp_path / "node", filter="data")
     overlays = [path.read_bytes() for path in (tmp_path / "node" / "data" / "results").rglob("overlay-*.dcm")]
     pacs = Pacs()
     node = Node(tmp_path / "node", {"pacs": dicom_destination(pacs.port)})
-    write_in_the_form_of_0_1(node)
+    if old_form:
+        write_in_the_form_of_0_1(node)
     with pacs, node:
         jobs = {job.job.series_instance_uid: job for job in node.jobs()}
         waiting = jobs[series("read")[0].SeriesInstanceUID].job.job_id
@@ -70,7 +72,7 @@ def test_the_work_of_an_earlier_release_is_finished(archive: Path, tmp_path: Pat
         for content in overlays:
             assert {uid for uid in got if uid.encode() in content}, "the overlay that the earlier release made"
         assert "index_put_aside" not in node.log.read_text()
-        assert "settings_in_old_form" in node.log.read_text()
+        assert ("settings_in_old_form" in node.log.read_text()) is old_form
     migrated = node.candela("config", "migrate")
     assert migrated.returncode == 0, migrated.stderr
     assert load(node.config).model_dump() == node.settings.model_dump()
