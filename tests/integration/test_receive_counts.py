@@ -188,7 +188,7 @@ def test_a_pacs_that_rejects_us_is_said() -> None:
     source = FindCount(kind="c-find", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=port))
     try:
         with pytest.raises(PeerUnavailable, match=r"rejected.*Enter AE title CANDELA there"):
-            FindCounter(source, "CANDELA")("1.2.3", "1.2")
+            FindCounter(source, "CANDELA", timeout=60)("1.2.3", "1.2")
     finally:
         server.shutdown()
 
