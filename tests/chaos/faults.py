@@ -60,11 +60,11 @@ def _network(link: str, harm: Harm) -> Fault:
 def _full(place: str) -> Fault:
     def fault(house: Installation, chance: random.Random) -> None:
         ballast = house.data / place / "ballast"
-        with contextlib.suppress(FileNotFoundError), ballast.open("wb") as file:
+        # Unbuffered: closing the file would write what is left in a buffer, and fail.
+        with contextlib.suppress(FileNotFoundError), ballast.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(1 << 16))
-                    file.flush()
             except OSError as error:
                 assert error.errno == errno.ENOSPC, error  # noqa: PT017
         time.sleep(chance.uniform(2, 6))
