@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from models.metadata import (
-    MOST_BYTES,
     AnatomyBlock,
     CodeBlock,
     MetadataBlock,
@@ -29,6 +28,7 @@ from models.metadata import (
     ThresholdsBlock,
     WeightsBlock,
     field_problems,
+    read_json_text,
 )
 from pipeline.errors import BadModel
 from pipeline.findings.answers import AnswerKind
@@ -312,13 +312,7 @@ def read_contract(path: Path) -> Contract2:
     BadModel
         naming the file and each field that is absent or wrong.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=TODO)
-        text = path.read_text(encoding="utf-8")
-        raw: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadModel("candela.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    text, raw = read_json_text(path, TODO)
     found = raw.get("contract") if isinstance(raw, dict) else None
     if found != CONTRACT:
         raise BadModel(

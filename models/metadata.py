@@ -158,6 +158,24 @@ class Metadata(Packages):
     candela: CandelaBlock
 
 
+def read_json_text(path: Path, todo: str) -> tuple[str, Any]:
+    """The text of a bundle's JSON file of at most `MOST_BYTES`, and what it holds.
+
+    Raises
+    ------
+    BadModel
+        with ``todo``, where the file cannot be read.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=todo)
+        text = path.read_text(encoding="utf-8")
+        return text, json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits
+        raise BadModel(f"{path.name} cannot be read.", where=str(path), todo=f"{todo} ({error})") from error
+
+
 def read_metadata(path: Path, migrated: dict[str, Any] | None = None) -> Metadata:
     """The checked content of ``path``; ``migrated`` is the candela block where it has moved out of the file.
 
@@ -166,14 +184,7 @@ def read_metadata(path: Path, migrated: dict[str, Any] | None = None) -> Metadat
     BadModel
         naming the file and each field that is absent or wrong.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=TODO)
-        text = path.read_text(encoding="utf-8")
-        raw: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        # ValueError: not UTF-8, not JSON, or a number of thousands of digits
-        raise BadModel("metadata.json cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    text, raw = read_json_text(path, TODO)
     if migrated is not None and isinstance(raw, dict):
         raw["candela"] = migrated
         text = json.dumps(raw)

@@ -11,8 +11,8 @@ from pipeline.results.result_object import ResultObject
 def refusal_page(
     series: Series, model: ModelIdentity, refusal: Refused, uid_root: str | None, identity_from: str | None = None
 ) -> tuple[ResultObject, ...]:
-    """The page for ``series``. There is none for Candela's own results, none where no header names the study, and none
-    where the images name two patients or studies. highdicom is loaded only for a page.
+    """The page for ``series``. Candela makes no page for its own results, for images without a Study Instance UID,
+    and for images that name two patients or studies. highdicom is loaded only for a page.
     """
     if isinstance(refusal, OwnResult) or not series.datasets[0].get("StudyInstanceUID"):
         return ()

@@ -199,7 +199,7 @@ def run(
 ) -> dict[str, Any]:
     """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary.
 
-    ``bundle`` makes the FHIR Bundle that is written with them; without it there is none, since deliveries build theirs.
+    ``bundle`` makes the FHIR Bundle that is written with them. Without it none is written: deliveries build their own.
     """
     processed = process(
         series,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from models.bundle import METADATA, sha256
 from models.contract import CANDELA, ConceptBlock, Contract2, StructureBlock, concepts, read_contract
 from models.installed import check_packages
-from models.metadata import CodeBlock, Packages, field_problems
+from models.metadata import CodeBlock, Packages, field_problems, read_json_text
 from pipeline.errors import BadModel
 from pipeline.findings.answers import AnswerKind, Concept
 from pipeline.findings.codes import NEOPLASM, PRIVATE_SCHEME, ClassTerm, Code
@@ -130,10 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
     BadModel
         where the file cannot be read, or holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadModel(f"{path.name} cannot be read.", where=str(path), todo=f"{TODO} ({error})") from error
+    _, found = read_json_text(path, TODO)
     if not isinstance(found, dict):
         raise BadModel(f"{path.name} holds no JSON object.", where=str(path), todo=TODO)
     return found

@@ -81,7 +81,7 @@ def _first(folder: Path, modality: str | None, kind: AnswerKind | None) -> dict[
     taken = MODALITIES.get(str(stated).upper().strip())
     if taken is None:
         raise BadModel(
-            f"metadata.json names the modality {str(stated)[:30]!r}, which is none of DICOM's.",
+            f"metadata.json names the modality {str(stated)[:30]!r}, which DICOM does not define.",
             where=str(folder / METADATA),
             todo=f"Say which it is: --modality {', '.join(sorted(set(MODALITIES.values())))}.",
         )

@@ -33,7 +33,7 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """The version of Landlock that the kernel offers; 0 where there is none."""
+    """The version of Landlock that the kernel offers; 0 where the kernel has no Landlock."""
     if platform.system() != "Linux":
         return 0
     return max(0, _call(CREATE_RULESET, None, 0, VERSION_ONLY))

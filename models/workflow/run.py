@@ -35,7 +35,7 @@ from pipeline.ports import Progress
 IMAGE = "image"
 """The key under which MONAI's engines take a network's input."""
 WINDOWS = 16
-"""Progress is told each time so many windows were read."""
+"""The number of windows after which the workflow reports its progress."""
 
 
 class ResidentWorkflow:
