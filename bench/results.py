@@ -78,7 +78,7 @@ def context_of(datasets: Sequence[Dataset], mask: BoolArray) -> ResultContext:
         outcome=Outcome.FINDING,
         predicted_class="glioma",
         probabilities=(ClassProbability("glioma", 0.9), ClassProbability("no_tumor", 0.1)),
-        lesions=lesions,
+        regions=lesions,
         heatmap=(heatmap / heatmap.max()).astype(np.float32),
         key_slice=lesions[0].key_slice,
         model=model,
@@ -115,7 +115,7 @@ def main() -> None:
             size[kind] = sum(len(file_bytes(item.dataset)) for item in objects[kind])
     medians = {name: (statistics.median(cpu[name][1:]), statistics.median(wall[name][1:])) for name in cpu}
     whole_cpu, whole_wall = (sum(pair[index] for pair in medians.values()) for index in (0, 1))
-    count = len(base.findings.lesions)
+    count = len(base.findings.regions)
     print(f"{options.slices} slices of {options.matrix}², {count} lesion(s), {options.runs} runs; seconds, medians")
     for name, (used, took) in medians.items():
         share = used / whole_cpu

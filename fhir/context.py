@@ -9,9 +9,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from fhir.coding import HL7, issued_identifier, to
+from fhir.coding import HL7, concept, issued_identifier, to
 from fhir.release import Json, Release
-from pipeline.findings.codes import Code
 from pipeline.findings.identity import NAMESPACE
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
@@ -75,8 +74,12 @@ class ReportContext:
         """The notice of every result."""
         return {"text": f"{sentences.disclaimer(self.language)}."}
 
-    def site(self, class_name: str) -> Code:
-        return self.findings.model.term(class_name).site
+    def site(self, class_name: str) -> Json | None:
+        """Where findings of ``class_name`` lie (empty: of the model); None where the bundle does not say."""
+        model = self.findings.model
+        sites = [model.term(class_name).site] if class_name else [term.site for term in model.terms]
+        code = next((site for site in sites if site is not None), None)
+        return None if code is None else concept(code)
 
     def meta(self, *tags: Json) -> Json:
         """Marks a resource as asserted by an artificial intelligence (AIAST of v3-ObservationValue) and as one of this

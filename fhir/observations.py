@@ -1,4 +1,5 @@
-"""The findings as Observations, one a statement: presence, probability of each class, each measurement of each lesion.
+"""The findings as Observations, one a statement: presence, probability of each class, each
+measurement of each region, each estimate.
 
 Measurements and probabilities have the Observation UIDs of the structured report as identifiers, so that a reader of
 both knows that they are the same. A second identifier stays the same over the revisions of a series.
@@ -12,47 +13,74 @@ from typing import Any
 from fhir.coding import concept, dicom_identifier, hl7_concept, lasting_identifier, quantity, to
 from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
-from fhir.lesions import BODY_SITE_EXTENSION, selection_of, structure_url
+from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
 from pipeline.findings import codes
 from pipeline.findings.measurements import of_probability
-from pipeline.findings.model import Outcome
+from pipeline.findings.model import SEEKS, Outcome
 from pipeline.report import sentences
-from pipeline.report.findings import ReportedLesion
+from pipeline.report.findings import ReportedRegion
 
 
 def build(context: ReportContext) -> tuple[Entry, ...]:
-    """The finding, then probabilities, then each lesion's measurements; of a refusal one that nothing was read."""
-    if context.findings.outcome is Outcome.REFUSED:
+    """The finding, probabilities, measurements and estimates; of a refusal one that nothing was read."""
+    findings = context.findings
+    if findings.outcome is Outcome.REFUSED:
         return (_unread(context),)
     return (
-        _finding(context),
+        *((_finding(context),) if findings.outcome in SEEKS else ()),
+        *((_class_found(context),) if findings.outcome is Outcome.MEASURED and findings.predicted_class else ()),
         *_probabilities(context),
-        *(
-            item
-            for number, lesion in enumerate(context.findings.lesions, start=1)
-            for item in _lesion(lesion, number, context)
-        ),
+        *(item for index, region in enumerate(findings.regions) for item in _region(region, index, context)),
+        *_estimates(context),
     )
 
 
 def _finding(context: ReportContext) -> Entry:
     """Whether the model's target is present (and of which class), absent, or indeterminate; never omitted."""
     findings = context.findings
-    components = [_component(concept(codes.FINDING, context.label("sought")), concept(findings.model.target))]
+    components = []
+    if findings.model.target is not None:
+        components.append(_component(concept(codes.FINDING, context.label("sought")), concept(findings.model.target)))
     if findings.outcome is Outcome.FINDING:
-        components.append(
-            _component({"text": context.label("suggested_class")}, _class(context, findings.predicted_class))
-        )
+        classes = findings.suggested or ((findings.predicted_class,) if findings.predicted_class else ())
+        components += [
+            _component({"text": context.label("suggested_class")}, _class(context, name)) for name in classes
+        ]
     target = sentences.target(findings.model, context.language)
     return _observation(
         context,
         ("finding",),
         concept(codes.PRESENCE, context.label("presence", target=target)),
-        bodySite=concept(context.site(findings.predicted_class)),
+        bodySite=context.site(findings.predicted_class),
         valueCodeableConcept=concept(codes.presence(findings.outcome), sentences.headline(findings, context.language)),
         component=components,
     )
+
+
+def _class_found(context: ReportContext) -> Entry:
+    """The class of a model that looks for nothing, such as a breast's density."""
+    findings = context.findings
+    return _observation(
+        context,
+        ("class",),
+        concept(codes.FINDING, context.label("estimate_of", name=findings.model.title)),
+        bodySite=context.site(findings.predicted_class),
+        valueCodeableConcept=_class(context, findings.predicted_class),
+    )
+
+
+def _estimates(context: ReportContext) -> Iterator[Entry]:
+    model = context.findings.model
+    for item in context.findings.quantities:
+        name = sentences.title(model, item.name, context.language)
+        yield _observation(
+            context,
+            ("quantity", item.name),
+            concept(item.code, context.label("estimate_of", name=name)),
+            bodySite=context.site(item.name),
+            valueQuantity=quantity(item),
+        )
 
 
 def _probabilities(context: ReportContext) -> Iterator[Entry]:
@@ -65,38 +93,38 @@ def _probabilities(context: ReportContext) -> Iterator[Entry]:
             context,
             ("probability", item.name),
             concept(measurement.code, context.label("probability_of", name=name)),
-            bodySite=concept(context.site(item.name)),
+            bodySite=context.site(item.name),
             valueQuantity=quantity(measurement),
             component=[_component({"text": context.label("class")}, _class(context, item.name))],
         )
 
 
-def _lesion(lesion: ReportedLesion, number: int, context: ReportContext) -> Iterator[Entry]:
+def _region(region: ReportedRegion, index: int, context: ReportContext) -> Iterator[Entry]:
     tracking = [
-        {"code": concept(codes.TRACKING_IDENTIFIER), "valueString": lesion.tracking_id},
-        {"code": concept(codes.TRACKING_UID), "valueString": lesion.tracking_uid},
+        {"code": concept(codes.TRACKING_IDENTIFIER), "valueString": region.tracking_id},
+        {"code": concept(codes.TRACKING_UID), "valueString": region.tracking_uid},
     ]
-    name = sentences.lesion_name(number, context.language)
-    for item in lesion.measurements:
+    name = sentences.region_name(context.findings, index, context.language)
+    for item in region.measurements:
         derivation = [_component(concept(codes.DERIVATION), concept(item.derivation))] if item.derivation else []
         yield _observation(
             context,
-            ("lesion", lesion.tracking_id, item.name),
+            ("lesion", region.tracking_id, item.name),
             concept(item.code, context.label(f"{item.name}_of", region=name)),
-            also_from=selection_of(lesion, context),
-            **_place(lesion, context),
+            also_from=selection_of(region, context),
+            **_place(region, context),
             valueQuantity=quantity(item),
             component=[*tracking, *derivation],
         )
 
 
-def _place(lesion: ReportedLesion, context: ReportContext) -> Json:
+def _place(region: ReportedRegion, context: ReportContext) -> Json:
     """The region's body structure: R5's own element, in R4 the standard extension of the body site."""
-    structure = to(structure_url(lesion, context), "BodyStructure")
+    structure = to(structure_url(region, context), "BodyStructure")
     if context.release is Release.R5:
         return {"bodyStructure": structure}
     extension = {"url": BODY_SITE_EXTENSION, "valueReference": structure}
-    return {"bodySite": {"extension": [extension], **concept(context.site(lesion.label))}}
+    return {"bodySite": {"extension": [extension], **(context.site(region.label) or {})}}
 
 
 def _unread(context: ReportContext) -> Entry:

@@ -55,13 +55,13 @@ def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes
         ],
         regions=[
             (
-                sentences.lesion_name(number, language),
-                sentences.axes(lesion, language),
-                sentences.volume(lesion, language),
+                sentences.region_name(findings, index, language),
+                sentences.axes(region, language) if region.has("long_axis") else "",
+                sentences.volume(region, language) if region.has("volume") else "",
             )
-            for number, lesion in enumerate(findings.lesions[:REGIONS_SHOWN], start=1)
+            for index, region in enumerate(findings.regions[:REGIONS_SHOWN])
         ],
-        more=max(0, len(findings.lesions) - REGIONS_SHOWN),
+        more=max(0, len(findings.regions) - REGIONS_SHOWN),
         picture=content.picture.data_url if content.picture else None,
         model=findings.model,
         series=content.source,

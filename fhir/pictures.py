@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fhir.coding import attachment, concept, dicom_identifier, hl7_concept
+from fhir.coding import attachment, dicom_identifier, hl7_concept
 from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.release import Release
@@ -30,7 +30,7 @@ def _media(context: ReportContext, picture: Picture) -> Entry:
         modality=MODALITY,
         subject=context.subject,
         createdDateTime=context.recorded,
-        bodySite=concept(context.site(context.findings.predicted_class)),
+        bodySite=context.site(context.findings.predicted_class),
         device=context.device(),
         height=picture.height,
         width=picture.width,

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fhir import lesions, observations, page, pictures, study
+from fhir import observations, page, pictures, regions, study
 from fhir.coding import URI, attachment, concept, dicom_identifier, hl7_concept, lasting_identifier, to
 from fhir.context import ReportContext, order_reference
 from fhir.entry import Entry
 from fhir.release import Json, Release
 from pipeline.findings import codes
-from pipeline.findings.model import Outcome
+from pipeline.findings.model import SEEKS, Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
@@ -40,7 +40,7 @@ def build(
     the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, a cancelled report.
     """
     context = ReportContext(content, release, language)
-    places = lesions.build(context)
+    places = regions.build(context)
     found = observations.build(context)
     picture = pictures.build(context)
     printed = attachment(pdf, "application/pdf", context.label("report"), pdf_language) if pdf else None
@@ -59,7 +59,8 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
     """Preliminary and without an interpreter: no human has read it. The first identifier lasts over revisions."""
     content = context.content
     language, title = context.language, context.label("report")
-    refused = context.findings.outcome is Outcome.REFUSED
+    findings = context.findings
+    refused = findings.outcome is Outcome.REFUSED
     html = attachment(page.html(content, language), "text/html", title, language)
     study_reference = [to(context.imaging_study_url, "ImagingStudy")]
     resource = context.release.make(
@@ -74,7 +75,7 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
             "basedOn": [order_reference(content)],
             "status": "cancelled" if refused else "preliminary",
             "category": [hl7_concept("v2-0074", "RAD", "Radiology"), concept(codes.RADIOLOGY)],
-            "code": concept(codes.MR_BRAIN, context.label("preliminary", procedure=codes.MR_BRAIN.meaning)),
+            "code": _procedure(context),
             "subject": context.subject,
             "effectiveDateTime": content.acquired,
             "issued": context.recorded,
@@ -82,16 +83,22 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
             "media": [{"comment": context.label("key_picture"), "link": picture.reference}] if picture else None,
             "imagingStudy" if context.release is Release.R4 else "study": study_reference,
             "conclusion": sentences.conclusion(context.findings, language),
-            "conclusionCode": [] if refused else [_conclusion_code(context)],
+            "conclusionCode": [_conclusion_code(context)] if findings.outcome in SEEKS else [],
             "presentedForm": [html, printed],
         },
     )
     return Entry(context.full_url("DiagnosticReport"), resource)
 
 
+def _procedure(context: ReportContext) -> Json:
+    code = context.findings.model.procedure
+    return concept(code, context.label("preliminary", procedure=code.meaning))
+
+
 def _conclusion_code(context: ReportContext) -> Json:
+    """The class that is suggested, else whether what the model looks for is present."""
     findings = context.findings
-    suggests = findings.outcome is Outcome.FINDING
+    suggests = findings.outcome is Outcome.FINDING and findings.predicted_class
     code = findings.model.term(findings.predicted_class).code if suggests else codes.presence(findings.outcome)
     headline = sentences.headline(findings, context.language)
     return concept(code, context.label("unverified", headline=headline))

@@ -31,7 +31,7 @@ from models.metadata import (
     read_json_text,
 )
 from pipeline.errors import BadModel
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 
 CANDELA = Path("configs/candela.json")
 CONTRACT = 2
@@ -77,12 +77,14 @@ class SegmentationBlock(MetadataBlock):
 
     ``form`` ``labels``: one channel whose values are those of ``structures``, or 0 for background; ``channels``: so
     many ``channels`` of probabilities or of 0 and 1; a structure is where its channel reaches ``threshold``.
+    ``separate``: each connected part of a structure is reported and measured by itself, as lesions are.
     """
 
     kind: Literal[AnswerKind.SEGMENTATION]
     form: Literal["labels", "channels"]
     channels: Annotated[int, Field(ge=1, le=MOST_STRUCTURES + 1)] = 1
     threshold: Share = 0.5
+    separate: bool = False
     structures: Annotated[tuple[StructureBlock, ...], Field(min_length=1, max_length=MOST_STRUCTURES)]
 
     @model_validator(mode="after")
@@ -99,8 +101,8 @@ class ClassificationBlock(MetadataBlock):
     """What a classification's scores mean.
 
     ``exclusive``: exactly one class holds. ``activation`` and ``temperature`` are applied to what the postprocessing
-    gives: ``none`` where it gives scores in 0..1 already. ``thresholds``: by class, the score from which it counts.
-    ``none`` is the class that says that nothing was found.
+    gives: ``none`` where it gives scores in 0..1 already. ``thresholds``: by class, the score from which it holds
+    (default 0.5). ``none`` is the class that says that nothing was found.
     """
 
     kind: Literal[AnswerKind.CLASSIFICATION]
@@ -223,6 +225,9 @@ class ScopeBlock(MetadataBlock):
 class ReportBlock(MetadataBlock):
     """How results speak of the answer: what the model looks for, the procedure and body part of the report, and the
     image that it shows first (``largest``: the most of what was found; ``strongest``: the highest score).
+
+    With a ``target`` a segmentation states whether it is present; without one it measures anatomy and states nothing of
+    disease. Detections, multi-label classes, and classes with a ``none`` always look for something.
     """
 
     target: CodeBlock | None = None

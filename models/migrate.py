@@ -14,7 +14,7 @@ from typing import Any
 from models.contract import CANDELA, CONTRACT, Contract2, LesionBlock
 from models.metadata import CONTRACT_VERSION, CandelaBlock
 from pipeline.errors import BadModel
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 
 ANSWER = ("classes", "none", "codes", "recipe", "thresholds", "temperature", "bf16_on_cpu", "grad_cam_layer", "anatomy")
 """Fields of contract 1 that stand under ``answer`` in contract 2."""

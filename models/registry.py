@@ -14,10 +14,8 @@ from models.contract import CANDELA, read_contract
 from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.caveats import Caveat
 from pipeline.errors import BadModel, BadSettings
-from pipeline.findings.answers import AnswerKind
-from pipeline.findings.model import ModelIdentity
-from pipeline.routing.protocol import check_protocol
-from pipeline.routing.scope import check_scope
+from pipeline.findings.model import AnswerKind, ModelIdentity
+from pipeline.routing.selection import Takes
 
 SHIPPED = Path(__file__).parent / "bundles"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -35,24 +33,45 @@ class RegisteredModel:
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle, where results can be built of its answers.
+        """The bundle of a network that is read slab after slab, for training and evaluation.
 
         Raises
         ------
         BadSettings
-            for a bundle of contract 2: its answers have no result objects yet.
+            for a bundle whose own workflow is run.
         """
         if isinstance(self.found, WorkflowBundle):
             raise BadSettings(
-                f"The model {self.name} answers with a {self.found.kind}, of which Candela builds no results yet.",
+                f"The model {self.name} is not read slab after slab: its bundle has a workflow of its own.",
                 where=str(self.folder),
-                todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
+                todo="Train and evaluate it with MONAI, or name another model.",
             )
         return self.found
 
-    def refuse_without_results(self) -> None:
-        """Raise as `bundle` does, where results cannot be built of the model's answers."""
-        _ = self.bundle
+    def refuse_unread_inputs(self) -> None:
+        """Refuse a model whose input is more than one volume.
+
+        Raises
+        ------
+        BadSettings
+            where it takes several series, or projections.
+        """
+        if not isinstance(self.found, WorkflowBundle):
+            return
+        inputs = self.found.contract.inputs
+        several = len(self.found.contract.channels) > 1
+        if several or any(item.kind == "projection" for item in inputs):
+            what = "several series" if several else "projections"
+            raise BadSettings(
+                f"The model {self.name} takes {what}, which are not read yet.",
+                where=str(self.folder),
+                todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
+            )
+
+    @property
+    def takes(self) -> Takes:
+        """The series that the model takes, by its bundle's contract."""
+        return self.found.scope if isinstance(self.found, WorkflowBundle) else self.found.contract.protocol
 
     @property
     def name(self) -> str:
@@ -92,9 +111,7 @@ class RegisteredModel:
 
     def check(self, header: Dataset) -> tuple[Caveat, ...]:
         """Caveats for a series with this header, by the bundle's contract; raises as `check_protocol`."""
-        if isinstance(self.found, WorkflowBundle):
-            return check_scope(header, self.found.scope)
-        return check_protocol(header, self.found.contract.protocol)
+        return self.takes.check(header)
 
     def card(self) -> str:
         """The model card, Markdown.

@@ -24,6 +24,7 @@ from models.layers import Layers, layers
 from models.loading import RESTORE, build_network, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
+from models.workflow.bundle import WorkflowBundle
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
 from pipeline.findings.model import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
@@ -54,10 +55,15 @@ def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "aut
     BadSettings
         where ``device`` is ``cuda`` and no GPU is present.
     """
-    bundle = get(name, folders).bundle
+    bundle = get(name, folders).found
     for note in bundle.notes:
         log.warning("model_made_with_other_versions", model=bundle.name, note=note)
-    return ResidentModel(bundle, choose_device(device, cuda=torch.cuda.is_available()))
+    chosen = choose_device(device, cuda=torch.cuda.is_available())
+    if isinstance(bundle, WorkflowBundle):
+        from models.workflow.model import WorkflowModel  # noqa: PLC0415 - MONAI's transforms, for such bundles alone
+
+        return WorkflowModel(bundle, chosen)
+    return ResidentModel(bundle, chosen)
 
 
 def choose_device(wanted: Device, *, cuda: bool) -> torch.device:

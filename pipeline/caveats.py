@@ -63,6 +63,8 @@ class CaveatCode(StrEnum):
     LESION_KIND_UNCERTAIN = "LESION_KIND_UNCERTAIN"
     PROBABILITIES_NOT_CALIBRATED = "PROBABILITIES_NOT_CALIBRATED"
     HEAD_NOT_CHECKED = "HEAD_NOT_CHECKED"
+    STRUCTURES_NOT_FOUND = "STRUCTURES_NOT_FOUND"
+    SCORES_NOT_CALIBRATED = "SCORES_NOT_CALIBRATED"
 
     FREE_TEXT = "FREE_TEXT"
     """An English sentence of a model, or of a version of Candela that stored sentences: it has no translation."""
@@ -91,6 +93,7 @@ VALUES: Final[Mapping[CaveatCode, frozenset[str]]] = {
     CaveatCode.FEWER_TIMES_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.STACK_SHORTER_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.VALUES_NOT_NUMBERS: frozenset({"some", "all"}),
+    CaveatCode.STRUCTURES_NOT_FOUND: frozenset({"names"}),
     CaveatCode.FREE_TEXT: frozenset({"text"}),
 }
 """The names of the values of each code; a code that is absent here has none."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from pipeline.caveats import Caveat
+from pipeline.findings.from_answer import Answered
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
 
@@ -36,8 +37,8 @@ class SeriesModel(Protocol):
         """
         ...
 
-    def predict(self, volume: Volume) -> Prediction:
-        """The answer for ``volume``.
+    def predict(self, volume: Volume) -> Prediction | Answered:
+        """The answer for ``volume``: of a network that is read slab after slab, or of a bundle's own workflow.
 
         Raises
         ------

@@ -10,9 +10,10 @@ from datetime import datetime
 
 from pipeline.caveats import Caveat, CaveatCode, Value
 from pipeline.findings.completeness import judged
+from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.measure import to_findings
-from pipeline.findings.model import Findings
+from pipeline.findings.model import Findings, Prediction
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned_volume
@@ -110,10 +111,7 @@ def process(
     caveats = model.check(volume.sources[0])
     repeatable = cleaned_volume(volume)
     with watch.stage("predict"):
-        prediction = judged(model.predict(volume), volume, series.datasets, model.identity.needs, expected)
-        replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()
-        every = (*replaces, *subject.caveats, *series.caveats, *caveats, *prediction.caveats, *repeatable.caveats)
-        prediction = replace(prediction, caveats=tuple(map(_printable, every)))
+        predicted = model.predict(volume)
     volume = repeatable  # later steps read only cleaned headers
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
@@ -125,7 +123,14 @@ def process(
         expected=expected,
     )
     with watch.stage("measure"):
-        findings = to_findings(prediction, volume, run, model.identity)
+        if isinstance(predicted, Prediction):
+            measured = to_findings(predicted, volume, run, model.identity)
+        else:
+            measured = findings_of(predicted, volume, run, model.identity)
+        findings = judged(measured, volume, series.datasets, model.identity.needs, expected)
+        replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()
+        every = (*replaces, *subject.caveats, *series.caveats, *caveats, *findings.caveats, *volume.caveats)
+        findings = replace(findings, caveats=tuple(map(_printable, every)))
     context = ResultContext(volume=volume, findings=findings, run=run)
     with watch.stage("results"):
         objects = build_results(context, profiles)

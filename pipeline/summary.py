@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
 from pipeline.results.result_object import ResultObject
@@ -23,21 +25,22 @@ def summary(processed: Processed) -> dict[str, Any]:
         "predecessors": [item.instances for item in processed.run.predecessors],
         "results_revision": processed.run.results_revision,
         "identity_from": processed.run.identity_from,
+        "kind": str(findings.model.kind),
         "outcome": str(findings.outcome),
         "predicted_class": findings.predicted_class,
         "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},
-        "lesions": [
+        "regions": [
             {
-                "tracking_id": lesion.tracking_id,
-                "tracking_uid": lesion.tracking_uid,
-                "label": lesion.label,
-                "volume_mm3": round(lesion.volume_mm3, 1),
-                "long_axis_mm": round(lesion.long_axis.length_mm, 1),
-                "short_axis_mm": round(lesion.short_axis.length_mm, 1),
-                "slices": list(lesion.slices),
+                "tracking_id": region.tracking_id,
+                "tracking_uid": region.tracking_uid,
+                "label": region.label,
+                "measurements": _measured(region.measurements),
+                "slices": list(region.slices),
             }
-            for lesion in findings.lesions
+            for region in findings.regions
         ],
+        "suggested": list(findings.suggested),
+        "quantities": _measured(findings.quantities),
         "caveats": [
             {"code": str(item.code), "values": dict(item.values), "text": sentences.caveat(item)}
             for item in findings.caveats
@@ -67,6 +70,11 @@ def refusal_summary(
         "reason": reason,
         "objects": [_described(item) for item in page],
     }
+
+
+def _measured(items: Iterable[Measurement]) -> dict[str, dict[str, Any]]:
+    """By name: the value, with as many digits as every result gives, and its UCUM unit."""
+    return {item.name: {"value": round(item.value, item.digits), "unit": item.unit.value} for item in items}
 
 
 def _described(item: ResultObject) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def _answer(detail: JobDetail) -> str:
     summary = _summary(detail)
     likely = sorted(summary["probabilities"].items(), key=lambda item: -item[1])
     text = f"[bold]{summary['outcome']}[/]: " + ", ".join(f"{name} {share:.0%}" for name, share in likely[:3])
-    for lesion in summary["lesions"][:3]:
+    for lesion in summary["regions"][:3]:
         text += f"; {lesion['tracking_id']}: {lesion['volume_mm3'] / 1000:.1f} ml, {lesion['long_axis_mm']:.0f} mm"
     return f"{text}. {summary['disclaimer']}"
 

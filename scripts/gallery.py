@@ -116,7 +116,7 @@ def answer(summary: dict[str, object]) -> str:
     shares = summary["probabilities"]
     assert isinstance(shares, dict)
     name = str(summary["predicted_class"])
-    lesions = summary["lesions"]
+    lesions = summary["regions"]
     count = len(lesions) if isinstance(lesions, list) else 0
     outlined = f"{count} region{'' if count == 1 else 's'} outlined"
     outcome = str(summary["outcome"]).replace("_", " ")

@@ -173,7 +173,7 @@ def _print_outcome(out: Console, routing: Routing, settings: Settings) -> None:
 
 
 def _print_choice(out: Console, model: str, candidates: list[Candidate], settings: Settings) -> None:
-    contract = registry.get(model, settings.models.folders).bundle.contract.protocol
+    contract = registry.get(model, settings.models.folders).takes
     choice = choose(candidates, contract)
     out.print(f"[bold]the choice for model {escape(model)}[/], had these series come together", soft_wrap=True)
     if choice.chosen is not None:

@@ -15,7 +15,7 @@ from dicom_node.commands.common import ConfigOption, console, load_settings
 from models import registry
 from models.workflow.bundle import WorkflowBundle
 from pipeline.errors import BadSettings
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 
 app = typer.Typer(help="The models: list, cards, checks, training, evaluation, explanation.", no_args_is_help=True)
 ExplainMethod = Literal["grad-cam", "gradient-shap"]

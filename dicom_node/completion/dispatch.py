@@ -121,21 +121,21 @@ class Dispatch:
         self._notes.decided(study_instance_uid)
 
     def _decide(self, model: str, noted: dict[str, NotedSeries]) -> None:
-        bundle = registry.get(model, self._settings.models.folders).bundle
+        entry = registry.get(model, self._settings.models.folders)
         for name, item in list(noted.items()):
             mixed = self._mixed(item.series, read_header(item.header))
             if mixed is not None:  # the other series arrived between noting and selection
                 self._refuse_mixed(noted.pop(name).series, _assignment(item, model), mixed)
         if not noted:
             return
-        choice = choose([_candidate(item) for item in noted.values()], bundle.contract.protocol)
+        choice = choose([_candidate(item) for item in noted.values()], entry.takes)
         if choice.chosen is not None:
             item = noted[choice.chosen.series_instance_uid]
-            self._queue(item.series, bundle.digest, assignment=_assignment(item, model), selection=choice.reason)
+            self._queue(item.series, entry.digest, assignment=_assignment(item, model), selection=choice.reason)
         for passed in choice.passed_over:
             item = noted[passed.candidate.series_instance_uid]
             refusal = _why_not(passed, choice, model)
-            self._queue(item.series, f"{NOT_CHOSEN}{bundle.digest}", assignment=item.assignment(model), refusal=refusal)
+            self._queue(item.series, f"{NOT_CHOSEN}{entry.digest}", assignment=item.assignment(model), refusal=refusal)
         log.info("study_decided", model=model, series=len(noted), chosen=choice.chosen is not None)
 
     def _queue(

@@ -55,7 +55,7 @@ def process_path(
         progress("reading")
         series, name = pick_series(path, settings, model, pick or Pick())
         entry = registry.get(name, settings.models.folders)
-        entry.refuse_without_results()
+        entry.refuse_unread_inputs()
         preflight(series, entry.check, identity_from)
         progress("loading the model")
         from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
@@ -77,7 +77,7 @@ def process_path(
     except Refused as refusal:
         page: tuple[ResultObject, ...] = ()
         if with_page and series and entry:
-            page = refusal_page(series, entry.bundle.identity, refusal, settings.uid_root, identity_from)
+            page = refusal_page(series, entry.identity, refusal, settings.uid_root, identity_from)
         series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 

@@ -155,7 +155,7 @@ def _read_best(path: Path, settings: Settings, model: str, *, identity_chosen: b
     each.
     """
     found = find_series(path)
-    contract = registry.get(model, settings.models.folders).bundle.contract.protocol
+    contract = registry.get(model, settings.models.folders).takes
     choice = choose([item.candidate() for item in found], contract)
     if choice.chosen is None:
         reasons = [f"series {item.candidate.series_instance_uid}: {item.reason}" for item in choice.passed_over]

@@ -21,6 +21,8 @@ from pipeline.findings.answers import Answer, Classification, Detection, Quantit
 
 PREDICTION = "pred"
 """The key of a network's output in MONAI's engines."""
+HOLDS = 0.5
+"""The score from which a class holds where the contract names no threshold."""
 CONTRACT = "Correct the answer in configs/candela.json, or the bundle's postprocessing: docs/bundles.md."
 
 
@@ -66,7 +68,7 @@ class Reader:
         structures = self.bundle.concepts
         if block.form == "channels":
             chosen = [placed[item.value] >= block.threshold for item in structures]
-            return Segmentation(structures, np.stack(chosen))
+            return Segmentation(structures, np.stack(chosen), block.separate)
         labels = placed[0]
         whole = np.asarray(labels).astype(np.uint8)
         known = {0, *(item.value for item in structures)}
@@ -77,7 +79,7 @@ class Reader:
         ]
         if unknown:
             raise self.refusal(f"The label map holds labels that the contract does not name: {unknown[:10]}.")
-        return Segmentation(structures, np.ascontiguousarray(whole))
+        return Segmentation(structures, np.ascontiguousarray(whole), block.separate)
 
     def _classification(self, block: ClassificationBlock, found: Tensor) -> Classification:
         values = self._row(found, len(block.classes)) / block.temperature
@@ -90,7 +92,14 @@ class Reader:
                 f"The scores lie between {float(values.min()):.3g} and {float(values.max()):.3g}, not in 0..1.",
                 "Set answer.activation in configs/candela.json to softmax or sigmoid where the bundle gives logits.",
             )
-        return Classification(self.bundle.concepts, tuple(map(float, values)), block.exclusive)
+        return Classification(
+            classes=self.bundle.concepts,
+            scores=tuple(map(float, values)),
+            exclusive=block.exclusive,
+            thresholds=tuple(block.thresholds.get(item.name, HOLDS) for item in block.classes),
+            none=block.none,
+            calibrated=block.temperature != 1.0,
+        )
 
     def _regression(self, block: RegressionBlock, found: Tensor) -> Regression:
         values = self._row(found, len(block.quantities))

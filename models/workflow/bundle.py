@@ -10,18 +10,27 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.bundle import METADATA, sha256
-from models.contract import CANDELA, ConceptBlock, Contract2, StructureBlock, concepts, read_contract
+from models.contract import (
+    CANDELA,
+    ClassificationBlock,
+    ConceptBlock,
+    Contract2,
+    DetectionBlock,
+    SegmentationBlock,
+    StructureBlock,
+    concepts,
+    read_contract,
+)
 from models.installed import check_packages
 from models.metadata import CodeBlock, Packages, field_problems, read_json_text
 from pipeline.errors import BadModel
-from pipeline.findings.answers import AnswerKind, Concept
-from pipeline.findings.codes import NEOPLASM, PRIVATE_SCHEME, ClassTerm, Code
+from pipeline.findings.answers import Concept
+from pipeline.findings.codes import DIAGNOSTIC_IMAGING_STUDY, FINDING, PRIVATE_SCHEME, ClassTerm, Code
 from pipeline.findings.identity import ANSWER_REVISION
-from pipeline.findings.model import ModelIdentity, Needs
+from pipeline.findings.model import AnswerKind, ModelIdentity, Needs
 from pipeline.routing.scope import Scope
 
 TODO = "Restore the bundle from its release."
-UNKNOWN_SITE = Code("unspecified", PRIVATE_SCHEME, "Unspecified site")
 
 
 @dataclass(frozen=True)
@@ -60,20 +69,40 @@ class WorkflowBundle:
 
     @property
     def identity(self) -> ModelIdentity:
-        target = self.contract.report.target
-        site = self.contract.report.body_part
+        report, scope = self.contract.report, self.contract.scope
+        site = code(report.body_part) if report.body_part else None
         return ModelIdentity(
             name=self.name,
             title=self.contract.title,
             version=self.version,
             digest=self.digest,
-            terms=tuple(
-                ClassTerm(item.name, item.title, item.code, code(site) if site else UNKNOWN_SITE)
-                for item in self.concepts
-            ),
-            target=code(target) if target else NEOPLASM,
-            needs=Needs(self.contract.scope.coverage_mm, self.contract.scope.spacing_mm),
+            terms=tuple(ClassTerm(item.name, item.title, item.code, site, item.category) for item in self.concepts),
+            target=self._target,
+            needs=Needs(scope.coverage_mm, scope.spacing_mm),
+            kind=self.kind,
+            procedure=code(report.procedure) if report.procedure else DIAGNOSTIC_IMAGING_STUDY,
+            body_part=next(iter(scope.body_parts), ""),
         )
+
+    @property
+    def _target(self) -> Code | None:
+        """What the model looks for; None for one that measures."""
+        answer = self.contract.answer
+        match answer:
+            case ClassificationBlock():
+                seeks = answer.none is not None or not answer.exclusive
+            case DetectionBlock():
+                seeks = True
+            case SegmentationBlock():
+                seeks = self.contract.report.target is not None
+            case _:
+                seeks = False
+        if not seeks:
+            return None
+        if self.contract.report.target is not None:
+            return code(self.contract.report.target)
+        sought = [item for item in self.concepts if item.name != getattr(answer, "none", None)]
+        return sought[0].code if len(sought) == 1 else FINDING
 
 
 def read_workflow_bundle(folder: Path) -> WorkflowBundle:

@@ -25,7 +25,7 @@ from models.workflow.foreign import foreign
 from models.workflow.guard import run_guarded
 from models.workflow.scripts import Scripts
 from pipeline.errors import BadModel
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 from pipeline.ports import Progress
 
 MODALITIES = {

@@ -17,7 +17,7 @@ from models.registry import NAME, SHIPPED
 from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
 from models.workflow.first import first_contract
 from pipeline.errors import BadModel, OutOfResources
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 
 MOST_BYTES = 20 * 1024**3
 MOST_FILES = 20_000

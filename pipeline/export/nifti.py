@@ -39,17 +39,19 @@ def build(volume: Volume, findings: Findings) -> tuple[NiftiFile, ...]:
     """The three files of one run, all on the voxels of ``volume``.
 
     ``volume.nii.gz`` holds modality values (float32), ``mask.nii.gz`` the number of the lesion at each voxel, from 1 in
-    the order of ``findings.lesions`` and 0 outside (where two overlap, the higher number, which is the smaller lesion),
+    the order of ``findings.regions`` and 0 outside (where two overlap, the higher number, which is the smaller lesion),
     ``heatmap.nii.gz`` the class activation, 0..1 (float32). The headers identify nobody.
     """
-    labels = np.zeros(volume.shape, dtype=np.uint8 if len(findings.lesions) < 256 else np.uint16)
-    for number, lesion in enumerate(findings.lesions, start=1):
-        labels[lesion.mask] = number
-    return (
+    labels = np.zeros(volume.shape, dtype=np.uint8 if len(findings.regions) < 256 else np.uint16)
+    for number, region in enumerate(findings.regions, start=1):
+        labels[region.voxels.box][region.voxels.inside] = number
+    files = [
         NiftiFile("volume.nii.gz", "modality values", _encoded(volume.array, volume)),
-        NiftiFile("mask.nii.gz", "lesion number, 0 outside", _encoded(labels, volume)),
-        NiftiFile("heatmap.nii.gz", "class activation, 0 to 1", _encoded(findings.heatmap, volume)),
-    )
+        NiftiFile("mask.nii.gz", "region number, 0 outside", _encoded(labels, volume)),
+    ]
+    if findings.heatmap is not None:
+        files.append(NiftiFile("heatmap.nii.gz", "class activation, 0 to 1", _encoded(findings.heatmap, volume)))
+    return tuple(files)
 
 
 def to_ras(affine: Affine) -> Affine:

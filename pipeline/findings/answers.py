@@ -1,30 +1,18 @@
 """The kinds of answer that a bundle's own workflow gives, as values on the grid of the source.
 
 `pipeline.findings.model.Prediction` is the answer of the networks that read slab after slab; these are the answers of
-any MONAI bundle (`models.workflow`).
+any MONAI bundle (`models.workflow`). `pipeline.findings.from_answer` makes findings of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.findings.codes import Code
 from pipeline.findings.model import BoolArray
-
-
-class AnswerKind(StrEnum):
-    """What a bundle answers."""
-
-    SEGMENTATION = "segmentation"
-    CLASSIFICATION = "classification"
-    DETECTION = "detection"
-    REGRESSION = "regression"
-    LESION = "lesion"
-    """Of a network that Candela reads slab after slab: `pipeline.findings.model.Prediction`."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +36,12 @@ class Segmentation:
 
     ``array`` is on the source grid: a label map, uint8 (slices, rows, columns), whose values are those of
     ``structures`` or 0; or one mask for each structure, bool (structures, slices, rows, columns), which may overlap.
+    ``separate``: each connected part of a structure is reported by itself, as lesions are.
     """
 
     structures: tuple[Concept, ...]
     array: npt.NDArray[np.uint8] | BoolArray
+    separate: bool = False
 
     @property
     def overlapping(self) -> bool:
@@ -74,12 +64,17 @@ class Classification:
     """What the images show as a whole: for each of ``classes`` a score in 0..1.
 
     ``exclusive``: exactly one class holds (multi-class); otherwise each is judged alone (multi-label). The scores of
-    exclusive classes add up to 1 only where the bundle's last activation is a softmax.
+    exclusive classes add up to 1 only where the bundle's last activation is a softmax. ``thresholds``: the score of
+    each class from which it holds. ``none`` is the name of the class that says that nothing was found. ``calibrated``:
+    the scores were calibrated to be probabilities.
     """
 
     classes: tuple[Concept, ...]
     scores: tuple[float, ...]
     exclusive: bool
+    thresholds: tuple[float, ...]
+    none: str | None = None
+    calibrated: bool = False
 
     @property
     def likeliest(self) -> Concept:

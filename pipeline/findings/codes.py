@@ -39,6 +39,7 @@ SYSTEMS = {
 """FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
 
 # What is outlined: PS3.16 CID 7150 and CID 7159.
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 
@@ -60,6 +61,7 @@ TERM_NAMES: Mapping[str, str] = {
     **{code.value: name for name, code in CLASS_CODES.items()},
     NEOPLASM_OF_BRAIN.value: "brain_tumor",
     NEOPLASM.value: "neoplasm",
+    "121071": "finding",
 }
 """By code value, the key of its name in the phrases of a report (section ``term``)."""
 CLASS_TITLES = {
@@ -84,6 +86,10 @@ VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short axis")
 MR_SIGNAL_INTENSITY = Code("110852", "DCM", "MR signal intensity")
+ATTENUATION_COEFFICIENT = Code("112031", "DCM", "Attenuation Coefficient")
+LENGTH = Code("410668003", "SCT", "Length")
+WIDTH = Code("103355008", "SCT", "Width")
+DEPTH = Code("131197000", "SCT", "Depth")
 PROBABILITY = Code("122157", "DCM", "Probability")
 DERIVATION = Code("121401", "DCM", "Derivation")
 MEAN = Code("373098007", "SCT", "Mean")
@@ -92,6 +98,7 @@ MEAN = Code("373098007", "SCT", "Mean")
 CUBIC_MILLIMETER = Code("mm3", "UCUM", "cubic millimeter")
 MILLIMETER = Code("mm", "UCUM", "mm")
 ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
+HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 NO_UNITS = Code("1", "UCUM", "no units")
 
 # How: PS3.16 TID 1419, TID 1501.
@@ -136,13 +143,15 @@ DESTINATION_ROLE = Code("110152", "DCM", "Destination Role ID")
 @dataclass(frozen=True)
 class ClassTerm:
     """The terms of one class of a model: its ``name`` on the card, a ``title`` for readers, its ``code``, and the
-    ``site`` of its findings (PS3.16 CID 4).
+    ``site`` of its findings (PS3.16 CID 4; None where the bundle states none). ``category`` is the Segmented Property
+    Category of a structure (PS3.16 CID 7150), None where the bundle states none.
     """
 
     name: str
     title: str
     code: Code
-    site: Code
+    site: Code | None
+    category: Code | None = None
 
 
 def class_term(name: str) -> ClassTerm:
@@ -171,7 +180,8 @@ def presence(outcome: str) -> Code:
     Raises
     ------
     ValueError
-        for a refusal, which says nothing about the patient.
+        for an outcome that states no presence: a refusal says nothing about the patient, a measurement of nothing that
+        is sought.
     """
     codes = {"finding": PRESENT, "no_finding": ABSENT, "indeterminate": INDETERMINATE}
     if outcome not in codes:

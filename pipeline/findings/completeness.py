@@ -15,7 +15,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from pipeline.caveats import Caveat, CaveatCode
-from pipeline.findings.model import Needs, Outcome, Prediction
+from pipeline.findings.model import Findings, Needs, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.reading.attributes import number, texts
 from pipeline.reading.files import UNREADABLE
@@ -36,20 +36,20 @@ MOST_STATED = 100_000
 
 
 def judged(
-    prediction: Prediction, volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None = None
-) -> Prediction:
-    """``prediction`` with a caveat for each sign that ``volume`` is a part; a negative answer then becomes
+    findings: Findings, volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None = None
+) -> Findings:
+    """``findings`` with a caveat for each sign that ``volume`` is a part; a negative answer then becomes
     indeterminate.
 
     ``datasets`` are all instances of the series; ``expected`` is a peer's count of them, if one was asked.
     """
     reasons = tuple(_shortfalls(volume, datasets, needs, expected))
     if not reasons:
-        return prediction
-    if prediction.outcome is not Outcome.NO_FINDING:
-        return replace(prediction, caveats=(*prediction.caveats, *reasons))
-    caveats = (Caveat(CaveatCode.NEGATIVE_NOT_REPORTED), *reasons, *prediction.caveats)
-    return replace(prediction, outcome=Outcome.INDETERMINATE, caveats=caveats)
+        return findings
+    if findings.outcome is not Outcome.NO_FINDING:
+        return replace(findings, caveats=(*findings.caveats, *reasons))
+    caveats = (Caveat(CaveatCode.NEGATIVE_NOT_REPORTED), *reasons, *findings.caveats)
+    return replace(findings, outcome=Outcome.INDETERMINATE, caveats=caveats)
 
 
 def stated_instances(header: Dataset) -> int:

@@ -8,13 +8,13 @@ from scipy.ndimage import find_objects, label
 from scipy.spatial import ConvexHull, QhullError
 from skimage.measure import find_contours
 
+from pipeline.findings import codes, measurements
 from pipeline.findings.identity import RunIdentity
-from pipeline.findings.model import BoolArray, Diameter, Findings, Lesion, ModelIdentity, Prediction
+from pipeline.findings.measurements import Measurement
+from pipeline.findings.model import BoolArray, Box, Diameter, Findings, ModelIdentity, Prediction, Region, Voxels
 from pipeline.geometry.volume import Volume
 
 Points = npt.NDArray[np.float64]
-Box = tuple[slice, slice, slice]
-"""The smallest part of the volume that holds a region: slices, rows, columns."""
 CONNECTIVITY = np.ones((3, 3, 3), dtype=int)
 """Voxels that touch at a corner are connected: with thick slices an oblique lesion may touch only there."""
 CHORDS = 201
@@ -27,7 +27,7 @@ def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model:
         outcome=prediction.outcome,
         predicted_class=prediction.predicted_class,
         probabilities=prediction.probabilities,
-        lesions=measure_lesions(prediction.mask, volume, prediction.predicted_class, run),
+        regions=measure_lesions(prediction.mask, volume, prediction.predicted_class, run),
         heatmap=prediction.heatmap,
         key_slice=prediction.key_slice,
         model=model,
@@ -35,14 +35,22 @@ def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model:
     )
 
 
-def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity) -> tuple[Lesion, ...]:
-    """The connected regions of ``mask`` (slices, rows, columns), largest first, each measured in the patient's mm.
+def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity) -> tuple[Region, ...]:
+    """The connected regions of ``mask`` (slices, rows, columns) as lesions of class ``name``: `separate_regions`."""
+    return separate_regions(Voxels.of(mask), volume, name, run, title="Lesion", key="lesion")
 
-    ``name`` is the class and label of each lesion. The volume is voxels times voxel volume. The long axis is
-    the longest straight line between two points of the outline within one plane, the short axis the longest line
-    perpendicular to it in the same plane (bidimensional measurement after RECIST 1.1 and WHO).
+
+def separate_regions(
+    voxels: Voxels, volume: Volume, name: str, run: RunIdentity, *, title: str, key: str
+) -> tuple[Region, ...]:
+    """The connected regions of ``voxels``, largest first, each measured in the patient's mm.
+
+    ``name`` is the class and label of each; ``title`` and a number its tracking identifier; its tracking UID is derived
+    from ``key`` and the number. The volume is voxels times voxel volume. The long axis is the longest straight line
+    between two points of the outline within one plane, the short axis the longest line perpendicular to it in the same
+    plane (bidimensional measurement after RECIST 1.1 and WHO).
     """
-    labels, count = label(mask, structure=CONNECTIVITY)
+    labels, count = label(voxels.inside, structure=CONNECTIVITY)
     if not count:
         return ()
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -50,39 +58,61 @@ def measure_lesions(mask: BoolArray, volume: Volume, name: str, run: RunIdentity
     # Sorting also by position makes the order, and so the names, a function of the mask alone.
     order = sorted(range(count), key=lambda index: (-int(sizes[index]), *(part.start for part in boxes[index])))
     return tuple(
-        _measure(
-            labels[boxes[index]] == index + 1,
-            boxes[index],
+        _measured(
+            Voxels(voxels.shape, _within(voxels.box, boxes[index]), labels[boxes[index]] == index + 1),
             volume,
             name,
-            tracking_id=f"Lesion {number}",
-            uid=run.uid("lesion", f"{number}"),
+            tracking_id=f"{title} {number}",
+            uid=run.uid(key, f"{number}"),
         )
         for number, index in enumerate(order, start=1)
     )
 
 
-def _measure(region: BoolArray, box: Box, volume: Volume, name: str, *, tracking_id: str, uid: str) -> Lesion:
-    """The ``region`` that fills ``box`` of the volume; only the box is read, however large the volume is."""
-    areas = region.sum(axis=(1, 2))
-    top, left = box[1].start, box[2].start
+def _within(outer: Box, inner: Box) -> Box:
+    """The part ``inner`` of the part ``outer`` of a volume, as a part of the volume."""
+    first, second, third = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True))
+    return first, second, third
+
+
+def _measured(voxels: Voxels, volume: Volume, name: str, *, tracking_id: str, uid: str) -> Region:
+    """The region with its axes; only its box of the volume is read, however large the volume is."""
+    top, left = voxels.box[1].start, voxels.box[2].start
+    first = voxels.box[0].start
     long_axis, short_axis = max(
-        (_diameters(region[k], (top, left), int(k) + box[0].start, volume.spacing[1:]) for k in np.flatnonzero(areas)),
+        (_diameters(voxels.inside[k - first], (top, left), k, volume.spacing[1:]) for k in voxels.slices),
         key=lambda pair: (pair[0].length_mm, pair[1].length_mm, -pair[0].slice_index),
     )
-    mask = np.zeros(volume.shape, dtype=bool)  # the operating system allocates memory only for the pages of the box
-    mask[box] = region
-    return Lesion(
+    size, *mean = basic_measurements(voxels, volume)
+    return Region(
         tracking_id=tracking_id,
         tracking_uid=uid,
         label=name,
-        mask=mask,
-        volume_mm3=float(region.sum()) * volume.voxel_mm3,
+        voxels=voxels,
+        measurements=(
+            size,
+            measurements.length("long_axis", codes.LONG_AXIS, long_axis.length_mm),
+            measurements.length("short_axis", codes.SHORT_AXIS, short_axis.length_mm),
+            *mean,
+        ),
+        key_slice=key_slice(voxels),
         long_axis=long_axis,
         short_axis=short_axis,
-        mean_intensity=float(volume.array[box][region].mean()),
-        key_slice=int(np.argmax(areas)) + box[0].start,
     )
+
+
+def basic_measurements(voxels: Voxels, volume: Volume) -> tuple[Measurement, ...]:
+    """Volume, and the mean of the modality values where they have a unit."""
+    inside = float(volume.array[voxels.box][voxels.inside].mean())
+    return (
+        measurements.volume(float(voxels.inside.sum()) * volume.voxel_mm3),
+        *measurements.mean_value(volume.modality, inside),
+    )
+
+
+def key_slice(voxels: Voxels) -> int:
+    """The plane where the area of ``voxels`` is largest."""
+    return int(np.argmax(voxels.inside.sum(axis=(1, 2)))) + int(voxels.box[0].start)
 
 
 def _diameters(

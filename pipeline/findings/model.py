@@ -1,4 +1,8 @@
-"""The findings of a model in one series: the typed value from which all result objects and FHIR resources are built."""
+"""The findings of a model in one series: the typed value from which all result objects and FHIR resources are built.
+
+One type holds every kind of answer (`AnswerKind`): what a kind does not have is empty or None, and results leave it
+out.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,39 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.caveats import Caveat
-from pipeline.findings.codes import NEOPLASM, ClassTerm, Code, class_term
+from pipeline.findings.codes import MR_BRAIN, NEOPLASM, ClassTerm, Code, class_term
+from pipeline.findings.measurements import Measurement
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
+Box = tuple[slice, slice, slice]
+"""A part of a volume: slices, rows, columns."""
+
+
+class AnswerKind(StrEnum):
+    """What a model answers."""
+
+    SEGMENTATION = "segmentation"
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    REGRESSION = "regression"
+    LESION = "lesion"
+    """Lesions and their class, by a network that Candela reads slab after slab: `Prediction`."""
 
 
 class Outcome(StrEnum):
-    """The four outcomes of a series."""
+    """The outcomes of a series."""
 
     FINDING = "finding"
     NO_FINDING = "no_finding"
     INDETERMINATE = "indeterminate"
+    MEASURED = "measured"
+    """The model looks for nothing that is present or absent: it measures anatomy, a class or a quantity."""
     REFUSED = "refused"
+
+
+SEEKS: frozenset[Outcome] = frozenset({Outcome.FINDING, Outcome.NO_FINDING, Outcome.INDETERMINATE})
+"""The outcomes that state whether the model's target is present."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,9 @@ class ModelIdentity:
     changes when the answer may. ``name`` is the registry name (``brain_mri_tumor``), ``title`` the name for readers.
     ``parameters`` are short strings such as ``"threshold=0.5"`` (TID 4019 algorithm parameters). ``terms`` are the
     bundle's names and codes of the classes. ``target`` is the code of what the model looks for, whose presence a report
-    states. ``needs`` are the conditions of a negative answer.
+    states; None for a model that looks for nothing (`Outcome.MEASURED`). ``needs`` are the conditions of a negative
+    answer. ``procedure`` is the code of the procedure that reports name; ``body_part`` a value of Body Part Examined
+    for images that state none, empty where the bundle states none either.
     """
 
     name: str
@@ -55,8 +81,11 @@ class ModelIdentity:
     manufacturer: str = "Candela"
     parameters: tuple[str, ...] = ()
     terms: tuple[ClassTerm, ...] = ()
-    target: Code = NEOPLASM
+    target: Code | None = NEOPLASM
     needs: Needs = Needs()
+    kind: AnswerKind = AnswerKind.LESION
+    procedure: Code = MR_BRAIN
+    body_part: str = "HEAD"
 
     def term(self, name: str) -> ClassTerm:
         """The term of class ``name``: the bundle's, else that of `pipeline.findings.codes`."""
@@ -86,29 +115,91 @@ class Diameter:
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """One connected region that the model outlined.
+class Voxels:
+    """Some voxels of a volume of ``shape`` (slices, rows, columns): ``inside`` fills its part ``box``.
 
-    ``mask`` has the shape of the volume, (slices, rows, columns), on the exact source pixels.
-    ``tracking_uid`` is the same in SEG, SR, presentation state and FHIR. ``long_axis`` and ``short_axis`` lie in the
-    plane where the lesion is longest, the short axis perpendicular to the long one.
+    Only that part is stored: a body has a hundred structures, and a volume hundreds of millions of voxels.
+    """
+
+    shape: tuple[int, int, int]
+    box: Box
+    inside: BoolArray
+
+    @classmethod
+    def of(cls, mask: BoolArray) -> Voxels:
+        """The voxels of a mask with the shape of the volume (slices, rows, columns)."""
+        filled = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        spans = [(int(one[0]), int(one[-1]) + 1) if len(one) else (0, 0) for one in filled]
+        box = slice(*spans[0]), slice(*spans[1]), slice(*spans[2])
+        slices, rows, columns = mask.shape
+        return cls((slices, rows, columns), box, np.ascontiguousarray(mask[box]))
+
+    def plane(self, index: int) -> BoolArray:
+        """Plane ``index``, (rows, columns)."""
+        plane = np.zeros(self.shape[1:], dtype=np.bool_)
+        first = self.box[0].start
+        if first <= index < self.box[0].stop:
+            plane[self.box[1:]] = self.inside[index - first]
+        return plane
+
+    def whole(self) -> BoolArray:
+        """The mask with the shape of the volume; made anew by each call."""
+        mask = np.zeros(
+            self.shape, dtype=np.bool_
+        )  # the operating system allocates memory only for the pages of the box
+        mask[self.box] = self.inside
+        return mask
+
+    @cached_property
+    def slices(self) -> tuple[int, ...]:
+        """Indices of the planes that they touch, ascending."""
+        return tuple(int(k) + self.box[0].start for k in np.flatnonzero(self.inside.any(axis=(1, 2))))
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region of interest: a lesion, a segmented structure, or a detected object.
+
+    ``label`` is its class. ``voxels`` are on the source pixels; those of a detected object (``boxed``) fill its box,
+    and no result calls them an outline. ``measurements`` are coded, in mm, mm³ or modality values. ``tracking_uid`` is the
+    same in SEG, SR, presentation state and FHIR. ``long_axis`` and ``short_axis`` lie in the plane where a lesion is
+    longest, the short axis perpendicular to the long one; None for regions that are not measured so.
     """
 
     tracking_id: str
     tracking_uid: str
     label: str
-    mask: BoolArray
-    volume_mm3: float
-    long_axis: Diameter
-    short_axis: Diameter
-    mean_intensity: float
+    voxels: Voxels
+    measurements: tuple[Measurement, ...]
     key_slice: int
-    """Index of the plane where the lesion's area is largest."""
+    """Index of the plane where the region's area is largest."""
+    long_axis: Diameter | None = None
+    short_axis: Diameter | None = None
+    boxed: bool = False
 
-    @cached_property
+    @property
+    def mask(self) -> BoolArray:
+        """The region in the shape of the volume, (slices, rows, columns); made anew by each call."""
+        return self.voxels.whole()
+
+    @property
     def slices(self) -> tuple[int, ...]:
-        """Indices of the planes that the lesion touches, ascending."""
-        return tuple(int(k) for k in np.flatnonzero(self.mask.any(axis=(1, 2))))
+        """Indices of the planes that the region touches, ascending."""
+        return self.voxels.slices
+
+    @property
+    def axes(self) -> tuple[Diameter, ...]:
+        """Long and short axis; empty where they are not measured."""
+        return tuple(axis for axis in (self.long_axis, self.short_axis) if axis is not None)
+
+    @property
+    def measured_slice(self) -> int:
+        """The plane in which it is measured: that of its long axis, else the key slice."""
+        return self.key_slice if self.long_axis is None else self.long_axis.slice_index
+
+    def value(self, name: str) -> float | None:
+        """The value of the measurement called ``name``; None where there is none."""
+        return next((item.value for item in self.measurements if item.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -132,19 +223,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Findings:
-    """A model's answer for one volume, regions measured. Fields as in `Prediction`; lesions largest first.
+    """A model's answer for one volume, regions measured. Fields as in `Prediction`.
 
-    ``probabilities`` are in the order of the model's classes; the last class means that there is no lesion.
+    ``predicted_class`` is empty, and ``probabilities`` are, for answers that are no classes. ``probabilities`` are in
+    the order of the model's classes; of lesions the last class means that there is none. ``suggested`` are the classes
+    that hold, for models that judge each class alone. ``regions`` are lesions largest first, structures in the bundle's
+    order, detected objects the likeliest first. ``heatmap`` is None where nothing explains the answer. ``quantities``
+    are the numbers that a regression estimates.
     """
 
     outcome: Outcome
     predicted_class: str
     probabilities: tuple[ClassProbability, ...]
-    lesions: tuple[Lesion, ...]
-    heatmap: FloatArray
+    regions: tuple[Region, ...]
+    heatmap: FloatArray | None
     key_slice: int
     model: ModelIdentity
     caveats: tuple[Caveat, ...] = ()
+    suggested: tuple[str, ...] = ()
+    quantities: tuple[Measurement, ...] = ()
 
     def probability(self, name: str) -> float:
         """Probability of class ``name``; KeyError where the model has no such class."""

@@ -67,6 +67,11 @@ class Volume:
         return self.sources[0] if self.subject is None else self.subject
 
     @property
+    def modality(self) -> str:
+        """Modality (0008,0060) of the images, in capitals; empty where they state none."""
+        return str(self.sources[0].get("Modality") or "").upper() if self.sources else ""
+
+    @property
     def series_instance_uid(self) -> str:
         return str(self.sources[0].SeriesInstanceUID)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.caveats import Caveat
-from pipeline.findings import measurements
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import ClassProbability, Findings, Lesion, ModelIdentity, Outcome
+from pipeline.findings.model import AnswerKind, ClassProbability, Findings, ModelIdentity, Outcome, Region
 
 
 @dataclass(frozen=True)
-class ReportedLesion:
-    """`pipeline.findings.model.Lesion` without its mask; ``measurements`` are coded, in mm and mm³."""
+class ReportedRegion:
+    """`pipeline.findings.model.Region` without its voxels; ``measurements`` are coded, in mm and mm³."""
 
     tracking_id: str
     tracking_uid: str
@@ -20,8 +19,8 @@ class ReportedLesion:
     measurements: tuple[Measurement, ...]
 
     @classmethod
-    def of(cls, lesion: Lesion) -> ReportedLesion:
-        return cls(lesion.tracking_id, lesion.tracking_uid, lesion.label, measurements.of_lesion(lesion))
+    def of(cls, region: Region) -> ReportedRegion:
+        return cls(region.tracking_id, region.tracking_uid, region.label, region.measurements)
 
     def value(self, name: str) -> float:
         """The value of the measurement called ``name``.
@@ -29,12 +28,16 @@ class ReportedLesion:
         Raises
         ------
         KeyError
-            where the lesion has no such measurement.
+            where the region has no such measurement.
         """
         for item in self.measurements:
             if item.name == name:
                 return item.value
         raise KeyError(name)
+
+    def has(self, name: str) -> bool:
+        """Whether the region has a measurement called ``name``."""
+        return any(item.name == name for item in self.measurements)
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,22 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ReportedFindings:
-    """`pipeline.findings.model.Findings` without pixels; the largest lesion comes first.
+    """`pipeline.findings.model.Findings` without pixels.
 
     ``revision`` counts the revisions of the series from 1: the findings of a later one replace those of an earlier one.
-    A refused series has a ``refusal``, no predicted class, no probabilities and no lesions.
+    A refused series has a ``refusal``, no predicted class, no probabilities and no regions.
     """
 
     outcome: Outcome
     model: ModelIdentity
     predicted_class: str = ""
     probabilities: tuple[ClassProbability, ...] = ()
-    lesions: tuple[ReportedLesion, ...] = ()
+    regions: tuple[ReportedRegion, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     revision: int = 1
     refusal: Refusal | None = None
+    suggested: tuple[str, ...] = ()
+    quantities: tuple[Measurement, ...] = ()
 
     @classmethod
     def of(cls, findings: Findings, revision: int = 1) -> ReportedFindings:
@@ -69,10 +74,17 @@ class ReportedFindings:
             model=findings.model,
             predicted_class=findings.predicted_class,
             probabilities=findings.probabilities,
-            lesions=tuple(ReportedLesion.of(lesion) for lesion in findings.lesions),
+            regions=tuple(map(ReportedRegion.of, findings.regions)),
             caveats=findings.caveats,
             revision=revision,
+            suggested=findings.suggested,
+            quantities=findings.quantities,
         )
+
+    @property
+    def kind(self) -> AnswerKind:
+        """What the model answers."""
+        return self.model.kind
 
     @property
     def share(self) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 from pipeline.caveats import VALUES, Caveat, CaveatCode, free_text
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
-from pipeline.findings.model import ModelIdentity, Outcome
-from pipeline.report import phrasebook
-from pipeline.report.findings import ReportedFindings, ReportedLesion
+from pipeline.findings.measurements import Measurement
+from pipeline.findings.model import AnswerKind, ModelIdentity
+from pipeline.report import phrasebook, situations
+from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.phrasebook import phrase
 
 MILLILITRE_MM3 = 1000
@@ -28,29 +29,64 @@ class Language(StrEnum):
 
 def headline(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
     """The findings in a few words."""
-    return _capital(phrase("headline", findings.outcome, language, name=within(_name(findings, language), language)))
+    return _capital(phrase("headline", situations.headline_key(findings), language, **_named(findings, language)))
 
 
 def statement(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
     """The findings in one or two sentences, neither overstated nor hidden."""
-    values: dict[str, Any] = {"name": within(_name(findings, language), language), "count": len(findings.lesions)}
+    values = _named(findings, language)
     if findings.refusal is not None:
         values |= {"reason": _reason(findings.refusal.code, language), "code": findings.refusal.code}
     else:
-        values["share"] = number(findings.share, language, digits=2)
-    return phrase("answer", _situation(findings), language, **values)
+        values |= {"names": _names(findings, language), **_figures(findings, language)}
+    return phrase("answer", situations.answer_key(findings), language, **values)
+
+
+def _named(findings: ReportedFindings, language: Language) -> dict[str, Any]:
+    return {"name": within(_name(findings, language), language), "count": situations.count(findings)}
+
+
+def _figures(findings: ReportedFindings, language: Language) -> dict[str, str]:
+    """Probability or score, and volume, of those kinds that have one."""
+    figures = {}
+    share = situations.share(findings)
+    if share is not None:
+        figures["share"] = number(share, language, digits=2)
+    sizes = [item.value("volume") for item in findings.regions if item.has("volume")]
+    if sizes:
+        figures["size"] = millilitres(sum(sizes), language)
+    return figures
+
+
+def _names(findings: ReportedFindings, language: Language) -> tuple[str, ...]:
+    """What a sentence lists: suggested classes, outlined structures or estimated quantities."""
+    model = findings.model
+    if findings.quantities:
+        return tuple(estimate(item, model, language) for item in findings.quantities)
+    if findings.suggested:
+        shares = {item.name: number(item.probability, language, digits=2) for item in findings.probabilities}
+        return tuple(f"{title(model, name, language)} ({shares[name]})" for name in findings.suggested)
+    return tuple(region_name(findings, index, language) for index in range(len(findings.regions)))
+
+
+def estimate(item: Measurement, model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
+    """A quantity with its name and unit."""
+    value = number(item.value, language, digits=item.digits)
+    unit = "" if item.unit.value == codes.NO_UNITS.value else f" {item.unit.value}"
+    return f"{title(model, item.name, language)} {value}{unit}"
 
 
 def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:
     """Further sentences: the size of the largest lesion, and that an earlier result is replaced."""
+    measured = [item for item in findings.regions if item.has("long_axis")]
     holds = {
-        "one_region": len(findings.lesions) == 1,
-        "several_regions": len(findings.lesions) > 1,
+        "one_region": len(measured) == 1,
+        "several_regions": len(measured) > 1,
         "later_revision": findings.revision > 1 and Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in findings.caveats,
     }
     size = {}
-    if findings.lesions:
-        size = {"axes": axes(findings.lesions[0], language, digits=0), "volume": volume(findings.lesions[0], language)}
+    if measured:
+        size = {"axes": axes(measured[0], language, digits=0), "volume": volume(measured[0], language)}
     return tuple(phrase("added", key, language, **size) for key, is_so in holds.items() if is_so)
 
 
@@ -106,7 +142,9 @@ def title(model: ModelIdentity, class_name: str, language: Language = Language.E
 
 
 def target(model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
-    """What the model looks for, as written within a sentence."""
+    """What the model looks for, as written within a sentence; empty for a model that looks for nothing."""
+    if model.target is None:
+        return ""
     return within(_term(model.target, language) or model.target.meaning, language)
 
 
@@ -116,21 +154,35 @@ def _term(code: Code, language: Language) -> str | None:
     return None if name is None or language is Language.ENGLISH else phrase("term", name, language)
 
 
-def lesion_name(number_from_1: int, language: Language = Language.ENGLISH) -> str:
-    return label("lesion", language, number=str(number_from_1))
+def region_name(findings: ReportedFindings, index: int, language: Language = Language.ENGLISH) -> str:
+    """The name of region ``index`` for readers: a lesion by number, a detected object by class and number, a structure
+    by its title.
+    """
+    if findings.kind is AnswerKind.LESION:
+        return label("lesion", language, number=str(index + 1))
+    item = findings.regions[index]
+    same = [other.tracking_uid for other in findings.regions if other.label == item.label]
+    name = title(findings.model, item.label, language)
+    if len(same) == 1 and findings.kind is AnswerKind.SEGMENTATION:
+        return name
+    return label("object", language, name=name, number=str(same.index(item.tracking_uid) + 1))
 
 
-def axes(lesion: ReportedLesion, language: Language = Language.ENGLISH, *, digits: int = 1) -> str:
+def axes(region: ReportedRegion, language: Language = Language.ENGLISH, *, digits: int = 1) -> str:
     """``23.4 × 17.0 mm``."""
     long, short = (
-        number(value, language, digits=digits) for value in (lesion.value("long_axis"), lesion.value("short_axis"))
+        number(value, language, digits=digits) for value in (region.value("long_axis"), region.value("short_axis"))
     )
     return f"{long} × {short} mm"
 
 
-def volume(lesion: ReportedLesion, language: Language = Language.ENGLISH) -> str:
+def volume(region: ReportedRegion, language: Language = Language.ENGLISH) -> str:
     """In millilitres, or in mm³ where that would round to zero."""
-    mm3 = lesion.value("volume")
+    return millilitres(region.value("volume"), language)
+
+
+def millilitres(mm3: float, language: Language = Language.ENGLISH) -> str:
+    """A volume given in mm³."""
     if mm3 < MILLILITRE_MM3:
         return f"{mm3:.0f} mm³"
     return f"{number(mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
@@ -149,24 +201,16 @@ def label(name: str, language: Language = Language.ENGLISH, /, **values: str) ->
     return phrase("label", name, language, **values)
 
 
-def _situation(findings: ReportedFindings) -> str:
-    """The key of the phrase in the section ``answer``."""
-    if findings.outcome is Outcome.FINDING:
-        count = len(findings.lesions)
-        return f"finding_{('no_region', 'one_region', 'several_regions')[min(count, 2)]}"
-    if findings.outcome is Outcome.INDETERMINATE and findings.share < max(
-        item.probability for item in findings.probabilities
-    ):
-        return "indeterminate_not_most_probable"
-    return str(findings.outcome)
-
-
 def _name(findings: ReportedFindings, language: Language) -> str:
-    """The class that the sentences name: the predicted one, or of a negative the one for "no lesion"."""
-    if findings.outcome is Outcome.REFUSED:
-        return ""
-    name = findings.probabilities[-1].name if findings.outcome is Outcome.NO_FINDING else findings.predicted_class
-    return title(findings.model, name, language)
+    """What the sentences name: the class that the answer is about, else what the model looks for; of one estimated
+    quantity its name and value.
+    """
+    name = situations.named_class(findings)
+    if name:
+        return title(findings.model, name, language)
+    if findings.quantities:
+        return ", ".join(_names(findings, language)[:1])
+    return target(findings.model, language)
 
 
 def _reason(code: str, language: Language) -> str:

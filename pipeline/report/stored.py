@@ -75,8 +75,8 @@ def from_json(data: bytes, *, where: str = "") -> ReportContent:
 def _up_to_date(content: Any) -> Any:
     """``content`` as this version writes it.
 
-    Release 0.1.0 built results under no revision, and its UIDs stay so. Earlier versions called the findings ``answer``
-    and the lesions ``regions``, stored caveats as English sentences and measurements without their codes.
+    Release 0.1.0 built results under no revision, and its UIDs stay so. It called the findings ``answer``, stored
+    caveats as English sentences and measurements without their codes. Release 0.2.0 called the regions ``lesions``.
     """
     if not isinstance(content, dict):
         return content
@@ -89,13 +89,16 @@ def _up_to_date(content: Any) -> Any:
         ]
     answer = content.pop("answer", None)
     if isinstance(answer, dict):
-        lesions = [_lesion(item) for item in answer.pop("regions", ())]
+        regions = [_region(item) for item in answer.pop("regions", ())]
         caveats = [asdict(caveat_of(item)) if isinstance(item, str) else item for item in answer.pop("caveats", ())]
-        content["findings"] = {**answer, "lesions": lesions, "caveats": caveats}
+        content["findings"] = {**answer, "regions": regions, "caveats": caveats}
+    findings = content.get("findings")
+    if isinstance(findings, dict) and "lesions" in findings:
+        findings["regions"] = findings.pop("lesions")
     return content
 
 
-def _lesion(region: dict[str, Any]) -> dict[str, Any]:
+def _region(region: dict[str, Any]) -> dict[str, Any]:
     measurements = [
         {
             "name": name,

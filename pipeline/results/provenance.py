@@ -187,12 +187,13 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
-def body_part(context: ResultContext) -> str:
-    """The source's Body Part Examined; without one the head, the only part that the models read.
+def body_part(context: ResultContext) -> str | None:
+    """The source's Body Part Examined, else that of the model's bundle; None where neither states one.
 
-    It is always set: an absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
+    An absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
     """
-    return next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "HEAD")
+    stated = next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "")
+    return stated or context.findings.model.body_part or None
 
 
 def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:

@@ -29,6 +29,10 @@ class ProtocolContract:
     weightings: tuple[str, ...]
     contrast_expected: bool
 
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
+        """As `check_protocol`."""
+        return check_protocol(header, self)
+
 
 def check_protocol(header: Dataset, contract: ProtocolContract) -> tuple[Caveat, ...]:
     """Caveats for a series with this header (pixel data not needed).

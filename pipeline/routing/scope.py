@@ -31,6 +31,10 @@ class Scope:
     views: tuple[str, ...] = ()
     contrast_expected: bool = False
 
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
+        """As `check_scope`."""
+        return check_scope(header, self)
+
 
 def check_scope(header: Dataset, scope: Scope) -> tuple[Caveat, ...]:
     """Caveats for a series with this header (pixel data not needed).

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 
 from pipeline.errors import Refused
-from pipeline.routing.protocol import ProtocolContract, check_protocol
+from pipeline.routing.protocol import ProtocolContract
+from pipeline.routing.scope import Scope
 from pipeline.routing.series_attributes import SeriesAttributes, classic
 
 LEAST_SLICES = 3
 """The same as in `pipeline.geometry.slice_spacing` (a test compares them): fewer slices make no volume."""
+
+Takes = ProtocolContract | Scope
+"""The series that a model takes, by the contract of its bundle."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ class Criterion:
     """A criterion of the order: ``rank`` is smaller for what suits better, ``words`` state the series' value."""
 
     name: str
-    rank: Callable[[Candidate, ProtocolContract], float]
+    rank: Callable[[Candidate, Takes], float]
     words: Callable[[Candidate], str]
 
 
-def choose(candidates: Sequence[Candidate], contract: ProtocolContract) -> Selection:
+def choose(candidates: Sequence[Candidate], contract: Takes) -> Selection:
     """Choose the series that suits a model with ``contract`` best. The order of ``candidates`` does not matter."""
     unsuited = {item.series_instance_uid: why for item in candidates if (why := _unsuited(item, contract))}
     suited = sorted(
@@ -76,19 +80,19 @@ def choose(candidates: Sequence[Candidate], contract: ProtocolContract) -> Selec
     return Selection(best, _why(best, rest, aside, contract), (*passed_over, *aside))
 
 
-def _unsuited(candidate: Candidate, contract: ProtocolContract) -> Refused | None:
+def _unsuited(candidate: Candidate, contract: Takes) -> Refused | None:
     """The model's refusal of the series by its header alone, or None."""
     slices = candidate.attributes.number_of_slices
     if slices < LEAST_SLICES:
         return Refused(f"The series has {slices} slice(s); a volume needs at least {LEAST_SLICES}.")
     try:
-        check_protocol(classic(candidate.header), contract)
+        contract.check(classic(candidate.header))
     except Refused as refusal:
         return refusal
     return None
 
 
-def _why(best: Candidate, rest: Sequence[Candidate], aside: tuple[PassedOver, ...], contract: ProtocolContract) -> str:
+def _why(best: Candidate, rest: Sequence[Candidate], aside: tuple[PassedOver, ...], contract: Takes) -> str:
     total = 1 + len(rest) + len(aside)
     if total == 1:
         return "the study's only series for this model"
@@ -99,7 +103,7 @@ def _why(best: Candidate, rest: Sequence[Candidate], aside: tuple[PassedOver, ..
     return f"suits the model best of {total} series, by {by}"
 
 
-def _worse(candidate: Candidate, best: Candidate, contract: ProtocolContract) -> str:
+def _worse(candidate: Candidate, best: Candidate, contract: Takes) -> str:
     better = f"series {best.series_instance_uid} suits the model better"
     criterion = _decisive(candidate, best, contract)
     if criterion is None:
@@ -107,12 +111,12 @@ def _worse(candidate: Candidate, best: Candidate, contract: ProtocolContract) ->
     return f"{better}, by {criterion.name}: {criterion.words(best)} against {criterion.words(candidate)}"
 
 
-def _decisive(candidate: Candidate, best: Candidate, contract: ProtocolContract) -> Criterion | None:
+def _decisive(candidate: Candidate, best: Candidate, contract: Takes) -> Criterion | None:
     differing = (item for item in CRITERIA if item.rank(candidate, contract) != item.rank(best, contract))
     return next(differing, None)
 
 
-def _contrast_rank(candidate: Candidate, contract: ProtocolContract) -> float:
+def _contrast_rank(candidate: Candidate, contract: Takes) -> float:
     if not contract.contrast_expected:
         return 0
     return {"stated": 0, "described": 1, None: 2}[candidate.attributes.contrast]
@@ -123,13 +127,13 @@ def _contrast_words(candidate: Candidate) -> str:
     return words[candidate.attributes.contrast]
 
 
-def _weighting_rank(candidate: Candidate, contract: ProtocolContract) -> float:
+def _weighting_rank(candidate: Candidate, contract: Takes) -> float:
     order = contract.weightings
     weighting = candidate.attributes.weighting
     return order.index(weighting) if weighting in order else len(order)
 
 
-def _plane_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
+def _plane_rank(candidate: Candidate, _contract: Takes) -> float:
     if candidate.attributes.acquisition == "3D":
         return 0
     return {"axial": 0, "coronal": 1, "sagittal": 1, "oblique": 2, None: 3}[candidate.attributes.orientation]
@@ -141,7 +145,7 @@ def _plane_words(candidate: Candidate) -> str:
     return f"3D, {plane}" if attributes.acquisition == "3D" else plane
 
 
-def _thickness_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
+def _thickness_rank(candidate: Candidate, _contract: Takes) -> float:
     thickness = candidate.attributes.slice_thickness
     return thickness if thickness and thickness > 0 else float("inf")
 
@@ -151,7 +155,7 @@ def _thickness_words(candidate: Candidate) -> str:
     return f"{thickness:g} mm" if thickness and thickness > 0 else "not stated"
 
 
-def _number_rank(candidate: Candidate, _contract: ProtocolContract) -> float:
+def _number_rank(candidate: Candidate, _contract: Takes) -> float:
     number = candidate.attributes.series_number
     return float("inf") if number is None else -number
 

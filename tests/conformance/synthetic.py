@@ -60,7 +60,7 @@ def context_of(
         outcome=outcome,
         predicted_class=name,
         probabilities=tuple(ClassProbability(key, value) for key, value in shares.items()),
-        lesions=lesions,
+        regions=lesions,
         heatmap=(heatmap / heatmap.max()).astype(np.float32),
         key_slice=lesions[0].key_slice if lesions else volume.shape[0] // 2,
         model=model,

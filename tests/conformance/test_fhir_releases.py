@@ -39,17 +39,17 @@ def of_plane(plane: phantom.Plane) -> ReportContent:
 def forty_lesions() -> ReportContent:
     """Forty regions of different sizes, as an over-eager model outlines them."""
     told = plain_content(Outcome.FINDING)
-    volume, *others = told.findings.lesions[0].measurements
+    volume, *others = told.findings.regions[0].measurements
     lesions = tuple(
         replace(
-            told.findings.lesions[0],
+            told.findings.regions[0],
             tracking_id=f"Lesion {number}",
             tracking_uid=told.run.uid("lesion", f"{number}"),
             measurements=(replace(volume, value=4000.0 / number), *others),
         )
         for number in range(1, 41)
     )
-    return replace(told, findings=replace(told.findings, lesions=lesions))
+    return replace(told, findings=replace(told.findings, regions=lesions))
 
 
 def bare_header() -> ReportContent:
@@ -177,7 +177,7 @@ def test_r5_has_its_own_forms() -> None:
     assert segment["subset"] == ["1"]
     (structure,) = (item for item in made if item["resourceType"] == "BodyStructure")
     assert structure["includedStructure"][0]["spatialReference"][0]["type"] == "ImagingSelection"
-    assert structure["identifier"][0]["value"] == f"urn:oid:{told.findings.lesions[0].tracking_uid}"
+    assert structure["identifier"][0]["value"] == f"urn:oid:{told.findings.regions[0].tracking_uid}"
     volume = next(item for item in made if item.get("code", {}).get("text", "").startswith("Volume"))
     assert volume["bodyStructure"]["type"] == "BodyStructure"
     assert {item["type"] for item in volume["derivedFrom"]} == {"ImagingStudy", "ImagingSelection"}

@@ -272,7 +272,7 @@ def test_every_flavour_of_every_lesion_follows_its_templates(name: str, flavour:
     profile = Profile(objects=("segmentation", "report"), report_flavour=flavour)
     (report,) = (item.dataset for item in build_all(context, profile) if item.role == "report")
     assert faults_of(report) == []
-    assert templates_of(report) == FLAVOURS[flavour] * len(context.findings.lesions) + ["1501"]
+    assert templates_of(report) == FLAVOURS[flavour] * len(context.findings.regions) + ["1501"]
 
 
 @pytest.mark.parametrize("outcome", list(Outcome)[:3])

@@ -74,7 +74,7 @@ def test_the_rule_runs_the_bundle_of_the_folder(found: Run) -> None:
     assert summary["model"]["version"] == "0.3.1"
     assert set(summary["probabilities"]) == {"bright_lesion", "no_lesion"}
     assert (summary["outcome"], summary["predicted_class"]) == ("finding", "bright_lesion")
-    assert len(summary["lesions"]) == 1
+    assert len(summary["regions"]) == 1
     assert any("not calibrated" in item["text"] for item in summary["caveats"])
 
 

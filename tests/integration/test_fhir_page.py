@@ -37,15 +37,15 @@ def print_to_pdf(html: bytes, folder: Path) -> bytes:
 
 
 def many_regions(findings: Findings) -> Findings:
-    lesions = [replace(findings.lesions[0], tracking_id=f"Lesion {number}") for number in range(1, 13)]
-    return replace(findings, lesions=tuple(lesions), caveats=(free_text(LONG), free_text(LONG)))
+    lesions = [replace(findings.regions[0], tracking_id=f"Lesion {number}") for number in range(1, 13)]
+    return replace(findings, regions=tuple(lesions), caveats=(free_text(LONG), free_text(LONG)))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING])
 def test_the_report_is_one_printed_page(outcome: Outcome, tmp_path: Path) -> None:
     """Also with a dozen regions, long caveats, long names and the key picture."""
     made = context_of(outcome, "page", PatientName=f"{'Lang' * 15}^{'Name' * 15}", StudyDescription="MR " * 20)
-    findings = many_regions(made.findings) if made.findings.lesions else made.findings
+    findings = many_regions(made.findings) if made.findings.regions else made.findings
     told = report_content(replace(made, findings=findings), overlay.build(made), recorded=RECORDED)
     printed = print_to_pdf(page.html(told), tmp_path)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1

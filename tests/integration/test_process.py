@@ -195,7 +195,7 @@ def test_nifti_files_lie_beside_the_results_where_asked_for(run, folder: Path, t
         place = nib.affines.apply_affine(image.affine, [0, 0, 0])
         assert place * (-1, -1, 1) == pytest.approx([float(value) for value in first.ImagePositionPatient], abs=1e-3)
     assert int(images[0].dataobj[40, 50, 0]) == first.pixel_array[50, 40]
-    assert images[1].dataobj[:].max() == len(summary["lesions"])
+    assert images[1].dataobj[:].max() == len(summary["regions"])
     _, _, second = run(folder)
     assert second is not None
     assert "nifti" not in second

@@ -80,7 +80,7 @@ def content_of(
         for item in told.objects
     )
     lesions = tuple(
-        replace(lesion, tracking_uid=run.uid("lesion", lesion.tracking_id)) for lesion in told.findings.lesions
+        replace(lesion, tracking_uid=run.uid("lesion", lesion.tracking_id)) for lesion in told.findings.regions
     )
     return replace(
         told,
@@ -88,7 +88,7 @@ def content_of(
         study=study_of(headers[0]),
         source=series_of(headers),
         acquired=acquired(headers[0]),
-        findings=replace(told.findings, lesions=lesions, revision=revision),
+        findings=replace(told.findings, regions=lesions, revision=revision),
         run=run,
         objects=objects,
         picture=told.picture and replace(told.picture, sop_instance_uid=moved(told.picture.sop_instance_uid)),
@@ -149,7 +149,7 @@ def as_earlier(content: ReportContent) -> dict[str, Any]:
                 for item in lesion["measurements"]
             },
         }
-        for lesion in answer.pop("lesions")
+        for lesion in answer.pop("regions")
     ]
     answer["caveats"] = [sentences.caveat(item) for item in content.findings.caveats]
     return made

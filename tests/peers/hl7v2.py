@@ -19,7 +19,7 @@ from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome
 from pipeline.report.content import ReportContent
-from pipeline.report.findings import ReportedFindings, ReportedLesion
+from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.patient_study import Issued, Patient, SourceSeries, Study
 
 MODEL = ModelIdentity(
@@ -40,9 +40,9 @@ PATIENT = Patient(
 
 def lesion(
     tracking_id: str, tracking_uid: str, label: str, *, volume: float, axes: tuple[float, float], signal: float
-) -> ReportedLesion:
+) -> ReportedRegion:
     """One lesion: mm³, mm and arbitrary units."""
-    return ReportedLesion(
+    return ReportedRegion(
         tracking_id,
         tracking_uid,
         label,
@@ -67,7 +67,7 @@ FINDINGS = ReportedFindings(
         ClassProbability("pituitary_tumor", 0.0187),
         ClassProbability("no_tumor", 0.01),
     ),
-    lesions=(lesion("Lesion 1", "2.25.111", "meningioma", volume=6023.4, axes=(27.3, 21.8), signal=812.0),),
+    regions=(lesion("Lesion 1", "2.25.111", "meningioma", volume=6023.4, axes=(27.3, 21.8), signal=812.0),),
     caveats=(free_text("The slice thickness is outside of what was validated"),),
 )
 

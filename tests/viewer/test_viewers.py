@@ -111,14 +111,14 @@ def test_ohif_shows_the_report_as_text_and_no_blank_page(ohif: OhifPage) -> None
     """What preset orthanc-ohif sends: each measurement by name, the probabilities, and what it must not be used for."""
     made = acquire("axial")
     (report,) = made.results("report")
-    (lesion,) = made.processed.findings.lesions
+    (lesion,) = made.processed.findings.regions
     ohif.open(made.study_instance_uid)
     ohif.open_series(report)
     wanted = (
         "Oncology Measurement Report",
         "Tracking Identifier: Lesion 1",
         f"Long axis: {lesion.long_axis.length_mm:.1f} mm",
-        f"Volume: {round(lesion.volume_mm3, 1):g} mm3",
+        f"Volume: {round(lesion.value('volume'), 1):g} mm3",
         "Model probability: Glioma 0.86, Meningioma 0.09",
         "not for diagnosis",
     )

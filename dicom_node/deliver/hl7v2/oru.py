@@ -34,7 +34,7 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadResult, Rejected
 from pipeline.findings import codes
 from pipeline.findings.measurements import Measurement, of_probability
-from pipeline.findings.model import Outcome
+from pipeline.findings.model import SEEKS, AnswerKind, Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
 from pipeline.report.patient_study import Issued
@@ -168,7 +168,7 @@ def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> Non
         obr,
         obr_1="1",
         **fields,
-        obr_4=coded(codes.MR_BRAIN),
+        obr_4=coded(content.findings.model.procedure),
         obr_7=instant(content.acquired),
         obr_22=instant(content.recorded.isoformat()),
         obr_24="RAD",
@@ -214,7 +214,8 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
     if findings.outcome is not Outcome.REFUSED:
         yield from _findings(content, said_headline=said(sentences.headline(findings, language)))
-        yield from _lesions(content)
+        yield from _regions(content)
+        yield from _estimates(content)
     yield Observed("ST", coded(codes.ALGORITHM_NAME), said(findings.model.title))
     yield Observed("ST", coded(codes.ALGORITHM_VERSION), said(findings.model.version))
     yield Observed("HD", coded(codes.DICOM_STUDY), f"^{content.study.uid}^ISO")
@@ -224,28 +225,43 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
 
 
 def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observed]:
-    """Presence, the class that is suggested, and the probability of each: the class is in the probability's name,
-    not a finding, since a search for findings must not return a class of 9 % probability.
+    """Presence of what the model looks for, the classes that are suggested, and the probability of each class.
+
+    The class is in the probability's name, not a finding: a search for findings must not return a class of 9 %.
     """
     findings, model = content.findings, content.findings.model
-    presence = codes.presence(findings.outcome)
-    yield Observed("CWE", coded(codes.PRESENCE), f"{coded(presence)}^^^^^^{said_headline}")
-    if findings.outcome is Outcome.FINDING:
-        term = model.term(findings.predicted_class)
-        yield Observed("CWE", coded(codes.FINDING), coded(term.code))
-        yield Observed("CWE", coded(codes.FINDING_SITE), coded(term.site))
+    if findings.outcome in SEEKS:
+        presence = codes.presence(findings.outcome)
+        yield Observed("CWE", coded(codes.PRESENCE), f"{coded(presence)}^^^^^^{said_headline}")
+    if findings.outcome in (Outcome.FINDING, Outcome.MEASURED):
+        classes = findings.suggested or ((findings.predicted_class,) if findings.predicted_class else ())
+        for name in classes:
+            term = model.term(name)
+            yield Observed("CWE", coded(codes.FINDING), coded(term.code))
+            if term.site is not None:
+                yield Observed("CWE", coded(codes.FINDING_SITE), coded(term.site))
     for number, item in enumerate(findings.probabilities, start=1):
         what = coded(codes.PROBABILITY, f"Probability of {model.term(item.name).title.lower()}")
         yield _number(of_probability(item.probability), what, f"class {number}")
 
 
-def _lesions(content: ReportContent) -> Iterable[Observed]:
-    """The measurements of each lesion; the sub-id separates the lesions, the tracking UID is that of SEG and SR."""
-    for number, lesion in enumerate(content.findings.lesions, start=1):
+def _regions(content: ReportContent) -> Iterable[Observed]:
+    """The measurements of each region; the sub-id separates the regions, the tracking UID is that of SEG and SR. A
+    structure or a detected object is named, since no class is.
+    """
+    findings = content.findings
+    for number, region in enumerate(findings.regions, start=1):
         sub_id = f"region {number}"
-        yield Observed("HD", coded(codes.TRACKING_UID), f"^{lesion.tracking_uid}^ISO", sub_id)
-        for item in lesion.measurements:
+        yield Observed("HD", coded(codes.TRACKING_UID), f"^{region.tracking_uid}^ISO", sub_id)
+        if findings.kind is not AnswerKind.LESION:
+            yield Observed("CWE", coded(codes.FINDING), coded(findings.model.term(region.label).code), sub_id)
+        for item in region.measurements:
             yield _number(item, coded(item.code), sub_id)
+
+
+def _estimates(content: ReportContent) -> Iterable[Observed]:
+    for number, item in enumerate(content.findings.quantities, start=1):
+        yield _number(item, coded(item.code), f"estimate {number}")
 
 
 def _number(item: Measurement, what: str, sub_id: str) -> Observed:

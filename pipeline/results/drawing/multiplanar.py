@@ -85,11 +85,11 @@ def source_plane(volume: Volume, findings: Findings, index: int) -> Reformat:
     """Source plane ``index`` as it was acquired."""
     return Reformat(
         grey=volume.array[index],
-        heat=findings.heatmap[index],
+        heat=np.zeros_like(volume.array[index]) if findings.heatmap is None else findings.heatmap[index],
         masks=tuple(
-            (number, lesion.mask[index].astype(np.float32))
-            for number, lesion in enumerate(findings.lesions, start=1)
-            if lesion.mask[index].any()
+            (number, region.voxels.plane(index).astype(np.float32))
+            for number, region in enumerate(findings.regions, start=1)
+            if index in region.slices
         ),
         spacing=volume.spacing[1:],
         across=volume.affine[:3, 2] / volume.spacing[2],
@@ -167,13 +167,14 @@ def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector,
     )
     at = np.moveaxis(places, -1, 0)
     masks = (
-        (number, _sample(lesion.mask, at, 0.0))
-        for number, lesion in enumerate(findings.lesions, start=1)
-        if _near(lesion.slices, at[0])
+        (number, _sample(region.mask, at, 0.0))
+        for number, region in enumerate(findings.regions, start=1)
+        if _near(region.slices, at[0])
     )
+    grey = _sample(volume.array, at, np.nan)
     return Reformat(
-        grey=_sample(volume.array, at, np.nan),
-        heat=_sample(findings.heatmap, at, 0.0),
+        grey=grey,
+        heat=np.zeros_like(grey) if findings.heatmap is None else _sample(findings.heatmap, at, 0.0),
         masks=tuple((number, mask) for number, mask in masks if mask.max() >= 0.5),
         spacing=(step, step),
         across=across,

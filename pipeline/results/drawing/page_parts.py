@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.findings.model import Findings, Lesion, ModelIdentity, Outcome
+from pipeline.findings.model import Findings, ModelIdentity, Outcome, Region
 from pipeline.geometry.volume import Volume
 from pipeline.report import sentences
+from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import DIM, FAINT, SIDE, TEXT, WARNING, Box, Canvas
 from pipeline.results.drawing.fonts import Face, can_draw, cut, width, wrap
 from pipeline.results.drawing.picture import draw_colour_bar
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 from pipeline.results.wording import DISCLAIMER, ascii_text, headline
 
 MARGIN = 24
@@ -112,24 +112,24 @@ def probabilities(canvas: Canvas, findings: Findings, box: Box) -> None:
 
 def regions(canvas: Canvas, findings: Findings, box: Box) -> None:
     """The table of outlined regions, largest first, as many as ``box`` has room for."""
-    if not findings.lesions:
+    if not findings.regions:
         canvas.text((box.x, box.y), "Outlined regions", size=17, colour=DIM)
         canvas.text((box.x, box.y + 26), "none")
         return
     right = [box.x + round(box.width * share) for share in (0.36, 0.58, 0.78, 1.0)]
     canvas.text((box.x, box.y), "Regions", size=17, colour=DIM)
-    for x, head in zip(right, ("volume", "long", "short", "slices"), strict=True):
+    for x, head in zip(right, region_columns(findings), strict=True):
         canvas.text((x, box.y), head, size=17, colour=DIM, anchor="ra")
     pitch = 25
     room = max(1, (box.height - 24) // pitch)
-    rows = room if len(findings.lesions) <= room else room - 1
-    for row, lesion in enumerate(findings.lesions[:rows]):
+    rows = room if len(findings.regions) <= room else room - 1
+    for row, region in enumerate(findings.regions[:rows]):
         y = box.y + 25 + row * pitch
         canvas.text((box.x, y), f"{row + 1}", face=Face.BOLD, colour=OUTLINE_RGB)
-        cells = (volume_text(lesion.volume_mm3), *axes_text(lesion), slice_range(lesion))
+        cells = region_cells(region)
         for x, cell in zip(right, cells, strict=True):
             canvas.text((x, y), cell, anchor="ra")
-    more = len(findings.lesions) - rows
+    more = len(findings.regions) - rows
     if more > 0:
         canvas.text((box.x, box.y + 25 + rows * pitch), f"and {more} more in the report", size=16, colour=DIM)
 
@@ -141,7 +141,7 @@ def legend(canvas: Canvas, findings: Findings, x: int, y: int, *, heat: bool) ->
         wide = round(canvas.text((x, y), what, size=17, least=14, colour=DIM, most=256))
         draw_colour_bar(canvas, Box(x + wide + 14, y + 4, 326 - wide, 12), vertical=False)
         x += 360
-    if findings.lesions:
+    if findings.regions:
         outline_sample(canvas, x, y + 11)
 
 
@@ -164,19 +164,40 @@ def caveats(canvas: Canvas, findings: Findings, box: Box, *, size: int = 16) -> 
     canvas.paragraph((box.x + wide, box.y), text, most=most - wide, lines=lines, size=size)
 
 
-def lesion_note(canvas: Canvas, lesion: Lesion, number: int, x: float, y: float) -> float:
-    """Number, volume and axes of a lesion on one line; returns its width."""
+def region_note(canvas: Canvas, region: Region, number: int, x: float, y: float) -> float:
+    """Number, volume and axes of a region on one line; returns its width."""
     wide = canvas.text((x, y), f"{number}", face=Face.BOLD, colour=OUTLINE_RGB) + 10
-    wide += canvas.text((x + wide, y), volume_text(lesion.volume_mm3)) + 10
-    long, short = axes_text(lesion)
-    where = f"{long.removesuffix(' mm')} × {short} in slice {lesion.long_axis.slice_index + 1}"
+    first, *rest = region_cells(region)
+    wide += canvas.text((x + wide, y), first) + 10
+    if region.long_axis is None:
+        return wide
+    long, short = rest[:2]
+    where = f"{long.removesuffix(' mm')} × {short} in slice {region.long_axis.slice_index + 1}"
     return wide + canvas.text((x + wide, y), where, colour=DIM)
 
 
-def axes_text(lesion: Lesion) -> tuple[str, str]:
-    """Long and short axis in mm, with a decimal where a whole number would round a small lesion away."""
-    digits = 0 if lesion.long_axis.length_mm >= 10 else 1
-    return f"{lesion.long_axis.length_mm:.{digits}f} mm", f"{lesion.short_axis.length_mm:.{digits}f} mm"
+def region_columns(findings: Findings) -> tuple[str, ...]:
+    """The columns of the table of regions, as `region_cells` fills them."""
+    if any(region.boxed for region in findings.regions):
+        return ("score", "length", "width", "slices")
+    return ("volume", "long", "short", "slices")
+
+
+def region_cells(region: Region) -> tuple[str, ...]:
+    """Volume and axes of an outlined region, score and sides of a detected object, then the slices."""
+    if region.boxed:
+        return (f"{region.value('score'):.2f}", *sides_text(region, "length", "width"), slice_range(region))
+    size = volume_text(region.value("volume") or 0.0)
+    return (size, *sides_text(region, "long_axis", "short_axis"), slice_range(region))
+
+
+def sides_text(region: Region, first: str, second: str) -> tuple[str, str]:
+    """Two lengths in mm, with a decimal where a whole number would round a small region away; a dash for none."""
+    long, short = region.value(first), region.value(second)
+    if long is None or short is None:
+        return "–", "–"
+    digits = 0 if long >= 10 else 1
+    return f"{long:.{digits}f} mm", f"{short:.{digits}f} mm"
 
 
 def volume_text(mm3: float) -> str:
@@ -184,6 +205,6 @@ def volume_text(mm3: float) -> str:
     return f"{mm3 / 1000:.1f} ml" if mm3 >= 1000 else f"{mm3:.0f} mm³" if mm3 >= 1 else f"{mm3:.2g} mm³"
 
 
-def slice_range(lesion: Lesion) -> str:
-    first, last = lesion.slices[0] + 1, lesion.slices[-1] + 1
+def slice_range(region: Region) -> str:
+    first, last = region.slices[0] + 1, region.slices[-1] + 1
     return f"{first}" if first == last else f"{first}–{last}"

@@ -24,9 +24,9 @@ from pipeline.results.drawing.page_parts import (
     caveats,
     frame,
     legend,
-    lesion_note,
     outline_sample,
     probabilities,
+    region_note,
     regions,
     shown,
     slice_name,
@@ -96,7 +96,9 @@ class Story:
 
 def shows_heatmap(findings: Findings) -> bool:
     """Whether the pages show the class activation: not for "no tumor", which nothing in the picture speaks for."""
-    return findings.outcome is not Outcome.NO_FINDING and bool(findings.heatmap.max() > 0)
+    return (
+        findings.outcome is not Outcome.NO_FINDING and findings.heatmap is not None and bool(findings.heatmap.max() > 0)
+    )
 
 
 def summary_page(story: Story, *, pages: int) -> Page:
@@ -127,7 +129,7 @@ def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None
     reformat = trimmed(story.key, story.window)
     draw_reformat(canvas, reformat, story.window, original, heat=False)
     placement = draw_reformat(canvas, reformat, story.window, marked, heat=story.heat, cut_by=story.across)
-    draw_outlines(canvas, reformat, placement, numbered=len(story.findings.lesions) > 1)
+    draw_outlines(canvas, reformat, placement, numbered=len(story.findings.regions) > 1)
     draw_axes(canvas, story.findings, reformat, placement)
 
 
@@ -145,7 +147,7 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
     frame(canvas, findings.model, page=page, pages=pages)
     reformat = source_plane(story.volume, findings, index)
     placement = draw_reformat(canvas, reformat, story.window, SINGLE, heat=story.heat)
-    draw_outlines(canvas, reformat, placement, numbered=len(findings.lesions) > 1)
+    draw_outlines(canvas, reformat, placement, numbered=len(findings.regions) > 1)
     draw_axes(canvas, findings, reformat, placement)
     base = BASE - 6
     place, _, image = slice_name(story.volume, index).partition(" · ")
@@ -160,11 +162,11 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
         for row, word in enumerate(("Class", "activation,", "relative")):
             canvas.text((BAND, SINGLE.y + 20 * row), word, size=16, colour=DIM)
         draw_colour_bar(canvas, Box(BAND, SINGLE.y + 76, 18, 240), vertical=True)
-    _lesion_notes(canvas, story, index)
+    _region_notes(canvas, story, index)
     return Page(canvas.pixels(), index, placement)
 
 
-def _lesion_notes(canvas: Canvas, story: Story, index: int) -> None:
+def _region_notes(canvas: Canvas, story: Story, index: int) -> None:
     """The lesions of a slice on one line below it, as many as fit."""
     shown_here = [number for number, _ in source_plane(story.volume, story.findings, index).masks]
     if not shown_here:
@@ -173,7 +175,7 @@ def _lesion_notes(canvas: Canvas, story: Story, index: int) -> None:
     outline_sample(canvas, SIDE - MARGIN - 112, y + 11)
     x = float(MARGIN)
     for count, number in enumerate(shown_here[:2]):
-        x += lesion_note(canvas, story.findings.lesions[number - 1], number, x, y) + 32
+        x += region_note(canvas, story.findings.regions[number - 1], number, x, y) + 32
         if count == 1 and len(shown_here) > 2:
             canvas.text((x, y), f"and {len(shown_here) - 2} more", colour=DIM)
 
@@ -191,7 +193,7 @@ def _calm_page(story: Story, pages: int) -> Page:
     canvas.text((x, CALM.y), name, size=17, colour=DIM, most=wide)
     y = canvas.paragraph((x, CALM.y + 36), shown(conclusion(findings), ""), most=wide, lines=8, size=19)
     probabilities(canvas, findings, Box(x, round(y) + 28, wide, 220))
-    if findings.lesions:
+    if findings.regions:
         regions(canvas, findings, Box(x, round(y) + 260, wide, 120))
     below = CALM.bottom + 12
     caveats(canvas, findings, Box(MARGIN, below, INNER, FOOT - below), size=18)

@@ -11,11 +11,11 @@ from skimage.measure import find_contours
 
 from pipeline.findings.model import Findings
 from pipeline.geometry.volume import Volume
+from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
 from pipeline.results.drawing.fonts import Face, width
 from pipeline.results.drawing.heat_colours import blend
 from pipeline.results.drawing.multiplanar import FloatImage, GreyRange, Reformat
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """Patient directions of +x, -x, +y, -y, +z, -z in LPS (PS3.3 C.7.6.1.1.1)."""
@@ -143,12 +143,14 @@ def draw_axes(canvas: Canvas, findings: Findings, reformat: Reformat, placement:
     Axes shorter than `LEAST_AXIS` would hide what they measure: the table alone gives their lengths.
     """
     for number, _ in reformat.masks:
-        lesion = findings.lesions[number - 1]
-        long_axis = lesion.long_axis
+        region = findings.regions[number - 1]
+        if region.long_axis is None or region.short_axis is None:
+            continue
+        long_axis = region.long_axis
         if long_axis.slice_index != reformat.index or long_axis.length_mm * placement.pixels_per_mm < LEAST_AXIS:
             continue
         lines = []
-        for axis, thick in ((lesion.short_axis, 1.4), (long_axis, 2.0)):
+        for axis, thick in ((region.short_axis, 1.4), (long_axis, 2.0)):
             start, end = (placement.to_page(*reformat.from_source(place)) for place in (axis.start, axis.end))
             canvas.lines([[start, end], *_ticks(start, end)], TEXT, thick, within=placement)
             lines.append((start, end, f"{axis.length_mm:.0f} mm"))
@@ -284,14 +286,17 @@ def draw_colour_bar(canvas: Canvas, box: Box, *, vertical: bool) -> None:
 
 def point_of_interest(volume: Volume, findings: Findings) -> npt.NDArray[np.float64]:
     """Patient coordinates (mm, LPS) that planes are laid through: in the largest lesion of the key slice, else where
-    the class activation of the key slice is strongest.
+    the class activation of the key slice is strongest, else in its middle.
     """
     index = findings.key_slice
-    masks = [lesion.mask[index] for lesion in findings.lesions if lesion.mask[index].any()]
+    masks = [region.voxels.plane(index) for region in findings.regions if index in region.slices]
+    if not masks and findings.heatmap is None:
+        return volume.to_patient((index, volume.shape[1] / 2, volume.shape[2] / 2))
     if masks:
         pixels = np.argwhere(max(masks, key=np.count_nonzero))
         row, column = pixels[np.argmin(np.linalg.norm(pixels - pixels.mean(axis=0), axis=1))]
     else:
+        assert findings.heatmap is not None, "looked at before"
         heat = np.nan_to_num(findings.heatmap[index])
         row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
     return volume.to_patient((index, float(row), float(column)))

@@ -23,15 +23,15 @@ from pipeline.findings.model import Findings, Outcome
 from pipeline.report import sentences
 from pipeline.report.patient_study import Issued
 from pipeline.report.sentences import Language
+from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import RGB, Box, Canvas, Pixels
 from pipeline.results.drawing.fonts import Face, can_print, face_of, path_of
 from pipeline.results.drawing.heat_colours import TISSUE, blend
 from pipeline.results.drawing.multiplanar import trimmed
-from pipeline.results.drawing.page_parts import axes_text, slice_range, volume_text
+from pipeline.results.drawing.page_parts import region_cells
 from pipeline.results.drawing.pages import Story, draw_across, draw_key_slice
 from pipeline.results.drawing.picture import draw_reformat
 from pipeline.results.provenance import ResultContext
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 from pipeline.results.wording import ascii_text
 
 LEFT, RIGHT, TOP, BOTTOM = 16.0, 194.0, 11.0, 268.0
@@ -246,7 +246,7 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
     said, findings = f"{_slice_name(sheet, story)}.", story.findings
     compared = findings.outcome is not Outcome.NO_FINDING
     sheet.text(x, below, f"{said} {sheet.label('sides')}" if compared else said, size=8.5, colour=SOFT, most=RIGHT - x)
-    if not compared or not (story.heat or findings.lesions):
+    if not compared or not (story.heat or findings.regions):
         return below + 4
     below, at = below + 4.6, x
     if story.heat:
@@ -257,7 +257,7 @@ def _pictures(sheet: Sheet, story: Story, y: float) -> float:
         sheet.picture(blend(np.full((16, 160, 3), TISSUE, np.uint8), ramp), at, below + 0.5, 20)
         at += 21.5
         at += sheet.text(at, below, "1", size=8.5, colour=SOFT) + 6
-    if findings.lesions:
+    if findings.regions:
         sheet.box(at, below + 1.6, 6, 0.7, OUTLINE_RGB)
         sheet.text(at + 7.5, below, sheet.label("outline"), size=8.5, colour=SOFT, most=RIGHT - at - 7.5)
     return below + 4
@@ -312,22 +312,22 @@ def _regions(sheet: Sheet, findings: Findings, y: float) -> float:
     left = LEFT + INNER / 2 + 4
     stops = [left + (RIGHT - left) * share for share in (0.34, 0.58, 0.80, 1.0)]
     sheet.text(left, y, sheet.label("region"), size=8.5, colour=SOFT)
-    if not findings.lesions:
+    if not findings.regions:
         sheet.text(left, y + 5.4, sheet.label("none_outlined"))
         return y + 10.8
     for x, name in zip(stops, ("volume", "long_axis", "short_axis", "slices"), strict=True):
         sheet.text(x, y, sheet.label(name), size=8.5, colour=SOFT, right=True)
-    most = MOST_REGIONS if len(findings.lesions) <= MOST_REGIONS else MOST_REGIONS - 1
-    for number, lesion in enumerate(findings.lesions[:most], start=1):
+    most = MOST_REGIONS if len(findings.regions) <= MOST_REGIONS else MOST_REGIONS - 1
+    for number, region in enumerate(findings.regions[:most], start=1):
         y += 5.4
         sheet.text(left, y, f"{number}", bold=True)
-        figures = (volume_text(lesion.volume_mm3), *axes_text(lesion), slice_range(lesion))
+        figures = region_cells(region)
         cells = tuple(cell.replace(".", sentences.number(0.1, sheet.language, digits=1)[1]) for cell in figures)
         for x, cell in zip(stops, cells, strict=True):
             sheet.text(x, y, cell, right=True)
-    if len(findings.lesions) > most:
+    if len(findings.regions) > most:
         y += 5.4
-        more = sheet.label("more", count=f"{len(findings.lesions) - most}")
+        more = sheet.label("more", count=f"{len(findings.regions) - most}")
         sheet.text(left, y, more, size=8.5, colour=SOFT)
     return y + 5.4
 

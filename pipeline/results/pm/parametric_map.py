@@ -26,14 +26,15 @@ NOTHING = 0.01
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
     """One parametric map, or none where the results show no heat map (a "no tumor" has none)."""
-    if not shows_heatmap(context.findings):
+    heatmap = context.findings.heatmap
+    if heatmap is None or not shows_heatmap(context.findings):
         return ()
     model = context.findings.model
     every = context.profile.heatmap_planes == "all"
-    planes = list(range(context.volume.shape[0])) if every else _planes(context.findings.heatmap)
+    planes = list(range(context.volume.shape[0])) if every else _planes(heatmap)
     made = hd.pm.ParametricMap(
         source_images=[context.references[k] for k in planes],
-        pixel_array=context.findings.heatmap[planes].astype(np.float32),
+        pixel_array=heatmap[planes].astype(np.float32),
         series_instance_uid=context.series_uid(KIND),
         series_number=1,
         sop_instance_uid=context.instance_uid(KIND),

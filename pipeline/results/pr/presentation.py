@@ -6,18 +6,18 @@ applies it scrolls through the whole series; only images that a lesion touches h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import highdicom as hd
 import numpy as np
 
 from pipeline.findings.contours import outlines, pieces
-from pipeline.findings.model import Diameter, Lesion
+from pipeline.findings.model import AnswerKind, Diameter, Findings, ModelIdentity, Region
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.results.colours import STRUCTURES, colour_index
 from pipeline.results.pr.grayscale import Grayscale, grayscale_of
 from pipeline.results.provenance import ResultContext, body_part, decimal, finish
 from pipeline.results.result_object import ResultObject
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "presentation"
@@ -29,14 +29,13 @@ LABEL_SHARE = (0.45, 0.035)
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One presentation state for the series, none without lesions."""
-    lesions = context.findings.lesions
-    if not lesions:
+    """One presentation state for the series, none without regions."""
+    if not context.findings.regions:
         return ()
     model = context.findings.model
     grey = grayscale_of(context.volume, context.findings.key_slice)
     images = [context.references[k] for k in grey.planes]
-    layers = _layers()
+    layers = _layers(context.findings)
     made = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=images,
         series_instance_uid=context.series_uid(KIND),
@@ -70,73 +69,79 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     return (ResultObject(role=KIND, filename="presentation.dcm", dataset=ds),)
 
 
-def _layers() -> dict[str, hd.pr.GraphicLayer]:
+def _layers(findings: Findings) -> dict[str, hd.pr.GraphicLayer]:
+    """A layer for the outlines of each colour, since a layer has one colour; diameters and labels above them."""
+    numbers = range(1, len(findings.regions) + 1)
+    colours = sorted({colour_index(findings, number) for number in numbers})
+    outlined = [(_outline_layer(index), _OUTLINES[findings.model.kind], STRUCTURES[index]) for index in colours]
+    named = (("AI_DIAMETER", "AI: long and short axis", TEXT_RGB), ("AI_LABEL", "AI: labels", TEXT_RGB))
     return {
         name: hd.pr.GraphicLayer(name, order, description, hd.color.CIELabColor.from_rgb(*rgb))
-        for order, (name, description, rgb) in enumerate(
-            (
-                ("AI_OUTLINE", "AI: outline of each lesion", OUTLINE_RGB),
-                ("AI_DIAMETER", "AI: long and short axis", TEXT_RGB),
-                ("AI_LABEL", "AI: labels", TEXT_RGB),
-            ),
-            start=1,
-        )
+        for order, (name, description, rgb) in enumerate((*outlined, *named), start=1)
     }
+
+
+_OUTLINES = {
+    AnswerKind.LESION: "AI: outline of each lesion",
+    AnswerKind.SEGMENTATION: "AI: outline of each structure",
+    AnswerKind.DETECTION: "AI: box of each object",
+}
+
+
+def _outline_layer(colour: int) -> str:
+    return "AI_OUTLINE" if colour == 0 else f"AI_OUTLINE_{colour + 1}"
 
 
 def _annotations(
     context: ResultContext, grey: Grayscale, layers: dict[str, hd.pr.GraphicLayer]
 ) -> Iterator[hd.pr.GraphicAnnotation]:
-    """Image by image: the outlines, the diameters that lie in it, and a label for each lesion."""
+    """Image by image: the outlines, the diameters that lie in it, and a label for each region."""
+    findings = context.findings
     for k in grey.planes:
-        lesions = [lesion for lesion in context.findings.lesions if lesion.mask[k].any()]
-        if not lesions:
+        numbered = [(number, region) for number, region in enumerate(findings.regions, start=1) if k in region.slices]
+        if not numbered:
             continue
         image = [context.references[k]]
-        drawn = [item for lesion in lesions for item in _outline(lesion, k)]
-        yield hd.pr.GraphicAnnotation(image, layers["AI_OUTLINE"], graphic_objects=drawn)
-        axes = [_line(axis, lesion) for lesion in lesions for axis in (lesion.long_axis, lesion.short_axis)]
-        here = [line for line, where in zip(axes, _planes_of_axes(lesions), strict=True) if where == k]
+        regions = [region for _, region in numbered]
+        for colour in sorted({colour_index(findings, number) for number, _ in numbered}):
+            mine = [region for number, region in numbered if colour_index(findings, number) == colour]
+            drawn = [item for region in mine for item in _outline(region, k)]
+            yield hd.pr.GraphicAnnotation(image, layers[_outline_layer(colour)], graphic_objects=drawn)
+        here = [_line(axis, region) for region in regions for axis in region.axes if axis.slice_index == k]
         if here:
             yield hd.pr.GraphicAnnotation(image, layers["AI_DIAMETER"], graphic_objects=here)
-        labels = [_label(lesion, k, context) for lesion in lesions]
+        labels = [_label(region, k, context) for region in regions]
         yield hd.pr.GraphicAnnotation(image, layers["AI_LABEL"], text_objects=labels)
 
 
-def _outline(lesion: Lesion, k: int) -> Iterator[hd.pr.GraphicObject]:
-    for polygon in outlines(lesion.mask[k]):
+def _outline(region: Region, k: int) -> Iterator[hd.pr.GraphicObject]:
+    for polygon in outlines(region.voxels.plane(k)):
         for points in pieces(polygon):
-            yield _polyline(points, lesion)
+            yield _polyline(points, region)
 
 
-def _line(axis: Diameter, lesion: Lesion) -> hd.pr.GraphicObject:
+def _line(axis: Diameter, region: Region) -> hd.pr.GraphicObject:
     ends = np.array([axis.start, axis.end])[:, ::-1] + 0.5  # from pixel centres at integers to corners
-    return _polyline(ends, lesion)
+    return _polyline(ends, region)
 
 
-def _planes_of_axes(lesions: Sequence[Lesion]) -> list[int]:
-    return [axis.slice_index for lesion in lesions for axis in (lesion.long_axis, lesion.short_axis)]
-
-
-def _polyline(points: np.ndarray, lesion: Lesion) -> hd.pr.GraphicObject:
+def _polyline(points: np.ndarray, region: Region) -> hd.pr.GraphicObject:
     return hd.pr.GraphicObject(
         "POLYLINE",
         points,
         PIXEL,
-        tracking_id=ascii_text(lesion.tracking_id, 64),
-        tracking_uid=lesion.tracking_uid,
+        tracking_id=ascii_text(region.tracking_id, 64),
+        tracking_uid=region.tracking_uid,
     )
 
 
-def _label(lesion: Lesion, k: int, context: ResultContext) -> hd.pr.TextObject:
-    """The label of a lesion, below it, or above if there is no room; complete on the plane of its diameter."""
-    lines = [f"{lesion.tracking_id} (AI)"]
-    if k == lesion.long_axis.slice_index:
-        title = context.findings.model.term(lesion.label).title
-        size = f"{lesion.long_axis.length_mm:.0f} x {lesion.short_axis.length_mm:.0f} mm"
-        lines = [f"{lesion.tracking_id} (AI): {title} suggested", size]
+def _label(region: Region, k: int, context: ResultContext) -> hd.pr.TextObject:
+    """The label of a region, below it, or above if there is no room; complete on the plane where it is measured."""
+    lines = [f"{region.tracking_id} (AI)"]
+    if k == region.measured_slice:
+        lines = _complete_label(region, context.findings.model)
     rows, columns = context.volume.shape[1:]
-    touched_rows, touched_columns = np.nonzero(lesion.mask[k])
+    touched_rows, touched_columns = np.nonzero(region.voxels.plane(k))
     width, height = max(1.0, LABEL_SHARE[0] * columns), max(1.0, LABEL_SHARE[1] * rows * len(lines))
     below = float(touched_rows.max()) + 1 + height / 2
     top = below if below + height <= rows else max(0.0, float(touched_rows.min()) - 1.5 * height)
@@ -146,9 +151,22 @@ def _label(lesion: Lesion, k: int, context: ResultContext) -> hd.pr.TextObject:
         PIXEL,
         bounding_box=(left, top, left + width, top + height),
         text_justification="LEFT",
-        tracking_id=ascii_text(lesion.tracking_id, 64),
-        tracking_uid=lesion.tracking_uid,
+        tracking_id=ascii_text(region.tracking_id, 64),
+        tracking_uid=region.tracking_uid,
     )
+
+
+def _complete_label(region: Region, model: ModelIdentity) -> list[str]:
+    """What the region is, and its size: axes of a lesion, sides and score of a box, volume of a structure."""
+    if region.boxed:
+        sides = f"{region.value('length'):.0f} x {region.value('width'):.0f} mm"
+        return [f"{region.tracking_id} (AI)", f"{sides}, score {region.value('score'):.2f}"]
+    if region.long_axis is None or region.short_axis is None:
+        return [f"{region.tracking_id} (AI)", f"{(region.value('volume') or 0.0) / 1000:.1f} ml"]
+    size = f"{region.long_axis.length_mm:.0f} x {region.short_axis.length_mm:.0f} mm"
+    if model.kind is not AnswerKind.LESION:
+        return [f"{region.tracking_id} (AI)", size]
+    return [f"{region.tracking_id} (AI): {model.term(region.label).title} suggested", size]
 
 
 def _notice(context: ResultContext) -> hd.pr.TextObject:

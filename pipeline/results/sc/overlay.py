@@ -57,12 +57,12 @@ def pages_for(findings: Findings) -> tuple[int, ...]:
     The key slice and the plane of the largest lesion's diameter are always among them. A finding without an outline has
     its key slice.
     """
-    touched = sorted({k for lesion in findings.lesions for k in lesion.slices})
+    touched = sorted({k for region in findings.regions for k in region.slices})
     if not touched:
         return (findings.key_slice,) if findings.outcome is Outcome.FINDING else ()
     if len(touched) <= MOST_SLICES:
         return tuple(touched)
-    wanted = {k for k in (findings.key_slice, findings.lesions[0].long_axis.slice_index) if k in touched}
+    wanted = {k for k in (findings.key_slice, findings.regions[0].measured_slice) if k in touched}
     even = [touched[i] for i in np.linspace(0, len(touched) - 1, MOST_SLICES).round().astype(int)]
     for k in sorted(wanted):  # each takes the place of its nearest neighbour that is not itself wanted
         if k not in even:

@@ -1,4 +1,4 @@
-"""Segmentation (SEG): what the model outlined, on the source's own pixels, one segment a lesion."""
+"""Segmentation (SEG): what the model outlined, on the source's own pixels, one segment a region."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import numpy.typing as npt
 
 from pipeline.errors import BadResult
 from pipeline.findings import codes
-from pipeline.findings.codes import Code
-from pipeline.findings.model import Lesion
+from pipeline.findings.codes import ClassTerm, Code
+from pipeline.findings.model import AnswerKind, Findings, ModelIdentity, Region
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.results.colours import region_rgb
 from pipeline.results.profile import SegmentationType
 from pipeline.results.provenance import ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.result_object import ResultObject
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"
-OUTLINE_RGB = (0, 229, 255)
-"""Cyan, in the overlay's contours and as the recommended colour: far from every colour of the heat map, also for eyes
-that confuse red with green or blue with yellow, since it stays the lighter of the two."""
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """One Segmentation object (PS3.3 A.51) with a segment for each lesion; none without lesions.
+    """One Segmentation object (PS3.3 A.51) with a segment for each outlined region; none without.
+
+    A detected object is a box and no outline: it has no segment.
 
     Type and empty frames are as the context's profile says.
 
     Raises
     ------
     BadResult
-        for lesions that overlap where the profile wants a LABELMAP, in which a pixel belongs to one segment.
+        for regions that overlap where the profile wants a LABELMAP, in which a pixel belongs to one segment.
     """
-    lesions = context.findings.lesions
-    if not lesions:
+    regions = outlined(context.findings)
+    if not regions:
         return ()
     model, profile = context.findings.model, context.profile
     made = hd.seg.Segmentation(
         source_images=context.references,
-        pixel_array=_pixels(lesions, profile.segmentation_type),
+        pixel_array=_pixels(regions, profile.segmentation_type),
         segmentation_type=profile.segmentation_type,
         fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
-        segment_descriptions=[_describe(number, lesion, context) for number, lesion in enumerate(lesions, start=1)],
+        segment_descriptions=[_describe(number, region, context) for number, region in enumerate(regions, start=1)],
         series_instance_uid=context.series_uid(KIND),
         series_number=1,
         sop_instance_uid=context.instance_uid(KIND),
@@ -66,30 +66,55 @@ def coded(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
 
 
-def _pixels(lesions: tuple[Lesion, ...], kind: SegmentationType) -> npt.NDArray[np.generic]:
-    """Lesion numbers (slices, rows, columns); a mask for each on a fourth axis where they overlap or FRACTIONAL."""
+def outlined(findings: Findings) -> tuple[Region, ...]:
+    """The regions with an outline, in the order of their segments."""
+    return tuple(region for region in findings.regions if not region.boxed)
+
+
+def _pixels(regions: tuple[Region, ...], kind: SegmentationType) -> npt.NDArray[np.generic]:
+    """Region numbers (slices, rows, columns); a mask for each on a fourth axis where they overlap or FRACTIONAL."""
     if kind == "FRACTIONAL":
-        return np.stack([lesion.mask for lesion in lesions], axis=-1).astype(np.float32)
-    labels = np.zeros(lesions[0].mask.shape, dtype=np.uint16)
-    for number, lesion in enumerate(lesions, start=1):
-        if labels[lesion.mask].any():
+        return np.stack([region.mask for region in regions], axis=-1).astype(np.float32)
+    labels = np.zeros(regions[0].voxels.shape, dtype=np.uint16)
+    for number, region in enumerate(regions, start=1):
+        part = labels[region.voxels.box]
+        if part[region.voxels.inside].any():
             if kind == "LABELMAP":
                 raise BadResult(
-                    "Lesions overlap, and in a LABELMAP segmentation a pixel belongs to one of them.",
+                    "Regions overlap, and in a LABELMAP segmentation a pixel belongs to one of them.",
                     todo='Set segmentation_type = "BINARY" in the profile.',
                 )
-            return np.stack([item.mask for item in lesions], axis=-1).astype(np.uint8)
-        labels[lesion.mask] = number
+            return np.stack([item.mask for item in regions], axis=-1).astype(np.uint8)
+        part[region.voxels.inside] = number
     return labels
 
 
-def _describe(number: int, lesion: Lesion, context: ResultContext) -> hd.seg.SegmentDescription:
+def property_category(term: ClassTerm, model: ModelIdentity) -> Code:
+    """The Segmented Property Category of a region: the bundle's, else by whether the model looks for something."""
+    if term.category is not None:
+        return term.category
+    return codes.ANATOMICAL_STRUCTURE if model.target is None else codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE
+
+
+def _property_type(term: ClassTerm, model: ModelIdentity) -> Code:
+    """A lesion is what the model looks for: its class is suggested, and stands in the label."""
+    return model.target if model.kind is AnswerKind.LESION and model.target else term.code
+
+
+def _label(region: Region, term: ClassTerm, model: ModelIdentity) -> str:
+    if model.kind is AnswerKind.LESION:
+        return f"{region.tracking_id} (AI, {term.title})"
+    return f"{region.tracking_id} (AI)"
+
+
+def _describe(number: int, region: Region, context: ResultContext) -> hd.seg.SegmentDescription:
     model = context.findings.model
+    term = model.term(region.label)
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=ascii_text(f"{lesion.tracking_id} (AI, {model.term(lesion.label).title})", 64),
-        segmented_property_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        segmented_property_type=coded(model.target),
+        segment_label=ascii_text(_label(region, term, model), 64),
+        segmented_property_category=coded(property_category(term, model)),
+        segmented_property_type=coded(_property_type(term, model)),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=ascii_text(model.name, 64),
@@ -98,10 +123,10 @@ def _describe(number: int, lesion: Lesion, context: ResultContext) -> hd.seg.Seg
             source=ascii_text(model.manufacturer, 64),
             parameters=_parameters(model.parameters),
         ),
-        tracking_uid=lesion.tracking_uid,
-        tracking_id=ascii_text(lesion.tracking_id, 64),
-        anatomic_regions=[coded(model.term(lesion.label).site)],
-        display_color=hd.color.CIELabColor.from_rgb(*OUTLINE_RGB),
+        tracking_uid=region.tracking_uid,
+        tracking_id=ascii_text(region.tracking_id, 64),
+        anatomic_regions=[coded(term.site)] if term.site else None,
+        display_color=hd.color.CIELabColor.from_rgb(*region_rgb(context.findings, number)),
     )
 
 

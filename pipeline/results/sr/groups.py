@@ -1,21 +1,28 @@
-"""The measurement groups of the report: a lesion in each flavour, and the probabilities (TID 1410, 1411, 1501, 300)."""
+"""The measurement groups of the report: regions in each flavour, probabilities, estimates (TID 1410, 1411, 1501)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import highdicom as hd
 from pydicom.dataset import Dataset
 
 from pipeline.findings import codes, measurements
+from pipeline.findings.codes import ClassTerm
 from pipeline.findings.contours import bounded, outlines
-from pipeline.findings.measurements import Measurement, lesion_observation_uid, probability_observation_uid
-from pipeline.findings.model import Lesion
+from pipeline.findings.measurements import (
+    Measurement,
+    probability_observation_uid,
+    quantity_observation_uid,
+    region_observation_uid,
+)
+from pipeline.findings.model import Region
 from pipeline.results.drawing.pages import shows_heatmap
 from pipeline.results.provenance import ResultContext
 from pipeline.results.result_object import ResultObject
 from pipeline.results.sc.overlay import pages_for
-from pipeline.results.seg.segmentation import coded
+from pipeline.results.seg.segmentation import coded, property_category
 from pipeline.results.source_images import image_reference
 from pipeline.results.sr.observer import algorithm
 from pipeline.results.wording import ascii_text
@@ -28,47 +35,58 @@ Group = (
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 IN_PLANE = ("long_axis", "short_axis")
-"""Measurements that lie in one plane; the others are of the whole lesion."""
+"""Measurements that lie in one plane; the others are of the whole region."""
 
 
 def build(
     context: ResultContext, segmentation: tuple[ResultObject, ...], overlays: tuple[ResultObject, ...]
 ) -> list[Group]:
-    """Each lesion's groups, as the profile's flavour says, then the probabilities."""
+    """Each region's groups, as the profile's flavour says, then the probabilities and the estimated quantities."""
     groups: list[Group] = []
-    for number, lesion in enumerate(context.findings.lesions, start=1):
-        groups += _lesion_groups(number, lesion, context, segmentation, overlays)
-    return [*groups, _probability_group(context, overlays)]
+    for number, region in enumerate(context.findings.regions, start=1):
+        groups += _region_groups(number, region, context, segmentation, overlays)
+    if context.findings.probabilities:
+        groups.append(_probability_group(context, overlays))
+    if context.findings.quantities:
+        groups.append(_quantity_group(context))
+    return groups
 
 
-def _lesion_groups(
+def _region_groups(
     number: int,
-    lesion: Lesion,
+    region: Region,
     context: ResultContext,
     segmentation: tuple[ResultObject, ...],
     overlays: tuple[ResultObject, ...],
 ) -> Iterator[Group]:
-    """All groups of one lesion have its tracking identifiers; the first one holds the Visual Explanation."""
+    """All groups of one region have its tracking identifiers; the first one holds the Visual Explanation.
+
+    A detected object has no segment: whatever the flavour, its box stands in a planar group. A structure without
+    diameters has a planar group only where the report refers to no segmentation.
+    """
     flavour = context.profile.report_flavour
     made: list[Group] = []
-    if flavour != "planar":
-        made.append(_volumetric(number, lesion, context, segmentation[0].dataset))
-    if flavour != "volumetric":
-        made.append(_planar(lesion, context))
-    if flavour == "planar":
-        made.append(_of_no_plane(lesion, context))
+    if region.boxed:
+        made.append(_planar(region, context, [item.name for item in region.measurements]))
+    else:
+        if flavour != "planar":
+            made.append(_volumetric(number, region, context, segmentation[0].dataset))
+        if flavour == "planar" or (flavour == "both" and region.axes):
+            made.append(_planar(region, context, [name for name in IN_PLANE if region.value(name) is not None]))
+        if flavour == "planar":
+            made.append(_of_no_plane(region, context))
     if overlays and shows_heatmap(context.findings):
-        made[0][0].ContentSequence.append(visual_explanation(_page_of(lesion, context, overlays)))
+        made[0][0].ContentSequence.append(visual_explanation(_page_of(region, context, overlays)))
     yield from made
 
 
 def _volumetric(
-    number: int, lesion: Lesion, context: ResultContext, segment: Dataset
+    number: int, region: Region, context: ResultContext, segment: Dataset
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """TID 1411: one lesion, its segment and its measurements. Segment numbers follow the order of the lesions."""
-    names = [item.name for item in measurements.of_lesion(lesion)]
+    """TID 1411: one region, its segment and its measurements. Segment numbers follow the order of the regions."""
+    names = [item.name for item in region.measurements]
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(lesion),
+        tracking_identifier=_tracking(region),
         # highdicom's ReferencedSegment.from_segmentation raises on an object with one segment (0.28.2)
         referenced_segment=hd.sr.ReferencedSegment(
             sop_class_uid=segment.SOPClassUID,
@@ -76,61 +94,70 @@ def _volumetric(
             segment_number=number,
             source_series=hd.sr.SourceSeriesForSegmentation(context.volume.series_instance_uid),
         ),
-        finding_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        finding_type=coded(context.findings.model.term(lesion.label).code),
-        finding_sites=[hd.sr.FindingSite(coded(context.findings.model.term(lesion.label).site))],
-        algorithm_id=algorithm(context),
-        measurements=[_of_lesion(lesion, name) for name in names],
+        **_about(region, context),
+        measurements=[_of_region(region, name) for name in names],
     )
-    _set_observation_uids(group[0], [lesion_observation_uid(context.run, lesion, name) for name in names])
+    _set_observation_uids(group[0], [region_observation_uid(context.run, region, name) for name in names])
     return group
 
 
-def _planar(lesion: Lesion, context: ResultContext) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """TID 1410: the lesion's outline on the plane where it is longest, and its diameters there.
+def _planar(
+    region: Region, context: ResultContext, names: Sequence[str]
+) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    """TID 1410: the region's outline, or its box, on the plane where it is measured, and its measurements ``names``.
 
     Of several outlines in that plane the group has the longest: the template has one region. Beside a
     volumetric group the diameters are stated twice, so they get observation UIDs of their own here.
     """
-    index = lesion.long_axis.slice_index
+    index = region.measured_slice
     reference = image_reference(context.volume, index)
     frame = reference.get("ReferencedFrameNumber")
     group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(lesion),
+        tracking_identifier=_tracking(region),
         referenced_region=hd.sr.ImageRegion(
             graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
-            graphic_data=bounded(outlines(lesion.mask[index])[0]),
+            graphic_data=bounded(outlines(region.voxels.plane(index))[0]),
             source_image=hd.sr.SourceImageForRegion(
                 referenced_sop_class_uid=reference.ReferencedSOPClassUID,
                 referenced_sop_instance_uid=reference.ReferencedSOPInstanceUID,
                 referenced_frame_numbers=None if frame is None else [int(frame)],
             ),
         ),
-        finding_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        finding_type=coded(context.findings.model.term(lesion.label).code),
-        finding_sites=[hd.sr.FindingSite(coded(context.findings.model.term(lesion.label).site))],
-        algorithm_id=algorithm(context),
-        measurements=[_of_lesion(lesion, name) for name in IN_PLANE],
+        **_about(region, context),
+        measurements=[_of_region(region, name) for name in names],
     )
-    beside = context.profile.report_flavour == "both"
-    names = [f"planar {name}" if beside else name for name in IN_PLANE]
-    _set_observation_uids(group[0], [lesion_observation_uid(context.run, lesion, name) for name in names])
+    beside = context.profile.report_flavour == "both" and not region.boxed
+    uids = [f"planar {name}" if beside else name for name in names]
+    _set_observation_uids(group[0], [region_observation_uid(context.run, region, name) for name in uids])
     return group
 
 
-def _of_no_plane(lesion: Lesion, context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: the measurements of the whole lesion, for a report that refers to no segmentation."""
-    names = [item.name for item in measurements.of_lesion(lesion) if item.name not in IN_PLANE]
+def _of_no_plane(region: Region, context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501: the measurements of the whole region, for a report that refers to no segmentation."""
+    names = [item.name for item in region.measurements if item.name not in IN_PLANE]
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(lesion),
-        finding_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
-        finding_type=coded(context.findings.model.term(lesion.label).code),
-        finding_sites=[hd.sr.FindingSite(coded(context.findings.model.term(lesion.label).site))],
-        algorithm_id=algorithm(context),
-        measurements=[_of_lesion(lesion, name) for name in names],
+        tracking_identifier=_tracking(region),
+        **_about(region, context),
+        measurements=[_of_region(region, name) for name in names],
     )
-    _set_observation_uids(group[0], [lesion_observation_uid(context.run, lesion, name) for name in names])
+    _set_observation_uids(group[0], [region_observation_uid(context.run, region, name) for name in names])
     return group
+
+
+def _about(region: Region, context: ResultContext) -> dict[str, Any]:
+    """What a region is and where, and the algorithm that found it: the same in each of its groups."""
+    model = context.findings.model
+    term = model.term(region.label)
+    return {
+        "finding_category": coded(property_category(term, model)),
+        "finding_type": coded(term.code),
+        "finding_sites": _sites(term),
+        "algorithm_id": algorithm(context),
+    }
+
+
+def _sites(term: ClassTerm) -> list[hd.sr.FindingSite] | None:
+    return [hd.sr.FindingSite(coded(term.site))] if term.site else None
 
 
 def _probability_group(
@@ -155,13 +182,26 @@ def _probability_group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=context.run.uid("class probabilities"), identifier="Class probabilities"
         ),
-        finding_sites=[hd.sr.FindingSite(coded(findings.model.term(findings.predicted_class).site))],
+        finding_sites=_sites(findings.model.term(findings.predicted_class or names[0])),
         algorithm_id=algorithm(context),
         measurements=made,
     )
     _set_observation_uids(group[0], [probability_observation_uid(context.run, name) for name in names])
     if overlays and shows_heatmap(findings):
         group[0].ContentSequence.append(visual_explanation(overlays[0].dataset))
+    return group
+
+
+def _quantity_group(context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """TID 1501: the quantities that the model estimates."""
+    quantities = context.findings.quantities
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=context.run.uid("estimates"), identifier="Estimates"),
+        finding_sites=_sites(context.findings.model.term(quantities[0].name)),
+        algorithm_id=algorithm(context),
+        measurements=[_measurement(item) for item in quantities],
+    )
+    _set_observation_uids(group[0], [quantity_observation_uid(context.run, item.name) for item in quantities])
     return group
 
 
@@ -174,12 +214,12 @@ def _classes(context: ResultContext) -> tuple[str, ...]:
     return tuple(item.name for item in ordered)
 
 
-def _tracking(lesion: Lesion) -> hd.sr.TrackingIdentifier:
-    return hd.sr.TrackingIdentifier(uid=lesion.tracking_uid, identifier=ascii_text(lesion.tracking_id, 64))
+def _tracking(region: Region) -> hd.sr.TrackingIdentifier:
+    return hd.sr.TrackingIdentifier(uid=region.tracking_uid, identifier=ascii_text(region.tracking_id, 64))
 
 
-def _of_lesion(lesion: Lesion, name: str) -> hd.sr.Measurement:
-    (item,) = (found for found in measurements.of_lesion(lesion) if found.name == name)
+def _of_region(region: Region, name: str) -> hd.sr.Measurement:
+    (item,) = (found for found in region.measurements if found.name == name)
     return _measurement(item)
 
 
@@ -217,8 +257,8 @@ def visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
     return item
 
 
-def _page_of(lesion: Lesion, context: ResultContext, overlays: tuple[ResultObject, ...]) -> Dataset:
-    """The overlay page of the lesion's key slice, else the nearest slice page, else the summary."""
+def _page_of(region: Region, context: ResultContext, overlays: tuple[ResultObject, ...]) -> Dataset:
+    """The overlay page of the region's key slice, else the nearest slice page, else the summary."""
     pages = dict(zip(pages_for(context.findings), overlays[1:], strict=True))
-    nearest = min(pages, key=lambda plane: abs(plane - lesion.key_slice), default=None)
+    nearest = min(pages, key=lambda plane: abs(plane - region.key_slice), default=None)
     return (overlays[0] if nearest is None else pages[nearest]).dataset

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
-from pipeline.findings.model import Findings
+from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.findings.own_results import MANUFACTURER
 from pipeline.report import sentences
 from pipeline.results.profile import ReportTitle
@@ -41,8 +41,8 @@ def build(
     """
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
-        procedure_reported=coded(codes.MR_BRAIN),
-        imaging_measurements=report_groups.build(context, segmentation, overlays),
+        procedure_reported=coded(context.findings.model.procedure),
+        imaging_measurements=report_groups.build(context, segmentation, overlays) or None,
         title=coded(TITLES[context.profile.report_title]),
     )
     content[0].ContentSequence.append(_evaluations(context))
@@ -96,23 +96,23 @@ def _document(earlier: ResultContext, made: Dataset) -> Dataset:
 
 
 def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
-    """TID 1500, Qualitative Evaluations: presence of the model's target, and comments."""
+    """TID 1500, Qualitative Evaluations: presence of the model's target if it has one, classes, and comments."""
     findings = context.findings
     model = findings.model
     container = hd.sr.ContainerContentItem(name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
     container.ContentSequence = hd.sr.ContentSequence()
-    answer = hd.sr.CodeContentItem(
-        name=coded(codes.PRESENCE), value=coded(codes.presence(findings.outcome)), relationship_type=CONTAINS
-    )
-    of_what = hd.sr.CodeContentItem(
-        name=coded(codes.FINDING), value=coded(model.target), relationship_type=HAS_CONCEPT_MOD
-    )
-    answer.ContentSequence = hd.sr.ContentSequence([of_what])
-    container.ContentSequence.append(answer)
+    if model.target is not None:
+        container.ContentSequence.append(_presence(findings.outcome, model.target))
+    for name in classes_that_hold(findings):
+        container.ContentSequence.append(
+            hd.sr.CodeContentItem(
+                name=coded(codes.FINDING), value=coded(model.term(name).code), relationship_type=CONTAINS
+            )
+        )
     texts = (
         f"{DISCLAIMER}. Computed by {model.title} {model.version}.",
         conclusion(findings),
-        _probabilities(findings),
+        *_probabilities(findings),
         *map(sentences.caveat, findings.caveats),
     )
     for text in texts:
@@ -122,7 +122,28 @@ def _evaluations(context: ResultContext) -> hd.sr.ContainerContentItem:
     return container
 
 
-def _probabilities(findings: Findings) -> str:
+def _presence(outcome: Outcome, target: Code) -> hd.sr.CodeContentItem:
+    answer = hd.sr.CodeContentItem(
+        name=coded(codes.PRESENCE), value=coded(codes.presence(outcome)), relationship_type=CONTAINS
+    )
+    of_what = hd.sr.CodeContentItem(name=coded(codes.FINDING), value=coded(target), relationship_type=HAS_CONCEPT_MOD)
+    answer.ContentSequence = hd.sr.ContentSequence([of_what])
+    return answer
+
+
+def classes_that_hold(findings: Findings) -> tuple[str, ...]:
+    """The classes that a classification suggests; of a model for lesions the groups of its lesions name the class."""
+    if findings.model.kind is not AnswerKind.CLASSIFICATION or findings.outcome not in (
+        Outcome.FINDING,
+        Outcome.MEASURED,
+    ):
+        return ()
+    return findings.suggested or (findings.predicted_class,)
+
+
+def _probabilities(findings: Findings) -> tuple[str, ...]:
     """In words: viewers that show a report as text leave out the class of a probability (its modifier)."""
+    if not findings.probabilities:
+        return ()
     listed = (f"{findings.model.term(item.name).title} {item.probability:.2f}" for item in findings.probabilities)
-    return f"Model probability: {', '.join(listed)}."
+    return (f"Model probability: {', '.join(listed)}.",)

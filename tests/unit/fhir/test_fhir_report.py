@@ -123,7 +123,7 @@ def test_identifiers_are_those_that_the_run_derives() -> None:
     expected = {context.run.uid("observation", "finding")}
     expected |= {context.run.uid("observation", "probability", item.name) for item in context.findings.probabilities}
     for name in ("volume", "long_axis", "short_axis", "mean_intensity"):
-        expected.add(context.run.uid("observation", "lesion", context.findings.lesions[0].tracking_id, name))
+        expected.add(context.run.uid("observation", "lesion", context.findings.regions[0].tracking_id, name))
     found = {
         identifier["value"].removeprefix("urn:oid:")
         for item in resources(plain_bundle(FINDING), "Observation")
@@ -142,11 +142,11 @@ def test_measurements_carry_code_unit_device_and_study() -> None:
     assert volume["code"]["coding"][0]["system"] == "http://snomed.info/sct"
     assert volume["valueQuantity"]["system"] == "http://unitsofmeasure.org"
     assert volume["valueQuantity"]["code"] == "mm3"
-    assert volume["valueQuantity"]["value"] == pytest.approx(context.findings.lesions[0].volume_mm3, abs=0.05)
+    assert volume["valueQuantity"]["value"] == pytest.approx(context.findings.regions[0].value("volume"), abs=0.05)
     assert volume["device"]["type"] == "Device"
     assert volume["derivedFrom"][0]["type"] == "ImagingStudy"
     assert volume["category"][0]["coding"][0]["code"] == "imaging"
-    assert context.findings.lesions[0].tracking_uid in [item.get("valueString") for item in volume["component"]]
+    assert context.findings.regions[0].tracking_uid in [item.get("valueString") for item in volume["component"]]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_patient_without_name_keeps_the_receivers_name() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.NO_FINDING, Outcome.INDETERMINATE])
 def test_no_finding_is_told_too(outcome: Outcome) -> None:
     """Absent or indeterminate, with the probabilities, without a finding."""
-    findings = replace(FINDINGS, outcome=outcome, predicted_class="no_tumor", lesions=())
+    findings = replace(FINDINGS, outcome=outcome, predicted_class="no_tumor", regions=())
     found = observations(message(content_of(findings=findings)))
     assert found["705057003", ""][1].split("^")[1] in ("Absent", "Indeterminate")
     assert ("121071", "") not in found
@@ -167,7 +167,7 @@ def test_no_finding_is_told_too(outcome: Outcome) -> None:
 def test_a_refusal_says_that_there_is_no_result() -> None:
     """Status X, the reason in words, no value."""
     refused = replace(
-        FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), lesions=(), caveats=(),
+        FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
         refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
     )  # fmt: skip
     parsed = message(content_of(findings=refused))
@@ -291,7 +291,7 @@ def test_a_model_of_another_kind_is_told_by_its_own_terms() -> None:
     """Private codes too: the designator begins with 99, as table 0396 has it for local ones."""
     odd = replace(MODEL, name="x|y", title="Model ^ of & mine", terms=())
     findings = replace(
-        FINDINGS, model=odd, predicted_class="odd_class", lesions=(), probabilities=FINDINGS.probabilities
+        FINDINGS, model=odd, predicted_class="odd_class", regions=(), probabilities=FINDINGS.probabilities
     )
     found = observations(message(content_of(findings=replace(findings, predicted_class="meningioma"))))
     assert found["111001", ""][1] == r"Model \S\ of \T\ mine"

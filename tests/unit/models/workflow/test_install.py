@@ -16,7 +16,7 @@ from models.contract import unfinished
 from models.workflow.check import check_workflow
 from models.workflow.install import add
 from pipeline.errors import BadModel, BadSettings
-from pipeline.findings.answers import AnswerKind
+from pipeline.findings.model import AnswerKind
 from tests.peers.workflow_bundle import HALF, INVERT, METADATA, PRED, write_bundle
 
 SIGMOID = {"_target_": "Activationsd", "keys": PRED, "sigmoid": True}

@@ -43,7 +43,7 @@ def test_every_file_reads_back_voxel_for_voxel(plane: phantom.Plane, tmp_path: P
     """The value at a voxel's patient coordinates is the same in the file, found through its own affine in RAS."""
     context = phantom_context(plane, slices=12)
     labels = np.zeros(context.volume.shape, int)
-    labels[context.findings.lesions[0].mask] = 1
+    labels[context.findings.regions[0].mask] = 1
     expected = {"volume": context.volume.array, "mask": labels, "heatmap": context.findings.heatmap}
     assert set(written(context, tmp_path)) == set(NAMES)
     for name, array in expected.items():
@@ -118,7 +118,7 @@ def test_several_lesions_are_numbered_as_in_the_report(tmp_path: Path) -> None:
     image = nib.load(written(context, tmp_path)["mask.nii.gz"])
     found = np.asanyarray(image.dataobj).transpose(2, 1, 0)
     assert image.get_data_dtype() == np.uint8
-    for number, lesion in enumerate(context.findings.lesions, start=1):
+    for number, lesion in enumerate(context.findings.regions, start=1):
         assert np.array_equal(found == number, lesion.mask)
 
 

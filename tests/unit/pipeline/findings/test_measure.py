@@ -24,7 +24,7 @@ def test_the_phantoms_ball_measures_as_a_ball(plane: phantom.Plane) -> None:
     """A ball of 14 mm radius: volume 11,494 mm³ and both axes 28 mm, to the accuracy of the voxels."""
     volume = build_volume(phantom.head_phantom(plane=plane))
     (lesion,) = measure_lesions(phantom.lesion_mask(volume.sources), volume, "glioma", RUN)
-    assert lesion.volume_mm3 == pytest.approx(4 / 3 * np.pi * 14**3, rel=0.03)
+    assert lesion.value("volume") == pytest.approx(4 / 3 * np.pi * 14**3, rel=0.03)
     assert lesion.long_axis.length_mm == pytest.approx(28, abs=1)
     assert lesion.short_axis.length_mm == pytest.approx(28, abs=1)
     assert lesion.key_slice in lesion.slices
@@ -35,7 +35,7 @@ def test_axes_are_measured_in_millimetres_of_either_direction() -> None:
     mask = np.zeros((3, 40, 40), bool)
     mask[1, 10:14, 10:30] = True
     (lesion,) = measure_lesions(mask, volume_of((3, 40, 40), (5, 2, 0.5)), "x", RUN)
-    assert lesion.volume_mm3 == pytest.approx(80 * 5)
+    assert lesion.value("volume") == pytest.approx(80 * 5)
     assert lesion.long_axis.length_mm == pytest.approx(np.hypot(10, 8), rel=0.1)
     assert 6 < lesion.short_axis.length_mm < 11
     long_mm = (np.subtract(lesion.long_axis.end, lesion.long_axis.start)) * (2, 0.5)
@@ -48,7 +48,7 @@ def test_a_single_voxel_measures_one_pixel() -> None:
     mask = np.zeros((3, 8, 8), bool)
     mask[0, 0, 0] = True
     (lesion,) = measure_lesions(mask, volume_of((3, 8, 8), (3, 1, 1)), "x", RUN)
-    assert lesion.volume_mm3 == pytest.approx(3)
+    assert lesion.value("volume") == pytest.approx(3)
     assert lesion.long_axis.length_mm == pytest.approx(1)
     assert lesion.short_axis.length_mm == pytest.approx(1)
 
@@ -63,7 +63,9 @@ def test_regions_are_named_largest_first_with_stable_tracking_uids() -> None:
     volume = volume_of(mask.shape, (1, 1, 1))
     lesions = measure_lesions(mask, volume, "x", RUN)
     assert len(lesions) == 41
-    assert [item.volume_mm3 for item in lesions] == sorted((item.volume_mm3 for item in lesions), reverse=True)
+    assert [item.value("volume") for item in lesions] == sorted(
+        (item.value("volume") for item in lesions), reverse=True
+    )
     assert lesions[0].slices == (0, 1)
     assert len({item.tracking_uid for item in lesions}) == 41
     again = measure_lesions(mask, volume, "x", RUN)
@@ -84,10 +86,10 @@ def test_many_regions_cost_no_scan_of_the_volume_each(monkeypatch: pytest.Monkey
     lesions = measure_lesions(mask, volume, "x", RUN)
     assert len(lesions) == 400
     assert seen.elements < mask.size
-    assert {lesion.volume_mm3 for lesion in lesions} == {6.0}
+    assert {lesion.value("volume") for lesion in lesions} == {6.0}
     assert np.array_equal(np.sum([lesion.mask for lesion in lesions], axis=0), mask)
     for lesion in lesions[::57]:
-        assert lesion.mean_intensity == pytest.approx(volume.array[lesion.mask].mean())
+        assert lesion.value("mean_intensity") == pytest.approx(volume.array[lesion.mask].mean())
         assert lesion.key_slice == 1
         assert lesion.long_axis.slice_index == 1
         row, column = np.argwhere(lesion.mask[1]).mean(axis=0)

@@ -119,4 +119,4 @@ def test_every_result_says_that_it_replaces_an_earlier_one(run: Callable[..., An
     assert summary(plain)["predecessors"] == []
     assert summary(corrected)["predecessors"] == ["d" * 64]
     assert summary(corrected)["instances_digest"] == instances_digest(ds.SOPInstanceUID for ds in WHOLE)
-    assert summary(corrected)["lesions"][0]["tracking_uid"] != summary(plain)["lesions"][0]["tracking_uid"]
+    assert summary(corrected)["regions"][0]["tracking_uid"] != summary(plain)["regions"][0]["tracking_uid"]

@@ -14,6 +14,7 @@ from pipeline.findings.codes import BRAIN, GLIOMA, ClassTerm
 from pipeline.findings.model import ClassProbability, Findings, Outcome
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
+from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import SIDE, Box, Canvas, place
 from pipeline.results.drawing.fonts import Face, can_draw, can_print, cut, runs, width
 from pipeline.results.drawing.heat_colours import TISSUE, blend, scale
@@ -22,7 +23,6 @@ from pipeline.results.drawing.page_parts import in_sentence, shown
 from pipeline.results.drawing.pages import Story, summary_page
 from pipeline.results.drawing.picture import direction_letters, display_window, point_of_interest
 from pipeline.results.sc import overlay
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 from tests.conformance.synthetic import MODEL, context_of, phantom_context
 
 SIGHT = {

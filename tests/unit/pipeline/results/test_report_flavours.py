@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings import codes
-from pipeline.findings.measurements import lesion_observation_uid
+from pipeline.findings.measurements import region_observation_uid
 from pipeline.findings.model import BoolArray
 from pipeline.results.profile import Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
@@ -44,7 +44,7 @@ def enclosed(region: Dataset, shape: tuple[int, int]) -> BoolArray:
 def test_the_outline_lies_on_the_lesion_in_the_image_where_it_is_longest(plane: phantom.Plane) -> None:
     """The polyline encloses the mask's pixels on the image that it is selected from."""
     context = phantom_context(plane)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     (region,) = regions(report_of(context, "planar"))
     assert region.GraphicType == "POLYLINE"
     k = lesion.long_axis.slice_index
@@ -63,8 +63,8 @@ def test_each_lesion_has_its_outline_under_its_tracking_uid(name: str, flavour: 
         (uid,) = named(group, codes.TRACKING_UID)
         for region in (item for item in group.ContentSequence if item.ValueType == "SCOORD"):
             found[uid.UID] = enclosed(region, (64, 64))
-    assert set(found) == {lesion.tracking_uid for lesion in context.findings.lesions}
-    for lesion in context.findings.lesions:
+    assert set(found) == {lesion.tracking_uid for lesion in context.findings.regions}
+    for lesion in context.findings.regions:
         assert np.array_equal(found[lesion.tracking_uid], lesion.mask[lesion.long_axis.slice_index])
 
 
@@ -72,12 +72,12 @@ def test_each_lesion_has_its_outline_under_its_tracking_uid(name: str, flavour: 
 def test_every_number_is_there_once_under_the_observation_uid_that_fhir_uses(flavour: ReportFlavour) -> None:
     """Whatever the flavour: volume, axes and mean signal; and no observation UID stands twice."""
     context = phantom_context(slices=12)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     numbers = [item for item in items(report_of(context, flavour)) if item.ValueType == "NUM"]
     uids = [item.ObservationUID for item in numbers]
     assert len(set(uids)) == len(uids)
     for name in ("volume", "long_axis", "short_axis", "mean_intensity"):
-        assert lesion_observation_uid(context.run, lesion, name) in uids
+        assert region_observation_uid(context.run, lesion, name) in uids
 
 
 def test_a_planar_report_refers_to_no_segmentation() -> None:
@@ -108,7 +108,7 @@ def test_each_flavour_is_an_object_of_its_own() -> None:
 def test_highdicom_reads_the_outline() -> None:
     """An independent reader finds the planar group by its tracking UID, and its region."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     report = hd.sr.srread(pydicom.filebase.DicomBytesIO(file_bytes(report_of(context, "both"))))
     (group,) = report.content.get_planar_roi_measurement_groups(tracking_uid=lesion.tracking_uid)
     assert group.roi.graphic_type == hd.sr.GraphicTypeValues.POLYLINE
@@ -121,7 +121,7 @@ def test_highdicom_reads_the_outline() -> None:
 def test_the_frame_of_a_multi_frame_source_is_named(name: str) -> None:
     places, totals = LAYOUTS[name]
     context = with_frames(places, totals)
-    uid, frame = places[context.findings.lesions[0].long_axis.slice_index]
+    uid, frame = places[context.findings.regions[0].long_axis.slice_index]
     (region,) = regions(report_of(context, "planar"))
     reference = region.ContentSequence[0].ReferencedSOPSequence[0]
     assert reference.ReferencedSOPInstanceUID == uid

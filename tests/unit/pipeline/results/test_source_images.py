@@ -78,7 +78,7 @@ def test_each_frame_of_the_segmentation_names_the_frame_it_lies_on(name: str) ->
         assert item.ReferencedSOPClassUID == (MRImageStorage if frame is None else EnhancedMRImageStorage)
         assert item.SpatialLocationsPreserved == "YES"
     assert len(set(named)) == SLICES
-    assert np.array_equal(mask_in_source_grid(seg, context, 1), context.findings.lesions[0].mask)
+    assert np.array_equal(mask_in_source_grid(seg, context, 1), context.findings.regions[0].mask)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -133,7 +133,7 @@ def test_highdicom_finds_the_segment_of_a_source_frame() -> None:
     """A reader that asks for the pixels of source frames gets the plane that lies on each."""
     context = with_frames(*LAYOUTS["frames from head to feet"])
     seg = seg_of(context)
-    mask = context.findings.lesions[0].mask
+    mask = context.findings.regions[0].mask
     frames = [context.volume.frame(k) for k in range(SLICES)]
     planes = seg.get_pixels_by_source_frame(source_sop_instance_uid=hd.UID(OBJECT), source_frame_numbers=frames)
     assert np.array_equal(planes[..., 0].astype(bool), mask)

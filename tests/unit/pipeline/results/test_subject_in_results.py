@@ -190,7 +190,7 @@ def test_a_chosen_identity_is_in_every_result_under_uids_of_its_own() -> None:
         [{item.dataset.SOPInstanceUID for item in processed.objects} for processed in runs],
         [{item.dataset.SeriesInstanceUID for item in processed.objects} for processed in runs],
         [{processed.content.lasting_uid("diagnostic report")} for processed in runs],
-        [{lesion.tracking_uid for lesion in processed.findings.lesions} for processed in runs],
+        [{lesion.tracking_uid for lesion in processed.findings.regions} for processed in runs],
     ):
         assert uids[0].isdisjoint(uids[1])
         assert uids[2].isdisjoint(uids[0] | uids[1])

@@ -65,9 +65,9 @@ def test_measures_and_probabilities_stand_in_its_tables() -> None:
     """Volume, axes and slices of each region, and every class with its probability."""
     context = phantom_context()
     shown = read(document.pdf_page(context))
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     for expected in (
-        f"{lesion.volume_mm3 / 1000:.1f} ml",
+        f"{lesion.value('volume') / 1000:.1f} ml",
         f"{lesion.long_axis.length_mm:.0f} mm",
         "Meningioma",
         "0.09",

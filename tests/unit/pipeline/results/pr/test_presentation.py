@@ -61,7 +61,7 @@ def filled(drawn: Sequence[Dataset], shape: tuple[int, int]) -> BoolArray:
 def test_the_outline_encloses_the_lesion_on_each_of_its_images(plane: phantom.Plane) -> None:
     """Filled, the polylines give the mask back, pixel for pixel, on every image and on no other."""
     context = phantom_context(plane)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     state = state_of(context)
     for k, source in enumerate(context.volume.sources):
         drawn = graphics(state, "AI_OUTLINE", source.SOPInstanceUID)
@@ -75,7 +75,7 @@ def test_awkward_masks_are_outlined(name: str) -> None:
     """One voxel, the first and the last slice, the image's border, forty lesions."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
     state = state_of(context)
-    for lesion in context.findings.lesions:
+    for lesion in context.findings.regions:
         for k in lesion.slices:
             drawn = graphics(state, "AI_OUTLINE", context.volume.sources[k].SOPInstanceUID)
             mine = [item for item in drawn if item.TrackingUID == lesion.tracking_uid]
@@ -104,7 +104,7 @@ def test_an_outline_of_many_corners_is_drawn_in_pieces() -> None:
 def test_the_label_says_what_it_is_and_the_diameters_are_drawn_on_their_image() -> None:
     """In full where the lesion is longest, with its size in millimetres; nowhere is it said without "AI"."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     state = state_of(context)
     key = context.volume.sources[lesion.long_axis.slice_index].SOPInstanceUID
     texts = [item.UnformattedTextValue for item in graphics(state, "AI_LABEL", key)]
@@ -159,7 +159,7 @@ def test_frames_are_named(name: str) -> None:
     """Each frame of a multi-frame source has its own outline; no stand-in is left."""
     places, totals = LAYOUTS[name]
     context = with_frames(places, totals)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     state = state_of(context)
     for k, (uid, frame) in enumerate(places):
         drawn = graphics(state, "AI_OUTLINE", uid, frame)

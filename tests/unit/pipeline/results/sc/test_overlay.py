@@ -14,6 +14,7 @@ from pipeline.errors import MissingSlices
 from pipeline.findings.model import Outcome
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
+from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import SIDE, Box, Canvas, place
 from pipeline.results.drawing.fonts import wrap
 from pipeline.results.drawing.page_parts import FOOT, HEAD
@@ -21,7 +22,6 @@ from pipeline.results.drawing.pages import SINGLE, Story, slice_page, summary_pa
 from pipeline.results.drawing.picture import contours, direction_letters, display_window
 from pipeline.results.provenance import ResultContext
 from pipeline.results.sc import overlay, refusal
-from pipeline.results.seg.segmentation import OUTLINE_RGB
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
@@ -102,7 +102,7 @@ def test_no_finding_is_one_page_without_colour() -> None:
 def test_the_lesions_slices_follow_the_summary() -> None:
     """One page for each slice that the lesion touches, from one end to the other."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     pages = overlay.build(context)
     sources = [item.dataset.SourceImageSequence[0].ReferencedSOPInstanceUID for item in pages]
     expected = [context.volume.sources[k].SOPInstanceUID for k in (lesion.key_slice, *lesion.slices)]
@@ -124,13 +124,13 @@ def test_a_long_lesion_gets_a_bounded_number_of_pages() -> None:
     assert list(chosen) == sorted(set(chosen))
     assert {2, 56, 31, 40} <= set(chosen)
     assert findings.key_slice == 31
-    assert findings.lesions[0].long_axis.slice_index == 40
+    assert findings.regions[0].long_axis.slice_index == 40
     assert max(np.diff(chosen)) <= 2 * 55 / overlay.MOST_SLICES
 
 
 def test_a_finding_without_an_outline_shows_its_key_slice() -> None:
     """The class is explained by the heat map even where no region was outlined."""
-    findings = replace(phantom_context().findings, lesions=())
+    findings = replace(phantom_context().findings, regions=())
     assert overlay.pages_for(findings) == (findings.key_slice,)
     assert overlay.pages_for(replace(findings, outcome=Outcome.INDETERMINATE)) == ()
 
@@ -142,7 +142,7 @@ def test_a_page_lies_where_its_slice_lies(plane: phantom.Plane) -> None:
     Found by the outline: the cyan pixels' centre, through the page's own geometry, is the centre of the lesion's plane.
     """
     context = phantom_context(plane, matrix=128)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     for item in overlay.build(context)[1:]:
         ds = item.dataset
         assert item.preview is not None
@@ -170,7 +170,7 @@ def test_the_summary_claims_no_geometry() -> None:
 def test_the_diameter_is_drawn_from_edge_to_edge_of_the_outline() -> None:
     """Both ends of the long axis lie on the contour."""
     context = phantom_context(matrix=128)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     placement = place(context.volume.shape[1:], context.volume.spacing[1:], SINGLE)
     points = np.array([p for path in contours(lesion.mask[lesion.long_axis.slice_index], placement) for p in path])
     for end in (lesion.long_axis.start, lesion.long_axis.end):
@@ -180,7 +180,7 @@ def test_the_diameter_is_drawn_from_edge_to_edge_of_the_outline() -> None:
 def test_colour_follows_activation() -> None:
     """Where the map is below its threshold the picture stays as it was; where it is strongest it is coloured."""
     context = phantom_context()
-    findings = replace(context.findings, lesions=())
+    findings = replace(context.findings, regions=())
     index = findings.key_slice
     heatmap = np.zeros_like(findings.heatmap)
     heatmap[index, 20:40, 20:40] = 1

@@ -44,7 +44,7 @@ def mask_in_source_grid(seg: hd.seg.Segmentation, context: ResultContext, number
 def test_the_outline_reads_back_voxel_for_voxel(plane: phantom.Plane) -> None:
     """In each plane of acquisition the segment lies in the patient exactly where the lesion's mask does."""
     context = phantom_context(plane)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     assert lesion.mask.sum() > 50
     assert np.array_equal(mask_in_source_grid(seg_of(context), context, 1), lesion.mask)
 
@@ -88,7 +88,7 @@ def test_awkward_masks_read_back(name: str) -> None:
     mask = awkward_masks()[name]
     context = context_of(phantom.head_phantom(slices=12, matrix=64), mask)
     seg = seg_of(context)
-    lesions = context.findings.lesions
+    lesions = context.findings.regions
     assert len(lesions) == (40 if name == "forty" else 1)
     assert seg.number_of_segments == len(lesions)
     for number, lesion in enumerate(lesions, start=1):
@@ -103,7 +103,7 @@ def of(context: ResultContext, **changes: object) -> ResultContext:
 def test_empty_frames_are_left_out_or_kept_as_the_profile_says() -> None:
     """Sparse, or with a frame for every image, for viewers that shift masks whose empty frames are missing."""
     context = phantom_context(slices=12)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     sparse, full = seg_of(context), seg_of(of(context, omit_empty_frames=False))
     assert sparse.NumberOfFrames == len(lesion.slices) < 12
     assert full.NumberOfFrames == 12
@@ -135,7 +135,7 @@ def test_other_types_of_segmentation_hold_the_same_lesions(kind: str, name: str)
     context = of(context_of(phantom.head_phantom(slices=12, matrix=64), mask), segmentation_type=kind)
     seg = seg_of(context)
     assert seg.SegmentationType == kind
-    for number, lesion in enumerate(context.findings.lesions, start=1):
+    for number, lesion in enumerate(context.findings.regions, start=1):
         assert np.array_equal(mask_in_source_grid(seg, context, number), lesion.mask)
         (segment,) = (item for item in seg.SegmentSequence if item.SegmentNumber == number)
         assert segment.TrackingUID == lesion.tracking_uid
@@ -144,7 +144,7 @@ def test_other_types_of_segmentation_hold_the_same_lesions(kind: str, name: str)
 def test_lesions_that_overlap_make_no_label_map() -> None:
     """A pixel has one label there: refused with what to do, rather than one lesion cut by the other."""
     context = phantom_context(slices=12)
-    twice = replace(context.findings, lesions=context.findings.lesions * 2)
+    twice = replace(context.findings, regions=context.findings.regions * 2)
     with pytest.raises(BadResult, match="BINARY"):
         segmentation.build(replace(of(context, segmentation_type="LABELMAP"), findings=twice))
 
@@ -152,13 +152,13 @@ def test_lesions_that_overlap_make_no_label_map() -> None:
 def test_lesions_that_overlap_keep_all_their_voxels() -> None:
     """A voxel of two lesions is in both segments."""
     context = phantom_context(slices=12)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     smaller = replace(
         lesion,
         tracking_uid=context.run.uid("lesion", "2"),
         mask=lesion.mask & (lesion.mask.cumsum() < 99).reshape(lesion.mask.shape),
     )
-    overlapping = ResultContext(context.volume, replace(context.findings, lesions=(lesion, smaller)), context.run)
+    overlapping = ResultContext(context.volume, replace(context.findings, regions=(lesion, smaller)), context.run)
     seg = seg_of(overlapping)
     assert np.array_equal(mask_in_source_grid(seg, overlapping, 1), lesion.mask)
     assert np.array_equal(mask_in_source_grid(seg, overlapping, 2), smaller.mask)
@@ -173,7 +173,7 @@ def test_nothing_outlined_is_no_object(outcome: Outcome) -> None:
 def test_a_segment_says_what_it_is_and_who_made_it() -> None:
     """Category, type, site, automatic, algorithm, tracking, colour."""
     context = phantom_context(slices=12)
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     (description,) = seg_of(context).SegmentSequence
     assert description.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
     assert description.SegmentedPropertyTypeCodeSequence[0].CodeValue == "108369006"

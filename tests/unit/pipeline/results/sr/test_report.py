@@ -46,13 +46,13 @@ def number(item: Dataset) -> tuple[float, str]:
 def test_a_lesions_group_holds_its_measurements_in_ucum() -> None:
     """Volume, both diameters and mean intensity, with the values of the lesion and the observation UIDs FHIR uses."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     group = groups(report_of(context))[0]
     expected = {
-        "volume": (codes.VOLUME, lesion.volume_mm3, "mm3"),
+        "volume": (codes.VOLUME, lesion.value("volume"), "mm3"),
         "long_axis": (codes.LONG_AXIS, lesion.long_axis.length_mm, "mm"),
         "short_axis": (codes.SHORT_AXIS, lesion.short_axis.length_mm, "mm"),
-        "mean_intensity": (codes.MR_SIGNAL_INTENSITY, lesion.mean_intensity, "[arb'U]"),
+        "mean_intensity": (codes.MR_SIGNAL_INTENSITY, lesion.value("mean_intensity"), "[arb'U]"),
     }
     for name, (code, value, unit) in expected.items():
         (item,) = named(group, code)
@@ -70,7 +70,7 @@ def test_a_lesion_is_one_thing_in_report_and_segmentation() -> None:
     found = groups(report_of(context))[:-1]
     assert len(found) == 40
     for index, (group, segment, lesion) in enumerate(
-        zip(found, segmentation.SegmentSequence, context.findings.lesions, strict=True), start=1
+        zip(found, segmentation.SegmentSequence, context.findings.regions, strict=True), start=1
     ):
         (identifier,), (uid,) = named(group, codes.TRACKING_IDENTIFIER), named(group, codes.TRACKING_UID)
         assert identifier.TextValue == segment.TrackingID == lesion.tracking_id
@@ -138,7 +138,7 @@ def test_every_outcome_is_said(outcome: Outcome, presence: codes.Code) -> None:
 def test_the_explanation_is_the_page_of_the_lesion() -> None:
     """Visual explanation: the overlay of the lesion's key slice in its group, the summary beside the probabilities."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     objects = build_all(context)
     pages = {item.dataset.SOPInstanceUID: item.dataset for item in objects if item.role == "overlay"}
     lesion_group, classes = groups(report_of(context))
@@ -169,13 +169,13 @@ def test_the_observer_is_the_algorithm() -> None:
 def test_highdicom_reads_the_report() -> None:
     """An independent template reader finds the group by its tracking UID and the numbers in it."""
     context = phantom_context()
-    (lesion,) = context.findings.lesions
+    (lesion,) = context.findings.regions
     (item,) = (item for item in build_all(context) if item.role == "report")
     report = hd.sr.srread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
     (group,) = report.content.get_volumetric_roi_measurement_groups(tracking_uid=lesion.tracking_uid)
     assert group.finding_type.value == codes.GLIOMA.value
     (volume,) = group.get_measurements(name=hd.sr.CodedConcept("118565006", "SCT", "Volume"))
-    assert volume.value == round(lesion.volume_mm3, 1)
+    assert volume.value == round(lesion.value("volume"), 1)
     (classes,) = report.content.get_image_measurement_groups()
     assert len(classes.get_measurements()) == 4
 

@@ -1,4 +1,4 @@
-"""A BodyStructure for each lesion, and in R5 an ImagingSelection for each segment and for the explaining picture.
+"""A BodyStructure for each region, and in R5 an ImagingSelection for each segment and for the explaining picture.
 
 R4 has a BodyStructure too, but its Observation cannot refer to one: the standard extension ``bodySite`` does, on
 Observation.bodySite (docs/adr/0020-body-structures-in-r4.md). R5's Observation has an element for it, and R5 has
@@ -13,64 +13,67 @@ from fhir.entry import Entry
 from fhir.release import Json, Release
 from fhir.study import sop_class
 from pipeline.findings import codes
+from pipeline.findings.model import AnswerKind
 from pipeline.report import sentences
 from pipeline.report.content import ObjectReference
-from pipeline.report.findings import ReportedLesion
+from pipeline.report.findings import ReportedRegion
 
 BODY_SITE_EXTENSION = "http://hl7.org/fhir/StructureDefinition/bodySite"
 
 
 def build(context: ReportContext) -> tuple[Entry, ...]:
     """The selections first, since the structures refer to them."""
-    numbered = tuple(enumerate(context.findings.lesions, start=1))
+    numbered = tuple(enumerate(context.findings.regions))
     selections: list[Entry] = []
     if context.release is Release.R5:
         segmentations = context.content.objects_with("segmentation")
         if segmentations:
-            selections += [_segment(lesion, number, segmentations[0], context) for number, lesion in numbered]
+            selections += [_segment(region, index, segmentations[0], context) for index, region in numbered]
         overlays = context.content.objects_with("overlay")
         if overlays:
             selections.append(_explanation(overlays[0], context))
-    return (*selections, *(_structure(lesion, number, context) for number, lesion in numbered))
+    return (*selections, *(_structure(region, index, context) for index, region in numbered))
 
 
-def structure_url(lesion: ReportedLesion, context: ReportContext) -> str:
-    return context.full_url("BodyStructure", lesion.tracking_id)
+def structure_url(region: ReportedRegion, context: ReportContext) -> str:
+    return context.full_url("BodyStructure", region.tracking_id)
 
 
-def selection_of(lesion: ReportedLesion, context: ReportContext) -> Json | None:
+def selection_of(region: ReportedRegion, context: ReportContext) -> Json | None:
     """Reference to the region's segment, where the release and the run have one."""
     if context.release is Release.R4 or not context.content.objects_with("segmentation"):
         return None
-    return to(context.full_url("ImagingSelection", lesion.tracking_id), "ImagingSelection")
+    return to(context.full_url("ImagingSelection", region.tracking_id), "ImagingSelection")
 
 
-def _structure(lesion: ReportedLesion, number: int, context: ReportContext) -> Entry:
-    term = context.findings.model.term(lesion.label)
-    morphology = concept(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
-    site = concept(term.site)
-    name = sentences.lesion_name(number, context.language)
+def _structure(region: ReportedRegion, index: int, context: ReportContext) -> Entry:
+    findings = context.findings
+    term = findings.model.term(region.label)
+    morphology = None if findings.model.target is None else concept(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
+    site = concept(term.code) if findings.model.target is None else context.site(region.label)
+    name = sentences.region_name(findings, index, context.language)
+    said = context.label("marked_by" if findings.kind is AnswerKind.DETECTION else "outlined_by", region=name)
     fields = {
         "meta": context.meta(),
-        "identifier": [dicom_identifier(lesion.tracking_uid)],
+        "identifier": [dicom_identifier(region.tracking_uid)],
         "active": True,
         "morphology": morphology,
-        "description": f"{context.label('outlined_by', region=name)}. {context.note()['text']}",
+        "description": f"{said}. {context.note()['text']}",
         "patient": context.subject,
     }
     if context.release is Release.R4:
         fields["location"] = site
     else:
-        fields["includedStructure"] = [{"structure": site, "spatialReference": [selection_of(lesion, context)]}]
+        fields["includedStructure"] = [{"structure": site, "spatialReference": [selection_of(region, context)]}]
     resource = context.release.make("BodyStructure", **fields)
-    return Entry(structure_url(lesion, context), resource)
+    return Entry(structure_url(region, context), resource)
 
 
-def _segment(lesion: ReportedLesion, number: int, segmentation: ObjectReference, context: ReportContext) -> Entry:
-    """Segment numbers follow the order of the regions."""
-    name = sentences.lesion_name(number, context.language)
+def _segment(region: ReportedRegion, index: int, segmentation: ObjectReference, context: ReportContext) -> Entry:
+    """Segment numbers follow the order of the regions, from 1."""
+    name = sentences.region_name(context.findings, index, context.language)
     code = concept(codes.REFERENCED_SEGMENT, context.label("segment_of", region=name))
-    return _selection((lesion.tracking_id,), code, segmentation, context, subset=[f"{number}"])
+    return _selection((region.tracking_id,), code, segmentation, context, subset=[f"{index + 1}"])
 
 
 def _explanation(overlay: ObjectReference, context: ReportContext) -> Entry:

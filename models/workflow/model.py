@@ -1,0 +1,46 @@
+"""A bundle's own workflow as a model of the pipeline: one series in, its answer out."""
+
+from __future__ import annotations
+
+import torch
+from pydicom.dataset import Dataset
+
+from models.workflow.bundle import WorkflowBundle
+from models.workflow.run import ResidentWorkflow
+from pipeline.caveats import Caveat
+from pipeline.findings.from_answer import Answered
+from pipeline.findings.model import ModelIdentity
+from pipeline.geometry.volume import Volume
+
+
+class WorkflowModel:
+    """A `pipeline.ports.SeriesModel` whose answers are those of a bundle's workflow.
+
+    Raises
+    ------
+    BadModel
+        as `models.workflow.run.ResidentWorkflow`.
+    """
+
+    def __init__(self, bundle: WorkflowBundle, device: torch.device) -> None:
+        self.bundle = bundle
+        self._workflow = ResidentWorkflow(bundle, device)
+        (self._channel,) = bundle.contract.channels
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self.bundle.identity
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the structures, classes or quantities."""
+        return tuple(item.name for item in self.bundle.concepts)
+
+    def check(self, header: Dataset) -> tuple[Caveat, ...]:
+        """Caveats for a series with this header; raises UnsupportedModality or UnsupportedProtocol."""
+        return self.bundle.scope.check(header)
+
+    def predict(self, volume: Volume) -> Answered:
+        """The answer for ``volume``; raises as `models.workflow.run.ResidentWorkflow.run`."""
+        answer = self._workflow.run({self._channel.name: volume})
+        return Answered(answer, self.bundle.contract.report.key_image)

@@ -1,0 +1,79 @@
+"""Which sentence an answer asks for, by its kind and outcome: the keys of phrases, and what they count."""
+
+from __future__ import annotations
+
+from pipeline.findings.model import AnswerKind, Outcome
+from pipeline.report.findings import ReportedFindings
+
+ABSENT = "absent"
+"""The key of the phrases that say that what the model looks for is not suggested."""
+
+
+def headline_key(findings: ReportedFindings) -> str:
+    """The key of the headline in the section ``headline`` of the phrases."""
+    if findings.outcome is Outcome.MEASURED:
+        return "structures" if findings.kind is AnswerKind.SEGMENTATION else "measured"
+    if findings.outcome is Outcome.NO_FINDING and not named_class(findings):
+        return ABSENT
+    return str(findings.outcome)
+
+
+def answer_key(findings: ReportedFindings) -> str:
+    """The key of the sentence in the section ``answer`` of the phrases."""
+    match findings.outcome:
+        case Outcome.FINDING:
+            return _finding(findings)
+        case Outcome.NO_FINDING if not named_class(findings):
+            return ABSENT
+        case Outcome.MEASURED:
+            return _MEASURED[findings.kind]
+        case Outcome.INDETERMINATE if _is_not_most_probable(findings):
+            return "indeterminate_not_most_probable"
+    return str(findings.outcome)
+
+
+_MEASURED = {
+    AnswerKind.SEGMENTATION: "structures",
+    AnswerKind.CLASSIFICATION: "class",
+    AnswerKind.REGRESSION: "quantities",
+}
+
+
+def _finding(findings: ReportedFindings) -> str:
+    match findings.kind:
+        case AnswerKind.SEGMENTATION:
+            return "outlined"
+        case AnswerKind.DETECTION:
+            return "marked"
+        case AnswerKind.CLASSIFICATION if findings.suggested:
+            return "classes"
+    return f"finding_{('no_region', 'one_region', 'several_regions')[min(len(findings.regions), 2)]}"
+
+
+def _is_not_most_probable(findings: ReportedFindings) -> bool:
+    shares = [item.probability for item in findings.probabilities]
+    return bool(findings.predicted_class) and findings.share < max(shares)
+
+
+def named_class(findings: ReportedFindings) -> str:
+    """The class that the sentences name: the predicted one, or of a negative the one for "nothing found". Empty where
+    the answer is about no single class.
+    """
+    if findings.outcome is Outcome.NO_FINDING and findings.kind is AnswerKind.LESION:
+        return findings.probabilities[-1].name
+    if len(findings.suggested) > 1:
+        return ""
+    return findings.predicted_class
+
+
+def count(findings: ReportedFindings) -> int:
+    """The number of regions."""
+    return len(findings.regions)
+
+
+def share(findings: ReportedFindings) -> float | None:
+    """The probability of the predicted class, or the highest score of the detected objects; None without either."""
+    if findings.predicted_class:
+        return findings.share
+    scores = [item.value("score") for item in findings.regions if item.has("score")]
+    return max(scores, default=None)
