@@ -248,7 +248,8 @@ def _answer(detail: JobDetail) -> str:
     likely = sorted(summary["probabilities"].items(), key=lambda item: -item[1])
     text = f"[bold]{summary['outcome']}[/]: " + ", ".join(f"{name} {share:.0%}" for name, share in likely[:3])
     for lesion in summary["regions"][:3]:
-        text += f"; {lesion['tracking_id']}: {lesion['volume_mm3'] / 1000:.1f} ml, {lesion['long_axis_mm']:.0f} mm"
+        size = {name: item["value"] for name, item in lesion["measurements"].items()}
+        text += f"; {lesion['tracking_id']}: {size['volume'] / 1000:.1f} ml, {size['long_axis']:.0f} mm"
     return f"{text}. {summary['disclaimer']}"
 
 

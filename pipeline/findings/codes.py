@@ -39,7 +39,7 @@ SYSTEMS = {
 """FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
 
 # What is outlined: PS3.16 CID 7150 and CID 7159.
-ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
 

@@ -161,9 +161,9 @@ class Region:
     """A region of interest: a lesion, a segmented structure, or a detected object.
 
     ``label`` is its class. ``voxels`` are on the source pixels; those of a detected object (``boxed``) fill its box,
-    and no result calls them an outline. ``measurements`` are coded, in mm, mm³ or modality values. ``tracking_uid`` is the
-    same in SEG, SR, presentation state and FHIR. ``long_axis`` and ``short_axis`` lie in the plane where a lesion is
-    longest, the short axis perpendicular to the long one; None for regions that are not measured so.
+    and no result calls them an outline. ``measurements`` are coded, in mm, mm³ or modality values. ``tracking_uid`` is
+    the same in SEG, SR, presentation state and FHIR. ``long_axis`` and ``short_axis`` lie in the plane where a lesion
+    is longest, the short axis perpendicular to the long one; None for regions that are not measured so.
     """
 
     tracking_id: str

@@ -122,7 +122,7 @@ def test_a_phantom_goes_in_and_its_results_come_back(house: House, tmp_path: Pat
     assert str(message.segment("OBR")[18]) == "WW-A"
     values = {(str(obx[3]).split("^")[0], str(obx[4])): str(obx[5]) for obx in message.segments("OBX")}
     assert values["705057003", ""].startswith("52101004^Present^SCT")
-    assert float(values["118565006", "region 1"]) == summary["regions"][0]["volume_mm3"]
+    assert float(values["118565006", "region 1"]) == summary["regions"][0]["measurements"]["volume"]["value"]
     pdf = next(str(obx[5]).split("^")[4] for obx in message.segments("OBX") if str(obx[2]) == "ED")
     assert base64.b64decode(pdf).startswith(b"%PDF-")
     records = [record for path in audit.files(house.node.settings.audit_dir) for record in audit.read(path)]

@@ -262,10 +262,10 @@ def test_code_that_writes_while_it_is_added_is_refused(tmp_path: Path, models: P
     assert not list(models.iterdir())
 
 
-def test_results_are_not_promised(tmp_path: Path, models: Path) -> None:
+def test_it_is_no_network_to_train(tmp_path: Path, models: Path) -> None:
     add(published(tmp_path / "made"), models)
     entry = registry.get("made", (models,))
-    with pytest.raises(BadSettings, match="no results yet"):
+    with pytest.raises(BadSettings, match="workflow of its own"):
         _ = entry.bundle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings.identity import RunIdentity
@@ -81,7 +82,10 @@ def test_many_regions_cost_no_scan_of_the_volume_each(monkeypatch: pytest.Monkey
     mask = np.zeros((6, 80, 80), bool)
     mask[1:3, 1::4, 1::4] = mask[1, 2::4, 1::4] = True
     shape = (6, 80, 80)
-    volume = Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.diag([2, 1, 1, 1.0]), ())
+    header = Dataset()
+    header.Modality = "MR"
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    volume = Volume(values, np.diag([2, 1, 1, 1.0]), (header,) * len(values))
     seen = watched_labels(monkeypatch, "pipeline.findings.measure")
     lesions = measure_lesions(mask, volume, "x", RUN)
     assert len(lesions) == 400

@@ -12,7 +12,7 @@ import pytest
 from pipeline import phantom
 from pipeline.errors import BadResult
 from pipeline.findings import codes
-from pipeline.findings.model import BoolArray, Outcome
+from pipeline.findings.model import BoolArray, Outcome, Voxels
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.seg import segmentation
@@ -156,7 +156,7 @@ def test_lesions_that_overlap_keep_all_their_voxels() -> None:
     smaller = replace(
         lesion,
         tracking_uid=context.run.uid("lesion", "2"),
-        mask=lesion.mask & (lesion.mask.cumsum() < 99).reshape(lesion.mask.shape),
+        voxels=Voxels.of(lesion.mask & (lesion.mask.cumsum() < 99).reshape(lesion.mask.shape)),
     )
     overlapping = ResultContext(context.volume, replace(context.findings, regions=(lesion, smaller)), context.run)
     seg = seg_of(overlapping)
