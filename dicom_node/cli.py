@@ -123,9 +123,8 @@ def process(
     if summary["outcome"] == "refused":
         console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
-    best = summary["probabilities"][summary["predicted_class"]]
     console.print(
-        f"{summary['outcome']}: {summary['predicted_class']} {best:.0%}, {len(summary['lesions'])} region(s),"
+        f"{summary['outcome']}: {summary['statement']}"
         f" {len(summary['objects'])} DICOM objects in {out} ({time.monotonic() - start:.1f} s)."
         f" {summary['disclaimer']}",
         markup=False,

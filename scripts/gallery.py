@@ -113,14 +113,7 @@ def answer(summary: dict[str, object]) -> str:
     """What was found, in a line."""
     model = summary["model"]
     assert isinstance(model, dict)
-    shares = summary["probabilities"]
-    assert isinstance(shares, dict)
-    name = str(summary["predicted_class"])
-    lesions = summary["regions"]
-    count = len(lesions) if isinstance(lesions, list) else 0
-    outlined = f"{count} region{'' if count == 1 else 's'} outlined"
-    outcome = str(summary["outcome"]).replace("_", " ")
-    return f"{model['name']} {model['version']}: {outcome}, {name} {shares[name]:.2f}, {outlined}."
+    return f"{model['name']} {model['version']}: {summary['statement']}"
 
 
 if __name__ == "__main__":
