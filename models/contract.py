@@ -32,6 +32,7 @@ from models.metadata import (
 )
 from pipeline.errors import BadModel
 from pipeline.findings.model import AnswerKind
+from pipeline.reading.projection import PresentationIntent
 
 CANDELA = Path("configs/candela.json")
 CONTRACT = 2
@@ -176,18 +177,22 @@ class ChannelBlock(MetadataBlock):
     """One channel of an input: the series it is filled from, where a study has several.
 
     ``weightings``: any of these; ``contrast``: with (true) or without contrast agent; ``description``: a regular
-    expression that the Series Description must contain, case ignored. Absent fields admit any series.
+    expression that the Series Description must contain, case ignored. Of projections, ``views``: the image has any of
+    these View Positions; ``laterality``: any of these sides. Absent fields admit any series.
     """
 
     name: Name
     weightings: tuple[Literal["T1", "T2", "PD", "T2*", "FLAIR"], ...] = ()
     contrast: bool | None = None
     description: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    views: tuple[CodeString, ...] = ()
+    laterality: tuple[Literal["L", "R", "B", "U"], ...] = ()
 
     @property
     def has_rule(self) -> bool:
         """Whether anything says which series fills the channel."""
-        return bool(self.weightings) or self.contrast is not None or self.description is not None
+        named = self.weightings or self.views or self.laterality
+        return bool(named) or self.contrast is not None or self.description is not None
 
 
 class InputBlock(MetadataBlock):
@@ -199,17 +204,19 @@ class InputBlock(MetadataBlock):
     repeat: Annotated[int, Field(ge=1, le=16)] = 1
 
     @model_validator(mode="after")
-    def _one_is_repeated(self) -> Self:
+    def _agrees(self) -> Self:
         if self.repeat > 1 and len(self.channels) > 1:
             raise ValueError("repeat is for an input of one channel")
+        if self.kind == "volume" and any(channel.views or channel.laterality for channel in self.channels):
+            raise ValueError("views and laterality are for projections")
         return self
 
 
 class ScopeBlock(MetadataBlock):
     """Which series the bundle takes, by their headers. An empty list admits anything.
 
-    ``body_parts`` are values of Body Part Examined, ``weightings`` those of MR, ``views`` View
-    Positions of projections.
+    ``body_parts`` are values of Body Part Examined, ``weightings`` those of MR, ``views`` View Positions of
+    projections, ``intents`` their Presentation Intent Types (CR has none).
     """
 
     modalities: Annotated[tuple[CodeString, ...], Field(min_length=1)]
@@ -217,6 +224,7 @@ class ScopeBlock(MetadataBlock):
     weightings: tuple[Literal["T1", "T2", "PD", "T2*"], ...] = ()
     contrast_expected: bool = False
     views: tuple[CodeString, ...] = ()
+    intents: Annotated[tuple[PresentationIntent, ...], Field(min_length=1)] = ("FOR PRESENTATION",)
     validated_protocol: Annotated[str, StringConstraints(max_length=500)] = ""
     coverage_mm: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)] | None = None
     spacing_mm: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
@@ -348,6 +356,8 @@ def unfinished(block: Contract2) -> tuple[str, ...]:
         missing.append(f"answer: a code for {shown}; until then a private 99CANDELA code stands for each.")
     if not block.scope.body_parts:
         missing.append("scope.body_parts: until then series of any body part are taken.")
+    if any(item.kind == "projection" for item in block.inputs) and not block.scope.views:
+        missing.append("scope.views: until then radiographs of any view are taken.")
     if not block.scope.validated_protocol:
         missing.append("scope.validated_protocol: on which images the model was validated.")
     if block.report.procedure is None:

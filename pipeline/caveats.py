@@ -57,6 +57,15 @@ class CaveatCode(StrEnum):
     FEWER_TIMES_THAN_STATED = "FEWER_TIMES_THAN_STATED"
     STACK_SHORTER_THAN_STATED = "STACK_SHORTER_THAN_STATED"
 
+    # Projections
+    VIEW_POSITION_ABSENT = "VIEW_POSITION_ABSENT"
+    IMAGE_MIRRORED = "IMAGE_MIRRORED"
+    IMAGES_LEFT_OUT = "IMAGES_LEFT_OUT"
+    IMAGE_COPIES_LEFT_OUT = "IMAGE_COPIES_LEFT_OUT"
+    LENGTHS_AT_DETECTOR = "LENGTHS_AT_DETECTOR"
+    LENGTHS_CORRECTED = "LENGTHS_CORRECTED"
+    LENGTHS_CALIBRATED = "LENGTHS_CALIBRATED"
+
     # The model's answer
     VALUES_NOT_NUMBERS = "VALUES_NOT_NUMBERS"
     OUTCOME_UNCERTAIN = "OUTCOME_UNCERTAIN"
@@ -92,6 +101,10 @@ VALUES: Final[Mapping[CaveatCode, frozenset[str]]] = {
     CaveatCode.FEWER_IMAGES_THAN_ARCHIVED: frozenset({"expected", "count"}),
     CaveatCode.FEWER_TIMES_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.STACK_SHORTER_THAN_STATED: frozenset({"stated", "count"}),
+    CaveatCode.IMAGES_LEFT_OUT: frozenset({"count", "read"}),
+    CaveatCode.IMAGE_COPIES_LEFT_OUT: frozenset({"count"}),
+    CaveatCode.LENGTHS_CORRECTED: frozenset({"factor"}),
+    CaveatCode.LENGTHS_CALIBRATED: frozenset({"kind"}),
     CaveatCode.VALUES_NOT_NUMBERS: frozenset({"some", "all"}),
     CaveatCode.STRUCTURES_NOT_FOUND: frozenset({"names"}),
     CaveatCode.FREE_TEXT: frozenset({"text"}),

@@ -14,6 +14,7 @@
     │   ├── ConflictingInstances
     │   ├── NotImage
     │   ├── NotVolume
+    │   ├── NotProjection
     │   ├── BadIdentity
     │   ├── OwnResult
     │   ├── UnsupportedModality
@@ -22,11 +23,13 @@
     │   ├── BadGeometry
     │   │   ├── MissingSlices
     │   │   ├── DuplicateSlices
-    │   │   └── MixedGeometry
+    │   │   ├── MixedGeometry
+    │   │   └── UnknownSpacing
     │   ├── OutOfScope
     │   ├── NotRouted
     │   ├── IdentityInPixels
     │   ├── MissingSeries
+    │   ├── SeveralCandidates
     │   └── NotChosen
     ├── Retryable
     │   ├── PeerUnavailable
@@ -176,6 +179,13 @@ class NotVolume(Refused):
     remedy = "Send a cross-sectional series; narrow the rule that takes such series."
 
 
+class NotProjection(Refused):
+    """Images that are not projection radiographs, where the model reads these: slices, tomosynthesis, angiography."""
+
+    code = "NOT_PROJECTION"
+    remedy = "Send CR, DX or mammography images; narrow the rule that takes such series."
+
+
 class BadIdentity(Refused):
     """No result can repeat the patient that the header names."""
 
@@ -239,6 +249,13 @@ class MixedGeometry(BadGeometry):
     remedy = "Send each part as a series of its own."
 
 
+class UnknownSpacing(BadGeometry):
+    """A radiograph does not say how large its pixels are, or contradicts itself in that."""
+
+    code = "UNKNOWN_SPACING"
+    remedy = "Have the modality write Imager Pixel Spacing; the error says what the image has."
+
+
 class OutOfScope(Refused):
     """The pixels do not show what the model was validated on."""
 
@@ -267,6 +284,13 @@ class MissingSeries(Refused):
 
     code = "MISSING_SERIES"
     remedy = "Send the missing series, or correct the rule of its channel in the model's `configs/candela.json`."
+
+
+class SeveralCandidates(Refused):
+    """Several images fit one input of the model equally well, and they differ."""
+
+    code = "SEVERAL_CANDIDATES"
+    remedy = "Send the image that is meant as a series of its own, or narrow the channel in the model's candela.json."
 
 
 class NotChosen(Refused):

@@ -29,6 +29,7 @@ from pipeline.findings.codes import DIAGNOSTIC_IMAGING_STUDY, FINDING, PRIVATE_S
 from pipeline.findings.identity import ANSWER_REVISION
 from pipeline.findings.model import AnswerKind, ModelIdentity, Needs
 from pipeline.routing.scope import Scope
+from pipeline.routing.views import ViewRule
 
 TODO = "Restore the bundle from its release."
 
@@ -60,7 +61,18 @@ class WorkflowBundle:
     def scope(self) -> Scope:
         """Which series the bundle takes."""
         block = self.contract.scope
-        return Scope(block.modalities, block.body_parts, block.weightings, block.views, block.contrast_expected)
+        channels = [channel for item in self.contract.inputs if item.kind == "projection" for channel in item.channels]
+        rules = tuple(ViewRule(channel.name, channel.views, channel.laterality) for channel in channels)
+        return Scope(
+            modalities=block.modalities,
+            body_parts=block.body_parts,
+            weightings=block.weightings,
+            views=block.views,
+            contrast_expected=block.contrast_expected,
+            projection=bool(channels),
+            intents=block.intents,
+            rules=rules,
+        )
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

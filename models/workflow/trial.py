@@ -43,7 +43,7 @@ def _volume(block: InputBlock, modality: str, seed: int) -> Volume:
         turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
         affine[:3, :3] = (turn @ np.diag(SPACING[::-1]))[:, ::-1]
     affine[:3, 3] = -affine[:3, :3] @ (np.array(array.shape) - 1) / 2
-    return Volume(array=array.astype(np.float32), affine=affine, sources=())
+    return Volume(array=array.astype(np.float32), affine=affine, sources=(), projection=projection)
 
 
 def _body(shape: tuple[int, ...], seed: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""A series as a volume with its position in the patient."""
+"""A series as a volume with its position in the patient; or one radiograph, which has no such position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Affine = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels of one series, ordered along the slice normal.
+    """Voxels of one series, ordered along the slice normal; or the pixels of one projection, as a single slice.
 
     Attributes
     ----------
@@ -31,6 +31,9 @@ class Volume:
     caveats : what was left out or repaired to make one regular volume.
     subject : patient and study of the results (see `pipeline.patient.subject.Subject.header`); None where the instances
         were not compared.
+    projection : the image is a radiograph (see `pipeline.geometry.projection`), one slice of no thickness: ``affine``
+        maps to mm in the image's own plane (x along the columns, y along the rows), not to the patient; volumes in mm³
+        mean nothing.
     """
 
     array: FloatArray
@@ -39,6 +42,7 @@ class Volume:
     frames: tuple[int | None, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     subject: Dataset | None = None
+    projection: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -4,7 +4,8 @@ A modality value is the scanner's measurement: Hounsfield units in CT, signal in
 values are displayed (PS3.3 C.7.6.3.1.2). Values with a unit do not depend on that: a Hounsfield unit stays the same
 whether it is displayed black or white. Values without a unit, such as signal in arbitrary numbers, have no meaning but
 their display, so MONOCHROME1 is mirrored: great is white, as in every MONOCHROME2 image that a model was trained on.
-The mirror maps the least modality value that the image could hold to the greatest and back.
+The mirror maps the least modality value that the image could hold to the greatest and back. The values of a radiograph
+count as values without a unit, whatever its Rescale Type: networks read what is displayed, where bone is bright.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from pipeline.errors import BadPixels
 from pipeline.pixels.decoding import Layout, Stored
 from pipeline.reading.attributes import text
+from pipeline.reading.sop_classes import PROJECTIONS
 from pipeline.reading.validation import UNREADABLE
 
 Values = npt.NDArray[np.float64]
@@ -49,6 +51,8 @@ def to_modality(stored: Stored, ds: Dataset, where: str) -> Values:
 
 def has_unit(ds: Dataset) -> bool:
     """Whether modality values of ``ds`` are in a unit (Hounsfield, Bq/ml, ...), not arbitrary."""
+    if text(ds, "SOPClassUID") in PROJECTIONS:
+        return False
     kind = _kind(ds)
     return kind not in WITHOUT_UNIT or text(ds, "Modality") in WITH_UNIT
 

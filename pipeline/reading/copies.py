@@ -24,7 +24,7 @@ from pipeline.geometry.stack_attributes import CONTRAST, REPETITION
 from pipeline.pixels.values import pixel_values
 from pipeline.reading.functional_groups import without_pixels
 from pipeline.reading.slices import slices_of
-from pipeline.reading.sop_classes import PIXEL_ELEMENTS
+from pipeline.reading.sop_classes import PIXEL_ELEMENTS, PROJECTIONS
 from pipeline.reading.validation import UNREADABLE, element_of
 
 PLACE = frozenset(
@@ -42,6 +42,8 @@ PLACE = frozenset(
 """Attributes of the position in the patient and of the kind of object."""
 READING = PLACE.union(
     {"BodyPartExamined", "Modality", "RepetitionTime", "SliceLocation"},
+    {"EstimatedRadiographicMagnificationFactor", "ImagerPixelSpacing", "PixelSpacingCalibrationType"},
+    {"ImageLaterality", "Laterality", "PatientOrientation", "ViewCodeSequence", "ViewPosition"},
     *(distinction.keywords for distinction in (*CONTRAST, *REPETITION)),
 )
 """Attributes that decide whether and how a slice is read."""
@@ -190,7 +192,10 @@ def _same_pixels(one: Dataset, other: Dataset, differing: frozenset[str]) -> boo
     if stored[0] == stored[1] and not differing & PIXEL_HEADER:
         return True
     try:
-        values = [[pixel_values(plane) for plane in slices_of([ds])] for ds in (one, other)]
+        values = [
+            [pixel_values(plane) for plane in slices_of([ds], projections=ds.SOPClassUID in PROJECTIONS)]
+            for ds in (one, other)
+        ]
     except (Refused, *UNREADABLE):
         return False
     first, second = values

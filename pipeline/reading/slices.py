@@ -1,4 +1,4 @@
-"""The slices of a series, from single-frame and multi-frame objects alike."""
+"""The slices of a series, from single-frame and multi-frame objects alike; and its radiographs, an image each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
-from pipeline.errors import BadGeometry, BadPixels, InvalidHeader, MissingSlices
+from pipeline.errors import BadGeometry, BadPixels, InvalidHeader, MissingSlices, NotProjection
 from pipeline.pixels.decoding import StoredPixels
 from pipeline.pixels.modality_lut import mirror
+from pipeline.pixels.voi_lut import with_window
 from pipeline.reading.functional_groups import classic_header, number_of_frames, without_pixels
 from pipeline.reading.mosaic import refuse_mosaic
 from pipeline.reading.sop_classes import class_name, is_enhanced, refuse_other_sop_classes
@@ -21,7 +22,7 @@ MOST_VOXELS = 1 << 30
 
 @dataclass(frozen=True)
 class Slice:
-    """A single-frame image, or one frame of a multi-frame object.
+    """A single-frame image (a radiograph too), or one frame of a multi-frame object.
 
     Attributes
     ----------
@@ -29,7 +30,8 @@ class Slice:
         ImageOrientationPatient, sequence parameters and so on are at the top level. For a single-frame instance it is
         the instance itself. For a frame of a multi-frame object, the shared and the per-frame functional groups are
         merged into the instance's header (without pixel data). Where `pixel_values` mirrors a MONOCHROME1 slice, this
-        is a header without pixels that says MONOCHROME2 and whose window is mirrored too.
+        is a header without pixels that says MONOCHROME2 and whose window is mirrored too. A radiograph whose VOI LUT is
+        a table has a window in its place (`pipeline.pixels.voi_lut`).
     instance : the stored object that holds the pixels.
     frame : number of the frame within ``instance``, from 1 (PS3.3 C.7.6.16); None for a single-frame instance.
     pixels : the decoder of ``instance``, shared by all its frames; None where there is no decoder yet.
@@ -49,13 +51,16 @@ class Slice:
         return f"instance {self.instance.SOPInstanceUID}{number}"
 
 
-def slices_of(datasets: Sequence[Dataset]) -> tuple[Slice, ...]:
+def slices_of(datasets: Sequence[Dataset], *, projections: bool = False) -> tuple[Slice, ...]:
     """Every slice in ``datasets``, in their order and that of their frames. No pixel is decoded.
+
+    With ``projections`` the radiographs in ``datasets`` instead; no other object is then taken.
 
     Raises
     ------
-    NotVolume
-        where an instance is a radiograph, an ultrasound image, a video or another object that holds no slices.
+    NotVolume, NotProjection
+        where an instance is a radiograph, an ultrasound image, a video or another object that holds no slices; with
+        ``projections``, where it is no radiograph of one frame.
     BadGeometry, MissingSlices
         where an instance holds slices in a form that Candela does not read, or a part of a concatenation is missing.
     BadPixels
@@ -68,7 +73,7 @@ def slices_of(datasets: Sequence[Dataset]) -> tuple[Slice, ...]:
     voxels = 0
     for ds in datasets:
         try:
-            found = tuple(_slices(ds))
+            found = tuple(_projection(ds) if projections else _slices(ds))
         except UNREADABLE as error:
             raise InvalidHeader(
                 f"The header is damaged ({type(error).__name__}).",
@@ -139,6 +144,20 @@ def _slices(ds: Dataset) -> Iterator[Slice]:
         )
     pixels = StoredPixels(ds)
     yield Slice(_as_shown(ds, pixels, where), ds, None, pixels)
+
+
+def _projection(ds: Dataset) -> Iterator[Slice]:
+    where = f"instance {ds.SOPInstanceUID}"
+    refuse_other_sop_classes(ds, where, projections=True)
+    frames = _frames(ds, where)
+    if frames > 1:
+        raise NotProjection(
+            f"The instance is a multi-frame {class_name(ds)} of {frames} frames: which one to read is not known.",
+            where=where,
+            todo="Send each image as an object of one frame.",
+        )
+    pixels = StoredPixels(ds)
+    yield Slice(_as_shown(with_window(ds), pixels, where), ds, None, pixels)
 
 
 def _frames(ds: Dataset, where: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from pipeline.errors import NotVolume
+from pipeline.errors import NotProjection, NotVolume
 from pipeline.reading.attributes import number, text, texts, values
 
 ENHANCED = frozenset(
@@ -20,6 +20,17 @@ ENHANCED = frozenset(
 
 LABEL_MAP_SEGMENTATION = uid.UID("1.2.840.10008.5.1.4.1.1.66.7")
 """Label Map Segmentation Storage (Supplement 243), for which pydicom 3.0 has no name."""
+
+PROJECTIONS = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.DigitalMammographyXRayImageStorageForPresentation,
+        uid.DigitalMammographyXRayImageStorageForProcessing,
+    }
+)
+"""Radiographs, which are read for models that take projections, and for no others."""
 
 PROJECTION = "a projection through the body, not a slice of it"
 MOVING = "a moving or free-hand picture, whose frames have no regular place in the patient"
@@ -81,7 +92,7 @@ NOT_VOLUMES = {
     uid.BreastTomosynthesisImageStorage: UNSUPPORTED,
     uid.OphthalmicTomographyImageStorage: UNSUPPORTED,
 }
-"""Images that are not read as slices of a volume, each with a description."""
+"""Images that are not read as slices of a volume, each with a description; among them `PROJECTIONS`."""
 
 SLICES = frozenset(
     {
@@ -160,14 +171,38 @@ def class_name(ds: Dataset) -> str:
     return f"private object of class {name}" if name == str(ds.SOPClassUID) else name
 
 
-def refuse_other_sop_classes(ds: Dataset, where: str) -> None:
-    """Raise `NotVolume` for an instance that holds no slices of a volume; ``where`` names it."""
+def refuse_other_sop_classes(ds: Dataset, where: str, *, projections: bool = False) -> None:
+    """Refuse an instance that holds no slices of a volume, or, with ``projections``, no radiograph; ``where`` names it.
+
+    Raises
+    ------
+    NotVolume, NotProjection
+        with what it is instead.
+    """
     kind = uid.UID(str(ds.SOPClassUID))
-    if kind in SLICES or kind in ENHANCED:
+    if projections:
+        _refuse_other_than_projections(ds, kind, where)
+    elif kind not in SLICES and kind not in ENHANCED:
+        raise NotVolume(
+            f"The instance is a {class_name(ds)}: {NOT_VOLUMES.get(kind, UNKNOWN)}. Candela's models read volumes of CT"
+            " or MR slices.",
+            where=where,
+            todo="Send the CT or MR series itself.",
+        )
+
+
+def _refuse_other_than_projections(ds: Dataset, kind: uid.UID, where: str) -> None:
+    if kind in PROJECTIONS:
         return
-    raise NotVolume(
-        f"The instance is a {class_name(ds)}: {NOT_VOLUMES.get(kind, UNKNOWN)}. Candela's models read volumes of CT or"
-        " MR slices.",
+    what = NOT_VOLUMES.get(kind, UNKNOWN)
+    if kind in CAPTURES:
+        what = DERIVED
+    elif kind in SLICES or kind in ENHANCED:
+        what = "a slice of a volume, not a projection"
+    elif what == PROJECTION:
+        what = "a projection of a kind that Candela does not read"
+    raise NotProjection(
+        f"The instance is a {class_name(ds)}: {what}. The model reads radiographs: CR, DX or mammography.",
         where=where,
-        todo="Send the CT or MR series itself.",
+        todo="Send the radiograph itself, not a picture of it.",
     )

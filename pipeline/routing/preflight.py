@@ -23,11 +23,11 @@ Check = Callable[[Dataset], tuple[Caveat, ...]]
 """`pipeline.ports.SeriesModel.check`: the caveats for a series with this header, or a refusal."""
 
 
-def preflight(series: Series, check: Check, identity_from: str | None = None) -> Subject:
+def preflight(series: Series, check: Check, identity_from: str | None = None, *, projections: bool = False) -> Subject:
     """The patient and study of ``series``, unless its headers are a reason to refuse it.
 
     The checks, in this order: Candela's own result, modality and protocol (``check``), SOP class, patient and study
-    (``identity_from``: see `pipeline.patient.subject.reconcile`).
+    (``identity_from``: see `pipeline.patient.subject.reconcile`). ``projections``: the model reads radiographs.
 
     Raises
     ------
@@ -39,25 +39,27 @@ def preflight(series: Series, check: Check, identity_from: str | None = None) ->
         raise OwnResult(
             "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
         )
-    _refuse_untaken(series, check)
+    _refuse_untaken(series, check, projections=projections)
     for ds in series.datasets:
-        refuse_other_sop_classes(ds, f"instance {ds.SOPInstanceUID}")
+        refuse_other_sop_classes(ds, f"instance {ds.SOPInstanceUID}", projections=projections)
     return reconcile(series.datasets, identity_from)
 
 
-def _refuse_untaken(series: Series, check: Check) -> None:
-    """Refuse a series of which the model reads no stack. One instance is not enough: it may be a localiser."""
+def _refuse_untaken(series: Series, check: Check, *, projections: bool) -> None:
+    """Refuse a series of which the model reads no stack and no radiograph. One instance is not enough: it may be a
+    localiser.
+    """
     try:
         check(series.header)
     except Refused:
-        if all(suits(check, header) == -math.inf for header in _headers(series)):
+        if all(suits(check, header) == -math.inf for header in _headers(series, projections=projections)):
             raise
 
 
-def _headers(series: Series) -> tuple[Dataset, ...]:
-    """The header of every slice; none where the slices cannot be read."""
+def _headers(series: Series, *, projections: bool) -> tuple[Dataset, ...]:
+    """The header of every slice or radiograph; none where they cannot be read."""
     try:
-        return tuple(one.ds for one in slices_of(series.datasets))
+        return tuple(one.ds for one in slices_of(series.datasets, projections=projections))
     except Refused:
         return ()
 

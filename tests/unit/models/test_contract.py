@@ -51,6 +51,10 @@ def test_the_schema_takes_what_the_types_take() -> None:
         ({"answer": {"kind": "classification", "exclusive": True, "classes": [{"value": 1, "name": "a"}]}}, "0, 1, 2"),
         ({"inputs": [{"repeat": 3, "channels": [{"name": "t1"}, {"name": "t2"}]}]}, "one channel"),
         ({"inputs": LEAST["inputs"] * 2}, "one key"),
+        ({"inputs": [{"channels": [{"name": "image", "views": ["PA"]}]}]}, "views and laterality are for projections"),
+        ({"inputs": [{"channels": [{"name": "image", "laterality": ["L"]}]}]}, "views and laterality are for"),
+        ({"inputs": [{"kind": "projection", "channels": [{"name": "a", "laterality": ["left"]}]}]}, "laterality"),
+        ({"scope": {"modalities": ["DX"], "intents": []}}, "intents"),
         ({"weights": WEIGHTS * 2}, "one component"),
         ({"scope": {"modalities": []}}, "modalities"),
         ({"scope": {"modalities": ["ct"]}}, "modalities"),
@@ -77,3 +81,19 @@ def test_channels_without_a_rule_are_named() -> None:
     channels = [{"name": "t1", "weightings": ["T1"]}, {"name": "flair"}, {"name": "t1c", "contrast": True}]
     said = " ".join(unfinished(read(inputs=[{"channels": channels}])))
     assert "the series of flair are chosen" in said
+
+
+def test_a_model_of_radiographs_names_its_views() -> None:
+    free = [{"kind": "projection", "channels": [{"name": "pa"}, {"name": "lateral"}]}]
+    said = " ".join(unfinished(read(inputs=free, scope={"modalities": ["DX"]})))
+    assert "scope.views" in said
+    assert "the series of pa, lateral are chosen" in said
+    named = [
+        {
+            "kind": "projection",
+            "channels": [{"name": "pa", "views": ["PA", "AP"]}, {"name": "left", "laterality": ["L"]}],
+        }
+    ]
+    said = " ".join(unfinished(read(inputs=named, scope={"modalities": ["DX"], "views": ["PA"]})))
+    assert "scope.views" not in said
+    assert "are chosen" not in said

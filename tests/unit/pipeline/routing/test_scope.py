@@ -32,7 +32,11 @@ def test_another_modality_is_refused() -> None:
     ("values", "scope", "match"),
     [
         ({"BodyPartExamined": "FOOT"}, Scope(("MR",), body_parts=("HEAD", "BRAIN")), "FOOT; the model takes HEAD or B"),
-        ({"ViewPosition": "LL"}, Scope(("MR",), views=("PA", "AP")), "ViewPosition is LL"),
+        (
+            {"ViewPosition": "LL"},
+            Scope(("MR",), views=("PA", "AP")),
+            "ViewPosition LL; the model takes ViewPosition PA or AP",
+        ),
         ({}, Scope(("MR",), weightings=("T2",)), "T1-weighted; the model takes T2"),
     ],
 )
@@ -44,7 +48,11 @@ def test_what_the_header_speaks_against_is_refused(values: dict[str, str], scope
 def test_what_the_header_leaves_open_is_a_caveat() -> None:
     scope = Scope(("MR",), body_parts=("HEAD",), weightings=("T1",), views=("PA",), contrast_expected=True)
     caveats = check_scope(header(BodyPartExamined="", ContrastBolusAgent=""), scope)
-    assert [item.code for item in caveats] == [CaveatCode.BODY_PART_ABSENT, CaveatCode.CONTRAST_AGENT_ABSENT]
+    assert [item.code for item in caveats] == [
+        CaveatCode.BODY_PART_ABSENT,
+        CaveatCode.VIEW_POSITION_ABSENT,
+        CaveatCode.CONTRAST_AGENT_ABSENT,
+    ]
 
 
 def test_a_series_within_the_scope_has_no_caveat() -> None:
