@@ -17,8 +17,16 @@ from pipeline.findings.answers import Answer, Box, Classification, Concept, Dete
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import basic_measurements, key_slice, separate_regions
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome, Region, Voxels
-from pipeline.findings.model import Box as Part
+from pipeline.findings.model import (
+    BoolArray,
+    ClassProbability,
+    Findings,
+    ModelIdentity,
+    Outcome,
+    Part,
+    Region,
+    Voxels,
+)
 from pipeline.geometry.volume import Volume
 
 KeyImage = Literal["largest", "strongest", "middle"]

@@ -11,7 +11,7 @@ from skimage.measure import find_contours
 from pipeline.findings import codes, measurements
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import BoolArray, Box, Diameter, Findings, ModelIdentity, Prediction, Region, Voxels
+from pipeline.findings.model import BoolArray, Diameter, Findings, ModelIdentity, Part, Prediction, Region, Voxels
 from pipeline.geometry.volume import Volume
 
 Points = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def separate_regions(
     )
 
 
-def _within(outer: Box, inner: Box) -> Box:
+def _within(outer: Part, inner: Part) -> Part:
     """The part ``inner`` of the part ``outer`` of a volume, as a part of the volume."""
     first, second, third = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True))
     return first, second, third

@@ -19,7 +19,7 @@ from pipeline.findings.measurements import Measurement
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
-Box = tuple[slice, slice, slice]
+Part = tuple[slice, slice, slice]
 """A part of a volume: slices, rows, columns."""
 
 
@@ -122,7 +122,7 @@ class Voxels:
     """
 
     shape: tuple[int, int, int]
-    box: Box
+    box: Part
     inside: BoolArray
 
     @classmethod

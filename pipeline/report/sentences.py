@@ -16,6 +16,8 @@ from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.phrasebook import phrase
 
 MILLILITRE_MM3 = 1000
+NAMED = 3
+"""The most classes that a headline names."""
 
 
 class Language(StrEnum):
@@ -47,14 +49,14 @@ def _named(findings: ReportedFindings, language: Language) -> dict[str, Any]:
 
 
 def _figures(findings: ReportedFindings, language: Language) -> dict[str, str]:
-    """Probability or score, and volume, of those kinds that have one."""
+    """Probability or score, and the largest volume, of those kinds that have one: regions may overlap."""
     figures = {}
     share = situations.share(findings)
     if share is not None:
         figures["share"] = number(share, language, digits=2)
     sizes = [item.value("volume") for item in findings.regions if item.has("volume")]
     if sizes:
-        figures["size"] = millilitres(sum(sizes), language)
+        figures["size"] = millilitres(max(sizes), language)
     return figures
 
 
@@ -72,7 +74,7 @@ def _names(findings: ReportedFindings, language: Language) -> tuple[str, ...]:
 def estimate(item: Measurement, model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
     """A quantity with its name and unit."""
     value = number(item.value, language, digits=item.digits)
-    unit = "" if item.unit.value == codes.NO_UNITS.value else f" {item.unit.value}"
+    unit = "" if item.unit.value == codes.NO_UNITS.value else f" {item.unit.meaning}"
     return f"{title(model, item.name, language)} {value}{unit}"
 
 
@@ -202,12 +204,12 @@ def label(name: str, language: Language = Language.ENGLISH, /, **values: str) ->
 
 
 def _name(findings: ReportedFindings, language: Language) -> str:
-    """What the sentences name: the class that the answer is about, else what the model looks for; of one estimated
-    quantity its name and value.
+    """What the sentences name: the classes that the answer is about, else what the model looks for; of estimated
+    quantities the first with its value.
     """
-    name = situations.named_class(findings)
-    if name:
-        return title(findings.model, name, language)
+    names = findings.suggested[:NAMED] or tuple(filter(None, [situations.named_class(findings)]))
+    if names:
+        return ", ".join(title(findings.model, name, language) for name in names)
     if findings.quantities:
         return ", ".join(_names(findings, language)[:1])
     return target(findings.model, language)

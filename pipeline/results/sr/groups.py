@@ -205,6 +205,12 @@ def _quantity_group(context: ResultContext) -> hd.sr.MeasurementsAndQualitativeE
     return group
 
 
+def nothing_measured(context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """A group without a measurement."""
+    tracking = hd.sr.TrackingIdentifier(uid=context.run.uid("nothing measured"), identifier="Nothing measured")
+    return hd.sr.MeasurementsAndQualitativeEvaluations(tracking_identifier=tracking)
+
+
 def _classes(context: ResultContext) -> tuple[str, ...]:
     """The model's classes, the predicted one first, then by falling probability."""
     findings = context.findings

@@ -39,12 +39,15 @@ def build(
     ``segmentation`` and ``overlays`` are this run's, as their modules built them; the report refers to them. Without
     overlays (the profile wants none) nothing stands as Visual Explanation.
     """
+    groups = report_groups.build(context, segmentation, overlays)
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
         procedure_reported=coded(context.findings.model.procedure),
-        imaging_measurements=report_groups.build(context, segmentation, overlays) or None,
+        imaging_measurements=groups or [report_groups.nothing_measured(context)],
         title=coded(TITLES[context.profile.report_title]),
     )
+    if not groups:  # highdicom (0.28.2) asks for a group; TID 1500 does not where there are qualitative evaluations
+        _leave_out_measurements(content[0])
     content[0].ContentSequence.append(_evaluations(context))
     _separate(content[0])
     cited = overlays if context.profile.report_flavour == "planar" else (*segmentation, *overlays)
@@ -70,6 +73,17 @@ def build(
         made.PredecessorDocumentsSequence = [_document(replace(context, run=context.run.previous), made)]
     ds = finish(made, context, kind=KIND, number=1, description="report")
     return (ResultObject(role=KIND, filename="report.dcm", dataset=ds),)
+
+
+def _leave_out_measurements(root: Dataset) -> None:
+    """Remove the container of imaging measurements."""
+    root.ContentSequence = hd.sr.ContentSequence(
+        [
+            item
+            for item in root.ContentSequence
+            if item.ConceptNameCodeSequence[0].CodeValue != codes.IMAGING_MEASUREMENTS.value
+        ]
+    )
 
 
 def _separate(container: Dataset) -> None:
