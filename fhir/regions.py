@@ -64,7 +64,8 @@ def _structure(region: ReportedRegion, index: int, context: ReportContext) -> En
     if context.release is Release.R4:
         fields["location"] = site
     else:
-        fields["includedStructure"] = [{"structure": site, "spatialReference": [selection_of(region, context)]}]
+        structure = site or {"text": name}  # R5 asks for one
+        fields["includedStructure"] = [{"structure": structure, "spatialReference": [selection_of(region, context)]}]
     resource = context.release.make("BodyStructure", **fields)
     return Entry(structure_url(region, context), resource)
 
