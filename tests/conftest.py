@@ -79,13 +79,18 @@ def axial() -> tuple[Dataset, ...]:
     return phantom.head_phantom()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str | None:
-    """A new database of each kind for the engine: None is SQLite in the node's folder; skipped without PostgreSQL."""
+def new_database(request: pytest.FixtureRequest) -> str | None:
+    """A new database of the kind that the fixture's parameter names: None is SQLite in the node's folder."""
     if request.param == "sqlite":
         return None
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """A new database of each kind for the engine; skipped without PostgreSQL."""
+    return new_database(request)
 
 
 @pytest.fixture(scope="session")

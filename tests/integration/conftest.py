@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import new_database
 from tests.peers.engine import MakeNode, Node
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """A new database for the engine. PostgreSQL only in scripts/nightly, but for tests marked `both_databases`."""
+    return new_database(request)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dicom_node.jobs import engine
 from dicom_node.jobs.circuits import open_database
 from dicom_node.jobs.clock import Clock
 from dicom_node.jobs.status import JobState
-from tests.peers.engine import MakeNode, Node, pacs_table
+from tests.peers.engine import MakeNode, Node, both_databases, pacs_table
 from tests.peers.http import HttpPeer, Reply
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
@@ -28,6 +28,7 @@ def change(node: Node, what: str) -> int:
     return changed
 
 
+@both_databases
 def test_what_waits_for_another_try_is_tried_though_the_clock_was_set_back_by_a_day(make_node: MakeNode) -> None:
     """Its next try would be due tomorrow; it comes after the wait that it was given."""
     port = free_port()

@@ -1,4 +1,4 @@
-"""The durable engine on both databases, with real worker processes that are really killed."""
+"""The durable engine with real worker processes that are really killed; `both_databases` says which run on both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dicom_node.jobs.client import NoSuchJob
 from dicom_node.jobs.status import DeliveryState, JobState
 from pipeline.findings.identity import derived_uid
 from pipeline.findings.model import Outcome
-from tests.peers.engine import MakeNode, Node, pacs_table
+from tests.peers.engine import MakeNode, Node, both_databases, pacs_table
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 
@@ -29,6 +29,7 @@ def archived(node: Node) -> list[str]:
 ALL_FILES = ["fhir-bundle.json", "overlay-1.dcm", "overlay-2.dcm", "report.dcm"]
 
 
+@both_databases
 def test_a_job_is_read_once_and_each_result_reaches_each_destination_that_takes_it(make_node: MakeNode) -> None:
     """DICOM goes to the PACS, everything to the folder; `show` has each destination's answer."""
     with Pacs() as pacs:
@@ -69,6 +70,7 @@ def test_a_job_handed_in_twice_is_done_once(make_node: MakeNode) -> None:
     assert node.count("begin") == {job.job_id: 1, second.job_id: 1}
 
 
+@both_databases
 def test_stat_overtakes_routine(make_node: MakeNode) -> None:
     """A STAT series that came last is read first."""
     node = make_node()
@@ -81,6 +83,7 @@ def test_stat_overtakes_routine(make_node: MakeNode) -> None:
     assert node.effects[0] == ("begin", jobs[3].job_id)
 
 
+@both_databases
 def test_a_killed_infer_worker_leaves_its_job_to_another(make_node: MakeNode) -> None:
     """kill -9 in the middle of a reading: another worker notices, reads anew, and everything is delivered once."""
     with Pacs() as pacs:
@@ -127,6 +130,7 @@ def test_a_node_killed_between_reading_and_delivery_delivers_once_after_its_rest
     assert set(node.count("begin").values()) == {1}
 
 
+@both_databases
 def test_a_killed_deliver_worker_leaves_its_delivery_to_another(make_node: MakeNode, tmp_path: Path) -> None:
     """kill -9 while a PACS keeps the sender waiting: another sender takes over, and the PACS ends with all."""
     with Pacs() as pacs:
@@ -323,6 +327,7 @@ def test_cancel_stops_what_is_pending_and_says_what_was_delivered(make_node: Mak
         assert pacs.stored[derived_uid(job.job_id, "report")] == 1
 
 
+@both_databases
 def test_an_attempt_that_ends_while_it_is_cancelled_is_not_counted_twice(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +355,7 @@ def test_an_attempt_that_ends_while_it_is_cancelled_is_not_counted_twice(
     assert late == [engine.series_id(job.job_id, 1)]
 
 
+@both_databases
 def test_cancel_of_a_job_that_is_being_read_sends_nothing(make_node: MakeNode) -> None:
     """The reading itself is not interrupted, but nothing follows it, and the next job is read."""
     node = make_node()
@@ -382,6 +388,7 @@ def test_sigterm_stops_a_worker_in_bounded_time_and_its_job_is_taken_up_again(ma
     assert node.count("end") == {job.job_id: 1}
 
 
+@both_databases
 def test_list_shows_the_newest_jobs_and_unknown_ids_are_said_to_be_unknown(make_node: MakeNode) -> None:
     """`limit` and `state` choose; a retried job is listed once."""
     node = make_node()

@@ -12,7 +12,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.store.manifest import StoredInstance, manifest_text
 from pipeline.findings.identity import job_id
-from tests.peers.engine import MakeNode, Node, pacs_table
+from tests.peers.engine import MakeNode, Node, both_databases, pacs_table
 from tests.peers.engine_worker import capture
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
@@ -74,6 +74,7 @@ def test_it_is_sent_when_its_time_is_over(make_node: MakeNode) -> None:
         assert node.log.count("held_s=0.0") == len(others)
 
 
+@both_databases
 def test_a_further_instance_in_that_time_supersedes_it(make_node: MakeNode) -> None:
     """Nothing of it is ever sent, and the job says why. Another version of an instance is not a further one."""
     with Pacs() as pacs:

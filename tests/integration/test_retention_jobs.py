@@ -9,7 +9,7 @@ from dicom_node.jobs.status import JobState
 from dicom_node.retention.deliveries import DeliveredSeries
 from dicom_node.store.series_index import SeriesRecord, SeriesState
 from pipeline.findings.identity import derived_uid, instances_digest
-from tests.peers.engine import MakeNode, Node
+from tests.peers.engine import MakeNode, Node, both_databases
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def record(job: SeriesJob, name: str) -> SeriesRecord:
     )  # fmt: skip
 
 
+@both_databases
 def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> None:
     """Delivered, refused and cancelled jobs; not one that waits, is dead, went nowhere, or is unknown."""
     undecided: set[str] = set()

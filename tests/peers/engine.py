@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
@@ -18,11 +19,43 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail, JobState
 from dicom_node.settings import tree as node_settings
 from pipeline.findings.identity import derived_uid, job_id
-from tests.peers import gossip
+from tests.peers import engine_worker, gossip
 from tests.peers.pacs import Pacs
 from tests.peers.settings_text import address, tables, toml_value
 
 ROOT = Path(__file__).parents[2]
+
+FORKING = multiprocessing.get_context("forkserver")
+"""Workers are forks of a process that has imported what they need: two seconds of processor time less each."""
+FORKING.set_forkserver_preload(["tests.peers.engine_worker"])
+
+both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+"""For a test of what the two databases do in different ways: others have PostgreSQL in scripts/nightly alone."""
+
+
+class Worker:
+    """A worker process of its own, with the methods of `subprocess.Popen` that the tests use."""
+
+    def __init__(self, config: Path, queues: str, log: Path) -> None:
+        self._process = FORKING.Process(target=engine_worker.forked, args=(str(config), queues, str(log)))
+        self._process.start()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._process.is_alive() and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int:
+        self._process.join(seconds)
+        status = self.poll()
+        assert status is not None, f"the worker did not end within {seconds} s"
+        return status
 
 
 class Node:
@@ -46,7 +79,7 @@ class Node:
         self._database_url = database_url
         self._jobs = {"tries": 4, "backoff_first": 0.2, "poll_interval": 0.1, "dead_worker_grace": 2.0, **jobs}
         self._jobs = {"delivery_tries": self._jobs["tries"], "circuit_first": 1.0, "circuit_most": 2.0, **self._jobs}
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Worker] = []
         self.configure(destinations or {"archive": {"kind": "folder", "path": str(folder / "archive")}})
         engine.prepare(self.settings)
         self.client = JobsClient(self.settings)
@@ -82,15 +115,10 @@ class Node:
         }
         return SeriesJob(**{**values, **changes})
 
-    def start(self, queues: str = "infer,deliver") -> subprocess.Popen[bytes]:
+    def start(self, queues: str = "infer,deliver") -> Worker:
         """A worker process, its log in ``workers.log``."""
-        with (self.folder / "workers.log").open("ab") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "tests.peers.engine_worker", str(self.config), queues],
-                cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
-            )  # fmt: skip
-        self.workers.append(worker)
-        return worker
+        self.workers.append(Worker(self.config, queues, self.folder / "workers.log"))
+        return self.workers[-1]
 
     def close(self) -> None:
         self.client.close()

@@ -120,5 +120,13 @@ def main(config: str, queues: str) -> None:
     run_worker(settings, names, run_series=ScriptedReader(settings) if "infer" in names else None, stop_within=2)
 
 
+def forked(config: str, queues: str, log: str) -> None:
+    """`main` in a process that was forked, its standard output and standard error appended to ``log``."""
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    main(config, queues)
+
+
 if __name__ == "__main__":
     main(*sys.argv[1:])
