@@ -294,18 +294,18 @@ def test_no_patient_data_in_the_nodes_log(house: House) -> None:
         assert secret not in log
 
 
-def test_killed_and_stopped_at_every_stage_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Killed after the series was acknowledged, and again while results wait for a dead PACS; then stopped by SIGTERM.
+def test_stopped_and_killed_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Stopped by SIGTERM after the series was acknowledged, then killed while results wait for a dead PACS.
 
-    Each result arrives once. After SIGTERM the exit status is 0 and the port is free, and what was queued goes on at
-    the next start.
+    After SIGTERM the exit status is 0 and the port is free, and what was queued goes on at the next start. Each result
+    arrives once. `tests/chaos` kills at other stages.
     """
     pacs = Pacs()
     node = Node(tmp_path / "node", {"pacs": dicom_destination(pacs.port)})
     try:
         node.start()
-        node.send(phantom.head_phantom(slices=12, matrix=128))
-        node.kill()  # acknowledged; at most queued
+        node.send(phantom.head_phantom(slices=12, matrix=64))
+        assert node.stop() == 0, node.tail()  # acknowledged; at most queued
         node.start()
         node.until(lambda: any(job.deliveries for job in node.jobs()), "deliveries are queued", seconds=240)
         node.kill()  # read; nothing delivered, the PACS is down
@@ -316,11 +316,6 @@ def test_killed_and_stopped_at_every_stage_it_loses_and_doubles_nothing(tmp_path
         assert job.state is JobState.DONE, node.tail()
         expected = {item["sop_instance_uid"] for item in node.summary(job)["objects"]}
         assert dict(pacs.stored) == dict.fromkeys(expected, 1)
-        node.send(phantom.head_phantom(slices=6, matrix=64, seed=1))
-        assert node.stop() == 0, node.tail()
-        node.start()
-        queued = node.wait_for_jobs(2)[0]
-        assert queued.state is JobState.DONE
     finally:
         node.stop()
         pacs.stop()
