@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.transforms import LoadImaged, Spacingd
 from pydicom import uid
 from pydicom.dataset import Dataset
 from torch import nn
 
 from models.workflow.bundle import read_workflow_bundle
+from models.workflow.reader import InMemory, MemoryReader
 from models.workflow.run import ResidentWorkflow
 from pipeline.errors import MissingSeries
 from pipeline.findings.answers import Classification, Detection, Segmentation
@@ -96,6 +98,17 @@ def test_a_landmark_comes_back_within_half_a_pixel(tmp_path: Path, chain: str, f
     assert away <= 0.5 + 1e-6
     if chain == "flip and rotate":
         assert np.array_equal(found[0], expected)
+
+
+def test_a_network_gets_square_pixels_where_it_asks_for_them() -> None:
+    """Columns are the first axis, with the spacing between columns."""
+    volume = read(FILMS["CR, MONOCHROME1"]())
+    load = LoadImaged(IMAGE, reader=MemoryReader, expanduser=False, ensure_channel_first=True)
+    load._loader.readers = [MemoryReader()]
+    image = Spacingd(IMAGE, pixdim=[1.0, 1.0])(load({IMAGE: InMemory((volume,), projection=True)}))[IMAGE]
+    _, height, width = (side * mm for side, mm in zip(volume.shape, volume.spacing, strict=True))
+    assert tuple(image.shape[1:]) == pytest.approx((width, height), abs=3)
+    assert abs(width - height) > 20
 
 
 DETECTOR = """
