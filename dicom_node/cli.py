@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from dicom_node.commands.common import ConfigOption, load_settings
+from dicom_node.commands.common import REFUSED, ConfigOption, load_settings
 from dicom_node.observability import log as observability
 from pipeline.errors import BadSettings, CandelaError, Refused
 from pipeline.results.profile import DEFAULT_PRESET
 
-USAGE, REFUSED = 2, 3
+USAGE = 2
 
 LATER = {
     "echo": "dicom:echo",

@@ -112,7 +112,7 @@ def series_from_arrays(
     study, series, frame = (derived_uid("made", header.key, what) for what in ("study", "series", "frame"))
     instances = []
     for index in range(count):
-        ds = _instance(header)
+        ds = instance_of(header)
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
         ds.SOPInstanceUID = derived_uid("made", header.key, f"{index}")
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
@@ -139,7 +139,7 @@ def save(datasets: Iterable[Dataset], folder: Path) -> list[Path]:
     return paths
 
 
-def _instance(header: Header) -> Dataset:
+def instance_of(header: Header) -> Dataset:
     """An MR instance without geometry or pixels; T1 spin echo, contrast declared as simulated."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()

@@ -11,6 +11,8 @@ from rich.console import Console
 from dicom_node.observability import log as observability
 from dicom_node.settings.tree import Settings, load
 
+REFUSED = 3
+"""The exit code where a series was refused."""
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file; default: candela.toml in the working directory, if any."),

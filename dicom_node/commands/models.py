@@ -11,9 +11,11 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dicom_node.commands.common import ConfigOption, console, load_settings
+from dicom_node.commands.common import REFUSED, ConfigOption, console, load_settings
+from dicom_node.settings.tree import Settings
 from models import registry
 from models.workflow.bundle import WorkflowBundle
+from pipeline import phantom
 from pipeline.errors import BadSettings
 from pipeline.findings.model import AnswerKind
 
@@ -45,7 +47,13 @@ def show(name: str, config_file: ConfigOption = None) -> None:
 
 
 @app.command()
-def check(name: str, config_file: ConfigOption = None) -> None:
+def check(
+    name: str,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the computed series and the results that the model gives on them.")
+    ] = None,
+    config_file: ConfigOption = None,
+) -> None:
     """Load a model as a worker would: files, digests, contract, weights. A MONAI bundle also reads computed images."""
     from models.runtime import load_model
     from models.workflow.check import check_workflow
@@ -55,10 +63,28 @@ def check(name: str, config_file: ConfigOption = None) -> None:
     if isinstance(found, WorkflowBundle):
         for line in check_workflow(found, settings.models.device):
             typer.echo(line)
+        if out is not None:
+            _write_trial(found, out, settings)
         return
     model = load_model(name, folders=settings.models.folders, device=settings.models.device)
     identity = model.identity
     typer.echo(f"{identity.name} {identity.version} is sound; digest {identity.digest}")
+
+
+def _write_trial(bundle: WorkflowBundle, out: Path, settings: Settings) -> None:
+    """Write the computed series as DICOM files, and process them as `candela process` does."""
+    from dicom_node.inference.process_path import process_path
+    from models.workflow.trial import trial_series
+
+    for channel, datasets in trial_series(bundle.contract).items():
+        phantom.save(datasets, out / "series" / channel)
+    summary = process_path(
+        out / "series", out / "results", settings, model=bundle.name, progress=lambda _stage: None, with_page=True
+    )
+    if "code" in summary:
+        typer.echo(f"the computed series was refused ({summary['code']}): {summary['reason']}")
+        raise typer.Exit(REFUSED)
+    typer.echo(f"{summary['statement']} {len(summary['objects'])} DICOM objects in {out / 'results'}")
 
 
 @app.command()

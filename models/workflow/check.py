@@ -16,8 +16,17 @@ from models.workflow.bundle import WorkflowBundle
 from models.workflow.run import ResidentWorkflow
 from models.workflow.trial import trial_inputs
 from pipeline.findings.answers import Answer, Classification, Detection, Regression, Segmentation
+from pipeline.findings.model import AnswerKind
 
 MOST_SHOWN = 8
+EVERY = "pages, structured report, PDF, FHIR, HL7 v2"
+RESULTS = {
+    AnswerKind.SEGMENTATION: (f"segmentation, presentation state, {EVERY}", "no probabilities"),
+    AnswerKind.CLASSIFICATION: (EVERY, "no segmentation and no presentation state, which need a region"),
+    AnswerKind.DETECTION: (f"presentation state, {EVERY}", "no segmentation, since a box is no outline"),
+    AnswerKind.REGRESSION: (EVERY, "no segmentation and no presentation state, which need a region"),
+}
+"""By kind of answer: the results that it becomes, and what it cannot have."""
 
 
 def check_workflow(bundle: WorkflowBundle, device: Device) -> Iterator[str]:
@@ -44,10 +53,17 @@ def check_workflow(bundle: WorkflowBundle, device: Device) -> Iterator[str]:
     yield f"loaded in {loaded - started:.1f} s; {len(inputs)} computed images of {shape} read in {read - loaded:.1f} s"
     yield f"(peak memory of the process {peak:.1f} GiB); what it found there says nothing about patients:"
     yield from _found(answer)
-    yield "results: none yet of this kind of answer; a rule that names the model is refused"
+    yield results_of(bundle)
     for item in unfinished(bundle.contract):
         yield f"to fill in (configs/candela.json): {item}"
     yield f"{bundle.name} {bundle.version} is sound; digest {bundle.digest}"
+
+
+def results_of(bundle: WorkflowBundle) -> str:
+    """A line that says which results an answer of ``bundle`` becomes, and which not."""
+    made, left_out = RESULTS[bundle.kind]
+    states = "states whether its target is present" if bundle.identity.target else "measures, and states no presence"
+    return f"results: {made}; {left_out}. The model {states}"
 
 
 def _found(answer: Answer) -> Iterator[str]:

@@ -7,10 +7,14 @@ for every transform, the network and the way back to run, and no statement about
 from __future__ import annotations
 
 import numpy as np
+from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 
 from models.contract import Contract2, InputBlock
+from pipeline.errors import BadSettings
 from pipeline.geometry.volume import FloatArray, Volume
+from pipeline.phantom import Header
+from pipeline.phantom_series import FORMS, series_of
 
 SHAPE = (24, 80, 72)
 """Slices, rows and columns: no two alike, so that a bundle which mixes axes up is seen."""
@@ -18,6 +22,36 @@ SPACING = (4.0, 1.6, 1.6)
 PROJECTION_SHAPE = (1, 320, 256)
 PROJECTION_MM = 0.7
 AIR, FAT, SOFT, BONE = -1000.0, -90.0, 40.0, 700.0
+
+
+def trial_series(contract: Contract2) -> dict[str, tuple[Dataset, ...]]:
+    """The same volumes as DICOM series of one study, by the channel's name.
+
+    Raises
+    ------
+    BadSettings
+        for projections and for modalities of which no series can be computed.
+    """
+    modality = contract.scope.modalities[0]
+    if modality not in FORMS or any(block.kind == "projection" for block in contract.inputs):
+        raise BadSettings(
+            f"No series of {modality} can be computed for this model.",
+            where="candela models check --out",
+            todo="Leave --out away, or read a series of your own with `candela process`.",
+        )
+    body_part = next(iter(contract.scope.body_parts), "")
+    made = {}
+    for number, (name, volume) in enumerate(trial_inputs(contract).items(), start=1):
+        header = Header(
+            key="check",
+            series_description=f"{name} computed",
+            study_description="COMPUTED",
+            body_part=body_part,
+        )
+        made[name] = series_of(volume.array, volume.affine, modality, header, series=name)
+        for ds in made[name]:
+            ds.SeriesNumber = number
+    return made
 
 
 def trial_inputs(contract: Contract2) -> dict[str, Volume]:

@@ -164,6 +164,8 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     ds.SeriesNumber = SERIES_NUMBERS[kind]
     ds.InstanceNumber = len(context.run.predecessors) * REVISION + number
     ds.SeriesDescription = ascii_text(f"AI {description} {FOR_REVIEW}", 64)
+    if "BodyPartExamined" in ds and not ds.BodyPartExamined:
+        ds.Laterality = None  # required where the body part is paired (PS3.3 C.7.3.1), which nobody knows
     _set_instants(ds, context)
     _set_equipment(ds, context)
     name_frames(ds, context.volume, context.run)
@@ -188,10 +190,7 @@ def code_item(code: Code) -> Dataset:
 
 
 def body_part(context: ResultContext) -> str | None:
-    """The source's Body Part Examined, else that of the model's bundle; None where neither states one.
-
-    An absent body part makes laterality a condition that no reader can check (PS3.3 C.7.3.1).
-    """
+    """The source's Body Part Examined, else that of the model's bundle; None where neither states one."""
     stated = next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "")
     return stated or context.findings.model.body_part or None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import hl7
@@ -90,6 +92,19 @@ def measured(context: ResultContext) -> list[float]:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_dciodvfy_finds_no_error(name: str, flavour: ReportFlavour, tmp_path: Path) -> None:
     for item in made(name, flavour):
+        path = tmp_path / item.filename
+        path.write_bytes(file_bytes(item.dataset))
+        assert errors(path) == [], item.filename
+
+
+def test_dciodvfy_finds_no_error_where_nobody_states_a_body_part(tmp_path: Path) -> None:
+    context = answer_context("brain")
+    headers = tuple(deepcopy(ds) for ds in context.volume.sources)
+    for ds in headers:
+        ds.BodyPartExamined = None
+    findings = replace(context.findings, model=replace(context.findings.model, body_part=""))
+    bare = replace(context, volume=replace(context.volume, sources=headers), findings=findings)
+    for item in build_all(bare, Profile(objects=UNDRAWN)):
         path = tmp_path / item.filename
         path.write_bytes(file_bytes(item.dataset))
         assert errors(path) == [], item.filename
