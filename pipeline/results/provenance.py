@@ -164,8 +164,6 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     ds.SeriesNumber = SERIES_NUMBERS[kind]
     ds.InstanceNumber = len(context.run.predecessors) * REVISION + number
     ds.SeriesDescription = ascii_text(f"AI {description} {FOR_REVIEW}", 64)
-    if "BodyPartExamined" in ds and not ds.BodyPartExamined:
-        ds.Laterality = None  # required where the body part is paired (PS3.3 C.7.3.1), which nobody knows
     _set_instants(ds, context)
     _set_equipment(ds, context)
     name_frames(ds, context.volume, context.run)

@@ -61,6 +61,8 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         ),
     )
     made.BodyPartExamined = body_part(context)
+    if not made.BodyPartExamined:
+        made.Laterality = None  # required where the body part is paired (PS3.3 C.7.3.1), which nobody knows
     # highdicom (0.28.2) states square pixels whatever they are, which would show an oblong image squeezed.
     (area,) = made.DisplayedAreaSelectionSequence
     del area.PresentationPixelAspectRatio
