@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.reading.attributes import items, numbers, values
 from pipeline.reading.functional_groups import without_pixels
+from pipeline.reading.validation import UNREADABLE
 
 ENDS = (0.02, 0.98)
 """Shares of the table's range of grey between which the window lies: a table has long flat ends."""
@@ -24,7 +25,10 @@ def with_window(header: Dataset) -> Dataset:
     tables = items(header, "VOILUTSequence")
     if not tables or values(header, "WindowCenter"):
         return header
-    window = _window(tables[0])
+    try:
+        window = _window(tables[0])
+    except UNREADABLE:  # no step needs it
+        return header
     if window is None:
         return header
     shown = without_pixels(header)
@@ -41,7 +45,8 @@ def _window(table: Dataset) -> tuple[float, float] | None:
     found = table.get("LUTData")
     if descriptor is None or found is None:
         return None
-    data = np.frombuffer(found, "<u2") if isinstance(found, bytes) else np.asarray(found, dtype=np.int64)
+    cells = "u1" if descriptor[2] <= 8 and isinstance(found, bytes) and len(found) < 2 * descriptor[0] else "<u2"
+    data = np.frombuffer(found, cells) if isinstance(found, bytes) else np.asarray(found, dtype=np.int64)
     if data.ndim != 1 or len(data) < 2 or data[-1] <= data[0]:
         return None
     first = int(descriptor[1])

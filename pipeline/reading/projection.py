@@ -64,6 +64,9 @@ MODIFIERS = {
     **dict.fromkeys(("415670009", "R-102C9"), "rolled superior"),
 }
 """Names of codes of View Modifier Code Sequence (0054,0222): PS3.16 CID 4015."""
+FROM_TOMOSYNTHESIS = frozenset({"GENERATED_2D", "TOMO", "TOMO_2D", "TOMOSYNTHESIS"})
+"""Values of Image Type of a picture that was computed from tomosynthesis. It has the SOP Class and the view of a
+mammogram, and another texture than one that was exposed."""
 MOST_MAGNIFIED = 4.0
 """The greatest Estimated Radiographic Magnification Factor that is believed. Magnified mammograms have 1.5 to 2."""
 
@@ -76,7 +79,7 @@ class ProjectionFacts:
     ----------
     views : the values of View Position that the image has, by View Position (0018,5101) and View Code Sequence: one,
         or none where neither states one. Two where they contradict each other.
-    modifiers : in what the view differs from the plain one, such as ``magnification``.
+    modifiers : in what the image differs from a plain one of that view, such as ``magnification``.
     laterality : Image Laterality, else Laterality: R, L, U (unpaired) or B (both).
     orientation : Patient Orientation (0020,0020): the patient's direction along a row, to the right, and down a column.
     body_part : Body Part Examined, else its value for Anatomic Region Sequence.
@@ -123,7 +126,10 @@ def _views(header: Dataset) -> tuple[str, ...]:
 def _modifiers(header: Dataset) -> tuple[str, ...]:
     views = items(header, "ViewCodeSequence")
     coded = (text(item, "CodeValue") for view in views for item in items(view, "ViewModifierCodeSequence"))
-    return tuple(dict.fromkeys(MODIFIERS.get(code, "another view modifier") for code in coded))
+    found = [MODIFIERS.get(code, "another view modifier") for code in coded]
+    if FROM_TOMOSYNTHESIS.intersection(texts(header, "ImageType")):
+        found.append("generated from tomosynthesis")
+    return tuple(dict.fromkeys(found))
 
 
 def _body_part(header: Dataset) -> str:

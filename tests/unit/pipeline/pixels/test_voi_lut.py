@@ -30,6 +30,12 @@ def film(*tables: Any, **values: Any) -> Dataset:
     return ds
 
 
+def damaged(data: Any) -> Dataset:
+    item = table(np.arange(100))
+    item.add_new("LUTData", "UN" if isinstance(data, bytes) else "LO", data)
+    return item
+
+
 RAMP = np.concatenate([np.full(300, 10), np.linspace(10, 4000, 1000), np.full(700, 4000)])
 
 
@@ -42,6 +48,14 @@ def test_the_window_spans_the_part_of_the_table_that_rises(first: int) -> None:
     assert "PixelData" not in shown
 
 
+def test_a_table_of_bytes_is_read() -> None:
+    item = table(np.zeros(4))
+    item.LUTDescriptor = [256, 0, 8]
+    item.add_new("LUTData", "OW", np.clip(np.arange(256) * 2, 0, 255).astype("u1").tobytes())
+    shown = with_window(film(item))
+    assert (shown.WindowCenter, shown.WindowWidth) == pytest.approx((64, 124), abs=4)
+
+
 def test_the_first_of_several_tables_counts() -> None:
     shown = with_window(film(table(RAMP), table(RAMP, 2000)))
     assert shown.WindowCenter < 1500
@@ -49,8 +63,8 @@ def test_the_first_of_several_tables_counts() -> None:
 
 @pytest.mark.parametrize(
     "item",
-    [table(RAMP[::-1]), table(np.full(100, 7)), table(RAMP[:1]), Dataset()],
-    ids=["falls", "flat", "one entry", "empty"],
+    [table(RAMP[::-1]), table(np.full(100, 7)), table(RAMP[:1]), Dataset(), damaged(b"\0\1\2"), damaged("abc")],
+    ids=["falls", "flat", "one entry", "empty", "half a value", "text"],
 )
 def test_a_table_without_a_window_leaves_the_header_as_it_is(item: Dataset) -> None:
     ds = film(item)

@@ -104,6 +104,12 @@ def test_a_modifier_has_its_name_and_no_free_text() -> None:
     assert facts_of(header(ViewCodeSequence=coded)).modifiers == ("magnification", "another view modifier")
 
 
+def test_a_picture_made_from_tomosynthesis_is_no_plain_view() -> None:
+    ds = mammogram("L", "CC")
+    ds.ImageType = ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]
+    assert facts_of(ds).modifiers == ("generated from tomosynthesis",)
+
+
 def test_side_and_body_part_are_found_where_they_are_stated() -> None:
     region = group(CodeValue="76752008", CodingSchemeDesignator="SCT", CodeMeaning="Breast")
     assert facts_of(header(Laterality="R")).laterality == "R"
