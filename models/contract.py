@@ -73,6 +73,26 @@ class QuantityBlock(ConceptBlock):
     maximum: Finite | None = None
 
 
+class ExplanationBlock(MetadataBlock):
+    """How a heat map of the answer is computed, by MONAI on the network that answered.
+
+    ``grad_cam``: gradient-weighted activations of the network's module ``layer``, such as ``features.denseblock4``.
+    ``occlusion``: by how much the class falls where a part of the image of ``mask`` pixels a side is covered; needs no
+    layer, and a forward pass for each place. Of a segmentation the map is of the structure ``of``.
+    """
+
+    method: Literal["grad_cam", "occlusion"]
+    layer: Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$", max_length=100)] | None = None
+    mask: Annotated[int, Field(ge=2, le=256)] = 16
+    of: Name | None = None
+
+    @model_validator(mode="after")
+    def _names_a_layer(self) -> Self:
+        if (self.method == "grad_cam") != (self.layer is not None):
+            raise ValueError("grad_cam needs a layer, and occlusion has none")
+        return self
+
+
 class SegmentationBlock(MetadataBlock):
     """What a segmentation's numbers mean.
 
@@ -87,6 +107,18 @@ class SegmentationBlock(MetadataBlock):
     threshold: Share = 0.5
     separate: bool = False
     structures: Annotated[tuple[StructureBlock, ...], Field(min_length=1, max_length=MOST_STRUCTURES)]
+    explanation: ExplanationBlock | None = None
+
+    @model_validator(mode="after")
+    def _explains_a_structure(self) -> Self:
+        explained = self.explanation
+        if explained is not None and (explained.method != "grad_cam" or explained.of not in self._names):
+            raise ValueError("the explanation of a segmentation is grad_cam of one of its structures (of)")
+        return self
+
+    @property
+    def _names(self) -> set[str]:
+        return {item.name for item in self.structures}
 
     @model_validator(mode="after")
     def _values_fit(self) -> Self:
@@ -113,6 +145,7 @@ class ClassificationBlock(MetadataBlock):
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     temperature: Positive = 1.0
     thresholds: dict[Name, Share] = Field(default_factory=dict)
+    explanation: ExplanationBlock | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -74,6 +74,7 @@ class CaveatCode(StrEnum):
     HEAD_NOT_CHECKED = "HEAD_NOT_CHECKED"
     STRUCTURES_NOT_FOUND = "STRUCTURES_NOT_FOUND"
     SCORES_NOT_CALIBRATED = "SCORES_NOT_CALIBRATED"
+    HEAT_MAP_LEFT_OUT = "HEAT_MAP_LEFT_OUT"
 
     FREE_TEXT = "FREE_TEXT"
     """An English sentence of a model, or of a version of Candela that stored sentences: it has no translation."""

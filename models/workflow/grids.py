@@ -54,11 +54,12 @@ class Grids:
         affine: Affine = np.asarray(self.image.affine.cpu(), dtype=np.float64)
         return affine
 
-    def on_source(self, found: Tensor) -> Tensor:
+    def on_source(self, found: Tensor, *, labels: bool | None = None) -> Tensor:
         """``found`` (C, X, Y, Z) on the source grid: as it is where it lies there, else inverted.
 
         A bundle whose postprocessing has no Invertd, though its preprocessing changed the grid, is inverted here by the
-        same operations: label maps by nearest neighbours, probabilities linearly.
+        same operations: label maps by nearest neighbours, probabilities linearly. ``labels`` says which it is; None
+        looks at its values.
 
         Raises
         ------
@@ -67,12 +68,13 @@ class Grids:
         """
         if self._at_source(found):
             return found
-        if self.inverts or not self._at_image(found):
+        if (self.inverts and labels is None) or not self._at_image(found):
             raise self.refusal(
                 f"The output lies on another grid than the images: {tuple(found.shape[1:])} voxels, the images have "
                 f"{self._source_shape}."
             )
-        labels = not found.is_floating_point() or bool((found == found.round()).all())
+        if labels is None:
+            labels = not found.is_floating_point() or bool((found == found.round()).all())
         with foreign("preprocessing, inverted,", self.where):
             back = Invertd("pred", self.preprocessing, self.key, nearest_interp=False)
             inverted: Tensor = (InvertLabels(back) if labels else back)({"pred": found, self.key: self.image})["pred"]

@@ -18,6 +18,7 @@ from models.workflow import rules
 from models.workflow.answers import PREDICTION, Reader, as_prediction, refuse_not_numbers
 from models.workflow.bundle import WorkflowBundle
 from models.workflow.config import Parts, make_parts
+from models.workflow.explanation import Explainer
 from models.workflow.foreign import foreign
 from models.workflow.grids import Grids
 from models.workflow.guard import run_guarded
@@ -69,6 +70,10 @@ class ResidentWorkflow:
 
         self.parts = run_guarded(make, self._where)
         self._reducing = reducing_steps(self.parts.inferer, self.parts.postprocessing)
+        block = getattr(bundle.contract.answer, "explanation", None)
+        self._explainer = (
+            None if block is None else Explainer(self.parts.network, self.parts.inferer, block, device, self._where)
+        )
 
     def run(self, inputs: Mapping[str, Volume], progress: Progress = lambda _stage: None) -> Answer:
         """The bundle's answer for ``inputs``, a volume for each channel of its contract, by the channel's name.
@@ -125,7 +130,11 @@ class ResidentWorkflow:
             inverts=rules.inverts(self.parts.postprocessing),
             where=self._where,
         )
-        return Reader(self.bundle, grids, rules.box_mode(self.parts.postprocessing)).answer(data)
+        answer = Reader(self.bundle, grids, rules.box_mode(self.parts.postprocessing)).answer(data)
+        if self._explainer is None:
+            return answer
+        tell("explanation")
+        return self._explainer.explained(answer, grids)
 
     def _input(self, block: InputBlock, inputs: Mapping[str, Volume]) -> InMemory:
         missing = [channel.name for channel in block.channels if channel.name not in inputs]

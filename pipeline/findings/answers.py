@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.findings.codes import Code
-from pipeline.findings.model import BoolArray
+from pipeline.findings.model import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ class Concept:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What in the images speaks for ``name``, a class or structure of the answer.
+
+    ``heatmap`` is float32 on the source grid, (slices, rows, columns), 0..1 over the whole volume; ``technique`` the
+    code of how it was computed (PS3.16 CID 217).
+    """
+
+    name: str
+    heatmap: FloatArray
+    technique: Code
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """Where structures are.
 
@@ -42,6 +55,7 @@ class Segmentation:
     structures: tuple[Concept, ...]
     array: npt.NDArray[np.uint8] | BoolArray
     separate: bool = False
+    explanation: Explanation | None = None
 
     @property
     def overlapping(self) -> bool:
@@ -75,6 +89,7 @@ class Classification:
     thresholds: tuple[float, ...]
     none: str | None = None
     calibrated: bool = False
+    explanation: Explanation | None = None
 
     @property
     def likeliest(self) -> Concept:

@@ -134,6 +134,7 @@ ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
+OCCLUSION = Code("occlusion", PRIVATE_SCHEME, "Occlusion sensitivity")
 GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
 
 # Participants of an audit event: PS3.15 A.5, CID 402.

@@ -13,7 +13,18 @@ from scipy.ndimage import find_objects
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadModel
 from pipeline.findings import codes, measurements
-from pipeline.findings.answers import Answer, Box, Classification, Concept, Detection, Regression, Segmentation
+from pipeline.findings.answers import (
+    Answer,
+    Box,
+    Classification,
+    Concept,
+    Detection,
+    Explanation,
+    Regression,
+    Segmentation,
+)
+from pipeline.findings.codes import GRAD_CAM
+from pipeline.findings.explanation import points_at
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import basic_measurements, key_slice, separate_regions
 from pipeline.findings.measurements import Measurement
@@ -88,19 +99,35 @@ def _findings(
     probabilities: tuple[ClassProbability, ...] = (),
     predicted_class: str = "",
     suggested: tuple[str, ...] = (),
+    explanation: Explanation | None = None,
 ) -> Findings:
+    shown, left_out = _shown(explanation, regions, volume)
     return Findings(
         outcome=outcome,
         predicted_class=predicted_class,
         probabilities=probabilities,
         regions=regions,
-        heatmap=None,
-        key_slice=_key_slice(regions, answered.key_image, volume),
+        heatmap=None if shown is None else shown.heatmap,
+        key_slice=_key_slice(regions, answered.key_image, volume, shown),
         model=model,
-        caveats=(*answered.caveats, *caveats),
+        caveats=(*answered.caveats, *caveats, *left_out),
         suggested=suggested,
         quantities=quantities,
+        explained="" if shown is None else shown.name,
+        technique=GRAD_CAM if shown is None else shown.technique,
     )
+
+
+def _shown(
+    explanation: Explanation | None, regions: Sequence[Region], volume: Volume
+) -> tuple[Explanation | None, tuple[Caveat, ...]]:
+    """The explanation, unless it points elsewhere than the regions that it is of; then the caveat that says so."""
+    if explanation is None:
+        return None, ()
+    mine = [region for region in regions if region.label == explanation.name]
+    if points_at(explanation.heatmap, mine, volume):
+        return explanation, ()
+    return None, (Caveat(CaveatCode.HEAT_MAP_LEFT_OUT),)
 
 
 def _sought(model: ModelIdentity, *, found: bool) -> Outcome:
@@ -125,7 +152,15 @@ def _segmented(
             regions.append(_structure(item, voxels, volume, run, titles[item.name]))
     missing = tuple(titles[item.name] for item in answer.structures if item not in found)
     caveats = (Caveat(CaveatCode.STRUCTURES_NOT_FOUND, {"names": missing}),) if missing and model.target is None else ()
-    return _findings(_sought(model, found=bool(regions)), tuple(regions), answered, volume, model, caveats=caveats)
+    return _findings(
+        _sought(model, found=bool(regions)),
+        tuple(regions),
+        answered,
+        volume,
+        model,
+        caveats=caveats,
+        explanation=answer.explanation,
+    )
 
 
 def _voxels(answer: Segmentation, item: Concept, boxes: Sequence[Part | None]) -> Voxels:
@@ -268,11 +303,16 @@ def _classified(answer: Classification, answered: Answered, volume: Volume, mode
         probabilities=probabilities,
         predicted_class=predicted,
         suggested=suggested,
+        explanation=answer.explanation,
     )
 
 
-def _key_slice(regions: Sequence[Region], wanted: KeyImage, volume: Volume) -> int:
-    """The plane that results show first; the middle of the stack where there are no regions."""
+def _key_slice(
+    regions: Sequence[Region], wanted: KeyImage, volume: Volume, explanation: Explanation | None = None
+) -> int:
+    """The plane that results show first; without regions that with the strongest explanation, else the middle."""
+    if not regions and explanation is not None and wanted != "middle":
+        return int(np.argmax(explanation.heatmap.sum(axis=(1, 2))))
     if not regions or wanted == "middle":
         return int(volume.shape[0] // 2)
     if wanted == "strongest":

@@ -8,7 +8,9 @@ from scipy.ndimage import find_objects, label
 from scipy.spatial import ConvexHull, QhullError
 from skimage.measure import find_contours
 
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings import codes, measurements
+from pipeline.findings.explanation import points_at
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import BoolArray, Diameter, Findings, ModelIdentity, Part, Prediction, Region, Voxels
@@ -22,16 +24,19 @@ CHORDS = 201
 
 
 def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:
-    """A model's prediction with its regions measured and named."""
+    """A model's prediction with its regions measured and named; without a heat map that points elsewhere."""
+    regions = measure_lesions(prediction.mask, volume, prediction.predicted_class, run)
+    shown = points_at(prediction.heatmap, regions, volume)
+    left_out = () if shown else (Caveat(CaveatCode.HEAT_MAP_LEFT_OUT),)
     return Findings(
         outcome=prediction.outcome,
         predicted_class=prediction.predicted_class,
         probabilities=prediction.probabilities,
-        regions=measure_lesions(prediction.mask, volume, prediction.predicted_class, run),
-        heatmap=prediction.heatmap,
+        regions=regions,
+        heatmap=prediction.heatmap if shown else None,
         key_slice=prediction.key_slice,
         model=model,
-        caveats=prediction.caveats,
+        caveats=(*prediction.caveats, *left_out),
     )
 
 

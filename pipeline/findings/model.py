@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.caveats import Caveat
-from pipeline.findings.codes import MR_BRAIN, NEOPLASM, ClassTerm, Code, class_term
+from pipeline.findings.codes import GRAD_CAM, MR_BRAIN, NEOPLASM, ClassTerm, Code, class_term
 from pipeline.findings.measurements import Measurement
 
 BoolArray = npt.NDArray[np.bool_]
@@ -228,8 +228,9 @@ class Findings:
     ``predicted_class`` is empty, and ``probabilities`` are, for answers that are no classes. ``probabilities`` are in
     the order of the model's classes; of lesions the last class means that there is none. ``suggested`` are the classes
     that hold, for models that judge each class alone. ``regions`` are lesions largest first, structures in the bundle's
-    order, detected objects the likeliest first. ``heatmap`` is None where nothing explains the answer. ``quantities``
-    are the numbers that a regression estimates.
+    order, detected objects the likeliest first. ``heatmap`` is None where nothing explains the answer; it is of class
+    ``explained`` (empty: the predicted one), computed by ``technique`` (PS3.16 CID 217). ``quantities`` are the numbers
+    that a regression estimates.
     """
 
     outcome: Outcome
@@ -242,6 +243,8 @@ class Findings:
     caveats: tuple[Caveat, ...] = ()
     suggested: tuple[str, ...] = ()
     quantities: tuple[Measurement, ...] = ()
+    explained: str = ""
+    technique: Code = GRAD_CAM
 
     def probability(self, name: str) -> float:
         """Probability of class ``name``; KeyError where the model has no such class."""

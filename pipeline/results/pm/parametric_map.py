@@ -52,7 +52,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
                 value_range=(0.0, 1.0),
                 slope=1.0,
                 intercept=0.0,
-                quantity_definition=coded(codes.GRAD_CAM),
+                quantity_definition=coded(context.findings.technique),
             )
         ],
         voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],

@@ -9,7 +9,7 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from pipeline.findings import codes, measurements
-from pipeline.findings.codes import ClassTerm
+from pipeline.findings.codes import ClassTerm, Code
 from pipeline.findings.contours import bounded, outlines
 from pipeline.findings.measurements import (
     Measurement,
@@ -76,7 +76,8 @@ def _region_groups(
         if flavour == "planar":
             made.append(_of_no_plane(region, context))
     if overlays and shows_heatmap(context.findings):
-        made[0][0].ContentSequence.append(visual_explanation(_page_of(region, context, overlays)))
+        page = _page_of(region, context, overlays)
+        made[0][0].ContentSequence.append(visual_explanation(page, context.findings.technique))
     yield from made
 
 
@@ -188,7 +189,7 @@ def _probability_group(
     )
     _set_observation_uids(group[0], [probability_observation_uid(context.run, name) for name in names])
     if overlays and shows_heatmap(findings):
-        group[0].ContentSequence.append(visual_explanation(overlays[0].dataset))
+        group[0].ContentSequence.append(visual_explanation(overlays[0].dataset, findings.technique))
     return group
 
 
@@ -246,7 +247,7 @@ def _set_observation_uids(group: Dataset, uids: Sequence[str]) -> None:
         item.ObservationUID = uid
 
 
-def visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
+def visual_explanation(page: Dataset, technique_code: Code) -> hd.sr.ImageContentItem:
     """The explaining picture, with the technique that made it (CID 217)."""
     item = hd.sr.ImageContentItem(
         name=coded(codes.VISUAL_EXPLANATION),
@@ -256,7 +257,7 @@ def visual_explanation(page: Dataset) -> hd.sr.ImageContentItem:
     )
     technique = hd.sr.CodeContentItem(
         name=coded(codes.MEASUREMENT_METHOD),
-        value=coded(codes.GRAD_CAM),
+        value=coded(technique_code),
         relationship_type=HAS_CONCEPT_MOD,
     )
     item.ContentSequence = hd.sr.ContentSequence([technique])

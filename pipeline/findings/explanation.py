@@ -1,0 +1,49 @@
+"""Whether a heat map explains an outline: one that points elsewhere must not be shown beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.findings.model import BoolArray, FloatArray, Region
+from pipeline.geometry.volume import Volume
+
+OBJECT_SHARE = 0.1
+"""Voxels brighter than this share of the way from the darkest to the 99th percentile of a plane show the body."""
+BRIGHT_PERCENTILE = 99
+MORE_THAN_CHANCE = 1.25
+"""Where the body ends is known only roughly (bone and fluid may be as dark as air): so much more than its even share of
+the energy must lie in the regions."""
+
+
+def points_at(heatmap: FloatArray, regions: Sequence[Region], volume: Volume) -> bool:
+    """Whether more of the energy of ``heatmap`` (slices, rows, columns) lies in ``regions`` than by chance.
+
+    By chance it would be spread evenly over the body in the planes that are explained: air is left out, since no model
+    has reason to look there. True where there is no energy or no region, so that nothing contradicts.
+    """
+    explained = np.flatnonzero(heatmap.max(axis=(1, 2)) > 0)
+    if not len(explained) or not regions:
+        return True
+    inside = _union(regions, volume)[explained]
+    heat = np.nan_to_num(heatmap[explained]).astype(np.float64)
+    body = _body(volume.array[explained]) | inside
+    energy = float(heat[inside].sum() / heat.sum())
+    return energy > MORE_THAN_CHANCE * float(inside.sum() / body.sum()) or math.isclose(energy, 1.0)
+
+
+def _union(regions: Sequence[Region], volume: Volume) -> BoolArray:
+    mask = np.zeros(volume.shape, dtype=np.bool_)
+    for region in regions:
+        mask[region.voxels.box] |= region.voxels.inside
+    return mask
+
+
+def _body(planes: FloatArray) -> BoolArray:
+    """The voxels of ``planes`` (n, rows, columns) that show something."""
+    values = np.nan_to_num(planes)
+    low = values.min(axis=(1, 2), keepdims=True)
+    high = np.percentile(values, BRIGHT_PERCENTILE, axis=(1, 2), keepdims=True)
+    return np.asarray(values > low + OBJECT_SHARE * (high - low))
