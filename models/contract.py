@@ -389,7 +389,8 @@ def unfinished(block: Contract2) -> tuple[str, ...]:
         missing.append(f"answer: a code for {shown}; until then a private 99CANDELA code stands for each.")
     if not block.scope.body_parts:
         missing.append("scope.body_parts: until then series of any body part are taken.")
-    if any(item.kind == "projection" for item in block.inputs) and not block.scope.views:
+    projections = [channel for item in block.inputs if item.kind == "projection" for channel in item.channels]
+    if not block.scope.views and any(not channel.views for channel in projections):
         missing.append("scope.views: until then radiographs of any view are taken.")
     if not block.scope.validated_protocol:
         missing.append("scope.validated_protocol: on which images the model was validated.")

@@ -97,3 +97,5 @@ def test_a_model_of_radiographs_names_its_views() -> None:
     said = " ".join(unfinished(read(inputs=named, scope={"modalities": ["DX"], "views": ["PA"]})))
     assert "scope.views" not in said
     assert "are chosen" not in said
+    alone = [{"kind": "projection", "channels": [{"name": "pa", "views": ["PA"]}]}]
+    assert "scope.views" not in " ".join(unfinished(read(inputs=alone, scope={"modalities": ["DX"]})))
