@@ -1,0 +1,1 @@
+"""Bundles whose weights another installed package brings."""
