@@ -54,16 +54,11 @@ class RegisteredModel:
         Raises
         ------
         BadSettings
-            where it takes several series, or projections.
+            where it takes several series.
         """
-        if not isinstance(self.found, WorkflowBundle):
-            return
-        inputs = self.found.contract.inputs
-        several = len(self.found.contract.channels) > 1
-        if several or any(item.kind == "projection" for item in inputs):
-            what = "several series" if several else "projections"
+        if isinstance(self.found, WorkflowBundle) and len(self.found.contract.channels) > 1:
             raise BadSettings(
-                f"The model {self.name} takes {what}, which are not read yet.",
+                f"The model {self.name} takes several series, which are not read yet.",
                 where=str(self.folder),
                 todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
             )

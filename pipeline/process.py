@@ -15,6 +15,7 @@ from pipeline.findings.identity import Predecessor, RunIdentity, instances_diges
 from pipeline.findings.measure import to_findings
 from pipeline.findings.model import Findings, Prediction
 from pipeline.geometry.build import build_volume
+from pipeline.geometry.projection import build_projection
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned_volume
 from pipeline.ports import Progress, SeriesModel
@@ -104,9 +105,11 @@ def process(
     watch = Stopwatch(now, progress)
     if expected is not None and expected <= len(set(series.sop_instance_uids)):
         expected = None  # nothing is missing by that count, and nothing depends on it
-    subject = preflight(series, model.check, identity_from)
+    projections = model.identity.projection
+    subject = preflight(series, model.check, identity_from, projections=projections)
     with watch.stage("volume"):
-        volume = build_volume(series.datasets, prefer=functools.partial(suits, model.check))
+        build = build_projection if projections else build_volume
+        volume = build(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
     caveats = model.check(volume.sources[0])
     repeatable = cleaned_volume(volume)

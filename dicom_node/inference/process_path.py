@@ -56,7 +56,7 @@ def process_path(
         series, name = pick_series(path, settings, model, pick or Pick())
         entry = registry.get(name, settings.models.folders)
         entry.refuse_unread_inputs()
-        preflight(series, entry.check, identity_from)
+        preflight(series, entry.check, identity_from, projections=entry.identity.projection)
         progress("loading the model")
         from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
         from models.runtime import load_model  # noqa: PLC0415 - the same

@@ -94,6 +94,7 @@ class WorkflowBundle:
             kind=self.kind,
             procedure=code(report.procedure) if report.procedure else DIAGNOSTIC_IMAGING_STUDY,
             body_part=next(iter(scope.body_parts), ""),
+            projection=self.scope.projection,
         )
 
     @property

@@ -83,6 +83,7 @@ INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
 
 # Measurements: PS3.16 CID 7469, TID 300.
 VOLUME = Code("118565006", "SCT", "Volume")
+AREA = Code("42798000", "SCT", "Area")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short axis")
 MR_SIGNAL_INTENSITY = Code("110852", "DCM", "MR signal intensity")
@@ -96,6 +97,7 @@ MEAN = Code("373098007", "SCT", "Mean")
 
 # Units: PS3.16 CID 7181.
 CUBIC_MILLIMETER = Code("mm3", "UCUM", "cubic millimeter")
+SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
 MILLIMETER = Code("mm", "UCUM", "mm")
 ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")

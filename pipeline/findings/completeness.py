@@ -71,7 +71,9 @@ def frames(header: Dataset) -> int:
 
 
 def _shortfalls(volume: Volume, datasets: Sequence[Dataset], needs: Needs, expected: int | None) -> Iterator[Caveat]:
-    """The signs that ``volume`` is a part of its series, or covers too little of the patient."""
+    """The signs that ``volume`` is a part of its series, or covers too little of the patient; a radiograph is whole."""
+    if volume.projection:
+        return
     step = volume.voxel_mm3 / (volume.spacing[1] * volume.spacing[2])  # along the normal, also of a sheared stack
     covered = step * len(volume.array)
     if needs.coverage_mm is not None and covered < needs.coverage_mm - _rounding(needs.coverage_mm):

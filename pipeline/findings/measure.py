@@ -107,10 +107,13 @@ def _measured(voxels: Voxels, volume: Volume, name: str, *, tracking_id: str, ui
 
 
 def basic_measurements(voxels: Voxels, volume: Volume) -> tuple[Measurement, ...]:
-    """Volume, and the mean of the modality values where they have a unit."""
+    """Volume, and the mean of the modality values where they have a unit; of a radiograph the area alone."""
+    count = float(voxels.inside.sum())
+    if volume.projection:
+        return (measurements.area(count * volume.spacing[1] * volume.spacing[2]),)
     inside = float(volume.array[voxels.box][voxels.inside].mean())
     return (
-        measurements.volume(float(voxels.inside.sum()) * volume.voxel_mm3),
+        measurements.volume(count * volume.voxel_mm3),
         *measurements.mean_value(volume.modality, inside),
     )
 

@@ -50,6 +50,11 @@ def volume(mm3: float) -> Measurement:
     return Measurement("volume", codes.VOLUME, mm3, codes.CUBIC_MILLIMETER)
 
 
+def area(mm2: float) -> Measurement:
+    """The area of a region of a radiograph in mm²."""
+    return Measurement("area", codes.AREA, mm2, codes.SQUARE_MILLIMETER)
+
+
 def length(name: str, code: Code, mm: float) -> Measurement:
     """A length in mm."""
     return Measurement(name, code, mm, codes.MILLIMETER)

@@ -71,7 +71,7 @@ class ModelIdentity:
     bundle's names and codes of the classes. ``target`` is the code of what the model looks for, whose presence a report
     states; None for a model that looks for nothing (`Outcome.MEASURED`). ``needs`` are the conditions of a negative
     answer. ``procedure`` is the code of the procedure that reports name; ``body_part`` a value of Body Part Examined
-    for images that state none, empty where the bundle states none either.
+    for images that state none, empty where the bundle states none either. ``projection``: the model reads radiographs.
     """
 
     name: str
@@ -86,6 +86,7 @@ class ModelIdentity:
     kind: AnswerKind = AnswerKind.LESION
     procedure: Code = MR_BRAIN
     body_part: str = "HEAD"
+    projection: bool = False
 
     def term(self, name: str) -> ClassTerm:
         """The term of class ``name``: the bundle's, else that of `pipeline.findings.codes`."""

@@ -16,6 +16,7 @@ from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.phrasebook import phrase
 
 MILLILITRE_MM3 = 1000
+SQUARE_CENTIMETRE_MM2 = 100
 NAMED = 3
 """The most classes that a headline names."""
 
@@ -55,8 +56,11 @@ def _figures(findings: ReportedFindings, language: Language) -> dict[str, str]:
     if share is not None:
         figures["share"] = number(share, language, digits=2)
     sizes = [item.value("volume") for item in findings.regions if item.has("volume")]
+    areas = [item.value("area") for item in findings.regions if item.has("area")]
     if sizes:
         figures["size"] = millilitres(max(sizes), language)
+    elif areas:
+        figures["size"] = square_centimetres(max(areas), language)
     return figures
 
 
@@ -80,7 +84,7 @@ def estimate(item: Measurement, model: ModelIdentity, language: Language = Langu
 
 def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:
     """Further sentences: the size of the largest lesion, and that an earlier result is replaced."""
-    measured = [item for item in findings.regions if item.has("long_axis")]
+    measured = [item for item in findings.regions if item.has("long_axis") and item.has("volume")]
     holds = {
         "one_region": len(measured) == 1,
         "several_regions": len(measured) > 1,
@@ -188,6 +192,11 @@ def millilitres(mm3: float, language: Language = Language.ENGLISH) -> str:
     if mm3 < MILLILITRE_MM3:
         return f"{mm3:.0f} mm³"
     return f"{number(mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
+
+
+def square_centimetres(mm2: float, language: Language = Language.ENGLISH) -> str:
+    """An area given in mm²."""
+    return f"{number(mm2 / SQUARE_CENTIMETRE_MM2, language, digits=1)} cm²"
 
 
 def number(value: float, language: Language = Language.ENGLISH, *, digits: int) -> str:

@@ -125,6 +125,8 @@ class ResultContext:
         ds = self._stand_in(source, *stand_in_identity(self.volume, self.run, index))
         ds.Rows, ds.Columns = self.volume.shape[1:]
         ds.SamplesPerPixel = 1
+        if self.volume.projection:
+            return ds
         slice_mm, row_mm, column_mm = self.volume.spacing
         ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
         ds.SliceThickness = source.get("SliceThickness") or decimal(slice_mm)
@@ -145,7 +147,8 @@ class ResultContext:
         ds.Modality = "MR"
         ds.SOPClassUID, ds.SOPInstanceUID = sop_class_uid, sop_instance_uid
         ds.StudyInstanceUID, ds.SeriesInstanceUID = source.StudyInstanceUID, source.SeriesInstanceUID
-        ds.FrameOfReferenceUID = self.frame_of_reference_uid
+        if not self.volume.projection:
+            ds.FrameOfReferenceUID = self.frame_of_reference_uid
         return ds
 
 

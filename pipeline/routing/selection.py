@@ -83,7 +83,8 @@ def choose(candidates: Sequence[Candidate], contract: Takes) -> Selection:
 def _unsuited(candidate: Candidate, contract: Takes) -> Refused | None:
     """The model's refusal of the series by its header alone, or None."""
     slices = candidate.attributes.number_of_slices
-    if slices < LEAST_SLICES:
+    projection = isinstance(contract, Scope) and contract.projection
+    if slices < LEAST_SLICES and not projection:
         return Refused(f"The series has {slices} slice(s); a volume needs at least {LEAST_SLICES}.")
     try:
         contract.check(classic(candidate.header))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import highdicom as hd
 import numpy as np
+from pydicom.dataset import Dataset
 
 from pipeline.findings.contours import outlines, pieces
 from pipeline.findings.model import AnswerKind, Diameter, Findings, ModelIdentity, Region
@@ -24,6 +25,16 @@ KIND = "presentation"
 TEXT_RGB = (255, 214, 0)
 PIXEL = hd.pr.AnnotationUnitsValues.PIXEL
 DISPLAY = hd.pr.AnnotationUnitsValues.DISPLAY
+PAIRED = frozenset(
+    {
+        *("ANKLE", "ARM", "AXILLA", "BREAST", "CALF", "CAROTID", "CLAVICLE", "EAR", "ELBOW", "EXTREMITY", "EYE"),
+        *("FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY"),
+        *("SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"),
+    }
+)
+"""Values of Body Part Examined (PS3.16 Annex L) of which a body has two."""
+ASPECT = 1000
+"""Presentation Pixel Aspect Ratio is a fraction of whole numbers: in thousandths."""
 LABEL_SHARE = (0.45, 0.035)
 """Width of a label's box, and its height for each line, as shares of the image; viewers fit the text into it."""
 
@@ -61,12 +72,16 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         ),
     )
     made.BodyPartExamined = body_part(context)
-    if not made.BodyPartExamined:
-        made.Laterality = None  # required where the body part is paired (PS3.3 C.7.3.1), which nobody knows
+    if not made.BodyPartExamined or made.BodyPartExamined in PAIRED:
+        made.Laterality = _side(context.volume.sources[0])
     # highdicom (0.28.2) states square pixels whatever they are, which would show an oblong image squeezed.
     (area,) = made.DisplayedAreaSelectionSequence
     del area.PresentationPixelAspectRatio
-    area.PresentationPixelSpacing = [decimal(value) for value in context.volume.spacing[1:]]
+    rows, columns = context.volume.spacing[1:]
+    if context.volume.projection:  # a length on it is that of the detector, which a viewer must not take for true
+        area.PresentationPixelAspectRatio = [round(rows / columns * ASPECT), ASPECT]
+    else:
+        area.PresentationPixelSpacing = [decimal(rows), decimal(columns)]
     ds = finish(made, context, kind=KIND, number=1, description="outline")
     return (ResultObject(role=KIND, filename="presentation.dcm", dataset=ds),)
 
@@ -164,11 +179,23 @@ def _complete_label(region: Region, model: ModelIdentity) -> list[str]:
         sides = f"{region.value('length'):.0f} x {region.value('width'):.0f} mm"
         return [f"{region.tracking_id} (AI)", f"{sides}, score {region.value('score'):.2f}"]
     if region.long_axis is None or region.short_axis is None:
-        return [f"{region.tracking_id} (AI)", f"{(region.value('volume') or 0.0) / 1000:.1f} ml"]
+        return [f"{region.tracking_id} (AI)", size_text(region)]
     size = f"{region.long_axis.length_mm:.0f} x {region.short_axis.length_mm:.0f} mm"
     if model.kind is not AnswerKind.LESION:
         return [f"{region.tracking_id} (AI)", size]
     return [f"{region.tracking_id} (AI): {model.term(region.label).title} suggested", size]
+
+
+def _side(source: Dataset) -> str | None:
+    """Laterality (PS3.3 C.7.3.1), which a series of a paired body part must have, empty where it is not known."""
+    stated = (str(source.get(keyword) or "") for keyword in ("ImageLaterality", "Laterality"))
+    return next((side for side in stated if side in ("L", "R")), None)
+
+
+def size_text(region: Region) -> str:
+    """Volume of a structure, or its area on a radiograph."""
+    area = region.value("area")
+    return f"{(region.value('volume') or 0.0) / 1000:.1f} ml" if area is None else f"{area / 100:.1f} cm2"
 
 
 def _notice(context: ResultContext) -> hd.pr.TextObject:

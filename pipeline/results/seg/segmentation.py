@@ -56,6 +56,8 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
         content_creator_name="Candela^AI",
     )
     made.BodyPartExamined = body_part(context)
+    if context.volume.projection:  # without a place in the patient a picture must say how it lies (PS3.3 C.7.6.1)
+        made.PatientOrientation = context.volume.sources[0].get("PatientOrientation")
     set_lossy_compression(made, context)
     ds = finish(made, context, kind=KIND, number=1, description="segmentation")
     return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)
