@@ -135,7 +135,9 @@ class StoredPixels:
                 decoding_plugin=PLUGINS.get(layout.syntax, ""),
                 **self._options,
             )
-        except (*UNREADABLE, RuntimeError, MemoryError) as error:
+        except BaseException as error:
+            if not isinstance(error, (*UNREADABLE, RuntimeError, MemoryError)) and not _is_panic(error):
+                raise
             raise BadPixels(
                 f"The pixel data ({layout.syntax.name}) cannot be decoded.",
                 where=where,
@@ -343,3 +345,10 @@ def _whole(ds: Dataset, keyword: str, where: str) -> int:
             f"{keyword} is {'missing' if value is None else 'not a number'}.", where=where, todo="Send it again."
         )
     return int(value)
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether a decoder written in Rust (pylibjpeg-rle) gave up: its exception is no `Exception`, and has no name that
+    could be imported.
+    """
+    return type(error).__module__ == "pyo3_runtime"

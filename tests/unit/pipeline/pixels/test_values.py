@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +323,16 @@ def test_a_stream_that_claims_another_size_is_not_decoded(
 
     monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", never)
     with pytest.raises(BadPixels, match="claims 60000×60000 pixels where the header says 48×32"):
+        values(ds)
+
+
+def test_an_rle_frame_of_more_pixels_than_claimed_is_refused(made: Dataset) -> None:
+    """The decoder, written in Rust, then raises what is no `Exception`, and would end the process."""
+    ds, _ = compressed(made, uid.RLELossless)
+    segment = (b"\x81\x07" * (ds.Rows * ds.Columns // 128 + 2)).ljust(4, b"\0")  # runs of 128 pixels of value 7
+    frame = struct.pack("<16L", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
+    ds.PixelData = encapsulate([frame])
+    with pytest.raises(BadPixels, match=r"RLE.* cannot be decoded"):
         values(ds)
 
 
