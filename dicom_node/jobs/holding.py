@@ -27,8 +27,9 @@ from pipeline.findings.model import Outcome
 from pipeline.findings.own_results import is_own_result
 from pipeline.reading.files import UNREADABLE
 
-HELD: Final = frozenset({Outcome.NO_FINDING, Outcome.INDETERMINATE})
-"""Outcomes that the whole series may revoke after a part of it. A finding stays one, and a refusal states nothing."""
+HELD: Final = frozenset({Outcome.NO_FINDING, Outcome.INDETERMINATE, Outcome.MEASURED})
+"""Outcomes that the whole series may revoke after a part of it: half an organ has half its volume. A finding stays one,
+and a refusal states nothing."""
 HELD_MARK: Final = ".held"
 RELEASED_MARK: Final = ".released"
 """Empty files in a job's folder: its answer was held; part of it may have been sent since."""
