@@ -396,7 +396,7 @@ def unfinished(block: Contract2) -> tuple[str, ...]:
         missing.append("scope.validated_protocol: on which images the model was validated.")
     if block.report.procedure is None:
         missing.append("report.procedure: the LOINC code of the report's procedure.")
-    if block.report.target is None and block.answer.kind != AnswerKind.REGRESSION:
+    if block.report.target is None and block.answer.kind == AnswerKind.SEGMENTATION:
         missing.append("report.target: the code of what the model looks for; leave it out where it measures anatomy.")
     several = [item for item in block.inputs if len(item.channels) > 1]
     free = [channel.name for item in several for channel in item.channels if not channel.has_rule]

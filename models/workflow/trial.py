@@ -6,14 +6,18 @@ for every transform, the network and the way back to run, and no statement about
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage
 from scipy.ndimage import gaussian_filter
 
-from models.contract import Contract2, InputBlock
+from models.contract import ChannelBlock, Contract2, InputBlock, ScopeBlock
 from pipeline.errors import BadSettings
 from pipeline.geometry.volume import FloatArray, Volume
 from pipeline.phantom import Header
+from pipeline.phantom_projection import Film, chest_film, mammogram
 from pipeline.phantom_series import FORMS, series_of
 
 SHAPE = (24, 80, 72)
@@ -25,20 +29,18 @@ AIR, FAT, SOFT, BONE = -1000.0, -90.0, 40.0, 700.0
 
 
 def trial_series(contract: Contract2) -> dict[str, tuple[Dataset, ...]]:
-    """The same volumes as DICOM series of one study, by the channel's name.
+    """Computed DICOM series of one study, by the channel's name: the same volumes, or radiographs of a chest or breast.
 
     Raises
     ------
     BadSettings
-        for projections and for modalities of which no series can be computed.
+        for modalities of which no series can be computed.
     """
     modality = contract.scope.modalities[0]
-    if modality not in FORMS or any(block.kind == "projection" for block in contract.inputs):
-        raise BadSettings(
-            f"No series of {modality} can be computed for this model.",
-            where="candela models check --out",
-            todo="Leave --out away, or read a series of your own with `candela process`.",
-        )
+    if any(block.kind == "projection" for block in contract.inputs):
+        return {channel.name: (_film(channel, modality, contract.scope),) for channel in contract.channels}
+    if modality not in FORMS:
+        raise _not_computed(modality)
     body_part = next(iter(contract.scope.body_parts), "")
     made = {}
     for number, (name, volume) in enumerate(trial_inputs(contract).items(), start=1):
@@ -52,6 +54,28 @@ def trial_series(contract: Contract2) -> dict[str, tuple[Dataset, ...]]:
         for ds in made[name]:
             ds.SeriesNumber = number
     return made
+
+
+def _film(channel: ChannelBlock, modality: str, scope: ScopeBlock) -> Dataset:
+    """A radiograph that fits ``channel``."""
+    film = Film(key="check", series=channel.name)
+    views = channel.views or scope.views
+    if modality == "MG":
+        oblique = views and "CC" not in views
+        return mammogram("R" if "R" in channel.laterality else "L", "MLO" if oblique else "CC", film)
+    if modality not in ("CR", "DX") or (scope.body_parts and "CHEST" not in scope.body_parts):
+        raise _not_computed(modality)
+    if modality == "CR":
+        film = replace(film, sop_class=ComputedRadiographyImageStorage)
+    return chest_film("AP" if views and "PA" not in views and "AP" in views else "PA", film)
+
+
+def _not_computed(modality: str) -> BadSettings:
+    return BadSettings(
+        f"No series of {modality} can be computed for this model.",
+        where="candela models check --out",
+        todo="Leave --out away, or read a series of your own with `candela process`.",
+    )
 
 
 def trial_inputs(contract: Contract2) -> dict[str, Volume]:

@@ -216,7 +216,7 @@ def _name(findings: ReportedFindings, language: Language) -> str:
     """What the sentences name: the classes that the answer is about, else what the model looks for; of estimated
     quantities the first with its value.
     """
-    names = findings.suggested[:NAMED] or tuple(filter(None, [situations.named_class(findings)]))
+    names = situations.named_classes(findings)[:NAMED]
     if names:
         return ", ".join(title(findings.model, name, language) for name in names)
     if findings.quantities:

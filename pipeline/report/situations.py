@@ -13,7 +13,7 @@ def headline_key(findings: ReportedFindings) -> str:
     """The key of the headline in the section ``headline`` of the phrases."""
     if findings.outcome is Outcome.MEASURED:
         return "structures" if findings.kind is AnswerKind.SEGMENTATION else "measured"
-    if findings.outcome is Outcome.NO_FINDING and not named_class(findings):
+    if findings.outcome is Outcome.NO_FINDING and not named_classes(findings):
         return ABSENT
     return str(findings.outcome)
 
@@ -23,7 +23,7 @@ def answer_key(findings: ReportedFindings) -> str:
     match findings.outcome:
         case Outcome.FINDING:
             return _finding(findings)
-        case Outcome.NO_FINDING if not named_class(findings):
+        case Outcome.NO_FINDING if not named_classes(findings):
             return ABSENT
         case Outcome.MEASURED:
             return _MEASURED[findings.kind]
@@ -55,15 +55,15 @@ def _is_not_most_probable(findings: ReportedFindings) -> bool:
     return bool(findings.predicted_class) and findings.share < max(shares)
 
 
-def named_class(findings: ReportedFindings) -> str:
-    """The class that the sentences name: the predicted one, or of a negative the one for "nothing found". Empty where
-    the answer is about no single class.
+def named_classes(findings: ReportedFindings) -> tuple[str, ...]:
+    """The classes that the sentences name: those that are suggested, those of the detected objects, else the predicted
+    one, or of a negative about lesions the one for "no lesion". Empty where the answer is about no class.
     """
     if findings.outcome is Outcome.NO_FINDING and findings.kind is AnswerKind.LESION:
-        return findings.probabilities[-1].name
-    if len(findings.suggested) > 1:
-        return ""
-    return findings.predicted_class
+        return (findings.probabilities[-1].name,)
+    if findings.kind is AnswerKind.DETECTION:
+        return tuple(dict.fromkeys(region.label for region in findings.regions))
+    return findings.suggested or tuple(filter(None, (findings.predicted_class,)))
 
 
 def count(findings: ReportedFindings) -> int:
