@@ -8,7 +8,7 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from pipeline.caveats import Caveat
-from pipeline.findings.from_answer import Answered
+from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
 

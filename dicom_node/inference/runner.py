@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from collections import defaultdict
@@ -27,6 +26,8 @@ from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import write_durably
 from dicom_node.store.layout import located
 from dicom_node.store.manifest import StoredInstance, read_versions
+from models import registry
+from models.residents import Residents
 from models.runtime import load_model
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, Refused
@@ -52,19 +53,20 @@ HL7V2 = "hl7v2-report"
 class SeriesRunner:
     """The work of an inference worker on a job: read the stored series, run the model, write the results to disk.
 
-    Models are loaded when first needed and stay resident. A job whose worker died runs again from its manifest: the
-    results get the same UIDs and bytes, and replace what the dead worker wrote.
+    Models are loaded when first needed and stay resident within ``models.memory``. A job whose worker died runs again
+    from its manifest: the results get the same UIDs and bytes, and replace what the dead worker wrote.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
         self._settings = settings
         self._clock = clock
-        self._model = functools.cache(self._load)
+        self._model = Residents(self._load, self._weights, int(settings.models.memory))
 
     def warm_up(self) -> None:
-        """Load the models that the rules name, so that the first series does not wait for a model."""
+        """Load the models that the rules name, as many as fit, so that the first series does not wait for a model."""
         for name in sorted({rule.model for rule in self._settings.rules if rule.enabled}):
-            self._model(name)
+            if self._model.fits(name):
+                self._model(name)
 
     def __call__(self, job: SeriesJob) -> SeriesResult:
         """Run ``job`` and return its results; a refusal is a result.
@@ -148,6 +150,10 @@ class SeriesRunner:
             )
         except (Refused, AttributeError, ValueError):
             return None
+
+    def _weights(self, name: str) -> int:
+        entry = registry.get(name, self._settings.models.folders)
+        return sum(path.stat().st_size for path in entry.weights)
 
     def _load(self, name: str) -> SeriesModel:
         return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)

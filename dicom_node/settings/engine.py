@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from dicom_node.settings.base import Section
-from dicom_node.settings.quantities import Seconds
+from dicom_node.settings.quantities import Seconds, Size
 
 
 class Jobs(Section):
@@ -48,3 +48,6 @@ class Models(Section):
     """Folders with further MONAI bundles."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` (CUDA if torch finds it), `cpu` or `cuda`."""
+    memory: Annotated[Size, Field(ge=1)] = ByteSize(4 << 30)
+    """Size of the weights that a worker keeps in memory. Beyond it the model that was used longest ago leaves, and is
+    loaded again when it is needed. A run takes memory beside the weights."""

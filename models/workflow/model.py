@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from models.workflow.bundle import WorkflowBundle
 from models.workflow.run import ResidentWorkflow
 from pipeline.caveats import Caveat
-from pipeline.findings.from_answer import Answered
+from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity
 from pipeline.geometry.volume import Volume
 

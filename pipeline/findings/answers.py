@@ -7,10 +7,12 @@ any MONAI bundle (`models.workflow`). `pipeline.findings.from_answer` makes find
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.caveats import Caveat
 from pipeline.findings.codes import Code
 from pipeline.findings.model import BoolArray, FloatArray
 
@@ -138,3 +140,15 @@ class Regression:
 
 
 Answer = Segmentation | Classification | Detection | Regression
+KeyImage = Literal["largest", "strongest", "middle"]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer of a workflow, and which image results show first: where the most was found (``largest``), the
+    likeliest object (``strongest``), or the middle of the stack.
+    """
+
+    answer: Answer
+    key_image: KeyImage = "largest"
+    caveats: tuple[Caveat, ...] = ()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +12,13 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadModel
 from pipeline.findings import codes, measurements
 from pipeline.findings.answers import (
-    Answer,
+    Answered,
     Box,
     Classification,
     Concept,
     Detection,
     Explanation,
+    KeyImage,
     Regression,
     Segmentation,
 )
@@ -40,7 +39,6 @@ from pipeline.findings.model import (
 )
 from pipeline.geometry.volume import Volume
 
-KeyImage = Literal["largest", "strongest", "middle"]
 FloatPoints = npt.NDArray[np.float64]
 EDGES = {8: (4, 2, 1), 4: (2, 1)}
 """By number of corners of a box: the corners that an edge joins with the first one (`Box.corners`)."""
@@ -48,17 +46,6 @@ LABELS = 255
 NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
 REACH = 1e-6
 """Voxel centres on the surface of a box are in it, also after rounding."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The answer of a workflow, and which image results show first: where the most was found (``largest``), the
-    likeliest object (``strongest``), or the middle of the stack.
-    """
-
-    answer: Answer
-    key_image: KeyImage = "largest"
-    caveats: tuple[Caveat, ...] = ()
 
 
 def findings_of(answered: Answered, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:

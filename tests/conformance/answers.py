@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from pipeline import phantom
 from pipeline.findings.answers import (
     Answer,
+    Answered,
     Box,
     Classification,
     Concept,
@@ -32,7 +33,7 @@ from pipeline.findings.codes import (
     ClassTerm,
     Code,
 )
-from pipeline.findings.from_answer import Answered, findings_of
+from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import AnswerKind, BoolArray, ModelIdentity
 from pipeline.geometry.build import build_volume

@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 
 from fhir import report
 from fhir.release import Release
-from pipeline.findings.answers import Answer, Box, Classification, Detection, Segmentation
+from pipeline.findings.answers import Answer, Answered, Box, Classification, Detection, Segmentation
 from pipeline.findings.codes import FINDING, Code
-from pipeline.findings.from_answer import Answered, findings_of
+from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import AnswerKind, BoolArray, ModelIdentity
 from pipeline.geometry.projection import build_projection

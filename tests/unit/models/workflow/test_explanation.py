@@ -13,9 +13,9 @@ from torch import nn
 from models.workflow.run import ResidentWorkflow
 from pipeline.caveats import CaveatCode
 from pipeline.errors import BadModel
-from pipeline.findings.answers import Classification, Segmentation
+from pipeline.findings.answers import Answered, Classification, Segmentation
 from pipeline.findings.codes import GRAD_CAM, OCCLUSION
-from pipeline.findings.from_answer import Answered, findings_of
+from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.model import Outcome
 from tests.unit.models.workflow.placed import ORIENTATIONS, SHAPE, centre, landmark, placed, resident
