@@ -45,6 +45,8 @@ class CaveatCode(StrEnum):
     ORIENTATION_NOT_PERPENDICULAR = "ORIENTATION_NOT_PERPENDICULAR"
     FRAME_OF_REFERENCE_ABSENT = "FRAME_OF_REFERENCE_ABSENT"
     GANTRY_TILTED = "GANTRY_TILTED"
+    SERIES_RESAMPLED = "SERIES_RESAMPLED"
+    SERIES_REGISTERED = "SERIES_REGISTERED"
 
     # Whether the series is whole
     NEGATIVE_NOT_REPORTED = "NEGATIVE_NOT_REPORTED"
@@ -95,6 +97,8 @@ VALUES: Final[Mapping[CaveatCode, frozenset[str]]] = {
     CaveatCode.COPIES_LEFT_OUT: frozenset({"count"}),
     CaveatCode.ORIENTATION_NOT_PERPENDICULAR: frozenset({"off"}),
     CaveatCode.GANTRY_TILTED: frozenset({"tilt"}),
+    CaveatCode.SERIES_RESAMPLED: frozenset({"channel", "covered"}),
+    CaveatCode.SERIES_REGISTERED: frozenset({"channel", "covered", "residual"}),
     CaveatCode.COVERAGE_TOO_SMALL: frozenset({"covered", "needed"}),
     CaveatCode.SLICES_TOO_FAR_APART: frozenset({"step", "most"}),
     CaveatCode.SLICES_FARTHER_APART_THAN_STATED: frozenset({"step", "stated"}),

@@ -30,6 +30,7 @@
     │   ├── IdentityInPixels
     │   ├── MissingSeries
     │   ├── SeveralCandidates
+    │   ├── SeriesDoNotMatch
     │   └── NotChosen
     ├── Retryable
     │   ├── PeerUnavailable
@@ -287,10 +288,20 @@ class MissingSeries(Refused):
 
 
 class SeveralCandidates(Refused):
-    """Several images fit one input of the model equally well, and they differ."""
+    """Several images, or series of a study, fit one input or channel of the model equally well."""
 
     code = "SEVERAL_CANDIDATES"
-    remedy = "Send the image that is meant as a series of its own, or narrow the channel in the model's candela.json."
+    remedy = (
+        "Narrow the channel in the model's candela.json (the error names the candidates), or send the image that is meant"
+        " as a series of its own."
+    )
+
+
+class SeriesDoNotMatch(Refused):
+    """The series of a study cannot be brought onto one grid: they do not overlap, or do not show the same head."""
+
+    code = "SERIES_DO_NOT_MATCH"
+    remedy = "Look at the series together in a viewer; send those of one examination. The error has the figures."
 
 
 class NotChosen(Refused):

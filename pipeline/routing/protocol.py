@@ -92,7 +92,20 @@ def _weighting_in_words(judged: Judgement) -> str:
 
 
 def _refuse_special(header: Dataset, where: str) -> None:
-    """Refuse echo-planar, diffusion, angiography, field map, projection and localiser series."""
+    reasons = unlike_anatomy(header)
+    if reasons:
+        raise UnsupportedProtocol(
+            f"The series is {', '.join(reasons)}; the model takes anatomical images.",
+            where=where,
+            todo="Send a series that the model takes.",
+        )
+
+
+def unlike_anatomy(header: Dataset) -> list[str]:
+    """What marks a series as echo-planar, diffusion, angiography, field map, projection or localiser; empty for others.
+
+    No text from the header is repeated.
+    """
     reasons = []
     if "EP" in {value.upper() for value in texts(header, "ScanningSequence")}:
         reasons.append("echo-planar (ScanningSequence EP)")
@@ -106,9 +119,4 @@ def _refuse_special(header: Dataset, where: str) -> None:
         reasons.append(f"{special[0]} ({special[1]})")
     if not reasons and series_words.is_localizer(header):
         reasons.append("a localiser (ImageType or SeriesDescription)")
-    if reasons:
-        raise UnsupportedProtocol(
-            f"The series is {', '.join(reasons)}; the model takes anatomical images.",
-            where=where,
-            todo="Send a series that the model takes.",
-        )
+    return reasons
