@@ -292,8 +292,8 @@ class SeveralCandidates(Refused):
 
     code = "SEVERAL_CANDIDATES"
     remedy = (
-        "Narrow the channel in the model's candela.json (the error names the candidates), or send the image that is meant"
-        " as a series of its own."
+        "The error names them. Narrow the channel in the model's candela.json, or send the image that is meant as a"
+        " series of its own."
     )
 
 
