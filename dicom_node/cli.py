@@ -76,7 +76,7 @@ app = typer.Typer(
 
 @app.command()
 def process(
-    path: Annotated[Path, typer.Argument(help="One series: a folder, a zip archive or a DICOM file.")],
+    path: Annotated[Path, typer.Argument(help="One series, or a study: a folder, a zip archive or a DICOM file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results (created where missing).")],
     model: Annotated[str | None, typer.Option(help="Model to run; default: the one that the rules choose.")] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID to read, of several at PATH.")] = None,
@@ -123,6 +123,8 @@ def process(
     if summary["outcome"] == "refused":
         console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
+    for item in summary.get("channels", ()):
+        typer.echo(f"Channel {item['channel']} is series {item['series_instance_uid']}: {item['reason']}.")
     console.print(
         f"{summary['outcome']}: {summary['statement']}"
         f" {len(summary['objects'])} DICOM objects in {out} ({time.monotonic() - start:.1f} s)."

@@ -10,16 +10,18 @@ from fhir.context import STUDY_TAG, ReportContext, accession_identifier, order_r
 from fhir.release import Json, Release
 from pipeline.findings import codes
 from pipeline.report.content import ObjectReference
+from pipeline.report.patient_study import SourceSeries
 
 
 def imaging_study(context: ReportContext) -> Json:
-    """The study, as far as this run knows it: the series that was read, and the result series."""
+    """The study, as far as this run knows it: the series that were read, and the result series."""
     content = context.content
     accession, order = accession_identifier(content), order_reference(content)
     results = sorted(content.objects, key=lambda item: item.series_instance_uid)
-    series = [_source(context)]
+    sources = (content.source, *content.companions)
+    series = [_source(item, context) for item in sources]
     series += [_result(list(group), context) for _, group in groupby(results, lambda item: item.series_instance_uid)]
-    modalities = dict.fromkeys((content.source.modality, *(item.modality for item in results)))
+    modalities = dict.fromkeys((*(item.modality for item in sources), *(item.modality for item in results)))
     return context.release.make(
         "ImagingStudy",
         meta={"tag": [{"system": STUDY_TAG, "code": f"urn:oid:{content.study.uid}"}]},
@@ -33,9 +35,8 @@ def imaging_study(context: ReportContext) -> Json:
     )
 
 
-def _source(context: ReportContext) -> Json:
+def _source(source: SourceSeries, context: ReportContext) -> Json:
     """The source's instances are counted, not listed: the PACS lists them, and there may be hundreds."""
-    source = context.content.source
     return {
         "uid": source.uid,
         "number": source.number,

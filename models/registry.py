@@ -15,6 +15,7 @@ from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.caveats import Caveat
 from pipeline.errors import BadModel, BadSettings
 from pipeline.findings.model import AnswerKind, ModelIdentity
+from pipeline.routing.channels import Channel
 from pipeline.routing.selection import Takes
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -48,19 +49,41 @@ class RegisteredModel:
             )
         return self.found
 
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What each channel takes, of a model that reads several series of a study; empty for others."""
+        return self.found.channels if isinstance(self.found, WorkflowBundle) else ()
+
     def refuse_unread_inputs(self) -> None:
-        """Refuse a model whose input is more than one volume.
+        """Refuse a model whose inputs no command reads yet.
 
         Raises
         ------
         BadSettings
-            where it takes several series.
+            where it takes several radiographs, or radiographs and volumes.
         """
-        if isinstance(self.found, WorkflowBundle) and len(self.found.contract.channels) > 1:
+        if isinstance(self.found, WorkflowBundle) and len(self.found.contract.channels) > 1 and not self.channels:
             raise BadSettings(
-                f"The model {self.name} takes several series, which are not read yet.",
+                f"The model {self.name} takes several radiographs, which are not read yet.",
                 where=str(self.folder),
                 todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
+            )
+
+    def refuse_unfit_for_rules(self) -> None:
+        """Refuse a model that the node does not read.
+
+        Raises
+        ------
+        BadSettings
+            where it takes several series of a study, or several radiographs.
+        """
+        self.refuse_unread_inputs()
+        if self.channels:
+            raise BadSettings(
+                f"The model {self.name} takes several series of a study"
+                f" ({', '.join(item.name for item in self.channels)}), which the node does not read yet.",
+                where=str(self.folder),
+                todo=f"Take it out of the rules; `candela process STUDY --model {self.name}` reads a study.",
             )
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from pydicom.dataset import Dataset
 
@@ -11,6 +11,7 @@ from pipeline.caveats import Caveat
 from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
+from pipeline.routing.channels import Channel
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it starts."""
@@ -47,4 +48,18 @@ class SeriesModel(Protocol):
         BadModel
             where the network gave NaN or the wrong shape.
         """
+        ...
+
+
+@runtime_checkable
+class ChannelModel(SeriesModel, Protocol):
+    """A loaded model that reads several series of a study, each as a channel."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What each channel takes; results refer to the images of the first."""
+        ...
+
+    def predict_channels(self, volumes: Mapping[str, Volume]) -> Answered:
+        """The answer for ``volumes``, by the channel's name, all on one grid; raises as `predict`."""
         ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipeline.caveats import Caveat, CaveatCode, Value
+from pipeline.channels import read_companions
 from pipeline.findings.completeness import judged
 from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
@@ -76,6 +77,7 @@ def process(
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
     expected: int | None = None,
+    companions: Mapping[str, Series] | None = None,
     profiles: Mapping[str, Profile] = USUAL,
     pacs: Mapping[str, str] | None = None,
     languages: Iterable[Language] = (),
@@ -90,6 +92,10 @@ def process(
     is the instance whose patient an operator has chosen (`pipeline.patient.subject.reconcile`). ``expected``
     is the number of instances that a peer counts, if one was asked: an incomplete series gets no negative answer
     (`pipeline.findings.completeness`).
+
+    ``companions``: for a model that reads several series of a study (`pipeline.ports.ChannelModel`), the series of each
+    channel but the first, by the channel's name; ``series`` is the first channel's. Regions and images of the results
+    are those of ``series``.
 
     ``recorded`` is the instant, with its time zone, that the report gives for the reading; ``revision`` counts the
     revisions of the series from 1. ``languages`` are those of the PDF reports.
@@ -106,19 +112,21 @@ def process(
     if expected is not None and expected <= len(set(series.sop_instance_uids)):
         expected = None  # nothing is missing by that count, and nothing depends on it
     projections = model.identity.projection
-    subject = preflight(series, model.check, identity_from, projections=projections)
+    others = dict(companions or {})
+    subject = preflight(series, model.check, identity_from, projections=projections, companions=tuple(others.values()))
     with watch.stage("volume"):
         build = build_projection if projections else build_volume
         volume = build(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
+        beside = read_companions(model, volume, others) if others else None
     caveats = model.check(volume.sources[0])
     repeatable = cleaned_volume(volume)
     with watch.stage("predict"):
-        predicted = model.predict(volume)
+        predicted = beside.predict() if beside else model.predict(volume)
     volume = repeatable  # later steps read only cleaned headers
     run = RunIdentity(
         series_instance_uid=volume.series_instance_uid,
-        instances=instances_digest(series.sop_instance_uids),
+        instances=instances_digest(uid for one in (series, *others.values()) for uid in one.sop_instance_uids),
         model_digest=model.identity.digest,
         root=uid_root,
         predecessors=predecessors,
@@ -131,10 +139,13 @@ def process(
         else:
             measured = findings_of(predicted, volume, run, model.identity)
         findings = judged(measured, volume, series.datasets, model.identity.needs, expected)
+        if beside:
+            findings = beside.judged(findings, model.identity.needs)
         replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()
         every = (*replaces, *subject.caveats, *series.caveats, *caveats, *findings.caveats, *volume.caveats)
+        every = (*every, *(item for item in (beside.caveats if beside else ()) if item not in every))
         findings = replace(findings, caveats=tuple(map(_printable, every)))
-    context = ResultContext(volume=volume, findings=findings, run=run)
+    context = ResultContext(volume=volume, findings=findings, run=run, companions=beside.sources if beside else ())
     with watch.stage("results"):
         objects = build_results(context, profiles)
     with watch.stage("report"):

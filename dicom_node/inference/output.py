@@ -28,11 +28,17 @@ PREVIEWS = "previews"
 
 
 def write_results(
-    processed: Processed, folder: Path, *, bundle: bytes | None = None, nifti: bool = False
+    processed: Processed,
+    folder: Path,
+    *,
+    bundle: bytes | None = None,
+    nifti: bool = False,
+    channels: list[dict[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Write objects, previews (PNG) of pictures, the PDF, the report content and, last, summary.json.
 
-    Returns the summary. With ``bundle`` also the FHIR Bundle.
+    Returns the summary. With ``bundle`` also the FHIR Bundle. ``channels`` stands in the summary: which series fills
+    which channel, and why.
 
     With ``nifti`` also volume, mask and heat map as NIfTI, which the summary names under ``nifti``. If the summary
     exists, all other files do.
@@ -46,6 +52,8 @@ def write_results(
     if bundle is not None:
         write_durably(folder / BUNDLE, bundle)
     content = summary(processed)
+    if channels:
+        content["channels"] = channels
     if nifti:
         files = build_nifti(processed.volume, processed.findings)
         for file in files:

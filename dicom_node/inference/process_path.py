@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_node.deliver.fhir_file import fhir_file
 from dicom_node.inference.output import SUMMARY, write_refusal
 from dicom_node.inference.refusals import refusal_page
+from dicom_node.inference.study_channels import ChosenStudy, pick_channels
 from dicom_node.inference.study_folder import Pick, pick_series
 from dicom_node.settings.tree import Settings
 from models import registry
@@ -42,6 +43,9 @@ def process_path(
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
+    Of a study at ``path``, a ``model`` that reads several series as channels gets one for each; the summary names them
+    under ``channels``.
+
     ``profile`` names the profile (`Settings.profile`) that decides which results are written, and in which form.
 
     Without ``model`` the rules choose; without rules, the brain model that ships. ``nifti`` adds volume, mask and heat
@@ -51,12 +55,25 @@ def process_path(
     _refuse_foreign_folder(out)
     profiles = {profile: settings.profile(profile)}
     series, entry = None, None
+    study: ChosenStudy | None = None
     try:
         progress("reading")
-        series, name = pick_series(path, settings, model, pick or Pick())
+        named = registry.get(model, settings.models.folders) if model is not None else None
+        if named is not None and named.channels:
+            name, study = named.name, pick_channels(path, named, identity_chosen=(pick or Pick()).identity_chosen)
+            series = study.first
+        else:
+            series, name = pick_series(path, settings, model, pick or Pick())
         entry = registry.get(name, settings.models.folders)
         entry.refuse_unread_inputs()
-        preflight(series, entry.check, identity_from, projections=entry.identity.projection)
+        companions = study.companions if study else {}
+        preflight(
+            series,
+            entry.check,
+            identity_from,
+            projections=entry.identity.projection,
+            companions=tuple(companions.values()),
+        )
         progress("loading the model")
         from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
         from models.runtime import load_model  # noqa: PLC0415 - the same
@@ -71,6 +88,8 @@ def process_path(
             progress,
             profiles,
             identity_from=identity_from,
+            companions=companions,
+            channels=study.content if study else None,
             nifti=nifti,
             bundle=_bundle,
         )

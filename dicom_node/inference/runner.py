@@ -200,12 +200,15 @@ def run(
     identity_from: str | None = None,
     revision: int = 1,
     expected: int | None = None,
+    companions: Mapping[str, Series] | None = None,
+    channels: list[dict[str, str]] | None = None,
     nifti: bool = False,
     bundle: Callable[[Processed], bytes] | None = None,
 ) -> dict[str, Any]:
     """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary.
 
-    ``bundle`` makes the FHIR Bundle that is written with them. Without it none is written: deliveries build their own.
+    ``channels``: how the series of a study were chosen, for the summary. ``bundle`` makes the FHIR Bundle that is
+    written with them. Without it none is written: deliveries build their own.
     """
     processed = process(
         series,
@@ -217,13 +220,14 @@ def run(
         predecessors=predecessors,
         identity_from=identity_from,
         expected=expected,
+        companions=companions,
         profiles=profiles,
         pacs=pacs,
         languages=settings.report_languages,
         progress=progress,
     )
     progress("writing")
-    return write_results(processed, out, bundle=bundle(processed) if bundle else None, nifti=nifti)
+    return write_results(processed, out, bundle=bundle(processed) if bundle else None, nifti=nifti, channels=channels)
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:

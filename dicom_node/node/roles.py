@@ -43,7 +43,7 @@ def check_models(settings: Settings) -> None:
                 f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
                 todo=f"Known models: {', '.join(sorted(known))}.",
             )
-        known[rule.model].refuse_unread_inputs()
+        known[rule.model].refuse_unfit_for_rules()
 
 
 def check_destinations(settings: Settings) -> None:

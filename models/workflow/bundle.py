@@ -28,6 +28,7 @@ from pipeline.findings.answers import Concept
 from pipeline.findings.codes import DIAGNOSTIC_IMAGING_STUDY, FINDING, PRIVATE_SCHEME, ClassTerm, Code
 from pipeline.findings.identity import ANSWER_REVISION
 from pipeline.findings.model import AnswerKind, ModelIdentity, Needs
+from pipeline.routing.channels import Channel
 from pipeline.routing.scope import Scope
 from pipeline.routing.views import ViewRule
 
@@ -73,6 +74,14 @@ class WorkflowBundle:
             intents=block.intents,
             rules=rules,
         )
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What each channel takes, where the bundle reads several series of a study; empty for other bundles."""
+        blocks = self.contract.channels
+        if len(blocks) < 2 or any(item.kind == "projection" for item in self.contract.inputs):
+            return ()
+        return tuple(Channel(block.name, block.weightings, block.contrast, block.description) for block in blocks)
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

@@ -1,6 +1,8 @@
-"""A bundle's own workflow as a model of the pipeline: one series in, its answer out."""
+"""A bundle's own workflow as a model of the pipeline: one series in, or one for each channel; its answer out."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from pydicom.dataset import Dataset
@@ -11,6 +13,7 @@ from pipeline.caveats import Caveat
 from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity
 from pipeline.geometry.volume import Volume
+from pipeline.routing.channels import Channel
 
 
 class WorkflowModel:
@@ -25,7 +28,7 @@ class WorkflowModel:
     def __init__(self, bundle: WorkflowBundle, device: torch.device) -> None:
         self.bundle = bundle
         self._workflow = ResidentWorkflow(bundle, device)
-        (self._channel,) = bundle.contract.channels
+        self._first = bundle.contract.channels[0]
 
     @property
     def identity(self) -> ModelIdentity:
@@ -42,5 +45,13 @@ class WorkflowModel:
 
     def predict(self, volume: Volume) -> Answered:
         """The answer for ``volume``; raises as `models.workflow.run.ResidentWorkflow.run`."""
-        answer = self._workflow.run({self._channel.name: volume})
-        return Answered(answer, self.bundle.contract.report.key_image)
+        return self.predict_channels({self._first.name: volume})
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What each channel takes, where several series are read."""
+        return self.bundle.channels
+
+    def predict_channels(self, volumes: Mapping[str, Volume]) -> Answered:
+        """The answer for ``volumes``, by the channel's name; raises as `models.workflow.run.ResidentWorkflow.run`."""
+        return Answered(self._workflow.run(volumes), self.bundle.contract.report.key_image)

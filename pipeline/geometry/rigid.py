@@ -17,7 +17,7 @@ import SimpleITK as sitk  # noqa: N813 - as ITK's own examples name it
 from scipy.ndimage import binary_erosion, gaussian_filter
 from skimage.filters import threshold_otsu
 
-from pipeline.geometry.resample import THREADS, resample
+from pipeline.geometry.resample import resample
 from pipeline.geometry.volume import Affine, FloatArray, Volume
 
 GRID_MM = 2.0
@@ -142,7 +142,7 @@ def head_of(array: FloatArray, within: Mask) -> Mask:
     if values.size == 0 or values.min() == values.max():
         return np.zeros(array.shape, dtype=np.bool_)
     lowest = float(values.min())
-    bright = float(threshold_otsu(values))
+    bright = float(threshold_otsu(values))  # type: ignore[no-untyped-call]  # scikit-image has no types
     found: Mask = array > lowest + HEAD_SHARE * (bright - lowest)
     return found
 
@@ -191,7 +191,6 @@ def _method(fixed_mask: sitk.Image, moving_mask: sitk.Image) -> sitk.ImageRegist
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetNumberOfThreads(THREADS)
     return method
 
 

@@ -50,6 +50,8 @@ class ReportContent:
     ``pacs`` are the names of the PACS that get results of the run, in the rule's order. It is None for `candela
     process` and for runs of earlier versions: their reports list all ``objects``. Otherwise a report lists the objects
     of one PACS (`listed_for`).
+
+    ``companions`` are the other series that the model read as channels; regions lie on the images of ``source``.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -64,6 +66,7 @@ class ReportContent:
     picture: Picture | None
     recorded: datetime
     pacs: tuple[str, ...] | None = None
+    companions: tuple[SourceSeries, ...] = ()
 
     def listed_for(self, pacs: str | None = None) -> ReportContent:
         """The content with the objects that the PACS called ``pacs`` gets; None means the first PACS, if there is one.

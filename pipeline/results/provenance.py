@@ -56,12 +56,17 @@ NO_DATE = ("19000101", "000000")
 
 @dataclass(frozen=True)
 class ResultContext:
-    """The input of every result of one run, and the profile of the destination."""
+    """The input of every result of one run, and the profile of the destination.
+
+    ``companions``: the other series that were read as channels, each on its own grid. Results refer to the images of
+    ``volume``, and name these as evidence.
+    """
 
     volume: Volume
     findings: Findings
     run: RunIdentity
     profile: Profile = PRESETS[DEFAULT_PRESET]
+    companions: tuple[Volume, ...] = ()
 
     def series_uid(self, kind: str) -> str:
         """Series Instance UID of the results of ``kind``: the same for every revision of the source."""
@@ -74,7 +79,7 @@ class ResultContext:
     @cached_property
     def instant(self) -> tuple[str, str]:
         """Date and time (DA, TM) of the latest instant in the source's headers, `NO_DATE` where they have none."""
-        return max(_instants(self.volume), default=NO_DATE)
+        return max((one for volume in (self.volume, *self.companions) for one in _instants(volume)), default=NO_DATE)
 
     @cached_property
     def frame_of_reference_uid(self) -> str:
@@ -86,7 +91,9 @@ class ResultContext:
     def source_uids(self) -> frozenset[str]:
         """Every UID of the source."""
         uids = {self.volume.study_instance_uid, self.volume.series_instance_uid, self.frame_of_reference_uid}
-        return frozenset(uids | {str(ds.SOPInstanceUID) for ds in self.volume.sources})
+        read = (self.volume, *self.companions)
+        uids |= {volume.series_instance_uid for volume in read}
+        return frozenset(uids | {str(ds.SOPInstanceUID) for volume in read for ds in volume.sources})
 
     @cached_property
     def references(self) -> tuple[Dataset, ...]:
@@ -101,7 +108,12 @@ class ResultContext:
     @cached_property
     def instances(self) -> tuple[Dataset, ...]:
         """Placeholder headers of the stored source instances, each once, for highdicom to list as evidence."""
-        return tuple(self._stand_in(ds, ds.SOPClassUID, ds.SOPInstanceUID) for ds in instances(self.volume))
+        return tuple(self._stand_in(ds, ds.SOPClassUID, ds.SOPInstanceUID) for ds in self.sources)
+
+    @cached_property
+    def sources(self) -> tuple[Dataset, ...]:
+        """The header of each stored source instance, once, of every series that was read."""
+        return tuple(ds for volume in (self.volume, *self.companions) for ds in instances(volume))
 
     @cached_property
     def reported(self) -> ReportedFindings:
@@ -118,7 +130,11 @@ class ResultContext:
 
     @cached_property
     def source(self) -> SourceSeries:
-        return series_of((deepcopy(self.volume.sources[0]), *self.volume.sources[1:]))
+        return _series_of(self.volume)
+
+    @cached_property
+    def companion_series(self) -> tuple[SourceSeries, ...]:
+        return tuple(map(_series_of, self.companions))
 
     def _plane_stand_in(self, index: int) -> Dataset:
         source = self.volume.sources[index]
@@ -203,6 +219,10 @@ def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if lossy is not None and lossy.get(keyword):
             setattr(ds, keyword, lossy[keyword].value)
+
+
+def _series_of(volume: Volume) -> SourceSeries:
+    return series_of((deepcopy(volume.sources[0]), *volume.sources[1:]))
 
 
 def decimal(value: float) -> float:

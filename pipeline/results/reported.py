@@ -44,6 +44,7 @@ def report_content(
         patient=context.patient,
         study=context.study,
         source=context.source,
+        companions=context.companion_series,
         acquired=acquired(deepcopy(context.volume.sources[0])),
         findings=replace(context.reported, revision=revision),
         run=context.run,

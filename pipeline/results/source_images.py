@@ -28,6 +28,14 @@ def instance_reference(ds: Dataset) -> Dataset:
     return item
 
 
+def series_reference(volume: Volume) -> Dataset:
+    """An item that refers to the instances of ``volume`` (Common Instance Reference, PS3.3 C.12.2)."""
+    item = Dataset()
+    item.SeriesInstanceUID = volume.series_instance_uid
+    item.ReferencedInstanceSequence = [instance_reference(ds) for ds in instances(volume)]
+    return item
+
+
 def image_reference(volume: Volume, index: int) -> Dataset:
     """An item that refers to the image of plane ``index``: its instance, or its frame of it."""
     return _reference(volume, [index])

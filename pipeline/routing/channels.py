@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from pipeline.errors import MissingSeries, Refused, SeveralCandidates
+from pipeline.caveats import Caveat
+from pipeline.errors import MissingSeries, Refused, SeveralCandidates, UnsupportedProtocol
 from pipeline.findings.own_results import is_own_result
 from pipeline.reading.attributes import text
 from pipeline.reading.flair import tissue_contrast
@@ -20,7 +21,7 @@ from pipeline.reading.representative import SLICE, image_kind
 from pipeline.routing.preflight import Check
 from pipeline.routing.protocol import unlike_anatomy
 from pipeline.routing.selection import LEAST_SLICES, Candidate
-from pipeline.routing.series_attributes import classic
+from pipeline.routing.series_attributes import classic, contrast
 
 SHOWN_MOST = 5
 FRAME = "the only one that fits in the frame of reference of the other channels"
@@ -58,17 +59,39 @@ class Choice:
     reason: str
 
 
-def admits(channel: Channel, header: Dataset, contrast: str | None) -> bool:
+def admits(channel: Channel, header: Dataset, agent: str | None) -> bool:
     """Whether ``channel`` takes a series with this header in classic form.
 
-    ``contrast`` is `SeriesAttributes.contrast`.
+    ``agent`` is `SeriesAttributes.contrast`.
     """
     if channel.weightings and (tissue_contrast(header) not in channel.weightings or unlike_anatomy(header)):
         return False
-    if channel.contrast is not None and channel.contrast != (contrast is not None):
+    if channel.contrast is not None and channel.contrast != (agent is not None):
         return False
     said = text(header, "SeriesDescription") or text(header, "ProtocolName")
     return channel.description is None or re.search(channel.description, said, re.IGNORECASE) is not None
+
+
+def check_of(channel: Channel, check: Check) -> Check:
+    """The check of a model for one of its channels: as ``check``, and the series must fit the channel.
+
+    Raises
+    ------
+    UnsupportedProtocol
+        (the check that is returned) where it does not fit.
+    """
+
+    def checked(header: Dataset) -> tuple[Caveat, ...]:
+        caveats = check(header)
+        if not admits(channel, header, contrast(header)):
+            raise UnsupportedProtocol(
+                f"Channel {channel.name} takes a {channel.wanted}.",
+                where=f"series {text(header, 'SeriesInstanceUID')}",
+                todo="Send a series that the channel takes.",
+            )
+        return caveats
+
+    return checked
 
 
 def choose_channels(candidates: Sequence[Candidate], channels: Sequence[Channel], check: Check) -> tuple[Choice, ...]:

@@ -7,7 +7,7 @@ takes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydicom.dataset import Dataset
 
@@ -23,26 +23,36 @@ Check = Callable[[Dataset], tuple[Caveat, ...]]
 """`pipeline.ports.SeriesModel.check`: the caveats for a series with this header, or a refusal."""
 
 
-def preflight(series: Series, check: Check, identity_from: str | None = None, *, projections: bool = False) -> Subject:
+def preflight(
+    series: Series,
+    check: Check,
+    identity_from: str | None = None,
+    *,
+    projections: bool = False,
+    companions: Sequence[Series] = (),
+) -> Subject:
     """The patient and study of ``series``, unless its headers are a reason to refuse it.
 
     The checks, in this order: Candela's own result, modality and protocol (``check``), SOP class, patient and study
     (``identity_from``: see `pipeline.patient.subject.reconcile`). ``projections``: the model reads radiographs.
+    ``companions`` are the other series that it reads as channels: all must be of one patient and study.
 
     Raises
     ------
     Refused
         with the first reason that holds.
     """
-    header = series.header
-    if is_own_result(header):
-        raise OwnResult(
-            "Candela made this series; it is kept and never processed.", where=f"series {header.SeriesInstanceUID}"
-        )
-    _refuse_untaken(series, check, projections=projections)
-    for ds in series.datasets:
-        refuse_other_sop_classes(ds, f"instance {ds.SOPInstanceUID}", projections=projections)
-    return reconcile(series.datasets, identity_from)
+    read = (series, *companions)
+    for one in read:
+        if is_own_result(one.header):
+            raise OwnResult(
+                "Candela made this series; it is kept and never processed.",
+                where=f"series {one.header.SeriesInstanceUID}",
+            )
+        _refuse_untaken(one, check, projections=projections)
+        for ds in one.datasets:
+            refuse_other_sop_classes(ds, f"instance {ds.SOPInstanceUID}", projections=projections)
+    return reconcile([ds for one in read for ds in one.datasets], identity_from)
 
 
 def _refuse_untaken(series: Series, check: Check, *, projections: bool) -> None:

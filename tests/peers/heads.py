@@ -13,7 +13,9 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from pipeline.findings.identity import derived_uid
 from pipeline.geometry.volume import Affine, Volume
+from pipeline.phantom import Header, series_from_arrays
 
 Array = npt.NDArray[np.float64]
 TISSUES = ("air", "scalp", "skull", "fluid", "cortex", "white", "nucleus", "lesion")
@@ -123,3 +125,43 @@ def volume(
         setattr(header, keyword, value)
     array = drawn(affine, shape, contrast=contrast, seed=seed, pose=pose, noise=len(uid))
     return Volume(array, affine, (header,) * shape[0])
+
+
+TIMES = {
+    "t1": {"RepetitionTime": "500", "EchoTime": "15", "ContrastBolusAgent": ""},
+    "t1c": {"RepetitionTime": "500", "EchoTime": "15", "ContrastBolusAgent": "SIMULATED"},
+    "t2": {"RepetitionTime": "4000", "EchoTime": "100", "ContrastBolusAgent": ""},
+    "flair": {
+        "ScanningSequence": ["SE", "IR"],
+        "RepetitionTime": "9000",
+        "EchoTime": "120",
+        "InversionTime": "2500",
+        "ContrastBolusAgent": "",
+    },
+}
+"""What the header of each contrast says beside `pipeline.phantom`'s."""
+
+
+def series(
+    contrast: str,
+    *,
+    name: str = "",
+    shape: tuple[int, int, int] = (20, 40, 40),
+    spacing: tuple[float, float] = (8.0, 5.5),
+    seed: int = 1,
+    pose: Affine | None = None,
+    frame: str = "frame",
+    key: str = "heads",
+    **values: object,
+) -> tuple[Dataset, ...]:
+    """One series of the study ``key``: axial slices ``spacing`` (between slices, of pixels; mm), as instances."""
+    slice_mm, pixel_mm = spacing
+    array = drawn(grid(shape, (slice_mm, pixel_mm, pixel_mm)), shape, contrast=contrast, seed=seed, pose=pose)
+    header = Header(key=f"{key}/{name or contrast}", series_description=f"{contrast} phantom")
+    made = series_from_arrays(array, plane="axial", pixel_spacing=pixel_mm, slice_spacing=slice_mm, header=header)
+    for ds in made:
+        ds.StudyInstanceUID, ds.FrameOfReferenceUID = derived_uid("made", key), derived_uid("made", key, frame)
+        ds.SeriesNumber = 1 + list(SIGNAL).index(contrast)
+        for keyword, value in {**TIMES[contrast], **values}.items():
+            setattr(ds, keyword, value)
+    return made

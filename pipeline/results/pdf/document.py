@@ -12,7 +12,7 @@ from pipeline.report.sentences import Language
 from pipeline.results.pdf.page import build_page
 from pipeline.results.provenance import ResultContext, code_item, finish
 from pipeline.results.result_object import ResultObject
-from pipeline.results.source_images import instance_reference, instances
+from pipeline.results.source_images import instance_reference
 from pipeline.results.wording import DISCLAIMER
 
 KIND = "document"
@@ -42,7 +42,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     ds.AcquisitionDateTime = None
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
-    ds.SourceInstanceSequence = [_source_item(source) for source in instances(context.volume)]
+    ds.SourceInstanceSequence = [_source_item(source) for source in context.sources]
     ds.DocumentTitle = DISCLAIMER
     ds.VerificationFlag = "UNVERIFIED"
     ds.ConceptNameCodeSequence = [code_item(codes.MEASUREMENT_REPORT)]

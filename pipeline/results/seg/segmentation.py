@@ -15,6 +15,7 @@ from pipeline.results.colours import region_rgb
 from pipeline.results.profile import SegmentationType
 from pipeline.results.provenance import ResultContext, body_part, finish, set_lossy_compression
 from pipeline.results.result_object import ResultObject
+from pipeline.results.source_images import series_reference
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
 KIND = "segmentation"
@@ -58,6 +59,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     made.BodyPartExamined = body_part(context)
     if context.volume.projection:  # without a place in the patient a picture must say how it lies (PS3.3 C.7.6.1)
         made.PatientOrientation = context.volume.sources[0].get("PatientOrientation")
+    made.ReferencedSeriesSequence.extend(series_reference(one) for one in context.companions)
     set_lossy_compression(made, context)
     ds = finish(made, context, kind=KIND, number=1, description="segmentation")
     return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)

@@ -1,0 +1,188 @@
+"""Several series of a study as the channels of one model, by `candela process`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.dataset import Dataset
+from torch import nn
+from typer.testing import CliRunner
+
+from dicom_node.cli import app
+from pipeline import phantom
+from tests.peers import heads
+from tests.peers.workflow_bundle import write_bundle
+
+FOUR = [
+    {"name": "t1", "weightings": ["T1"], "contrast": False},
+    {"name": "t1c", "weightings": ["T1"], "contrast": True},
+    {"name": "t2", "weightings": ["T2"]},
+    {"name": "flair", "weightings": ["FLAIR"]},
+]
+LESION_FROM = 1865.0
+"""Of T1 with contrast plus FLAIR: the lesion has 2130, scalp 1600, all else less."""
+Study = dict[str, tuple[Dataset, ...]]
+
+
+def bundle(models: Path) -> Path:
+    """Outlines where T1 with contrast and FLAIR together are bright: the lesion alone, if they lie on one another."""
+    module = nn.Conv3d(4, 1, 1)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0]).reshape(module.weight.shape))
+        module.bias.zero_()
+    definition = {"_target_": "torch.nn.Conv3d", "kernel_size": 1, "in_channels": 4, "out_channels": 1}
+    half = {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 2 * LESION_FROM}
+    return write_bundle(
+        models / "four",
+        transforms=[{**half, "b_min": 0.0, "b_max": 1.0}],
+        network=(definition, module),
+        inputs=[{"key": "image", "channels": FOUR}],
+        contract={"scope": {"modalities": ["MR"], "body_parts": ["BRAIN"]}},
+    )
+
+
+def study(**changed: Any) -> Study:
+    """T1 twice on one grid, T2 on a finer one, FLAIR on another; ``changed`` adds or replaces series by name."""
+    made = {
+        "t1": heads.series("t1"),
+        "t1c": heads.series("t1c"),
+        "t2": heads.series("t2", shape=(26, 60, 60), spacing=(6.0, 3.7)),
+        "flair": heads.series("flair", shape=(24, 50, 50), spacing=(6.5, 4.4)),
+        **changed,
+    }
+    return {name: series for name, series in made.items() if series is not None}
+
+
+def processed(tmp_path: Path, series: Study, *more: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, standard output and summary of `candela process` over ``series`` in one folder."""
+    models, folder, out = tmp_path / "models", tmp_path / "study", tmp_path / "out"
+    models.mkdir()
+    bundle(models)
+    for name, datasets in series.items():
+        phantom.save(datasets, folder / name)
+    settings = tmp_path / "candela.toml"
+    settings.write_text(f'data_dir = "{tmp_path}/data"\n[models]\nfolders = ["{models}"]\n')
+    arguments = ["process", str(folder), "--out", str(out), "--model", "four", "--config", str(settings), *more]
+    found = CliRunner().invoke(app, arguments)
+    assert (out / "summary.json").is_file(), (found.output, found.exception)
+    return found.exit_code, found.stdout, json.loads((out / "summary.json").read_text())
+
+
+def uid_of(series: tuple[Dataset, ...]) -> str:
+    return str(series[0].SeriesInstanceUID)
+
+
+def lesion_of(summary: dict[str, Any]) -> float:
+    """Volume of the outlined lesion in mm³."""
+    (region,) = summary["regions"]
+    return float(region["measurements"]["volume"]["value"])
+
+
+TRUE_MM3 = 4 / 3 * np.pi * heads.LESION[1] ** 3
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study, str, dict[str, Any]]:
+    """The usual study, processed."""
+    folder, series = tmp_path_factory.mktemp("channels"), study()
+    code, said, summary = processed(folder, series)
+    assert code == 0, summary
+    return folder / "out", series, said, summary
+
+
+def test_four_series_are_read_as_one_and_each_choice_is_said(whole: tuple[Path, Study, str, dict[str, Any]]) -> None:
+    _, series, said, summary = whole
+    for name, datasets in series.items():
+        assert f"Channel {name} is series {uid_of(datasets)}: the only one that fits." in said
+    assert [(item["channel"], item["series_instance_uid"]) for item in summary["channels"]] == [
+        (name, uid_of(datasets)) for name, datasets in series.items()
+    ]
+    assert summary["series_instance_uid"] == uid_of(series["t1"])
+    assert lesion_of(summary) == pytest.approx(TRUE_MM3, rel=0.35)  # voxels of 242 mm³
+    caveats = {
+        item["values"].get("channel"): item["code"] for item in summary["caveats"] if "channel" in item["values"]
+    }
+    assert caveats == {"t2": "SERIES_RESAMPLED", "flair": "SERIES_RESAMPLED"}
+
+
+def test_every_result_names_all_series_that_were_read(whole: tuple[Path, Study, str, dict[str, Any]]) -> None:
+    out, series, _, summary = whole
+    every = {str(ds.SOPInstanceUID) for datasets in series.values() for ds in datasets}
+    objects = {item["role"]: pydicom.dcmread(out / item["file"]) for item in summary["objects"]}
+    segmentation = objects["segmentation"]
+    listed = {
+        str(item.SeriesInstanceUID): {str(one.ReferencedSOPInstanceUID) for one in item.ReferencedInstanceSequence}
+        for item in segmentation.ReferencedSeriesSequence
+    }
+    assert listed == {uid_of(datasets): {str(ds.SOPInstanceUID) for ds in datasets} for datasets in series.values()}
+    evidence = [
+        str(item.ReferencedSOPInstanceUID)
+        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+        for one in objects["report"].get(keyword, ())
+        for group in one.ReferencedSeriesSequence
+        for item in group.ReferencedSOPSequence
+    ]
+    assert every <= set(evidence)
+    if "document" in objects:
+        assert every == {str(item.ReferencedSOPInstanceUID) for item in objects["document"].SourceInstanceSequence}
+    resources = [entry["resource"] for entry in json.loads((out / "bundle.json").read_text())["entry"]]
+    (imaging,) = [item for item in resources if item["resourceType"] == "ImagingStudy"]
+    assert [item["uid"] for item in imaging["series"]][:4] == [uid_of(datasets) for datasets in series.values()]
+
+
+def test_the_identity_of_a_run_covers_the_instances_of_every_series(
+    whole: tuple[Path, Study, str, dict[str, Any]], tmp_path: Path
+) -> None:
+    _, _, _, summary = whole
+    other = study(flair=heads.series("flair", name="flair again", shape=(24, 50, 50), spacing=(6.5, 4.4)))
+    _, _, again = processed(tmp_path, other)
+    assert again["instances_digest"] != summary["instances_digest"]
+    assert {item["sop_instance_uid"] for item in again["objects"]}.isdisjoint(
+        item["sop_instance_uid"] for item in summary["objects"]
+    )
+
+
+@pytest.mark.slow
+def test_a_series_in_another_frame_of_reference_is_registered(tmp_path: Path) -> None:
+    fine = {"shape": (40, 70, 70), "spacing": (4.5, 3.1)}
+    moved = heads.series("flair", pose=heads.motion(8.0, [5.0, -6.0, 6.2]), frame="another", **fine)
+    made = study(t1=heads.series("t1", **fine), t1c=heads.series("t1c", **fine), flair=moved)
+    code, _, summary = processed(tmp_path, made)
+    assert code == 0, summary
+    (caveat,) = [item for item in summary["caveats"] if item["code"] == "SERIES_REGISTERED"]
+    assert caveat["values"]["channel"] == "flair"
+    assert caveat["values"]["residual"] <= 1.0
+    assert lesion_of(summary) == pytest.approx(TRUE_MM3, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "words"),
+    [
+        ({"flair": None}, "MISSING_SERIES", "No series of the study fits: channel flair takes a FLAIR series."),
+        ({"t2b": heads.series("t2", name="t2b")}, "SEVERAL_CANDIDATES", "Channel t2 takes a T2 series, and 2 series"),
+        ({"flair": heads.series("flair", PatientID="OTHER")}, "MIXED_PATIENTS", "PatientID differs"),
+        ({"flair": heads.series("flair", shape=(5, 50, 50))}, "SERIES_DO_NOT_MATCH", "the model needs 50%"),
+        ({"flair": heads.series("flair", key="other study")}, "MIXED_STUDIES", "series of 2 studies"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_exit_code_of_refusals(
+    tmp_path: Path, changed: dict[str, Any], code: str, words: str
+) -> None:
+    exit_code, said, summary = processed(tmp_path, study(**changed))
+    assert (exit_code, summary["code"]) == (3, code)
+    assert words in summary["reason"]
+    assert said == ""
+
+
+def test_an_operators_choice_of_the_patient_counts_over_all_series(tmp_path: Path) -> None:
+    made = study(flair=heads.series("flair", PatientID="OTHER"))
+    right = str(made["t1"][0].SOPInstanceUID)
+    code, _, summary = processed(tmp_path, made, "--identity", right)
+    assert code == 0, summary
+    assert "IDENTITY_CHOSEN" in {item["code"] for item in summary["caveats"]}
