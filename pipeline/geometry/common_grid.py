@@ -21,7 +21,7 @@ LEAST_COVERED = 0.5
 LEAST_EDGES = 0.75
 LEAST_OVER_MIRROR = 0.06
 MOST_RESIDUAL_MM = 2.0
-"""What a registration must reach (`pipeline.geometry.rigid.Match`); docs/adr/0061 says how these were chosen."""
+"""What a registration must reach (`pipeline.geometry.rigid.Match`); docs/adr/0062 says how these were chosen."""
 HEAD = frozenset({"BRAIN", "HEAD", "SKULL", "HEADNECK", "PITUITARY"})
 """Body parts that move as one. The limits were chosen on heads; organs of the trunk need more than a rigid motion."""
 TODO = "Send series of one examination, or take the study to a viewer and look at them together."

@@ -3,7 +3,7 @@
 The search is SimpleITK's: Mattes' mutual information, which compares images of different contrast, over three
 rotations and three shifts. It always finds something, also between two people. So the match is measured by what the
 search did not use: whether edges inside of the head run the same way (`edge_agreement`), whether the mirror image would
-match as well, and whether the search backwards comes to the same place. docs/adr/0061 has the figures.
+match as well, and whether the search backwards comes to the same place. docs/adr/0062 has the figures.
 """
 
 from __future__ import annotations
