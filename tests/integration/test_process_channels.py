@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from dicom_node.deliver.fhir_file import BUNDLE
+from dicom_node.node.roles import check_models
+from dicom_node.settings.tree import load
 from pipeline import phantom
+from pipeline.errors import BadSettings
 from tests.peers import heads
 from tests.peers.workflow_bundle import write_bundle
 
@@ -212,3 +215,14 @@ def test_an_operators_choice_of_the_patient_counts_over_all_series(tmp_path: Pat
     code, _, summary = processed(tmp_path, made, "--identity", right)
     assert code == 0, summary
     assert "IDENTITY_CHOSEN" in {item["code"] for item in summary["caveats"]}
+
+
+def test_a_rule_that_names_such_a_model_is_refused_when_the_node_starts(tmp_path: Path) -> None:
+    bundle(tmp_path / "models")
+    rule = '[[rules]]\nname = "four"\nmodel = "four"\nper_study = true\n'
+    settings = tmp_path / "candela.toml"
+    settings.write_text(f'data_dir = "{tmp_path}/data"\n{rule}[models]\nfolders = ["{tmp_path}/models"]\n')
+    with pytest.raises(
+        BadSettings, match=r"takes several series of a study \(t1, t1c, t2, flair\), which the node does"
+    ):
+        check_models(load(settings))
