@@ -8,11 +8,18 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.report import sentences
+from pipeline.findings.model import AnswerKind
+from pipeline.report import sentences, tables
 from pipeline.report.content import ReportContent
+from pipeline.report.findings import ReportedFindings
 from pipeline.report.sentences import Language
+from pipeline.results.colours import region_rgb
+from pipeline.results.drawing.listing import has_numbers, row_title
 
 REGIONS_SHOWN = 6
+"""Lesions."""
+ROWS_SHOWN = 14
+"""Rows of every other table: as many as leave room for the picture on one printed sheet."""
 _environment = Environment(
     # By place, not by package: where PyPI's fhir.resources is found first, "fhir" is its folder and not this one.
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -45,13 +52,24 @@ def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes
             ("born", _day(patient.birth_date, language)),
             ("accession", study.accession.value if study.accession else ""),
         ],
+        lesions=findings.kind is AnswerKind.LESION,
+        columns=tables.columns(findings),
+        blocks=_blocks(findings, language),
+        heading="box" if any(region.has("score") for region in findings.regions) else "regions",
+        unlisted=max(0, len(findings.regions) - 2 * ROWS_SHOWN),
+        unscored=max(0, len(by_share) - ROWS_SHOWN),
+        quantities=[
+            (sentences.title(findings.model, item.name, language), sentences.amount(item, language))
+            for item in findings.quantities[:ROWS_SHOWN]
+        ],
+        unestimated=max(0, len(findings.quantities) - ROWS_SHOWN),
         probabilities=[
             (
                 sentences.title(findings.model, item.name, language),
                 f"{100 * item.probability:.1f}",
                 sentences.number(item.probability, language, digits=2),
             )
-            for item in by_share
+            for item in (by_share if findings.kind is AnswerKind.LESION else by_share[:ROWS_SHOWN])
         ],
         regions=[
             (
@@ -68,6 +86,26 @@ def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes
         written=f"{sentences.day(content.recorded.date(), language)} {content.recorded.strftime('%H:%M %Z')}".strip(),
     )
     return page.encode("utf-8")
+
+
+Row = tuple[str, str, str, list[str]]
+"""Colour (CSS), number or nothing, name and figures of a region."""
+
+
+def _blocks(findings: ReportedFindings, language: Language) -> list[list[Row]]:
+    """The regions in one table, or in two side by side where there are many."""
+    columns, numbered = tables.columns(findings), has_numbers(findings)
+    rows = [
+        (
+            "#{:02x}{:02x}{:02x}".format(*region_rgb(findings, number)),
+            f"{number}" if numbered else "",
+            row_title(findings, number, language),
+            [_unbroken(tables.cell(region, name, language) or "–") for name in columns],
+        )
+        for number, region in enumerate(findings.regions[: 2 * ROWS_SHOWN], start=1)
+    ]
+    half = len(rows) if len(rows) <= ROWS_SHOWN else (len(rows) + 1) // 2
+    return [rows[:half], rows[half:]] if rows else []
 
 
 def _unbroken(text: str) -> str:

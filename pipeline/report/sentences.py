@@ -77,9 +77,13 @@ def _names(findings: ReportedFindings, language: Language) -> tuple[str, ...]:
 
 def estimate(item: Measurement, model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
     """A quantity with its name and unit."""
-    value = number(item.value, language, digits=item.digits)
+    return f"{title(model, item.name, language)} {amount(item, language)}"
+
+
+def amount(item: Measurement, language: Language = Language.ENGLISH) -> str:
+    """The number of a measurement, and its unit where it has one."""
     unit = "" if item.unit.value == codes.NO_UNITS.value else f" {item.unit.meaning}"
-    return f"{title(model, item.name, language)} {value}{unit}"
+    return f"{number(item.value, language, digits=item.digits)}{unit}"
 
 
 def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.findings.model import AnswerKind, Findings
+from pipeline.report.findings import ReportedFindings
 
 RGB = tuple[int, int, int]
 OUTLINE_RGB: RGB = (0, 229, 255)
@@ -23,12 +24,12 @@ STRUCTURES: tuple[RGB, ...] = (
 """Light colours that differ in hue and lightness, for structures side by side; they repeat where there are more."""
 
 
-def region_rgb(findings: Findings, number: int) -> RGB:
+def region_rgb(findings: Findings | ReportedFindings, number: int) -> RGB:
     """The colour of region ``number`` (from 1): of a segmentation one for each structure, otherwise `OUTLINE_RGB`."""
     return STRUCTURES[colour_index(findings, number)]
 
 
-def colour_index(findings: Findings, number: int) -> int:
+def colour_index(findings: Findings | ReportedFindings, number: int) -> int:
     """The place in `STRUCTURES` of the colour of region ``number`` (from 1). Parts of one structure share a colour."""
     if findings.model.kind is not AnswerKind.SEGMENTATION:
         return 0

@@ -1,4 +1,4 @@
-"""The pages of the overlay series: a summary to read at a glance, then the lesion's slices.
+"""The pages of the overlay series: a summary to read at a glance, then the slices of what was found.
 
 Designed for a dark reading room: black ground, few grey tones, colour only where it means something (heat map, outline,
 warning). No page holds the patient's name or identifier.
@@ -6,28 +6,25 @@ warning). No page holds the patient's name or identifier.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.findings.model import Findings, Outcome
+from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.geometry.volume import Volume
+from pipeline.results.drawing.answer_rows import answer_note, answer_row, answer_title
 from pipeline.results.drawing.canvas import DIM, SIDE, Box, Canvas, Pixels, Placement
 from pipeline.results.drawing.fonts import width
+from pipeline.results.drawing.listing import numbers_drawn
 from pipeline.results.drawing.multiplanar import GreyRange, Reformat, reformats_across, source_plane, trimmed
 from pipeline.results.drawing.page_parts import (
     BASE,
     FOOT,
     INNER,
     MARGIN,
-    PROBABILITY,
-    answer_row,
     caveats,
     frame,
     legend,
-    outline_sample,
-    probabilities,
-    region_note,
-    regions,
     shown,
     slice_name,
 )
@@ -39,7 +36,9 @@ from pipeline.results.drawing.picture import (
     draw_reformat,
     point_of_interest,
 )
-from pipeline.results.wording import conclusion, headline
+from pipeline.results.drawing.region_notes import noted, region_notes
+from pipeline.results.drawing.tables import Aside, calm_tables, lists, tables_beside
+from pipeline.results.wording import conclusion
 
 TOP = 150
 """Below the answer."""
@@ -48,8 +47,18 @@ PAIR = (Box(MARGIN, TOP, 484, 466), Box(SIDE - MARGIN - 484, TOP, 484, 466))
 LOWER = 660
 ACROSS = (Box(MARGIN, LOWER, 238, 234), Box(MARGIN + 246, LOWER, 238, 234))
 """The planes across it, below."""
-WIDE = LOWER + 34
-"""Where the tables begin that have no planes beside them."""
+ASIDE = Aside(
+    upper=Box(PAIR[1].x + 8, LOWER, 476, 128),
+    lower=Box(PAIR[1].x + 8, LOWER + 135, 476, 99),
+    whole=Box(PAIR[1].x + 8, LOWER, 476, 234),
+)
+"""Where the tables lie beside the planes across."""
+BELOW = Aside(
+    upper=Box(MARGIN, LOWER + 34, 468, 128),
+    lower=Box(PAIR[1].x, LOWER + 34, 484, 200),
+    whole=Box(MARGIN, LOWER + 34, INNER, 200),
+)
+"""Where they lie without those planes."""
 CALM = Box(MARGIN, TOP, 684, 684)
 """The one picture of a summary without a finding."""
 SINGLE = Box(MARGIN, 144, 884, 770)
@@ -93,6 +102,13 @@ class Story:
     def heat(self) -> bool:
         return shows_heatmap(self.findings)
 
+    @property
+    def compares(self) -> bool:
+        """Whether something is drawn upon the key slice, so that it stands beside the original."""
+        if self.findings.model.kind is AnswerKind.LESION:
+            return self.findings.outcome is not Outcome.NO_FINDING
+        return self.heat or bool(self.findings.regions)
+
 
 def shows_heatmap(findings: Findings) -> bool:
     """Whether the pages show the class activation: not for "no tumor", which nothing in the picture speaks for."""
@@ -103,33 +119,31 @@ def shows_heatmap(findings: Findings) -> bool:
 
 def summary_page(story: Story, *, pages: int) -> Page:
     """The first page: the answer, the key slice, how sure, how large, and what to beware of."""
-    if story.findings.outcome is Outcome.NO_FINDING:
+    if not story.compares:
         return _calm_page(story, pages)
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=1, pages=pages)
     answer_row(canvas, findings)
     left, right = PAIR
-    draw_key_slice(canvas, story, PAIR)
+    aside = ASIDE if story.across else BELOW
+    draw_key_slice(canvas, story, PAIR, numbers_drawn(findings, lists(findings, aside.whole).numbers))
     below = left.bottom + 6
     place = _small(slice_name(story.volume, findings.key_slice))
     canvas.text((left.x, below), f"Original · {place}", size=17, colour=DIM, most=left.width - 8)
     legend(canvas, findings, right.x, below, heat=story.heat)
-    aside = Box(right.x + 8, LOWER, right.width - 8, 234) if story.across else Box(left.x, WIDE, left.width - 16, 200)
-    probabilities(canvas, findings, Box(aside.x, aside.y, aside.width, 128))
     draw_across(canvas, story, ACROSS)
-    table = Box(aside.x, LOWER + 135, aside.width, 99) if story.across else Box(right.x, WIDE, right.width, 200)
-    regions(canvas, findings, table)
+    tables_beside(canvas, findings, aside)
     caveats(canvas, findings, Box(MARGIN, FOOT - 45, INNER, 44))
     return Page(canvas.pixels(), findings.key_slice, None)
 
 
-def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None:
-    """The key slice twice, side by side: original, and with heat map, outlines and diameters."""
+def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box], numbers: Collection[int]) -> None:
+    """The key slice twice: original, and with heat map, outlines, diameters and the ``numbers`` of regions."""
     original, marked = boxes
     reformat = trimmed(story.key, story.window)
     draw_reformat(canvas, reformat, story.window, original, heat=False)
     placement = draw_reformat(canvas, reformat, story.window, marked, heat=story.heat, cut_by=story.across)
-    draw_outlines(canvas, reformat, placement, numbered=len(story.findings.regions) > 1)
+    draw_outlines(canvas, story.findings, reformat, placement, numbers=numbers)
     draw_axes(canvas, story.findings, reformat, placement)
 
 
@@ -138,7 +152,7 @@ def draw_across(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None:
     for whole, box in zip(story.across, boxes, strict=False):
         reformat = trimmed(whole, story.window)
         placement = draw_reformat(canvas, reformat, story.window, box, heat=story.heat, cut_by=[story.key], top=True)
-        draw_outlines(canvas, reformat, placement, numbered=False)
+        draw_outlines(canvas, story.findings, reformat, placement, numbers=())
 
 
 def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
@@ -147,37 +161,23 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
     frame(canvas, findings.model, page=page, pages=pages)
     reformat = source_plane(story.volume, findings, index)
     placement = draw_reformat(canvas, reformat, story.window, SINGLE, heat=story.heat)
-    draw_outlines(canvas, reformat, placement, numbered=len(findings.regions) > 1)
+    draw_outlines(canvas, findings, reformat, placement, numbers=numbers_drawn(findings, noted(findings, index)))
     draw_axes(canvas, findings, reformat, placement)
     base = BASE - 6
     place, _, image = slice_name(story.volume, index).partition(" · ")
     wide = canvas.text((SIDE - MARGIN, base), image, colour=DIM, anchor="rs") + 12 if image else 0
     wide += canvas.text((SIDE - MARGIN - wide, base), place, size=28, anchor="rs") + 32
-    said = f"{PROBABILITY.lower()} {findings.probability(findings.predicted_class):.2f}"
+    said = answer_note(findings)
     room = INNER - wide - width(said, 18) - 12
-    title = shown(headline(findings), str(findings.outcome))
+    title = answer_title(findings)
     begun = canvas.text((MARGIN, base), title, size=28, least=20, anchor="ls", most=room)
     canvas.text((MARGIN + begun + 12, base), said, colour=DIM, anchor="ls")
     if story.heat:
         for row, word in enumerate(("Class", "activation,", "relative")):
             canvas.text((BAND, SINGLE.y + 20 * row), word, size=16, colour=DIM)
         draw_colour_bar(canvas, Box(BAND, SINGLE.y + 76, 18, 240), vertical=True)
-    _region_notes(canvas, story, index)
+    region_notes(canvas, findings, index, SINGLE.bottom + 6)
     return Page(canvas.pixels(), index, placement)
-
-
-def _region_notes(canvas: Canvas, story: Story, index: int) -> None:
-    """The lesions of a slice on one line below it, as many as fit."""
-    shown_here = [number for number, _ in source_plane(story.volume, story.findings, index).masks]
-    if not shown_here:
-        return
-    y = SINGLE.bottom + 6
-    outline_sample(canvas, SIDE - MARGIN - 112, y + 11)
-    x = float(MARGIN)
-    for count, number in enumerate(shown_here[:2]):
-        x += region_note(canvas, story.findings.regions[number - 1], number, x, y) + 32
-        if count == 1 and len(shown_here) > 2:
-            canvas.text((x, y), f"and {len(shown_here) - 2} more", colour=DIM)
 
 
 def _calm_page(story: Story, pages: int) -> Page:
@@ -186,15 +186,13 @@ def _calm_page(story: Story, pages: int) -> Page:
     frame(canvas, findings.model, page=1, pages=pages)
     answer_row(canvas, findings)
     placement = draw_reformat(canvas, story.key, story.window, CALM, heat=False)
-    draw_outlines(canvas, story.key, placement, numbered=False)
+    draw_outlines(canvas, findings, story.key, placement, numbers=())
     x = CALM.right + 24
     wide = SIDE - MARGIN - x
     name = slice_name(story.volume, findings.key_slice)
     canvas.text((x, CALM.y), name, size=17, colour=DIM, most=wide)
     y = canvas.paragraph((x, CALM.y + 36), shown(conclusion(findings), ""), most=wide, lines=8, size=19)
-    probabilities(canvas, findings, Box(x, round(y) + 28, wide, 220))
-    if findings.regions:
-        regions(canvas, findings, Box(x, round(y) + 260, wide, 120))
+    calm_tables(canvas, findings, Box(x, round(y) + 28, wide, CALM.bottom - round(y) - 28))
     below = CALM.bottom + 12
     caveats(canvas, findings, Box(MARGIN, below, INNER, FOOT - below), size=18)
     return Page(canvas.pixels(), findings.key_slice, placement)

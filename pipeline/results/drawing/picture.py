@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from skimage.measure import find_contours
 
 from pipeline.findings.model import Findings
 from pipeline.geometry.volume import Volume
-from pipeline.results.colours import OUTLINE_RGB
+from pipeline.results.colours import RGB, region_rgb
 from pipeline.results.drawing.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
 from pipeline.results.drawing.fonts import Face, width
 from pipeline.results.drawing.heat_colours import blend
@@ -22,7 +22,6 @@ LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 OBLIQUE = 0.35
 """Direction cosine from which a second letter is written: about 20 degrees off the axis."""
 SCALE_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
-LABELLED_LESIONS = 9
 NARROW = 200
 LEAST_AXIS = 24
 """Pixels on the page."""
@@ -108,21 +107,30 @@ def grey(plane: FloatImage, window: GreyRange, placement: Placement) -> Pixels:
     return np.repeat((large * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def draw_outlines(canvas: Canvas, reformat: Reformat, placement: Placement, *, numbered: bool) -> None:
-    """The contour of every lesion in ``reformat``; ``numbered``: with the number that the table gives it."""
-    paths = [path for _, mask in reformat.masks for path in contours(mask, placement)]
-    canvas.lines(paths, OUTLINE_RGB, 2, within=placement)
-    if not numbered:
-        return
+def draw_outlines(
+    canvas: Canvas, findings: Findings, reformat: Reformat, placement: Placement, *, numbers: Collection[int]
+) -> None:
+    """The contour of every region in ``reformat`` in its colour, and beside those of ``numbers`` the number that the
+    table gives it.
+
+    Regions may lie within each other: the smaller lies on top, so that both are seen.
+    """
+    grouped: dict[RGB, list[tuple[int, FloatImage]]] = {}
+    for number, mask in sorted(reformat.masks, key=lambda item: -float(item[1].sum())):
+        grouped.setdefault(region_rgb(findings, number), []).append((number, mask))
+    for colour, masks in grouped.items():
+        paths = [path for _, mask in sorted(masks, key=lambda item: item[0]) for path in contours(mask, placement)]
+        canvas.lines(paths, colour, 2, within=placement)
     taken: list[Point] = []
     for number, mask in reformat.masks:
         rows, columns = np.nonzero(mask >= 0.5)
-        if number > LABELLED_LESIONS or not len(rows):
+        if number not in numbers or not len(rows):
             continue
         x, y = placement.to_page(float(rows.min()), float(columns[rows.argmin()]))
         at = (x, max(y - 5, placement.y + 22))
         if all(abs(at[0] - x) > 16 or abs(at[1] - y) > 22 for x, y in taken):
-            canvas.text(at, f"{number}", size=18, face=Face.BOLD, colour=OUTLINE_RGB, anchor="md", cased=True)
+            colour = region_rgb(findings, number)
+            canvas.text(at, f"{number}", size=18, face=Face.BOLD, colour=colour, anchor="md", cased=True)
             taken.append(at)
 
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from pipeline.findings import codes
-from pipeline.findings.model import Findings, Outcome
+from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import Pixels, Placement
 from pipeline.results.drawing.pages import Page, Story, shows_heatmap, slice_page, summary_page
@@ -34,7 +34,7 @@ MOST_SLICES = 12
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """The summary page, then the lesion's slices from one end to the other; the summary alone without a lesion."""
+    """The summary page, then the slices of what was found from one end to the other; else the summary alone."""
     story = Story(context.volume, context.findings)
     planes = pages_for(context.findings)
     count = len(planes) + 1
@@ -52,17 +52,19 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
 
 
 def pages_for(findings: Findings) -> tuple[int, ...]:
-    """Planes that get a page, ascending: those that a lesion touches, at most `MOST_SLICES`, evenly chosen.
+    """Planes that get a page, ascending: those that a region touches, at most `MOST_SLICES`, evenly chosen.
 
-    The key slice and the plane of the largest lesion's diameter are always among them. A finding without an outline has
-    its key slice.
+    The key slice and the plane of the first region's diameter are always among them, and the planes in the middle of
+    the likeliest detected objects. A finding without an outline has its key slice where a heat map explains it.
     """
     touched = sorted({k for region in findings.regions for k in region.slices})
     if not touched:
-        return (findings.key_slice,) if findings.outcome is Outcome.FINDING else ()
+        explained = findings.model.kind is AnswerKind.LESION or shows_heatmap(findings)
+        return (findings.key_slice,) if findings.outcome is Outcome.FINDING and explained else ()
     if len(touched) <= MOST_SLICES:
         return tuple(touched)
-    wanted = {k for k in (findings.key_slice, findings.regions[0].measured_slice) if k in touched}
+    first = findings.regions[: MOST_SLICES - 1 if findings.model.kind is AnswerKind.DETECTION else 1]
+    wanted = {k for k in (findings.key_slice, *(region.measured_slice for region in first)) if k in touched}
     even = [touched[i] for i in np.linspace(0, len(touched) - 1, MOST_SLICES).round().astype(int)]
     for k in sorted(wanted):  # each takes the place of its nearest neighbour that is not itself wanted
         if k not in even:
@@ -111,10 +113,15 @@ def rgb_image(ds: Dataset, pixels: Pixels) -> None:
 
 
 def _derivation(findings: Findings) -> str:
-    shown = (
-        "Gradient-weighted class activation (Grad-CAM) and outline over" if shows_heatmap(findings) else "Text beside"
-    )
-    return f"{shown} the source image, by {findings.model.name} {findings.model.version}. {DISCLAIMER}."
+    return f"{_shown(findings)} the source image, by {findings.model.name} {findings.model.version}. {DISCLAIMER}."
+
+
+def _shown(findings: Findings) -> str:
+    if shows_heatmap(findings):
+        return "Gradient-weighted class activation (Grad-CAM) and outline over"
+    if findings.model.kind is AnswerKind.LESION or not findings.regions:
+        return "Text beside"
+    return "Boxes over" if findings.regions[0].boxed else "Outlines over"
 
 
 def _source_item(volume: Volume, index: int) -> Dataset:

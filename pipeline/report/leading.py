@@ -1,0 +1,54 @@
+"""What leads a page beside the headline: the figure that the answer is about, in the reader's language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.findings.model import AnswerKind, Outcome
+from pipeline.report import sentences, situations
+from pipeline.report.findings import ReportedFindings
+from pipeline.report.sentences import Language
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A ``value`` as it is written, and the ``label`` that says what it is of; ``counts``: a number of such things."""
+
+    value: str
+    label: str
+    counts: bool = False
+
+
+def title(findings: ReportedFindings, language: Language = Language.ENGLISH) -> str:
+    """The headline; of estimated numbers the name of the first, whose value `figure` gives."""
+    if findings.quantities:
+        return sentences.title(findings.model, findings.quantities[0].name, language)
+    return sentences.headline(findings, language)
+
+
+def figure(findings: ReportedFindings, language: Language = Language.ENGLISH) -> Figure | None:
+    """The figure that leads; None where no one number tells the answer, or where the answer is not reliable.
+
+    A number of the networks' own is a score: only the probabilities of lesions are called so.
+    """
+    if findings.outcome is Outcome.INDETERMINATE:
+        return None
+    if findings.quantities:
+        return Figure(sentences.amount(findings.quantities[0], language), "")
+    if findings.kind is AnswerKind.SEGMENTATION:
+        return _outlined(findings, language)
+    share = situations.share(findings)
+    if share is None:
+        return None
+    several = max(len(findings.suggested), len(findings.regions)) > 1
+    label = sentences.label("highest_score" if several else "score", language)
+    return Figure(sentences.number(share, language, digits=2), label)
+
+
+def _outlined(findings: ReportedFindings, language: Language) -> Figure | None:
+    """The volume of one region, or the number of several that the headline does not count."""
+    if len(findings.regions) == 1 and findings.regions[0].has("volume"):
+        return Figure(sentences.volume(findings.regions[0], language), sentences.label("volume", language))
+    if findings.outcome is Outcome.FINDING and len(findings.regions) > 1:
+        return Figure(str(len(findings.regions)), sentences.label("regions", language), counts=True)
+    return None
