@@ -45,8 +45,11 @@ MOST_VOXELS = 600_000_000
 besides the volume."""
 
 
-def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "auto") -> SeriesModel:
-    """The model called ``name``, verified, its weights in memory.
+def load_model(
+    name: str, *, folders: Iterable[Path] = (), device: Device = "auto", time_limit: float | None = None
+) -> SeriesModel:
+    """The model called ``name``, verified, its weights in memory. ``time_limit`` in seconds is for a bundle's own
+    workflow: for loading it, and for each run.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def load_model(name: str, *, folders: Iterable[Path] = (), device: Device = "aut
     if isinstance(bundle, WorkflowBundle):
         from models.workflow.model import WorkflowModel  # noqa: PLC0415 - MONAI's transforms, for such bundles alone
 
-        return WorkflowModel(bundle, chosen)
+        return WorkflowModel(bundle, chosen, time_limit)
     return ResidentModel(bundle, chosen)
 
 

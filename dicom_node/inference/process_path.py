@@ -78,7 +78,8 @@ def process_path(
         from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
         from models.runtime import load_model  # noqa: PLC0415 - the same
 
-        loaded = load_model(name, folders=settings.models.folders, device=settings.models.device)
+        models = settings.models
+        loaded = load_model(name, folders=models.folders, device=models.device, time_limit=models.time_limit)
         return run(
             series,
             loaded,

@@ -156,7 +156,8 @@ class SeriesRunner:
         return sum(path.stat().st_size for path in entry.weights)
 
     def _load(self, name: str) -> SeriesModel:
-        return load_model(name, folders=self._settings.models.folders, device=self._settings.models.device)
+        models = self._settings.models
+        return load_model(name, folders=models.folders, device=models.device, time_limit=models.time_limit)
 
     def _read(self, path: Path) -> Series:
         manifest = read_versions(path)

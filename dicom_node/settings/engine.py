@@ -48,6 +48,8 @@ class Models(Section):
     """Folders with further MONAI bundles."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` (CUDA if torch finds it), `cpu` or `cuda`."""
+    time_limit: Annotated[Seconds, Field(gt=0)] = 3600.0
+    """Maximum time that a MONAI bundle may take to load, or to read one series."""
     memory: Annotated[Size, Field(ge=1)] = ByteSize(4 << 30)
     """Size of the weights that a worker keeps in memory. Beyond it the model that was used longest ago leaves, and is
     loaded again when it is needed. A run takes memory beside the weights."""

@@ -15,10 +15,12 @@ held, and Python code can reach into the rest of the process. What holds a hosti
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -53,6 +55,8 @@ PROCESSES = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", 
 THREADS = ("_thread.start_new_thread", "_thread.start_joinable_thread")
 NETWORK = ("socket.", "urllib.", "http.client.", "ftplib.", "smtplib.")
 
+GRACE = 5.0
+"""Seconds that a bundle that was stopped has to end."""
 _threads: dict[int, Guard] = {}
 """The guard of each thread that runs a bundle now, by thread identifier."""
 _installed = threading.Lock()
@@ -80,16 +84,18 @@ class Guard:
             raise Denied(f"a bundle may not {what} (docs/bundles.md)")
 
 
-def run_guarded(work: Callable[[Progress], Result], where: str, progress: Progress = _nothing) -> Result:
+def run_guarded(
+    work: Callable[[Progress], Result], where: str, progress: Progress = _nothing, limit: float | None = None
+) -> Result:
     """What ``work`` gives. It runs in a thread of its own that may read and compute, and is waited for.
 
     ``work`` gets a function to tell its stages with; ``progress`` hears of them in the caller's thread.
-    ``where`` names the bundle.
+    ``where`` names the bundle. ``limit`` is the time in seconds after which it is stopped; None waits for ever.
 
     Raises
     ------
     BadModel
-        where the bundle's code tried what it may not.
+        where the bundle's code tried what it may not, or did not end within ``limit``.
     Exception
         what ``work`` raised.
     """
@@ -106,8 +112,17 @@ def run_guarded(work: Callable[[Progress], Result], where: str, progress: Progre
 
     thread = threading.Thread(target=body, name="bundle", daemon=True)
     thread.start()
+    deadline = None if limit is None else time.monotonic() + limit
     while True:
-        kind, value = mailbox.get()
+        try:
+            kind, value = mailbox.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            _stop(thread)
+            raise BadModel(
+                f"The bundle did not end within {limit:g} s.",
+                where=where,
+                todo="Raise models.time_limit where it needs longer, or ask the bundle's publisher.",
+            ) from None
         if kind == "stage":
             progress(value)
             continue
@@ -116,6 +131,13 @@ def run_guarded(work: Callable[[Progress], Result], where: str, progress: Progre
             raise value
         result: Result = value
         return result
+
+
+def _stop(thread: threading.Thread) -> None:
+    """End ``thread`` at its next Python instruction. Native code that never returns goes on until the process ends."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    thread.join(GRACE)
 
 
 @contextmanager

@@ -25,9 +25,9 @@ class WorkflowModel:
         as `models.workflow.run.ResidentWorkflow`.
     """
 
-    def __init__(self, bundle: WorkflowBundle, device: torch.device) -> None:
+    def __init__(self, bundle: WorkflowBundle, device: torch.device, time_limit: float | None = None) -> None:
         self.bundle = bundle
-        self._workflow = ResidentWorkflow(bundle, device)
+        self._workflow = ResidentWorkflow(bundle, device, time_limit)
         self._first = bundle.contract.channels[0]
 
     @property

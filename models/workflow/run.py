@@ -40,7 +40,7 @@ WINDOWS = 16
 
 
 class ResidentWorkflow:
-    """The workflow of ``bundle`` on ``device``, loaded.
+    """The workflow of ``bundle`` on ``device``, loaded. ``time_limit``: seconds for loading, and for each run.
 
     Raises
     ------
@@ -49,8 +49,9 @@ class ResidentWorkflow:
         its code tries what a bundle may not do (`models.workflow.guard`).
     """
 
-    def __init__(self, bundle: WorkflowBundle, device: torch.device) -> None:
+    def __init__(self, bundle: WorkflowBundle, device: torch.device, time_limit: float | None = None) -> None:
         self.bundle = bundle
+        self._limit = time_limit
         self.device = device
         self._where = str(bundle.folder)
         self._scripts = Scripts(bundle.folder)
@@ -68,7 +69,7 @@ class ResidentWorkflow:
                     bundle.contract.workflow, bundle.folder, device, states=states, scripted=scripted
                 )
 
-        self.parts = run_guarded(make, self._where)
+        self.parts = run_guarded(make, self._where, limit=time_limit)
         self._reducing = reducing_steps(self.parts.inferer, self.parts.postprocessing)
         block = getattr(bundle.contract.answer, "explanation", None)
         self._explainer = (
@@ -103,7 +104,7 @@ class ResidentWorkflow:
             with self._scripts.importable(), torch.inference_mode(mode=not explains):
                 return self._answer(dict(data), main, source, tell)
 
-        return run_guarded(work, self._where, progress)
+        return run_guarded(work, self._where, progress, self._limit)
 
     def _answer(self, data: dict[str, Any], main: InputBlock, source: Volume, tell: Progress) -> Answer:
         tell("preprocessing")

@@ -56,6 +56,15 @@ def test_a_script_that_ends_the_program(tmp_path: Path) -> None:
     refused(scripted(tmp_path / "later", "raise SystemExit(2)"), "ended the program")
 
 
+def test_a_bundle_that_never_ends_is_stopped(tmp_path: Path) -> None:
+    """Its thread ends as well, and the next bundle runs."""
+    ending = scripted(tmp_path, "while True: pass")
+    limited = ResidentWorkflow(ending.bundle, CPU, time_limit=2.0)
+    refused(limited, "did not end within 2 s")
+    assert not [thread for thread in threading.enumerate() if thread.name == "bundle"]
+    assert resident(tmp_path / "next").run({"image": landmark()})
+
+
 def test_a_component_that_needs_what_is_not_installed(tmp_path: Path) -> None:
     definition = "$monai.utils.optional_import('a_package_that_nobody_has')[0].Net()"
     with pytest.raises(BadModel, match="needs the package a_package_that_nobody_has, which is not installed"):
