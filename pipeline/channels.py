@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.caveats import Caveat
 from pipeline.errors import BadSettings, MissingSeries
+from pipeline.findings.answers import Answered
 from pipeline.findings.completeness import judged
-from pipeline.findings.from_answer import Answered
 from pipeline.findings.model import Findings, Needs
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.common_grid import onto_one_grid
