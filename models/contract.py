@@ -10,10 +10,11 @@ No torch here: the receiver reads contracts and must start quickly.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from models.metadata import (
     AnatomyBlock,
@@ -220,6 +221,15 @@ class ChannelBlock(MetadataBlock):
     description: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     views: tuple[CodeString, ...] = ()
     laterality: tuple[Literal["L", "R", "B", "U"], ...] = ()
+
+    @field_validator("description")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression ({error})") from None
+        return value
 
     @property
     def has_rule(self) -> bool:

@@ -54,6 +54,7 @@ def test_the_schema_takes_what_the_types_take() -> None:
         ({"inputs": [{"channels": [{"name": "image", "views": ["PA"]}]}]}, "views and laterality are for projections"),
         ({"inputs": [{"channels": [{"name": "image", "laterality": ["L"]}]}]}, "views and laterality are for"),
         ({"inputs": [{"kind": "projection", "channels": [{"name": "a", "laterality": ["left"]}]}]}, "laterality"),
+        ({"inputs": [{"channels": [{"name": "t1", "description": "(t1"}]}]}, "no regular expression"),
         ({"scope": {"modalities": ["DX"], "intents": []}}, "intents"),
         ({"weights": WEIGHTS * 2}, "one component"),
         ({"scope": {"modalities": []}}, "modalities"),
