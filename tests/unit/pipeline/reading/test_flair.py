@@ -44,6 +44,7 @@ def header(*parts: dict[str, Any], **values: Any) -> Dataset:
         (header(FLAIR, BARE, SeriesDescription="STIR"), None),
         (header(FLAIR, SeriesDescription="3D DIR"), None),
         (header(FLAIR, InversionTime="4500"), None),
+        (header(FLAIR, InversionTime="900"), None),
         (header(SeriesDescription="FLAIR"), "FLAIR"),  # a conversion
         (header(SeriesDescription="T2 FLAIR"), "FLAIR"),
         (header(SeriesDescription="T1 FLAIR"), "T1"),

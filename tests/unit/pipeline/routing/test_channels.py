@@ -104,6 +104,11 @@ def test_a_description_of_the_rule_decides_where_case_does_not_count() -> None:
     assert chosen(two, (Channel("t2", ("T2",), description=r"^ax\b"),)) == {"t2": "1.1"}
 
 
+def test_a_localiser_fills_no_channel_whatever_its_rule() -> None:
+    two = [series("1.1", "T2", SeriesDescription="AX"), series("1.2", "T2", SeriesDescription="AX localizer")]
+    assert chosen(two, (Channel("any", description="AX"),)) == {"any": "1.1"}
+
+
 def test_the_reason_is_given_for_each_choice() -> None:
     extra = [
         series("1.8", "T2", ImageType=["DERIVED", "SECONDARY"]),
