@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.findings.model import AnswerKind, Outcome
-from pipeline.report import sentences, situations
+from pipeline.report import sentences, situations, tables
 from pipeline.report.findings import ReportedFindings
 from pipeline.report.sentences import Language
 
@@ -46,9 +46,10 @@ def figure(findings: ReportedFindings, language: Language = Language.ENGLISH) ->
 
 
 def _outlined(findings: ReportedFindings, language: Language) -> Figure | None:
-    """The volume of one region, or the number of several that the headline does not count."""
-    if len(findings.regions) == 1 and findings.regions[0].has("volume"):
-        return Figure(sentences.volume(findings.regions[0], language), sentences.label("volume", language))
+    """Volume or area of one region, or the number of several that the headline does not count."""
+    for name in ("volume", "area") if len(findings.regions) == 1 else ():
+        if size := tables.cell(findings.regions[0], name, language):
+            return Figure(size, sentences.label(name, language))
     if findings.outcome is Outcome.FINDING and len(findings.regions) > 1:
         return Figure(str(len(findings.regions)), sentences.label("regions", language), counts=True)
     return None

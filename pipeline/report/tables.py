@@ -35,6 +35,10 @@ def _sides(region: ReportedRegion, language: Language) -> str:
     return f"{' × '.join(sentences.number(side, language, digits=digits) for side in sides)} mm"
 
 
+def _area(region: ReportedRegion, language: Language) -> str:
+    return sentences.square_centimetres(region.value("area"), language)
+
+
 def _mean(region: ReportedRegion, language: Language) -> str:
     """In Hounsfield units on CT; the values of MR have no unit."""
     if region.has("mean_attenuation"):
@@ -46,10 +50,11 @@ CELLS: Mapping[str, tuple[tuple[str, ...], Callable[[ReportedRegion, Language], 
     {
         "score": (("score",), _score),
         "volume": (("volume",), sentences.volume),
+        "area": (("area",), _area),
         "size": (("length",), _sides),
         "axes": (("long_axis",), sentences.axes),
         "mean": (("mean_attenuation", "mean_intensity"), _mean),
     }
 )
 """By column: the measurements of which it needs one, and how it is written. Score and sides are those of detected
-objects; volume, axes and mean those of outlined regions."""
+objects; volume (on a radiograph area), axes and mean those of outlined regions."""

@@ -41,7 +41,8 @@ def listing(findings: Findings, *, rows: int, blocks: int) -> Listing:
     count = len(findings.regions)
     if count <= rows or blocks < 2:
         shown = count if count <= rows else max(1, rows - 1)
-        return Listing(_foremost(findings, shown), (*columns, "slices"), 1, rows, count - shown)
+        where = ("slices",) if any(item.voxels.shape[0] > 1 for item in findings.regions) else ()
+        return Listing(_foremost(findings, shown), (*columns, *where), 1, rows, count - shown)
     room = rows * blocks
     shown = count if count <= room else room - 1
     named = len({item.label for item in findings.regions}) > 1

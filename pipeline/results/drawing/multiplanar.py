@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 from scipy.ndimage import map_coordinates
 
+from pipeline.caveats import CaveatCode
 from pipeline.findings.model import Findings
 from pipeline.geometry.volume import Volume
 
@@ -26,6 +28,7 @@ columns and rows follow. Sagittal: posterior on the right, head up; coronal: lef
 the right, anterior up."""
 MOST_SAMPLES = 320
 """Rows and columns of a plane across; it is shown on fewer pixels of the page."""
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 LEAST_PLANES = 8
 LEAST_EXTENT = 0.3
 """Planes across are shown for at least so many source planes, that cover at least so much of what one plane is wide:
@@ -49,6 +52,9 @@ class Reformat:
     origin : patient coordinates (mm, LPS) of the centre of the first pixel.
     index : the source plane that this is, None for a plane across.
     first : row and column of the source plane that the first pixel is.
+    edges : patient directions of increasing column and row as a radiograph's header states them ("L", "F"), empty where
+        it does not; None for planes in the patient, whose directions are those of ``across`` and ``down``.
+    scale_note : what lengths on the picture are, where they are not those in the patient.
     """
 
     grey: FloatImage
@@ -60,6 +66,8 @@ class Reformat:
     origin: Vector
     index: int | None = None
     first: tuple[int, int] = (0, 0)
+    edges: tuple[str, str] | None = None
+    scale_note: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,7 +104,23 @@ def source_plane(volume: Volume, findings: Findings, index: int) -> Reformat:
         down=volume.affine[:3, 1] / volume.spacing[1],
         origin=volume.to_patient((index, 0, 0)),
         index=index,
+        edges=_stated_edges(volume.sources[index]) if volume.projection else None,
+        scale_note="at the detector"
+        if CaveatCode.LENGTHS_AT_DETECTOR in {item.code for item in volume.caveats}
+        else "",
     )
+
+
+def _is_at_detector(volume: Volume) -> bool:
+    return CaveatCode.LENGTHS_AT_DETECTOR in {item.code for item in volume.caveats}
+
+
+def _stated_edges(source: Dataset) -> tuple[str, str]:
+    """Patient Orientation (PS3.3 C.7.6.1.1.1) of a radiograph; empty where it is not two directions."""
+    stated = source.get("PatientOrientation")
+    values = [] if stated is None or isinstance(stated, str) else [str(value) for value in stated]
+    sound = len(values) == 2 and all(value and set(value) <= set(OPPOSITE) for value in values)
+    return (values[0], values[1]) if sound else ("", "")
 
 
 def reformats_across(volume: Volume, findings: Findings, point: Vector) -> tuple[Reformat, ...]:

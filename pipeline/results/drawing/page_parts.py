@@ -58,8 +58,12 @@ def in_sentence(title: str) -> str:
 
 
 def slice_name(volume: Volume, index: int) -> str:
-    """Counted along the normal, and by the number under which a PACS lists the image, or by its frame."""
+    """Counted along the normal, and by the number under which a PACS lists the image (a radiograph by it alone), or by its
+    frame.
+    """
     number, frame_number = volume.sources[index].get("InstanceNumber"), volume.frame(index)
+    if volume.projection:
+        return "Image" if number is None else f"Image {number}"
     image = f" · image {number}" if number is not None else ""
     image += f" · frame {frame_number}" if frame_number is not None else ""
     return f"Slice {index + 1} of {volume.shape[0]}{image}"

@@ -15,7 +15,7 @@ from pipeline.results.colours import RGB, region_rgb
 from pipeline.results.drawing.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
 from pipeline.results.drawing.fonts import Face, width
 from pipeline.results.drawing.heat_colours import blend
-from pipeline.results.drawing.multiplanar import FloatImage, GreyRange, Reformat
+from pipeline.results.drawing.multiplanar import OPPOSITE, FloatImage, GreyRange, Reformat
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """Patient directions of +x, -x, +y, -y, +z, -z in LPS (PS3.3 C.7.6.1.1.1)."""
@@ -95,7 +95,7 @@ def draw_reformat(
     draw_crossing(canvas, reformat, placement, cut_by)
     size = 20 if min(placement.width, placement.height) > 300 else 16
     draw_letters(canvas, reformat, placement, size=size)
-    draw_scale(canvas, placement, size=size - 3)
+    draw_scale(canvas, placement, size=size - 3, note=reformat.scale_note)
     return placement
 
 
@@ -200,22 +200,29 @@ def direction_letters(vector: Iterable[float]) -> str:
 
 
 def draw_letters(canvas: Canvas, reformat: Reformat, placement: Placement, *, size: int = 20) -> None:
-    """Direction letters at the edges of the picture, computed from the affine."""
+    """Direction letters at the edges of the picture, computed from the affine; of a radiograph those of its header."""
+    right_edge, bottom_edge = reformat.edges or (direction_letters(reformat.across), direction_letters(reformat.down))
     left, right = placement.x + 8, placement.x + placement.width - 8
     top, bottom = placement.y + 4, placement.y + placement.height - 4
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     places = (
-        ((left, middle_y), -reformat.across, "lm"),
-        ((right, middle_y), reformat.across, "rm"),
-        ((middle_x, top), -reformat.down, "ma"),
-        ((middle_x, bottom), reformat.down, "md"),
+        ((left, middle_y), opposite(right_edge), "lm"),
+        ((right, middle_y), right_edge, "rm"),
+        ((middle_x, top), opposite(bottom_edge), "ma"),
+        ((middle_x, bottom), bottom_edge, "md"),
     )
-    for at, direction, anchor in places:
-        canvas.text(at, direction_letters(direction), size=size, face=Face.MEDIUM, anchor=anchor, cased=True)
+    for at, letters, anchor in places:
+        if letters:
+            canvas.text(at, letters, size=size, face=Face.MEDIUM, anchor=anchor, cased=True)
 
 
-def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16) -> None:
-    """A bar of a round length, at most a third of the picture, in its left lower corner."""
+def opposite(letters: str) -> str:
+    """The letters of the opposite direction."""
+    return "".join(OPPOSITE[letter] for letter in letters)
+
+
+def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16, note: str = "") -> None:
+    """A bar of a round length, at most a third of the picture, in its left lower corner; ``note``: of what it is."""
     fitting = [mm for mm in SCALE_BARS_MM if mm * placement.pixels_per_mm <= placement.width / 3]
     if not fitting:
         return
@@ -225,7 +232,7 @@ def draw_scale(canvas: Canvas, placement: Placement, *, size: int = 16) -> None:
         y -= 22  # above the letter at the lower edge
     ends = ((x, y), (x + length, y))
     canvas.lines([list(ends), *_ticks(*ends, half=4)], TEXT, 1.6, within=placement)
-    canvas.text((x, y - 6), f"{fitting[0]} mm", size=size, anchor="ld", cased=True)
+    canvas.text((x, y - 6), f"{fitting[0]} mm {note}".rstrip(), size=size, anchor="ld", cased=True)
 
 
 def draw_crossing(canvas: Canvas, reformat: Reformat, placement: Placement, others: Sequence[Reformat]) -> None:

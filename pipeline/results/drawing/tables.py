@@ -19,6 +19,8 @@ PITCH = 25
 """From row to row."""
 BLOCK = 220
 """The least width of a column of regions beside another."""
+WIDEST = 620
+"""The eye loses the row of a wider table."""
 GAP = 22
 
 
@@ -63,7 +65,7 @@ def lists(findings: Findings, box: Box) -> Listing:
 
 def region_table(canvas: Canvas, findings: Findings, box: Box, listed: Listing) -> None:
     """The regions of ``listed``: colour or number, title, and what was measured."""
-    wide = (box.width - (listed.blocks - 1) * GAP) // listed.blocks
+    wide = min(WIDEST, (box.width - (listed.blocks - 1) * GAP) // listed.blocks)
     for block in range(listed.blocks):
         numbers = listed.numbers[block * listed.rows : (block + 1) * listed.rows]
         if numbers:

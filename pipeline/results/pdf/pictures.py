@@ -70,8 +70,9 @@ def picture_strip(story: Story, numbers: Collection[int]) -> tuple[Pixels, float
 def slice_name(sheet: Sheet, story: Story) -> str:
     """As `page_parts.slice_name`."""
     index, volume = story.findings.key_slice, story.volume
-    parts = [sheet.label("slice", number=f"{index + 1}", all=f"{volume.shape[0]}")]
+    parts = [] if volume.projection else [sheet.label("slice", number=f"{index + 1}", all=f"{volume.shape[0]}")]
     for name, number in (("image", volume.sources[index].get("InstanceNumber")), ("frame", volume.frame(index))):
         if number is not None:
             parts.append(sheet.label(name, number=f"{number}"))
-    return " · ".join(parts)
+    name = " · ".join(parts)
+    return name[:1].upper() + name[1:]

@@ -94,7 +94,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
     ds.SourceImageSequence = [_source_item(context.volume, page.slice_index)]
     ds.ReferencedSeriesSequence = [series_item(source)]
-    if page.placement is not None:
+    if page.placement is not None and not context.volume.projection:
         _set_geometry(ds, context, page.slice_index, page.placement)
     rgb_image(ds, page.pixels)
     return finish(ds, context, kind=KIND, number=number, description="overlay")
