@@ -58,8 +58,8 @@ def in_sentence(title: str) -> str:
 
 
 def slice_name(volume: Volume, index: int) -> str:
-    """Counted along the normal, and by the number under which a PACS lists the image (a radiograph by it alone), or by its
-    frame.
+    """Counted along the normal, and by the number under which a PACS lists the image, or by its frame; a radiograph by
+    that number alone.
     """
     number, frame_number = volume.sources[index].get("InstanceNumber"), volume.frame(index)
     if volume.projection:
