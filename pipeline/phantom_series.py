@@ -69,7 +69,7 @@ def series_of(
             for keyword in MR_ALONE:
                 del ds[keyword]
         ds.Modality = modality
-        ds.ImageType = ["DERIVED", "PRIMARY", *form.image_type]
+        ds.ImageType = ["ORIGINAL", "PRIMARY", *form.image_type]
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = form.sop_class
         ds.StudyInstanceUID, ds.FrameOfReferenceUID = study, frame
         ds.SeriesInstanceUID = derived_uid("made", header.key, series)

@@ -166,6 +166,7 @@ def sent(house: House, model: str) -> tuple[tuple[Dataset, ...], Any]:
     jobs = house.node.wait_for_jobs(before + 1)
     job = next(job for job in jobs if job.job.series_instance_uid == series[0].SeriesInstanceUID)
     assert job.state is JobState.DONE, house.node.tail()
+    assert job.outcome is not Outcome.REFUSED, job.result.refusal
     return series, job
 
 

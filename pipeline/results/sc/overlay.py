@@ -118,7 +118,8 @@ def _derivation(findings: Findings) -> str:
 
 def _shown(findings: Findings) -> str:
     if shows_heatmap(findings):
-        return "Gradient-weighted class activation (Grad-CAM) and outline over"
+        named = "Gradient-weighted class activation (Grad-CAM)"
+        return f"{named if findings.technique == codes.GRAD_CAM else findings.technique.meaning} and outline over"
     if findings.model.kind is AnswerKind.LESION or not findings.regions:
         return "Text beside"
     return "Boxes over" if findings.regions[0].boxed else "Outlines over"
