@@ -67,7 +67,10 @@ def test_no_errors_without_a_finding(outcome: Outcome, tmp_path: Path) -> None:
     assert [line for path in paths for line in errors(path)] == []
 
 
-@pytest.mark.parametrize("name", awkward_masks())
+FORTY = pytest.param("forty", marks=pytest.mark.nightly)  # half a minute; the templates are held to it in each run
+
+
+@pytest.mark.parametrize("name", [FORTY if name == "forty" else name for name in awkward_masks()])
 def test_no_errors_for_awkward_masks(name: str, tmp_path: Path) -> None:
     """One voxel, first and last slice, the border, forty lesions."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
@@ -176,7 +179,10 @@ def test_the_validator_can_fail(tmp_path: Path) -> None:
     assert errors(path)
 
 
-@pytest.mark.parametrize("folder", ["siemens_prisma_t1_sag_2d_HFS", "uih_umr770_t1_sag"])
+LONG = pytest.param("uih_umr770_t1_sag", marks=pytest.mark.nightly)  # 160 slices of 512²
+
+
+@pytest.mark.parametrize("folder", ["siemens_prisma_t1_sag_2d_HFS", LONG])
 def test_no_errors_on_series_as_scanners_wrote_them(folder: str, real_data: Path, tmp_path: Path) -> None:
     """Real headers, with made findings."""
     datasets = read_path(real_data / "dicom" / folder).datasets

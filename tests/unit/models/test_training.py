@@ -249,7 +249,7 @@ def test_a_cycle_has_its_own_mixture(data: Path, config: Path) -> None:
     assert batches[4].head.all()
 
 
-@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("trained", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_a_cycle_can_leave_depthwise_convolutions_alone(
     data: Path, config: Path, tmp_path: Path, *, trained: bool
 ) -> None:
