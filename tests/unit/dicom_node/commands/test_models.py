@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
+from dicom_node.commands.common import REFUSED
 from dicom_node.node.roles import check_models
 from dicom_node.settings.tree import load
 from pipeline import phantom
@@ -49,7 +51,8 @@ def test_a_bundle_of_the_zoo_is_added_checked_listed_and_shown(settings: Path) -
     assert "next: candela models check spots" in said
     checked = candela(settings, "models", "check", "spots")
     assert "spots 0.1.0: segmentation, CT" in checked
-    assert "results: none yet of this kind of answer" in checked
+    assert "results: segmentation, presentation state, pages" in checked
+    assert "measures, and states no presence" in checked
     assert "is sound; digest" in checked
     listed = candela(settings, "models", "list")
     assert "segmentation" in listed
@@ -73,19 +76,33 @@ def test_a_folder_that_is_not_configured_is_refused(settings: Path) -> None:
         candela(settings, "models", "add", str(source))
 
 
-def test_a_rule_that_names_it_is_refused_when_the_node_starts(settings: Path) -> None:
+def test_a_rule_may_name_it(settings: Path) -> None:
     added(settings)
     settings.write_text(settings.read_text() + '\n[[rules]]\nname = "spots"\nmodel = "spots"\n')
-    with pytest.raises(BadSettings, match="answers with a segmentation, of which Candela builds no results yet"):
-        check_models(load(settings))
+    check_models(load(settings))
 
 
-def test_process_refuses_it_before_it_reads(settings: Path, tmp_path: Path) -> None:
+def test_the_check_writes_its_series_and_results(settings: Path, tmp_path: Path) -> None:
+    """The series can be processed again as anybody's."""
+    added(settings)
+    said = candela(settings, "models", "check", "spots", "--out", str(tmp_path / "trial"))
+    assert "DICOM objects in" in said
+    summary = json.loads((tmp_path / "trial" / "results" / "summary.json").read_text())
+    roles = {item["role"] for item in summary["objects"]}
+    assert roles == {"overlay", "segmentation", "report", "presentation", "document", "keyobjects"}
+    series = tmp_path / "trial" / "series"
+    candela(settings, "process", str(series), "--model", "spots", "--out", str(tmp_path / "again"))
+    again = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert again["regions"] == summary["regions"]
+
+
+def test_a_series_of_another_modality_is_refused(settings: Path, tmp_path: Path) -> None:
     added(settings)
     phantom.save(phantom.head_phantom(slices=3, matrix=32), tmp_path / "series")
-    words = ("process", str(tmp_path / "series"), "--model", "spots", "--out", str(tmp_path / "out"))
-    with pytest.raises(BadSettings, match="no results yet"):
-        candela(settings, *words)
+    words = ["process", str(tmp_path / "series"), "--model", "spots", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--config", str(settings)])
+    assert result.exit_code == REFUSED
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["code"] == "UNSUPPORTED_MODALITY"
 
 
 def test_a_broken_contract_is_named(settings: Path) -> None:
