@@ -96,7 +96,7 @@ def test_small_images(matrix: int, tmp_path: Path) -> None:
         assert faults(context, tmp_path, profile) == [], name
 
 
-@pytest.mark.parametrize("flavour", ["planar", "both"])
+@pytest.mark.parametrize("flavour", [pytest.param("planar", marks=pytest.mark.nightly), "both"])
 @pytest.mark.parametrize("name", awkward_masks())
 def test_awkward_masks_in_every_flavour_and_form(name: str, flavour: ReportFlavour, tmp_path: Path) -> None:
     """One voxel, first and last slice, the border, forty lesions; with empty frames, and as occupancies."""
@@ -222,7 +222,13 @@ REAL = (
 )
 
 
-@pytest.mark.parametrize("name", REAL)
+EACH_RUN = ("ge_signa_pd_ax", "philips_enhanced_elition", "siemens_prisma_t1_sag_2d_HFS")
+"""A maker each, and one that is enhanced; scripts/nightly takes all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in EACH_RUN else [pytest.mark.nightly]) for name in REAL]
+)
 def test_every_object_of_every_real_series(name: str, real_data: Path, tmp_path: Path) -> None:
     """Headers as scanners wrote them, a lesion that nobody has: no validator objects to anything."""
     for number, datasets in enumerate(_stacks(real_data / "dicom" / name)):
