@@ -50,6 +50,15 @@ REVISION = 1000
 LIBRARY_UIDS = ("1.2.826.0.1.3680043.10.511.3.", "1.2.826.0.1.3680043.8.498.")
 """Roots under which highdicom and pydicom generate random UIDs."""
 
+PAIRED = frozenset(
+    {
+        *("ANKLE", "ARM", "AXILLA", "BREAST", "CALF", "CAROTID", "CLAVICLE", "EAR", "ELBOW", "EXTREMITY", "EYE"),
+        *("FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY"),
+        *("SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"),
+    }
+)
+"""Values of Body Part Examined (PS3.16 Annex L) of which a body has two."""
+
 NO_DATE = ("19000101", "000000")
 """Used where the source has no date and time and the standard requires them (type 1)."""
 
@@ -210,6 +219,17 @@ def body_part(context: ResultContext) -> str | None:
     """The source's Body Part Examined, else that of the model's bundle; None where neither states one."""
     stated = next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "")
     return stated or context.findings.model.body_part or None
+
+
+def set_body_part(ds: Dataset, context: ResultContext) -> None:
+    """Body Part Examined and, where the body part is paired or unknown, Laterality (PS3.3 C.7.3.1), empty where nobody
+    knows it: for objects of the General Series module that state no laterality of their own.
+    """
+    ds.BodyPartExamined = body_part(context)
+    if not ds.BodyPartExamined or ds.BodyPartExamined in PAIRED:
+        source = context.volume.sources[0]
+        stated = (str(source.get(keyword) or "") for keyword in ("ImageLaterality", "Laterality"))
+        ds.Laterality = next((side for side in stated if side in ("L", "R")), None)
 
 
 def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:

@@ -104,7 +104,7 @@ def test_dciodvfy_finds_no_error_where_nobody_states_a_body_part(tmp_path: Path)
         ds.BodyPartExamined = None
     findings = replace(context.findings, model=replace(context.findings.model, body_part=""))
     bare = replace(context, volume=replace(context.volume, sources=headers), findings=findings)
-    for item in build_all(bare, Profile(objects=UNDRAWN)):
+    for item in build_all(bare):
         path = tmp_path / item.filename
         path.write_bytes(file_bytes(item.dataset))
         assert errors(path) == [], item.filename

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 
 import highdicom as hd
 import numpy as np
-from pydicom.dataset import Dataset
 
 from pipeline.findings.contours import outlines, pieces
 from pipeline.findings.model import AnswerKind, Diameter, Findings, ModelIdentity, Region
 from pipeline.findings.own_results import MANUFACTURER
 from pipeline.results.colours import STRUCTURES, colour_index
 from pipeline.results.pr.grayscale import Grayscale, grayscale_of
-from pipeline.results.provenance import ResultContext, body_part, decimal, finish
+from pipeline.results.provenance import ResultContext, decimal, finish, set_body_part
 from pipeline.results.result_object import ResultObject
 from pipeline.results.wording import DISCLAIMER, ascii_text
 
@@ -25,14 +24,6 @@ KIND = "presentation"
 TEXT_RGB = (255, 214, 0)
 PIXEL = hd.pr.AnnotationUnitsValues.PIXEL
 DISPLAY = hd.pr.AnnotationUnitsValues.DISPLAY
-PAIRED = frozenset(
-    {
-        *("ANKLE", "ARM", "AXILLA", "BREAST", "CALF", "CAROTID", "CLAVICLE", "EAR", "ELBOW", "EXTREMITY", "EYE"),
-        *("FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY"),
-        *("SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"),
-    }
-)
-"""Values of Body Part Examined (PS3.16 Annex L) of which a body has two."""
 ASPECT = 1000
 """Presentation Pixel Aspect Ratio is a fraction of whole numbers: in thousandths."""
 LABEL_SHARE = (0.45, 0.035)
@@ -71,9 +62,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
             presentation_lut_shape="INVERSE" if grey.inverse else "IDENTITY"
         ),
     )
-    made.BodyPartExamined = body_part(context)
-    if not made.BodyPartExamined or made.BodyPartExamined in PAIRED:
-        made.Laterality = _side(context.volume.sources[0])
+    set_body_part(made, context)
     # highdicom (0.28.2) states square pixels whatever they are, which would show an oblong image squeezed.
     (area,) = made.DisplayedAreaSelectionSequence
     del area.PresentationPixelAspectRatio
@@ -184,12 +173,6 @@ def _complete_label(region: Region, model: ModelIdentity) -> list[str]:
     if model.kind is not AnswerKind.LESION:
         return [f"{region.tracking_id} (AI)", size]
     return [f"{region.tracking_id} (AI): {model.term(region.label).title} suggested", size]
-
-
-def _side(source: Dataset) -> str | None:
-    """Laterality (PS3.3 C.7.3.1), which a series of a paired body part must have, empty where it is not known."""
-    stated = (str(source.get(keyword) or "") for keyword in ("ImageLaterality", "Laterality"))
-    return next((side for side in stated if side in ("L", "R")), None)
 
 
 def size_text(region: Region) -> str:

@@ -18,10 +18,10 @@ from pipeline.results.drawing.canvas import Pixels, Placement
 from pipeline.results.drawing.pages import Page, Story, shows_heatmap, slice_page, summary_page
 from pipeline.results.provenance import (
     ResultContext,
-    body_part,
     code_item,
     decimal,
     finish,
+    set_body_part,
     set_lossy_compression,
 )
 from pipeline.results.result_object import ResultObject
@@ -86,7 +86,7 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.Modality = "OT"
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.BodyPartExamined = body_part(context)
+    set_body_part(ds, context)
     ds.PatientOrientation = None
     ds.BurnedInAnnotation = "YES"
     set_lossy_compression(ds, context)

@@ -18,7 +18,7 @@ from pipeline.patient.subject import reconcile
 from pipeline.report import sentences
 from pipeline.results.drawing.canvas import DIM, TEXT, Canvas, Pixels
 from pipeline.results.drawing.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
-from pipeline.results.provenance import ResultContext, body_part, code_item, finish
+from pipeline.results.provenance import ResultContext, code_item, finish, set_body_part
 from pipeline.results.result_object import ResultObject
 from pipeline.results.sc.overlay import rgb_image, series_item
 from pipeline.results.source_images import instance_reference
@@ -70,7 +70,7 @@ def build(
     ds.Modality = "OT"
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.BodyPartExamined = body_part(context)
+    set_body_part(ds, context)
     ds.PatientOrientation = None
     ds.BurnedInAnnotation = "YES"
     ds.LossyImageCompression = "00"
