@@ -81,7 +81,7 @@ def score(value: float) -> Measurement:
 def estimate(name: str, code: Code, value: float, unit: Code) -> Measurement:
     """A number that a network estimated, with `FIGURES` significant digits."""
     whole = math.floor(math.log10(abs(value))) + 1 if value else 1
-    return Measurement(name, code, value, unit, digits=max(0, FIGURES - max(whole, 1)))
+    return Measurement(name, code, value, unit, digits=max(0, FIGURES - whole))
 
 
 def region_observation_uid(run: RunIdentity, region: Region, name: str) -> str:

@@ -69,9 +69,10 @@ def _names(findings: ReportedFindings, language: Language) -> tuple[str, ...]:
     model = findings.model
     if findings.quantities:
         return tuple(estimate(item, model, language) for item in findings.quantities)
-    if findings.suggested:
+    if findings.probabilities:
         shares = {item.name: number(item.probability, language, digits=2) for item in findings.probabilities}
-        return tuple(f"{title(model, name, language)} ({shares[name]})" for name in findings.suggested)
+        names = situations.named_classes(findings)
+        return tuple(f"{title(model, name, language)} ({shares[name]})" for name in names)
     return tuple(region_name(findings, index, language) for index in range(len(findings.regions)))
 
 

@@ -25,6 +25,8 @@ def answer_key(findings: ReportedFindings) -> str:
             return _finding(findings)
         case Outcome.NO_FINDING if not named_classes(findings):
             return ABSENT
+        case Outcome.NO_FINDING if findings.kind is AnswerKind.CLASSIFICATION:
+            return "none_class"
         case Outcome.MEASURED:
             return _MEASURED[findings.kind]
         case Outcome.INDETERMINATE if _is_not_most_probable(findings):
@@ -45,7 +47,7 @@ def _finding(findings: ReportedFindings) -> str:
             return "outlined"
         case AnswerKind.DETECTION:
             return "marked"
-        case AnswerKind.CLASSIFICATION if findings.suggested:
+        case AnswerKind.CLASSIFICATION:
             return "classes"
     return f"finding_{('no_region', 'one_region', 'several_regions')[min(len(findings.regions), 2)]}"
 

@@ -18,6 +18,7 @@ from fhir import report
 from fhir.release import Release
 from pipeline.export import nifti
 from pipeline.findings import codes
+from pipeline.findings.measurements import estimate
 from pipeline.findings.model import SEEKS, AnswerKind, Outcome, Region
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
@@ -263,7 +264,9 @@ def test_a_sentence_names_classes_structures_and_numbers() -> None:
 
     assert "Pneumonia (0.81), Pleural effusion (0.62)" in said("labels")
     assert "11 structures (Structure 0, Structure 1" in said("structures")
-    assert "Brain age 53.27 year, Ejection fraction 0.553" in said("estimates")
+    assert "Brain age 53.27 year, Ejection fraction 0.5531" in said("estimates")
+    assert said("kind") == "The algorithm suggests: Bleed (0.85)."
+    assert said("no kind").startswith("The algorithm suggests normal (score 0.70).")
     assert "2 places as possible" in said("boxes")
     assert "0.93" in said("boxes")
     assert "no neoplasm" in said("nothing outlined")
@@ -332,3 +335,11 @@ def test_regions_of_one_kind_only_are_boxes() -> None:
     for name in ANSWERS:
         kind = answer_context(name).findings.model.kind
         assert all(region.boxed is (kind is AnswerKind.DETECTION) for region in regions_of(name))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.00053127, "0.0005313"), (53.2718, "53.27"), (51234.5, "51234"), (0.0, "0.000")]
+)
+def test_small_estimates_keep_their_figures(value: float, shown: str) -> None:
+    item = estimate("x", codes.LENGTH, value, codes.MILLIMETER)
+    assert f"{item.value:.{item.digits}f}" == shown
