@@ -1,6 +1,6 @@
 """Overlay pages of some series as PNG files with a README that shows them: a gallery.
 
-    scripts/gallery                          docs/gallery, from phantoms that Candela computes
+    scripts/gallery                          docs/gallery, from phantoms and drawings that Candela computes
     scripts/gallery --out FOLDER SERIES ...  from series of yours (folders, zips or DICOM files)
 
 The pages name nobody, but they are pictures of a patient: choose their place with care. The PDF report names the
@@ -24,12 +24,16 @@ from dicom_node.inference.output import PREVIEWS, SUMMARY  # noqa: E402
 from dicom_node.inference.process_path import process_path  # noqa: E402
 from dicom_node.observability.log import configure  # noqa: E402
 from dicom_node.settings.tree import Settings, load  # noqa: E402
+from models.training.examples.dicom import HELD_OUT, write  # noqa: E402
 from pipeline import phantom  # noqa: E402
 from pipeline.report.sentences import Language  # noqa: E402
 from pipeline.report.stored import page_filename  # noqa: E402
 
 PDF = page_filename(Language.ENGLISH)
 PHANTOMS = ROOT / "docs" / "gallery"
+EXAMPLES = ROOT / "examples" / "bundles"
+Case = tuple[str, str, Path, str | None]
+"""The name of the files, the title, the series, and the model; None for the one that the rules choose."""
 
 
 def main() -> int:
@@ -52,23 +56,32 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        given = [(f"series-{number}", path.name, path) for number, path in enumerate(options.series, start=1)]
+        given = [
+            (f"series-{number}", path.name, path, options.model) for number, path in enumerate(options.series, start=1)
+        ]
+        if not given:
+            settings = settings.model_copy(
+                update={"models": settings.models.model_copy(update={"folders": (EXAMPLES,)})}
+            )
+            given = [*phantoms(work / "made"), *drawings(work / "made")]
         parts = []
-        for key, title, path in given or phantoms(work / "made"):
+        for key, title, path, model in given:
             print(f"{title} ...", flush=True)
             pdf = options.pdf or not options.series
-            parts.append(entry(key, title, path, work / key, out, settings, options.model, options.pages, pdf=pdf))
+            parts.append(entry(key, title, path, work / key, out, settings, model, options.pages, pdf=pdf))
     head = "# Gallery\n\nOverlay pages as `candela process` makes them. AI results, not verified, not for diagnosis.\n"
     made = (
-        "" if options.series else "\nMade by `scripts/gallery` from phantoms that Candela computes; nobody is shown.\n"
+        ""
+        if options.series
+        else "\nMade by `scripts/gallery` from phantoms and drawings that Candela computes; nobody is shown.\n"
     )
     (out / "README.md").write_text("\n".join([head + made, *parts]))
     print(f"{out / 'README.md'}")
     return 0
 
 
-def phantoms(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """The series that docs/gallery shows: (name of its files, title, path)."""
+def phantoms(folder: Path) -> Iterator[Case]:
+    """The heads that docs/gallery shows, for the model that the rules choose."""
     axial = phantom.head_phantom()
     for key, title, datasets in (
         ("lesion", "A computed head with a bright lesion, axial", axial),
@@ -77,7 +90,21 @@ def phantoms(folder: Path) -> Iterator[tuple[str, str, Path]]:
         ("refused", "A slice is missing: the page that `--refusal-page` writes", axial[:10] + axial[11:]),
     ):
         phantom.save(datasets, folder / key)
-        yield key, title, folder / key
+        yield key, title, folder / key, None
+
+
+def drawings(folder: Path) -> Iterator[Case]:
+    """The drawings that docs/gallery shows, one for each example bundle."""
+    for name, title in (
+        (
+            "tumour_regions",
+            "Four series of a head, three nested regions: example bundle tumour_regions, a drawing",
+        ),
+        ("chest_objects", "A chest radiograph, boxes: example bundle chest_objects, a drawing"),
+        ("chest_findings", "A chest radiograph, classes: example bundle chest_findings, a drawing"),
+    ):
+        write(name, folder / name, HELD_OUT)
+        yield name, title, folder / name, name
 
 
 def entry(
