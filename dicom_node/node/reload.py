@@ -24,7 +24,8 @@ class Reloader:
     """Watches the settings file and the certificates between `start` and `stop`.
 
     ``apply`` is called with settings that are valid as a whole. Unusable settings are logged, and the former stay in
-    force.
+    force. A changed file is read once it stays as it is for ``every`` seconds: an editor may empty it before it writes,
+    and half of a file may be valid.
     """
 
     def __init__(self, path: Path | None, settings: Settings, apply: Apply, *, every: float = LOOK_EVERY) -> None:
@@ -53,11 +54,14 @@ class Reloader:
         self._wake.set()
 
     def _run(self) -> None:
+        before = self._seen
         while not self._stopping.is_set():
             self._wake.wait(self._every)
             self._wake.clear()
             state = self._state()
-            if self._stopping.is_set() or (state == self._seen and not self._asked.is_set()):
+            settled, before = state == before, state
+            changed = state != self._seen and settled
+            if self._stopping.is_set() or not (changed or self._asked.is_set()):
                 continue
             self._asked.clear()
             self._seen = state

@@ -37,6 +37,7 @@ def test_what_waits_for_a_dead_pacs_costs_no_tries_and_arrives_when_it_is_back(m
         node.client.submit(job)
     node.start()
     node.wait(lambda: circuit(node, "pacs") is CircuitState.OPEN)
+    node.wait(lambda: sum(row.waiting + row.sending for row in node.client.destinations()) == 16)
     before = attempts(node, jobs)
     time.sleep(2)  # without the circuit, sixteen deliveries would have tried more than a hundred times
     assert attempts(node, jobs) - before <= 8
