@@ -16,6 +16,7 @@ from pipeline.caveats import Caveat
 from pipeline.errors import BadModel, BadSettings
 from pipeline.findings.model import AnswerKind, ModelIdentity
 from pipeline.routing.channels import Channel
+from pipeline.routing.rules import Rule
 from pipeline.routing.selection import Takes
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -69,21 +70,21 @@ class RegisteredModel:
                 todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
             )
 
-    def refuse_unfit_for_rules(self) -> None:
-        """Refuse a model that the node does not read.
+    def refuse_unfit_for(self, rule: Rule) -> None:
+        """Refuse a model that the node does not read by ``rule``.
 
         Raises
         ------
         BadSettings
-            where it takes several series of a study, or several radiographs.
+            where it takes several series of a study and the rule reads each by itself, or several radiographs.
         """
         self.refuse_unread_inputs()
-        if self.channels:
+        if self.channels and not rule.per_study:
             raise BadSettings(
-                f"The model {self.name} takes several series of a study"
-                f" ({', '.join(item.name for item in self.channels)}), which the node does not read yet.",
+                f"Rule {rule.name!r} reads each series by itself, and the model {self.name} takes several series of a"
+                f" study ({', '.join(item.name for item in self.channels)}).",
                 where=str(self.folder),
-                todo=f"Take it out of the rules; `candela process STUDY --model {self.name}` reads a study.",
+                todo="Set per_study = true in the rule.",
             )
 
     @property

@@ -17,8 +17,10 @@ from dicom_node.node.roles import check_destinations, check_models
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.tree import DEFAULT_FILE, Settings
 from models import registry
-from pipeline.errors import NotRouted
+from models.registry import RegisteredModel
+from pipeline.errors import NotRouted, Refused
 from pipeline.findings.own_results import is_own_result
+from pipeline.routing.channels import choose_channels
 from pipeline.routing.rules import Routing, Rule, Verdict, judge
 from pipeline.routing.selection import Candidate, choose
 
@@ -173,13 +175,34 @@ def _print_outcome(out: Console, routing: Routing, settings: Settings) -> None:
 
 
 def _print_choice(out: Console, model: str, candidates: list[Candidate], settings: Settings) -> None:
-    contract = registry.get(model, settings.models.folders).takes
-    choice = choose(candidates, contract)
+    entry = registry.get(model, settings.models.folders)
     out.print(f"[bold]the choice for model {escape(model)}[/], had these series come together", soft_wrap=True)
+    if entry.channels:
+        _print_channels(out, entry, candidates)
+        return
+    choice = choose(candidates, entry.takes)
     if choice.chosen is not None:
         chosen = f"series {choice.chosen.series_instance_uid}: {choice.reason}"
         out.print(f"  [green]read[/]        {escape(chosen)}", soft_wrap=True)
     for item in choice.passed_over:
         reason = f"series {item.candidate.series_instance_uid}: {item.reason}"
         out.print(f"  [dim]not chosen[/]  {escape(reason)}", soft_wrap=True)
+    out.print()
+
+
+def _print_channels(out: Console, entry: RegisteredModel, candidates: list[Candidate]) -> None:
+    try:
+        choices = choose_channels(candidates, entry.channels, entry.check)
+    except Refused as refusal:
+        out.print(f"  [yellow]refused[/]     {escape(f'{refusal.code}: {refusal}')}\n", soft_wrap=True)
+        return
+    for choice in choices:
+        chosen = f"channel {choice.channel.name} is series {choice.candidate.series_instance_uid}: {choice.reason}"
+        out.print(f"  [green]read[/]        {escape(chosen)}", soft_wrap=True)
+    read = {choice.candidate.series_instance_uid for choice in choices}
+    for item in candidates:
+        if item.series_instance_uid not in read:
+            out.print(
+                f"  [dim]not chosen[/]  series {escape(item.series_instance_uid)} fills no channel", soft_wrap=True
+            )
     out.print()

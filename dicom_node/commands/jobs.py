@@ -73,7 +73,8 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
     settings = load_settings(config_file)
     with open_client(settings) as client:
         detail = client.show(full_id(client, job))
-    again = received_again(located(detail.job.manifest, settings.data_dir), settings.data_dir)
+    manifests = (located(path, settings.data_dir) for path in detail.job.manifests)
+    again = tuple(line for manifest in manifests for line in received_again(manifest, settings.data_dir))
     caveats = _caveats(detail, settings)
     if as_json:
         typer.echo(json.dumps({**_plain(detail), "caveats": caveats, "received_again": again}, indent=1))

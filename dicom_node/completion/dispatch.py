@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.completion.channels import as_one, reasons, record_digest, refuse_parts, revision_of
 from dicom_node.completion.rules import CompleteSeries
 from dicom_node.completion.studies import Assignment, NotedSeries, StudyNotes
 from dicom_node.jobs.job import SeriesJob
@@ -18,10 +20,12 @@ from dicom_node.store.manifest import manifest_text
 from dicom_node.store.series_header import read_header, read_identity, representative_of
 from dicom_node.store.study_series import other_series
 from models import registry
-from pipeline.errors import CandelaError, MixedPatients, NotChosen
+from models.registry import RegisteredModel
+from pipeline.errors import CandelaError, MixedPatients, NotChosen, Refused
 from pipeline.findings.identity import job_id
 from pipeline.patient.subject import refuse_mixed_study
 from pipeline.reading.attributes import text
+from pipeline.routing.channels import choose_channels
 from pipeline.routing.rules import judge
 from pipeline.routing.selection import Candidate, PassedOver, Selection, choose
 from pipeline.routing.series_attributes import SeriesAttributes, describe
@@ -33,6 +37,8 @@ MIXED = "mixed-"
 """Precedes the model's digest in a job's id where another series of the study names another patient."""
 NOT_CHOSEN = "not-"
 """Precedes the model's digest in a job's id where the model reads another series of the study."""
+COMPANION = "for-"
+"""Precedes a digest in a job's id where another job reads the series as one of its channels."""
 
 
 class Dispatch:
@@ -92,8 +98,11 @@ class Dispatch:
         return None
 
     def _refuse_mixed(self, series: CompleteSeries, assignment: Assignment, mixed: MixedPatients) -> None:
-        digest = registry.get(assignment.model, self._settings.models.folders).digest
-        self._queue(series, f"{MIXED}{digest}", assignment=assignment, refusal=(mixed.code, str(mixed)))
+        entry = registry.get(assignment.model, self._settings.models.folders)
+        # An operator's choice of the patient has one series read, which is not enough where a model reads several.
+        readable = not entry.channels
+        refusal = (mixed.code, str(mixed))
+        self._queue(series, f"{MIXED}{entry.digest}", assignment=assignment, refusal=refusal, readable=readable)
 
     def undecided(self) -> Collection[str]:
         """Study Instance UIDs of the studies that await selection."""
@@ -102,7 +111,8 @@ class Dispatch:
     def decide(self, study_instance_uid: str, /) -> None:
         """Queue, for each model, the series of the study that suits it best, and record why the others are not read.
 
-        A series that was chosen before a better one arrived keeps its job and results.
+        For a model that reads several series as channels, one job reads those that fill them. A series that was chosen
+        before a better one arrived keeps its job and results.
 
         Raises
         ------
@@ -128,6 +138,9 @@ class Dispatch:
                 self._refuse_mixed(noted.pop(name).series, _assignment(item, model), mixed)
         if not noted:
             return
+        if entry.channels:
+            self._decide_channels(entry, noted)
+            return
         choice = choose([_candidate(item) for item in noted.values()], entry.takes)
         if choice.chosen is not None:
             item = noted[choice.chosen.series_instance_uid]
@@ -138,6 +151,52 @@ class Dispatch:
             self._queue(item.series, f"{NOT_CHOSEN}{entry.digest}", assignment=item.assignment(model), refusal=refusal)
         log.info("study_decided", model=model, series=len(noted), chosen=choice.chosen is not None)
 
+    def _decide_channels(self, entry: RegisteredModel, noted: dict[str, NotedSeries]) -> None:
+        """Queue one job for the series that fill the channels, after a record for each other series that names it."""
+        try:
+            choices = choose_channels([_candidate(item) for item in noted.values()], entry.channels, entry.check)
+            chosen = [(choice, noted[choice.candidate.series_instance_uid].series) for choice in choices]
+            refuse_parts(chosen)
+        except Refused as refusal:
+            for item in noted.values():
+                self._record(item, entry, refusal)
+            log.info("study_decided", model=entry.name, series=len(noted), chosen=False)
+            return
+        (_, first), *others = chosen
+        every = [series for _, series in chosen]
+        name = _job_id(every, entry.digest)
+        for choice, series in others:
+            fills = NotChosen(
+                f"The series is channel {choice.channel.name} of model {entry.name}: job {name} reads it."
+            )
+            self._record(noted[series.series_instance_uid], entry, fills, companion_of=name)
+        for item in (item for item in noted.values() if item.series not in every):
+            self._record(item, entry, NotChosen(f"Model {entry.name} reads other series of the study as its channels."))
+        self._queue(
+            replace(as_one(every), revision=revision_of(self._folder(name), first.series_instance_uid)),
+            entry.digest,
+            assignment=_assignment(noted[first.series_instance_uid], entry.name),
+            selection=reasons(chosen),
+            companions=[(choice.channel.name, series) for choice, series in others],
+        )
+        log.info("study_decided", model=entry.name, series=len(noted), chosen=True)
+
+    def _record(
+        self, item: NotedSeries, entry: RegisteredModel, reason: Refused, companion_of: str | None = None
+    ) -> None:
+        """Record why no job of its own reads a series of a study of which ``entry`` reads several."""
+        self._queue(
+            item.series,
+            record_digest(NOT_CHOSEN if companion_of is None else COMPANION, entry.digest, str(reason)),
+            assignment=_assignment(item, entry.name),
+            refusal=(reason.code, str(reason)),
+            companion_of=companion_of,
+        )
+
+    def _folder(self, name: str) -> Path:
+        """The folder of the results of the job ``name``."""
+        return self._settings.results_dir / name.replace(":", "_")
+
     def _queue(
         self,
         series: CompleteSeries,
@@ -146,10 +205,18 @@ class Dispatch:
         assignment: Assignment | None = None,
         refusal: tuple[str, str] | None = None,
         selection: str | None = None,
+        readable: bool = True,
+        companions: Sequence[tuple[str, CompleteSeries]] = (),
+        companion_of: str | None = None,
     ) -> None:
-        """Queue a job for ``assignment``, or one that records the ``refusal`` (code and text)."""
-        name = job_id(series.series_instance_uid, (item.sop_instance_uid for item in series.instances), digest)
-        folder = self._settings.results_dir / name.replace(":", "_")
+        """Queue a job for ``assignment``, or one that records the ``refusal`` (code and text).
+
+        ``readable``: whether an operator may have a series read that was refused for naming two patients.
+        ``companions``, ``companion_of``: as in `SeriesJob`.
+        """
+        name = _job_id([series, *(item for _, item in companions)], digest)
+        folder = self._folder(name)
+        read = refusal is None or (refusal[0] == MixedPatients.code and readable)
         job = SeriesJob(
             job_id=name,
             series_instance_uid=series.series_instance_uid,
@@ -161,7 +228,7 @@ class Dispatch:
             completion=series.reason,
             completed_at=series.completed_at.isoformat(),
             rule=assignment.rule if assignment else None,
-            model=assignment.model if assignment and (refusal is None or refusal[0] == MixedPatients.code) else None,
+            model=assignment.model if assignment and read else None,
             destinations=assignment.destinations if assignment else (),
             priority=assignment.priority if assignment else "routine",
             refusal_code=refusal[0] if refusal else None,
@@ -169,6 +236,11 @@ class Dispatch:
             selection=selection,
             expected=series.expected,
             silence=series.silence,
+            companions=tuple(
+                (channel, str(self._write_manifest(folder, item, f"manifest-{number}.json")))
+                for number, (channel, item) in enumerate(companions, start=2)
+            ),
+            companion_of=companion_of,
         )
         new = self._submit(job)
         log.info(
@@ -182,14 +254,20 @@ class Dispatch:
         )
 
     @staticmethod
-    def _write_manifest(folder: Path, series: CompleteSeries) -> Path:
+    def _write_manifest(folder: Path, series: CompleteSeries, filename: str = "manifest.json") -> Path:
         """Write the list of the revision's files into the folder that will hold the results."""
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-        path = (folder / "manifest.json").absolute()
+        path = (folder / filename).absolute()
         if not path.exists():
             write_durably(path, manifest_text(series.instances, series.earlier, series.shared).encode())
         return path
+
+
+def _job_id(series: Sequence[CompleteSeries], digest: str) -> str:
+    """The id of a job for the first of ``series`` that reads all of them."""
+    uids = (item.sop_instance_uid for one in series for item in one.instances)
+    return job_id(series[0].series_instance_uid, uids, digest)
 
 
 def _attributes(header: Dataset, series: CompleteSeries, images: int) -> SeriesAttributes:

@@ -21,11 +21,11 @@ from pipeline.patient.subject import reconcile
 
 FOLDER: Final = ".deidentified"
 SOURCE_IMAGES: Final = "source-images"
-"""Name of the result that represents the images that a job read; its only file is the job's manifest."""
+"""Name of the result that represents the images that a job read; its files are the job's manifests."""
 
 
 def source_images(manifest: Path, data_dir: Path) -> tuple[Path, ...]:
-    """The images that the job of ``manifest`` read."""
+    """The images that ``manifest`` lists."""
     return tuple(located(item.path, data_dir) for item in read_manifest(manifest))
 
 

@@ -33,7 +33,7 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, Refused
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.model import Outcome
-from pipeline.ports import Progress, SeriesModel
+from pipeline.ports import ChannelModel, Progress, SeriesModel
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
 from pipeline.report.content import ReportContent, content_of_refusal
@@ -86,13 +86,17 @@ class SeriesRunner:
             result = _refused(job.refusal_code or "NOT_ROUTED", job.refusal or "", out, job)
             bound.info("series_not_read", code=result.refusal_code)
             return result
-        series = None
+        series, companions = None, {}
         try:
             series = self._read(manifest)
+            companions = {
+                channel: self._read(located(path, self._settings.data_dir)) for channel, path in job.companions
+            }
+            model = self._model(job.model)
             profiles = self._settings.profiles_of(job.destinations)
             summary = run(
                 series,
-                self._model(job.model),
+                model,
                 out,
                 self._settings,
                 self._clock(),
@@ -103,14 +107,18 @@ class SeriesRunner:
                 identity_from=job.identity_from,
                 revision=job.revision,
                 expected=job.expected,
+                companions=companions,
+                channels=_channels(model, series, companions),
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
-            return self._refused(refusal, series, out, job)
+            return self._refused(refusal, series, out, job, tuple(companions.values()))
         bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
         return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
 
-    def _refused(self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob) -> SeriesResult:
+    def _refused(
+        self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob, companions: tuple[Series, ...]
+    ) -> SeriesResult:
         """The refusal, with its page for destinations that want refusals; no page where the series cannot be read."""
         wanted = {name for name in job.destinations if self._settings.wants_refusals(name)}
         kinds = {self._settings.destinations[name].kind for name in wanted}
@@ -120,7 +128,7 @@ class SeriesRunner:
                 series, self._model(str(job.model)).identity, refusal, self._settings.uid_root, job.identity_from
             )
         result = _refused(refusal.code, str(refusal), out, job, page)
-        content = self._content_of(refusal, series, job) if series is not None and "fhir" in kinds else None
+        content = self._content_of(refusal, series, job, companions) if series is not None and "fhir" in kinds else None
         if content is None:
             return result
         write_durably(out / FILENAME, to_json(content))
@@ -128,13 +136,15 @@ class SeriesRunner:
         reports = (ResultRef("fhir-bundle", "fhir", files), ResultRef(HL7V2, "hl7v2", files))
         return replace(result, results=(*result.results, *reports))
 
-    def _content_of(self, refusal: Refused, series: Series, job: SeriesJob) -> ReportContent | None:
+    def _content_of(
+        self, refusal: Refused, series: Series, job: SeriesJob, companions: tuple[Series, ...]
+    ) -> ReportContent | None:
         """None where the header does not name the study, or the images name two patients or studies."""
         assert job.model is not None, "a rule gave the series to a model"
         model = self._model(job.model).identity
         run = RunIdentity(
             job.series_instance_uid,
-            instances_digest(series.sop_instance_uids),
+            instances_digest(uid for one in (series, *companions) for uid in one.sop_instance_uids),
             model.digest,
             self._settings.uid_root,
             identity_from=job.identity_from,
@@ -180,6 +190,17 @@ class SeriesRunner:
                 todo="Check the disk, then have the sender send the instance again, or restore the file.",
             )
         return item.path, data
+
+
+def _channels(model: SeriesModel, first: Series, companions: Mapping[str, Series]) -> list[dict[str, str]] | None:
+    """Which series fills which channel, for the summary; None for a model of one series."""
+    if not companions or not isinstance(model, ChannelModel):
+        return None
+    filled = {model.channels[0].name: first, **companions}
+    return [
+        {"channel": name, "series_instance_uid": str(series.header.SeriesInstanceUID)}
+        for name, series in filled.items()
+    ]
 
 
 def _shared(count: int) -> tuple[Caveat, ...]:

@@ -68,18 +68,28 @@ def may_leave(job: SeriesJob, settings: Settings) -> bool:
 
 
 def has_grown(job: SeriesJob, settings: Settings) -> bool:
-    """Whether the store has an instance of the job's series that the job lacks, Candela's own results aside.
+    """Whether the store has an instance of a series of the job that the job lacks, Candela's own results aside.
 
     Raises
     ------
     Broken
-        where the job's manifest is gone.
+        where a manifest of the job is gone.
     """
-    manifest = located(job.manifest, settings.data_dir)
+    own, *companions = (located(path, settings.data_dir) for path in job.manifests)
+    return _has_more(own, settings.store_dir / job.series_instance_uid) or any(
+        _has_more(manifest, None, settings.data_dir) for manifest in companions
+    )
+
+
+def _has_more(manifest: Path, folder: Path | None, data_dir: Path = Path()) -> bool:
+    """Whether ``folder``, the store's of a series, has an instance that ``manifest`` lacks. Without ``folder`` it is
+    that of the manifest's files.
+    """
     if not manifest.is_file():
         raise Broken("The list of the instances that were read is gone.", where=str(manifest), todo="Restore it.")
-    known = {item.sop_instance_uid for item in read_manifest(manifest)}
-    stored = (settings.store_dir / job.series_instance_uid).glob("*.dcm")
+    listed = read_manifest(manifest)
+    known = {item.sop_instance_uid for item in listed}
+    stored = (folder or located(listed[0].path, data_dir).parent).glob("*.dcm")
     return any(path.stem.partition("~")[0] not in known and not _is_own(path) for path in stored)
 
 

@@ -110,6 +110,7 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
     job = detail.job
     if _code(detail) not in (MixedPatients.code, MixedStudies.code):
         raise NoChoice("The series was not refused for its patient or study.", where=job.job_id)
+    _refuse_several(job)
     instances = current_instances(settings, job.series_instance_uid)
     if not instances:
         raise NoChoice("The series is no longer in the store.", where=job.job_id, todo="Send it again.")
@@ -222,6 +223,7 @@ def _code(detail: JobDetail) -> str | None:
 def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, settings: Settings) -> None:
     job = detail.job
     code = _code(detail)
+    _refuse_several(job)
     if job.model is None:
         raise NoChoice("No model reads this series.", where=job.job_id, todo="`candela jobs show` says why.")
     if uid not in {item.sop_instance_uid for item in instances}:
@@ -238,6 +240,15 @@ def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, s
         )
     if code != MixedPatients.code and len(identities(detail, settings).groups) == 1:
         raise NoChoice("All images name the same patient.", where=job.job_id)
+
+
+def _refuse_several(job: SeriesJob) -> None:
+    if job.companions:
+        raise NoChoice(
+            "The job reads several series of its study.",
+            where=job.job_id,
+            todo=f"`candela process STUDY --model {job.model} --identity UID` reads the study under one patient.",
+        )
 
 
 def values_of(job: SeriesJob, sop_instance_uid: str, settings: Settings) -> dict[str, str]:

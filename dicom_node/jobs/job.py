@@ -21,6 +21,10 @@ class SeriesJob:
     patient an operator has chosen (`dicom_node.jobs.identity_choice`); such a job reads the series again. ``expected``
     is the archive's count of instances, where that decided or exceeds those received; ``silence`` the seconds without a
     further instance before the series counted as complete.
+
+    ``companions``: for a model that reads several series of a study, the channel and the manifest of each series beside
+    this one, which is the first channel's. ``companion_of`` is the id of the job that reads this series as such a
+    companion; the job itself then only records that, with the refusal NOT_CHOSEN.
     """
 
     job_id: str
@@ -42,12 +46,21 @@ class SeriesJob:
     identity_from: str | None = None
     expected: int | None = None
     silence: float = 0.0
+    companions: tuple[tuple[str, str], ...] = ()
+    companion_of: str | None = None
+
+    @property
+    def manifests(self) -> tuple[str, ...]:
+        """The manifest of each series that the job reads, its own first."""
+        return (self.manifest, *(manifest for _, manifest in self.companions))
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "destinations": list(self.destinations)}
+        lists = {"destinations": list(self.destinations), "companions": [list(item) for item in self.companions]}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SeriesJob:
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
-        return cls(**{**values, "destinations": tuple(values["destinations"])})
+        companions = tuple((channel, manifest) for channel, manifest in values.get("companions", ()))
+        return cls(**{**values, "destinations": tuple(values["destinations"]), "companions": companions})

@@ -29,6 +29,7 @@ from dicom_node.observability.log import uid
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
+from dicom_node.store.manifest import read_manifest
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
 
@@ -163,7 +164,7 @@ def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[D
     """
     refused = result.outcome is Outcome.REFUSED
     known = settings.destinations
-    images = ResultRef(SOURCE_IMAGES, "dicom", (job.manifest,))
+    images = ResultRef(SOURCE_IMAGES, "dicom", job.manifests)
     return tuple(
         DeliveryJob(job, item, name, provisional=result.outcome in holding.HELD)
         for name in job.destinations
@@ -185,7 +186,7 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
         item.destination,
         settings.destinations.get(item.destination),
         what=item.result.name,
-        count=_count(item),
+        count=_count(item, settings),
         study=item.job.study_instance_uid,
         series=item.job.series_instance_uid,
         job=item.job.job_id,
@@ -193,10 +194,11 @@ def _audit_record(item: DeliveryJob, settings: Settings, failure: Failure | None
     )
 
 
-def _count(item: DeliveryJob) -> int:
+def _count(item: DeliveryJob, settings: Settings) -> int:
     """Number of instances or reports in a delivery."""
     if item.result.name == SOURCE_IMAGES:
-        return item.job.instances
+        manifests = (located(path, settings.data_dir) for _, path in item.job.companions)
+        return item.job.instances + sum(len(read_manifest(path)) for path in manifests if path.is_file())
     return len(item.result.files) if item.result.kind == "dicom" else 1
 
 
@@ -217,7 +219,8 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, ci
     asked = privacy(destination)
     if asked is not None:
         manifest = located(delivery.job.manifest, settings.data_dir)
-        files = source_images(manifest, settings.data_dir) if delivery.result.name == SOURCE_IMAGES else files
+        if delivery.result.name == SOURCE_IMAGES:
+            files = tuple(path for listed in files for path in source_images(listed, settings.data_dir))
         if any(is_document(path) for path in files):
             return "nothing sent: the pages of a document may name the patient"
         key = asked.key.get_secret_value().encode()

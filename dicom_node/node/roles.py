@@ -25,7 +25,7 @@ log = structlog.get_logger("candela.node")
 
 
 def check_models(settings: Settings) -> None:
-    """Check that every rule names a model that is installed and valid.
+    """Check that every rule names a model that is installed, valid, and fit for the rule.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def check_models(settings: Settings) -> None:
                 f"Rule {rule.name!r} names the unknown model {rule.model!r}.",
                 todo=f"Known models: {', '.join(sorted(known))}.",
             )
-        known[rule.model].refuse_unfit_for_rules()
+        known[rule.model].refuse_unfit_for(rule)
 
 
 def check_destinations(settings: Settings) -> None:

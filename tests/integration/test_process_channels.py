@@ -217,12 +217,14 @@ def test_an_operators_choice_of_the_patient_counts_over_all_series(tmp_path: Pat
     assert "IDENTITY_CHOSEN" in {item["code"] for item in summary["caveats"]}
 
 
-def test_a_rule_that_names_such_a_model_is_refused_when_the_node_starts(tmp_path: Path) -> None:
+def test_a_rule_that_names_such_a_model_reads_whole_studies_or_is_refused(tmp_path: Path) -> None:
     bundle(tmp_path / "models")
-    rule = '[[rules]]\nname = "four"\nmodel = "four"\nper_study = true\n'
+    rule = '[[rules]]\nname = "each"\nmodel = "four"\nper_study = true\n'
     settings = tmp_path / "candela.toml"
     settings.write_text(f'data_dir = "{tmp_path}/data"\n{rule}[models]\nfolders = ["{tmp_path}/models"]\n')
+    check_models(load(settings))
+    settings.write_text(settings.read_text().replace("per_study = true", "per_study = false"))
     with pytest.raises(
-        BadSettings, match=r"takes several series of a study \(t1, t1c, t2, flair\), which the node does"
+        BadSettings, match=r"Rule 'each' .* takes several series of a study \(t1, t1c, t2, flair\).*per_study = true"
     ):
         check_models(load(settings))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobState
 from dicom_node.retention.deliveries import DeliveredSeries
+from dicom_node.store.manifest import StoredInstance, manifest_text
 from dicom_node.store.series_index import SeriesRecord, SeriesState
 from pipeline.findings.identity import derived_uid, instances_digest
 from tests.peers.engine import MakeNode, Node, both_databases
@@ -57,3 +60,25 @@ def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> Non
     assert asked(record(done, "a later revision")) is None
     undecided.add(done.study_instance_uid)
     assert asked(record(done, "done")) is None
+
+
+def test_a_series_that_another_job_reads_as_a_channel_stays_until_that_job_is_over(node: Node) -> None:
+    asked = DeliveredSeries(node.settings, node.client, set)
+    uid = derived_uid("first", "instance")
+    manifest = node.settings.results_dir / "first" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(manifest_text((StoredInstance("1.dcm", uid, "0" * 64),)))
+    first = node.job("first", "slow", manifest=str(manifest), companions=(("t2", "manifest-2.json"),))
+    first = replace(first, job_id=f"{first.series_instance_uid}:{'f' * 16}:{'0' * 12}")  # of all its series' instances
+    companion = node.job("companion", "refuse", model=None, refusal_code="NOT_CHOSEN", companion_of=first.job_id)
+    for job in (companion, first):
+        node.client.submit(job)
+    node.start()
+    node.wait(lambda: ("begin", first.job_id) in node.effects)
+    node.wait_for(companion, JobState.NOT_CHOSEN)
+    assert asked(record(companion, "companion")) is None
+    (node.data_dir / "go").touch()
+    node.wait_for(first, JobState.DONE)
+    assert asked(record(companion, "companion")) is not None
+    assert asked(record(first, "first")) == (node.settings.results_dir / first.job_id.replace(":", "_"),)
+    assert asked(record(first, "a later revision")) is None
