@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.inference.runner import SeriesRunner
 from dicom_node.jobs import holding
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.store.manifest import read_manifest
+from dicom_node.store.manifest import manifest_text, read_manifest
 from models import registry
 from pipeline.findings.identity import instances_digest
 from pipeline.routing.rules import Rule
@@ -116,7 +116,6 @@ def test_a_series_that_fills_no_channel_is_recorded(house: House, study: Study) 
 def test_a_late_slice_in_any_series_makes_a_new_revision_of_the_job(house: House, study: Study, late: str) -> None:
     sent(house, {**study, late: study[late][:-1]}, *ORDER)
     first = the_job(house)
-    assert not holding.has_grown(first, house.settings)
     house.complete(study[late], revision=2)
     house.decide()
     second = next(job for job in house.jobs.values() if job.model and job is not first)
@@ -132,12 +131,15 @@ def test_a_late_slice_in_any_series_makes_a_new_revision_of_the_job(house: House
 def test_an_answer_is_held_back_where_a_companion_has_grown(house: House, study: Study) -> None:
     sent(house, study, *ORDER)
     job = the_job(house)
-    moved = house.settings.store_dir
-    manifests = {name: Path(path) for name, path in zip(ORDER, job.manifests, strict=True)}
-    assert moved != manifests["flair"]
-    folder = Path(read_manifest(manifests["flair"])[0].path).parent
+    for name, manifest in zip(ORDER, map(Path, job.manifests), strict=True):
+        folder = house.settings.store_dir / uid_of(study[name])
+        folder.mkdir(parents=True)
+        stored = [replace(item, path=str(folder / f"{item.sop_instance_uid}.dcm")) for item in read_manifest(manifest)]
+        for item in stored:
+            Path(item.path).touch()
+        manifest.write_text(manifest_text(tuple(stored)))
     assert not holding.has_grown(job, house.settings)
-    (folder / "1.2.3.4.dcm").write_bytes(b"a further slice")
+    (house.settings.store_dir / uid_of(study["flair"]) / "1.2.3.4.dcm").write_bytes(b"a further slice")
     assert holding.has_grown(job, house.settings)
 
 
