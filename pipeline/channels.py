@@ -41,11 +41,6 @@ class Companions:
         return findings
 
 
-def reads_several(model: SeriesModel) -> bool:
-    """Whether ``model`` reads several series of a study, each as a channel."""
-    return isinstance(model, ChannelModel) and len(model.channels) > 1
-
-
 def read_companions(model: SeriesModel, first: Volume, companions: Mapping[str, Series]) -> Companions:
     """The volumes of ``companions``, by channel, beside ``first``, the volume of the model's first channel.
 
@@ -65,7 +60,7 @@ def read_companions(model: SeriesModel, first: Volume, companions: Mapping[str, 
     reference, *others = model.channels
     if sorted(companions) != sorted(channel.name for channel in others):
         raise MissingSeries(
-            f"The series are of channels {', '.join(sorted(companions)) or 'none'}; the model takes"
+            f"The series are of channels {', '.join(sorted(companions))}; the model takes"
             f" {', '.join(channel.name for channel in others)} beside {reference.name}.",
             todo="Send a series for each channel.",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipeline.caveats import Caveat, CaveatCode, Value
-from pipeline.channels import read_companions, reads_several
+from pipeline.channels import read_companions
 from pipeline.findings.completeness import judged
 from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
@@ -118,7 +118,7 @@ def process(
         build = build_projection if projections else build_volume
         volume = build(series.datasets, prefer=functools.partial(suits, model.check))
         volume = replace(volume, subject=subject.header)
-        beside = read_companions(model, volume, others) if others or reads_several(model) else None
+        beside = read_companions(model, volume, others) if others else None
     caveats = model.check(volume.sources[0])
     repeatable = cleaned_volume(volume)
     with watch.stage("predict"):
