@@ -177,7 +177,7 @@ def test_the_identity_of_a_run_covers_the_instances_of_every_series(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_series_in_another_frame_of_reference_is_registered(tmp_path: Path) -> None:
     fine = {"shape": (40, 70, 70), "spacing": (4.5, 3.1)}
     moved = heads.series("flair", pose=heads.motion(8.0, [5.0, -6.0, 6.2]), frame="another", **fine)

@@ -211,7 +211,7 @@ class Caller:
 
 
 @contextmanager
-def calling(port: int, patience: float = 10) -> Iterator[Caller]:
+def calling(port: int, patience: float = 30) -> Iterator[Caller]:
     """A connection to ``port``; ``patience``: seconds to wait for an answer."""
     with socket.create_connection(("127.0.0.1", port), patience) as connection:
         connection.settimeout(patience)
