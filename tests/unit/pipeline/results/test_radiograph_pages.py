@@ -8,7 +8,6 @@ from dataclasses import replace
 import pypdfium2
 import pytest
 
-from pipeline.results.drawing.canvas import Canvas
 from pipeline.results.drawing.pages import Story, slice_page
 from pipeline.results.pdf import document
 from pipeline.results.provenance import ResultContext
@@ -16,20 +15,6 @@ from pipeline.results.sc import overlay
 from tests.conformance.test_projection_answers import KINDS, context_of
 
 LETTERS = set("LRAPHF")
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that is drawn."""
-    texts: list[str] = []
-    draw = Canvas.text
-
-    def recorded(self: Canvas, at: tuple[float, float], text: str, **kwargs: object) -> float:
-        texts.append(text)
-        return draw(self, at, text, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Canvas, "text", recorded)
-    return texts
 
 
 def oriented(stated: object) -> ResultContext:

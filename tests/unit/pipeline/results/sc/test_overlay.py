@@ -15,7 +15,7 @@ from pipeline.findings.model import Outcome
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.results.colours import OUTLINE_RGB
-from pipeline.results.drawing.canvas import SIDE, Box, Canvas, place
+from pipeline.results.drawing.canvas import SIDE, Box, place
 from pipeline.results.drawing.fonts import wrap
 from pipeline.results.drawing.page_parts import FOOT, HEAD
 from pipeline.results.drawing.pages import SINGLE, Story, slice_page, summary_page
@@ -24,20 +24,6 @@ from pipeline.results.provenance import ResultContext
 from pipeline.results.sc import overlay, refusal
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that is drawn."""
-    texts: list[str] = []
-    draw = Canvas.text
-
-    def recorded(self: Canvas, at: tuple[float, float], text: str, **kwargs: object) -> float:
-        texts.append(text)
-        return draw(self, at, text, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Canvas, "text", recorded)
-    return texts
 
 
 def is_outline(pixels: np.ndarray) -> np.ndarray:

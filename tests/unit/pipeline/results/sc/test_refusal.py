@@ -8,25 +8,10 @@ import pytest
 from pipeline import phantom
 from pipeline.errors import BadPixels, MissingSlices, Refused
 from pipeline.findings.own_results import is_own_result
-from pipeline.results.drawing.canvas import Canvas
 from pipeline.results.sc import refusal
 from tests.conformance.synthetic import MODEL, file_bytes
 
 REASON = MissingSlices("2 slices are missing.", where="after slice 4", todo="Send the series again.")
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every line that is drawn."""
-    texts: list[str] = []
-    draw = Canvas.text
-
-    def recorded(self: Canvas, at: tuple[float, float], text: str, **kwargs: object) -> float:
-        texts.append(text)
-        return draw(self, at, text, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Canvas, "text", recorded)
-    return texts
 
 
 def test_it_says_why_what_to_do_and_that_it_says_nothing_of_the_patient(written: list[str]) -> None:
