@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
-from pipeline.report.findings import ReportedFindings
 from pipeline.results.result_object import ResultObject
 from pipeline.results.wording import DISCLAIMER
 
@@ -28,7 +27,7 @@ def summary(processed: Processed) -> dict[str, Any]:
         "identity_from": processed.run.identity_from,
         "kind": str(findings.model.kind),
         "outcome": str(findings.outcome),
-        "statement": sentences.statement(ReportedFindings.of(findings)),
+        "statement": sentences.statement(processed.content.findings),
         "predicted_class": findings.predicted_class,
         "probabilities": {item.name: round(item.probability, 4) for item in findings.probabilities},
         "regions": [

@@ -37,8 +37,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write objects, previews (PNG) of pictures, the PDF, the report content and, last, summary.json.
 
-    Returns the summary. With ``bundle`` also the FHIR Bundle. ``channels`` stands in the summary: which series fills
-    which channel, and why.
+    Returns the summary. With ``bundle`` also the FHIR Bundle. The summary repeats ``channels``: which series
+    fills which channel, and why.
 
     With ``nifti`` also volume, mask and heat map as NIfTI, which the summary names under ``nifti``. If the summary
     exists, all other files do.

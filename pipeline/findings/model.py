@@ -199,7 +199,7 @@ class Region:
         return self.key_slice if self.long_axis is None else self.long_axis.slice_index
 
     def value(self, name: str) -> float | None:
-        """The value of the measurement called ``name``; None where there is none."""
+        """The value of the measurement called ``name``; None if the region has no such measurement."""
         return next((item.value for item in self.measurements if item.name == name), None)
 
 

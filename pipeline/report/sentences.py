@@ -46,7 +46,7 @@ def statement(findings: ReportedFindings, language: Language = Language.ENGLISH)
 
 
 def _named(findings: ReportedFindings, language: Language) -> dict[str, Any]:
-    return {"name": within(_name(findings, language), language), "count": situations.count(findings)}
+    return {"name": within(_name(findings, language), language), "count": len(findings.regions)}
 
 
 def _figures(findings: ReportedFindings, language: Language) -> dict[str, str]:

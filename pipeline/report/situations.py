@@ -1,4 +1,4 @@
-"""Which sentence an answer asks for, by its kind and outcome: the keys of phrases, and what they count."""
+"""The sentence for an answer, by its kind and outcome: keys of phrases, the classes that it names, its figure."""
 
 from __future__ import annotations
 
@@ -66,11 +66,6 @@ def named_classes(findings: ReportedFindings) -> tuple[str, ...]:
     if findings.kind is AnswerKind.DETECTION:
         return tuple(dict.fromkeys(region.label for region in findings.regions))
     return findings.suggested or tuple(filter(None, (findings.predicted_class,)))
-
-
-def count(findings: ReportedFindings) -> int:
-    """The number of regions."""
-    return len(findings.regions)
 
 
 def share(findings: ReportedFindings) -> float | None:

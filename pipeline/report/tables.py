@@ -1,4 +1,4 @@
-"""The table of regions that pages show: its columns, and what stands in them, in the reader's language."""
+"""The table of regions that pages show: its columns and cells, in the reader's language."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def columns(findings: ReportedFindings) -> tuple[str, ...]:
 
 
 def cell(region: ReportedRegion, column: str, language: Language = Language.ENGLISH) -> str:
-    """What stands in ``column``; empty where the region has no such measurement."""
+    """The text of the cell in ``column``; empty where the region has no such measurement."""
     needed, write = CELLS[column]
     return write(region, language) if any(region.has(name) for name in needed) else ""
 

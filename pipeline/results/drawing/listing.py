@@ -1,4 +1,4 @@
-"""Which regions a table lists, in how many columns side by side, and what stands in each row; for pages of any kind."""
+"""The layout of a table of regions on a page: the regions that it lists, its blocks side by side, and its cells."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def row_title(findings: Findings | ReportedFindings, number: int, language: Lang
 def cells(
     findings: Findings, number: int, columns: Sequence[str], language: Language = Language.ENGLISH
 ) -> tuple[str, ...]:
-    """What stands in ``columns`` of the row of region ``number``."""
+    """The cells in ``columns`` of the row of region ``number``."""
     region = findings.regions[number - 1]
     reported = ReportedRegion.of(region)
     return tuple(
