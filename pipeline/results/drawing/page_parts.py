@@ -73,8 +73,9 @@ def legend(canvas: Canvas, findings: Findings, x: int, y: int, *, heat: bool) ->
     """What the colours of the picture above mean."""
     if heat:
         what = "Activation, relative"
-        if findings.predicted_class:
-            what += f", for {in_sentence(class_title(findings, findings.predicted_class))}"
+        explained = findings.explained or findings.predicted_class
+        if explained:
+            what += f", for {in_sentence(class_title(findings, explained))}"
         wide = round(canvas.text((x, y), what, size=17, least=14, colour=DIM, most=256))
         draw_colour_bar(canvas, Box(x + wide + 14, y + 4, 326 - wide, 12), vertical=False)
         x += 360

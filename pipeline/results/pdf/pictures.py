@@ -33,9 +33,10 @@ def pictures(sheet: Sheet, story: Story, y: float, numbers: Collection[int]) -> 
         return below + 4
     below, at = below + 4.6, x
     if story.heat:
-        name = printed(sentences.title(findings.model, findings.predicted_class, sheet.language), "")
+        explained = findings.explained or findings.predicted_class
+        name = printed(sentences.title(findings.model, explained, sheet.language), "")
         words = sheet.label("activation_alone")
-        if findings.predicted_class:
+        if explained:
             words = sheet.label("activation", name=sentences.within(name, sheet.language))
         at += sheet.text(at, below, words, size=8.5, colour=SOFT, most=110) + 1.5
         ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (16, 1))
