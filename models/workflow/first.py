@@ -1,7 +1,8 @@
 """The first candela block of a bundle, from what MONAI's metadata and its own postprocessing say; nothing is guessed.
 
-Codes are left out (a private one stands until an administrator fills it in). What labels the postprocessing gives is
-tried out: it is fed images of one class each, and what comes out is looked at.
+Codes are left out (a private one stands until an administrator fills it in). Channels that the field names T1, T1c, T2
+or FLAIR get the rule that chooses their series. What labels the postprocessing gives is tried out: it is fed images of
+one class each, and what comes out is looked at.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from models.workflow.config import make_transforms, read_config
 from models.workflow.foreign import foreign
 from models.workflow.guard import run_guarded
 from models.workflow.scripts import Scripts
+from models.workflow.series_names import series_rules
 from pipeline.errors import BadModel
 from pipeline.findings.model import AnswerKind
 from pipeline.ports import Progress
@@ -136,10 +138,16 @@ def _input(key: str, block: dict[str, Any], modality: str) -> dict[str, Any]:
     named = block.get("channel_def") or {}
     names = [str(named.get(str(index), f"channel {index}")) for index in range(count)]
     grey = count > 1 and len(named) == 1
+    names = names[:1] if grey else names
+    several = modality == "MR" and len(names) > 1
+    rules_of = series_rules(names) if several else [{} for _ in names]
     made: dict[str, Any] = {
         "key": key,
         "kind": "projection" if modality in PROJECTIONS else "volume",
-        "channels": [{"name": item["name"]} for item in _concepts(dict(enumerate(names[:1] if grey else names)))],
+        "channels": [
+            {"name": item["name"], **rule}
+            for item, rule in zip(_concepts(dict(enumerate(names))), rules_of, strict=True)
+        ],
     }
     return {**made, "repeat": count} if grey else made
 

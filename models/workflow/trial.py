@@ -25,6 +25,19 @@ SHAPE = (24, 80, 72)
 SPACING = (4.0, 1.6, 1.6)
 PROJECTION_SHAPE = (1, 320, 256)
 PROJECTION_MM = 0.7
+SEQUENCES: dict[str, dict[str, str | list[str]]] = {
+    "T1": {"ScanningSequence": "SE", "RepetitionTime": "500", "EchoTime": "15"},
+    "T2": {"ScanningSequence": "SE", "RepetitionTime": "4000", "EchoTime": "100"},
+    "PD": {"ScanningSequence": "SE", "RepetitionTime": "3000", "EchoTime": "15"},
+    "T2*": {"ScanningSequence": "GR", "RepetitionTime": "500", "EchoTime": "20", "FlipAngle": "20"},
+    "FLAIR": {
+        "ScanningSequence": ["SE", "IR"],
+        "RepetitionTime": "9000",
+        "EchoTime": "120",
+        "InversionTime": "2500",
+    },
+}
+"""What the header of an MR series with such a weighting says."""
 AIR, FAT, SOFT, BONE = -1000.0, -90.0, 40.0, 700.0
 
 
@@ -42,6 +55,7 @@ def trial_series(contract: Contract2) -> dict[str, tuple[Dataset, ...]]:
     if modality not in FORMS:
         raise _not_computed(modality)
     body_part = next(iter(contract.scope.body_parts), "")
+    channels = {channel.name: channel for channel in contract.channels}
     made = {}
     for number, (name, volume) in enumerate(trial_inputs(contract).items(), start=1):
         header = Header(
@@ -51,9 +65,21 @@ def trial_series(contract: Contract2) -> dict[str, tuple[Dataset, ...]]:
             body_part=body_part,
         )
         made[name] = series_of(volume.array, volume.affine, modality, header, series=name)
+        channel = channels[name]
         for ds in made[name]:
             ds.SeriesNumber = number
+            if modality == "MR":
+                _acquire(ds, channel, contract.scope)
     return made
+
+
+def _acquire(ds: Dataset, channel: ChannelBlock, scope: ScopeBlock) -> None:
+    """Let the header of an MR instance say what the rule of ``channel`` asks for. No text fits every description."""
+    for weighting in (channel.weightings or scope.weightings)[:1]:
+        for keyword, value in SEQUENCES[weighting].items():
+            setattr(ds, keyword, value)
+    if channel.contrast is False:
+        ds.ContrastBolusAgent = ""
 
 
 def _film(channel: ChannelBlock, modality: str, scope: ScopeBlock) -> Dataset:

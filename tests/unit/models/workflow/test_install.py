@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 from torch import nn
 
 from models import registry
 from models.contract import unfinished
 from models.workflow.check import check_workflow
 from models.workflow.install import add
-from pipeline.errors import BadModel, BadSettings
+from models.workflow.series_names import series_rules
+from models.workflow.trial import trial_series
+from pipeline.errors import BadModel, BadSettings, SeveralCandidates
 from pipeline.findings.model import AnswerKind
+from pipeline.routing.channels import choose_channels
+from pipeline.routing.selection import Candidate
+from pipeline.routing.series_attributes import describe
+from tests.peers import heads
 from tests.peers.workflow_bundle import HALF, INVERT, METADATA, PRED, write_bundle
 
 SIGMOID = {"_target_": "Activationsd", "keys": PRED, "sigmoid": True}
@@ -111,12 +118,13 @@ def test_channels_that_overlap_stay_channels(tmp_path: Path, models: Path) -> No
     assert [item["value"] for item in block["answer"]["structures"]] == [0, 1]
 
 
-def test_several_series_and_grey_as_rgb(tmp_path: Path, models: Path) -> None:
-    four = {"num_channels": 4, "modality": "MR", "channel_def": {"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}}
-    block = answer_of(tmp_path / "four", models, inputs=four)
-    assert [item["name"] for item in block["inputs"][0]["channels"]] == ["t1c", "t1", "t2", "flair"]
-    assert block["scope"]["modalities"] == ["MR"]
-    (models / "made").rename(models / "four")
+def several(*names: str) -> dict[str, Any]:
+    """An MR input of which each channel is one of ``names``."""
+    defined = {str(index): name for index, name in enumerate(names)}
+    return {"num_channels": len(names), "modality": "MR", "channel_def": defined}
+
+
+def test_grey_as_rgb(tmp_path: Path, models: Path) -> None:
     block = answer_of(tmp_path / "grey", models, inputs={"num_channels": 3, "modality": "Mammogram"})
     assert block["inputs"][0] == {
         "key": "image",
@@ -124,6 +132,70 @@ def test_several_series_and_grey_as_rgb(tmp_path: Path, models: Path) -> None:
         "channels": [{"name": "image"}],
         "repeat": 3,
     }
+
+
+T1, T1C, T2 = (
+    {"weightings": ["T1"], "contrast": False},
+    {"weightings": ["T1"], "contrast": True},
+    {"weightings": ["T2"]},
+)
+FLAIR = {"weightings": ["FLAIR"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "rules"),
+    [
+        (("T1c", "T1", "T2", "FLAIR"), (T1C, T1, T2, FLAIR)),
+        (("FLAIR", "T1w", "T1gd", "T2w"), (FLAIR, T1, T1C, T2)),
+        (("t1n", "t1ce", "t2w", "t2f"), (T1, T1C, T2, FLAIR)),
+        (("T1-weighted", "T1 Gd", "T2-weighted", "T2-FLAIR"), (T1, T1C, T2, FLAIR)),
+        (("MRI T1", "T1 post-contrast", "T2 MRI", "PD"), (T1, T1C, T2, {"weightings": ["PD"]})),
+        (("T1", "T2"), ({"weightings": ["T1"]}, T2)),
+        (("T1", "T1c", "ADC", "T2*"), (T1, T1C, {}, {})),
+        (("T1 FLAIR", "T1 map", "T2 T1", "channel 3"), ({}, {}, {}, {})),
+        (("T2", "T2w", "FLAIR"), ({}, {}, FLAIR)),
+    ],
+)
+def test_channels_of_the_fields_names_get_the_rule_of_their_series(
+    names: tuple[str, ...], rules: tuple[dict[str, Any], ...]
+) -> None:
+    assert tuple(series_rules(names)) == rules
+
+
+def test_each_channel_of_an_installed_brats_bundle_gets_its_series(tmp_path: Path, models: Path) -> None:
+    bundle = add(published(tmp_path / "brats", inputs=several("T1c", "T1", "T2", "FLAIR")), models)
+    assert not [item for item in unfinished(bundle.contract) if item.startswith("inputs:")]
+    flat = {"shape": (3, 8, 8), "spacing": (40.0, 20.0)}
+    made = {name: heads.series(name, **flat) for name in ("flair", "t1", "t1c", "t2")}
+    study = [candidate(datasets) for datasets in made.values()]
+    model = registry.get("brats", (models,))
+    filled = choose_channels(study, model.channels, model.check)
+    assert {item.channel.name: item.candidate.series_instance_uid for item in filled} == {
+        name: str(datasets[0].SeriesInstanceUID) for name, datasets in made.items()
+    }
+    second = candidate(heads.series("t1c", name="again", **flat))
+    with pytest.raises(SeveralCandidates, match="Channel t1c takes a T1 series with contrast agent, and 2 series"):
+        choose_channels([*study, second], model.channels, model.check)
+
+
+def candidate(datasets: tuple[Dataset, ...]) -> Candidate:
+    header = datasets[0]
+    return Candidate(str(header.SeriesInstanceUID), header, describe(header, instances=len(datasets)))
+
+
+def test_the_series_that_a_check_computes_fit_the_rules(tmp_path: Path, models: Path) -> None:
+    bundle = add(published(tmp_path / "five", inputs=several("T1", "T1c", "T2", "FLAIR", "PD")), models)
+    made = trial_series(bundle.contract)
+    filled = choose_channels([candidate(item) for item in made.values()], bundle.channels, bundle.scope.check)
+    assert {item.channel.name: item.candidate.series_instance_uid for item in filled} == {
+        name: str(datasets[0].SeriesInstanceUID) for name, datasets in made.items()
+    }
+
+
+def test_a_name_that_nobody_knows_is_left_to_the_administrator(tmp_path: Path, models: Path) -> None:
+    bundle = add(published(tmp_path / "made", inputs=several("T1", "DCE early")), models)
+    assert bundle.contract.channels[1].has_rule is False
+    assert "inputs: the rules by which the series of dce_early are chosen." in unfinished(bundle.contract)
 
 
 @pytest.mark.parametrize(
