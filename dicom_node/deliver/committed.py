@@ -18,7 +18,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Reference, Report, Request, RequestLedger
-from dicom_node.deliver.dimse import DimseSender, instance_of
+from dicom_node.deliver.dimse import DimseSender
+from dicom_node.deliver.negotiation import instance_of
 from pipeline.errors import CandelaError, NotDicom, PeerBusy, PeerUnavailable, Rejected
 
 SUCCESS, INVALID_ARGUMENT, NO_SUCH_EVENT = 0x0000, 0x0115, 0x0113

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum, auto
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.deliver.journal import Journal
+from dicom_node.deliver.negotiation import (
+    Instance,
+    accepted,
+    batches,
+    instance_of,
+    none_accepted,
+    not_accepted,
+    proposals,
+    taken,
+)
 from dicom_node.deliver.presence import FIND, held
+from dicom_node.deliver.store_status import StatusMeaning, status_text, verdict
 from dicom_node.network import tls
 from dicom_node.settings.destinations import DicomDestination
-from pipeline.errors import CandelaError, PeerBusy, PeerUnavailable, Rejected
+from pipeline.errors import BadPixels, CandelaError, PeerBusy, PeerUnavailable, Rejected
+from pipeline.pixels.native import make_native
 
 REJECT_PERMANENT = 1
 SERVICE_USER, ACSE_PROVIDER = 1, 2
@@ -29,14 +38,22 @@ REJECTED_FOR_GOOD = {(SERVICE_USER, 2), (ACSE_PROVIDER, 2)}
 """(source, reason) of PS3.8 9.3.4 that no configuration cures: application context or protocol version unsupported."""
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One file to send: its SOP class, its own transfer syntax."""
+@dataclass
+class _Told:
+    """What the PACS said so far of the ``count`` instances of a result: statuses of those that it stored, the number
+    that it had already, and the reason for each that it refused.
+    """
 
-    path: Path
-    sop_class: UID
-    sop_instance: UID
-    transfer_syntax: UID
+    count: int
+    reached: int = 0
+    there: int = 0
+    notes: Counter[int] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+
+    def next(self) -> str:
+        """The next instance, in words."""
+        self.reached += 1
+        return f"instance {self.reached} of {self.count}"
 
 
 @dataclass
@@ -50,57 +67,9 @@ class _Answered:
         self.uid = str(uid) if uid else None
 
 
-class StatusMeaning(Enum):
-    """The meaning of a C-STORE status for the sender."""
-
-    STORED = auto()
-    NOTED = auto()
-    LATER = auto()
-    NEVER = auto()
-
-
-STATUS_TEXT = {
-    0x0110: "processing failure",
-    0x0111: "there already",
-    0x0117: "invalid SOP instance",
-    0x0122: "SOP class not supported",
-    0x0124: "not authorised",
-    0x0210: "duplicate invocation",
-    0x0211: "unrecognised operation",
-    0x0212: "mistyped argument",
-    0xB000: "elements coerced",
-    0xB006: "elements discarded",
-    0xB007: "data set does not match SOP class",
-}
-STATUS_RANGE_TEXT = {0xA7: "out of resources", 0xA9: "data set does not match SOP class"}
-
-
-def verdict(status: int) -> StatusMeaning:
-    """The meaning of C-STORE status ``status`` (PS3.4 B.2.3 and GG, PS3.7 9.1.1.1.9 and C).
-
-    0x0000 is stored; warnings (0xBxxx, 0x0001, 0x0107, 0x0116) and 0x0111 "duplicate SOP instance" are stored with a
-    note; 0xA7xx out of resources and 0x0110 processing failure may succeed later; all others (0xA9xx, 0xCxxx, 0x0117,
-    0x0122, 0x0124, 0x021x, unknown ones) are final rejections.
-    """
-    if status == 0x0000:
-        return StatusMeaning.STORED
-    if status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0111, 0x0116):
-        return StatusMeaning.NOTED
-    if status >> 8 == 0xA7 or status == 0x0110:
-        return StatusMeaning.LATER
-    return StatusMeaning.NEVER
-
-
-def status_text(status: int) -> str:
-    """``status`` in hexadecimal, with the standard's name for it if there is one."""
-    words = STATUS_TEXT.get(status) or STATUS_RANGE_TEXT.get(status >> 8)
-    if words is None and status >> 12 == 0xC:
-        words = "cannot understand"
-    return f"0x{status:04X}" + (f" {words}" if words else "")
-
-
 class DimseSender:
-    """Storage SCU for one PACS, with one association for each result.
+    """Storage SCU for one PACS, with one association for each result (more only where its objects have so many SOP
+    classes and transfer syntaxes that one association cannot offer them all).
 
     With ``resumes`` the instances that the PACS took are noted beside the files of the result. A later `send` of the
     same files skips them, unless the PACS, asked by C-FIND where it offers that, has lost them.
@@ -126,45 +95,55 @@ class DimseSender:
         """
         instances = tuple(instance_of(path) for path in files)
         journal = self._journal(files)
-        before = [item for item in instances if journal and journal.has(item.sop_instance, item.path)]
-        notes: Counter[int] = Counter()
-        refused: list[str] = []
-        there: set[str] = set()
-        contexts = [build_context(*pair) for pair in _proposals(instances)]
-        if before:
-            contexts.append(build_context(FIND))
-        answered = _Answered()
-        with self.association(contexts, [(evt.EVT_DIMSE_RECV, answered.note)]) as assoc:
-            if journal and before:
-                there = _still_there(assoc, before, journal)
-            for number, instance in enumerate(instances, start=1):
-                if instance.sop_instance in there:
-                    continue
-                if not _accepted(assoc, instance):
-                    syntax = instance.transfer_syntax.name
-                    refused.append(f"SOP class {instance.sop_class.name} ({syntax}) was not accepted")
-                    continue
-                status = self._store(assoc, instance, answered, f"instance {number} of {len(instances)}")
-                meaning = verdict(status)
-                if meaning is StatusMeaning.LATER:
-                    raise PeerBusy(
-                        f"The PACS answered {status_text(status)} to instance {number} of {len(instances)}.",
-                        where=self.place,
-                        todo="It is tried again; see the PACS's own log for its reason.",
-                    )
-                if meaning is StatusMeaning.NEVER:
-                    refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
-                else:
-                    notes[status] += 1
-                    if journal:
-                        journal.note(instance.sop_instance, instance.path)
+        told = _Told(len(instances))
+        for batch in batches(instances):
+            self._send_batch(batch, journal, told)
+        refused = told.refused
         if refused:
             raise Rejected(
                 f"The PACS refused {len(refused)} of {len(instances)} instances: {'; '.join(refused[:3])}.",
                 where=self.place,
                 todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
             )
-        return _receipt(notes, len(there))
+        return _receipt(told.notes, told.there)
+
+    def _send_batch(self, batch: tuple[Instance, ...], journal: Journal | None, told: _Told) -> None:
+        """Send ``batch`` by one association, and note in ``told`` what became of each instance."""
+        before = [item for item in batch if journal and journal.has(item.sop_instance, item.path)]
+        contexts = [build_context(*pair) for pair in proposals(batch)]
+        if before:
+            contexts.append(build_context(FIND))
+        answered = _Answered()
+        there: set[str] = set()
+        with self.association(contexts, [(evt.EVT_DIMSE_RECV, answered.note)]) as assoc:
+            if journal and before:
+                there = _still_there(assoc, before, journal)
+            for instance in batch:
+                which = told.next()
+                if instance.sop_instance in there:
+                    told.there += 1
+                    continue
+                if not accepted(assoc, instance):
+                    told.refused.append(not_accepted(assoc, instance))
+                    continue
+                try:
+                    status = self._store(assoc, instance, answered, which)
+                except BadPixels as error:
+                    told.refused.append(str(error))
+                    continue
+                meaning = verdict(status)
+                if meaning is StatusMeaning.LATER:
+                    raise PeerBusy(
+                        f"The PACS answered {status_text(status)} to {which}.",
+                        where=self.place,
+                        todo="It is tried again; see the PACS's own log for its reason.",
+                    )
+                if meaning is StatusMeaning.NEVER:
+                    told.refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
+                else:
+                    told.notes[status] += 1
+                    if journal:
+                        journal.note(instance.sop_instance, instance.path)
 
     def send_again(self, files: tuple[Path, ...], sop_instance_uids: Collection[str]) -> None:
         """Have the next `send` of ``files`` send these instances even though the PACS took them."""
@@ -178,7 +157,10 @@ class DimseSender:
     def _store(self, assoc: Association, instance: Instance, answered: _Answered, which: str) -> int:
         answered.uid = None
         # Read whole, so that pynetdicom can re-encode for a PACS that accepts only implicit VR.
-        answer = assoc.send_c_store(dcmread(instance.path))
+        ds = dcmread(instance.path)
+        if instance.transfer_syntax.is_encapsulated and instance.transfer_syntax not in taken(assoc, instance):
+            make_native(ds)
+        answer = assoc.send_c_store(ds)
         if "Status" not in answer:
             raise PeerUnavailable(
                 f"The PACS broke the association or did not answer within {self.destination.timeout:g} s"
@@ -235,11 +217,9 @@ class DimseSender:
         if assoc.is_rejected:
             return self._rejection(assoc.acceptor.primitive)
         if assoc.rejected_contexts:
-            names = sorted(
-                {UID(context.abstract_syntax or "").name for context in assoc.rejected_contexts} - {FIND.name}
-            )
+            reasons = "; ".join(none_accepted(assoc, besides=FIND))
             return Rejected(
-                f"The PACS accepted none of the SOP classes offered: {', '.join(names)}.",
+                f"The PACS accepted none of the presentation contexts offered: {reasons}.",
                 where=self.place,
                 todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
             )
@@ -290,32 +270,3 @@ def _still_there(assoc: Association, before: list[Instance], journal: Journal) -
         return taken
     journal.forget(taken - found)
     return taken & found
-
-
-def instance_of(path: Path) -> Instance:
-    """The identifiers of the file at ``path``."""
-    meta = read_file_meta_info(path)
-    return Instance(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
-
-
-def _proposals(instances: tuple[Instance, ...]) -> list[tuple[UID, UID]]:
-    """(SOP class, transfer syntax) of each presentation context to propose.
-
-    Those of the files; for native pixel data also Implicit VR Little Endian, the default transfer syntax, which every
-    PACS must accept (PS3.5 10.1).
-    """
-    pairs: dict[tuple[UID, UID], None] = {}
-    for instance in instances:
-        pairs[instance.sop_class, instance.transfer_syntax] = None
-        if not instance.transfer_syntax.is_compressed and instance.transfer_syntax.is_little_endian:
-            pairs[instance.sop_class, ImplicitVRLittleEndian] = None
-    return list(pairs)
-
-
-def _accepted(assoc: Association, instance: Instance) -> bool:
-    """Whether an accepted context can carry ``instance``, as it is or re-encoded without loss."""
-    wanted = {syntax for sop_class, syntax in _proposals((instance,)) if sop_class == instance.sop_class}
-    return any(
-        context.abstract_syntax == instance.sop_class and context.transfer_syntax[0] in wanted
-        for context in assoc.accepted_contexts
-    )

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from dicom_node.deliver.dimse import status_text
+from dicom_node.deliver.store_status import status_text
 from dicom_node.fetch.outcome import SeriesOutcome, Tally
 from dicom_node.fetch.sinks import Fetched, Sink, Taker
 from dicom_node.network.found import FoundSeries, FoundStudy, StudyQuery

@@ -27,7 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from dicom_node.deliver.dimse import status_text
+from dicom_node.deliver.store_status import status_text
 from dicom_node.fetch.outcome import SeriesOutcome, Tally
 from dicom_node.fetch.sinks import Fetched, NodeSink, Sink, Taker
 from dicom_node.network.association import associated, place

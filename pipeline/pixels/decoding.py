@@ -136,7 +136,7 @@ class StoredPixels:
                 **self._options,
             )
         except BaseException as error:
-            if not isinstance(error, (*UNREADABLE, RuntimeError, MemoryError)) and not _is_panic(error):
+            if not isinstance(error, (*UNREADABLE, RuntimeError, MemoryError)) and not is_panic(error):
                 raise
             raise BadPixels(
                 f"The pixel data ({layout.syntax.name}) cannot be decoded.",
@@ -347,7 +347,7 @@ def _whole(ds: Dataset, keyword: str, where: str) -> int:
     return int(value)
 
 
-def _is_panic(error: BaseException) -> bool:
+def is_panic(error: BaseException) -> bool:
     """Whether a decoder written in Rust (pylibjpeg-rle) gave up: its exception is no `Exception`, and has no name that
     could be imported.
     """

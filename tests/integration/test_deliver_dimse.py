@@ -14,13 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import (
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    MRImageStorage,
-    RLELossless,
-    SecondaryCaptureImageStorage,
-)
+from pydicom.uid import ImplicitVRLittleEndian, MRImageStorage, SecondaryCaptureImageStorage
 
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.settings.destinations import DicomDestination
@@ -154,22 +148,6 @@ def test_of_mixed_sop_classes_those_that_the_pacs_takes_arrive(files: tuple[Path
     ):
         sender(pacs.port).send((tmp_path / "mr.dcm", *files))
     assert len(pacs.stored) == 3
-
-
-def test_a_compressed_object_is_not_sent_to_a_pacs_that_cannot_take_it(files: tuple[Path, ...]) -> None:
-    """No silent transcoding: the transfer syntax is named. A PACS that takes it gets it unchanged."""
-    ds = dcmread(files[0])
-    ds.compress(RLELossless)
-    ds.save_as(files[0])
-    with (
-        Pacs() as pacs,
-        pytest.raises(Rejected, match="RLE Lossless"),
-    ):
-        sender(pacs.port).send(files)
-    assert len(pacs.stored) == 2
-    with Pacs(transfer_syntaxes=[RLELossless, JPEG2000Lossless]) as pacs:
-        assert sender(pacs.port).send(files[:1]) == "1 instance stored, 0x0000"
-    assert pacs.received[0].context.transfer_syntax == RLELossless
 
 
 def test_a_port_where_nobody_listens_is_unavailable(files: tuple[Path, ...]) -> None:

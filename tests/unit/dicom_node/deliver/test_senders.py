@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.deliver.dimse import StatusMeaning, status_text, verdict
 from dicom_node.deliver.senders import sender_for, takes
+from dicom_node.deliver.store_status import StatusMeaning, status_text, verdict
 from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
 from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import Settings
