@@ -124,7 +124,9 @@ def process(
         console.print(f"refused ({summary['code']}): {summary['reason']}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
     for item in summary.get("channels", ()):
-        typer.echo(f"Channel {item['channel']} is series {item['series_instance_uid']}: {item['reason']}.")
+        image = f"image {item['sop_instance_uid']} of " if "sop_instance_uid" in item else ""
+        why = f": {item['reason']}" if "reason" in item else ""
+        typer.echo(f"Channel {item['channel']} is {image}series {item['series_instance_uid']}{why}.")
     console.print(
         f"{summary['outcome']}: {summary['statement']}"
         f" {len(summary['objects'])} DICOM objects in {out} ({time.monotonic() - start:.1f} s)."

@@ -37,6 +37,7 @@ from pipeline.reading.projection import PresentationIntent
 
 CANDELA = Path("configs/candela.json")
 CONTRACT = 2
+IMAGE = "image"
 MOST_STRUCTURES = 255
 """A label map's values fit into eight bits."""
 TODO = "Correct the file: docs/bundles.md describes the fields, docs/candela-block.schema.json is its JSON Schema."
@@ -340,8 +341,14 @@ class Contract2(MetadataBlock):
 
     @property
     def channels(self) -> tuple[ChannelBlock, ...]:
-        """Every channel of every input."""
-        return tuple(channel for item in self.inputs for channel in item.channels)
+        """Every channel of every input, those of the network's own input first: results refer to the first."""
+        inputs = sorted(self.inputs, key=lambda item: item.key != self.main.key)
+        return tuple(channel for item in inputs for channel in item.channels)
+
+    @property
+    def main(self) -> InputBlock:
+        """The network's own input: ``image``, as MONAI's engines call it, else the first."""
+        return next((item for item in self.inputs if item.key == IMAGE), self.inputs[0])
 
 
 def concepts(answer: AnswerBlock) -> tuple[ConceptBlock, ...]:

@@ -18,6 +18,7 @@ from pipeline.findings.model import AnswerKind, ModelIdentity
 from pipeline.routing.channels import Channel
 from pipeline.routing.rules import Rule
 from pipeline.routing.selection import Takes
+from pipeline.routing.views import ViewRule
 
 SHIPPED = Path(__file__).parent / "bundles"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -55,17 +56,27 @@ class RegisteredModel:
         """What each channel takes, of a model that reads several series of a study; empty for others."""
         return self.found.channels if isinstance(self.found, WorkflowBundle) else ()
 
+    @property
+    def view_rules(self) -> tuple[ViewRule, ...]:
+        """Which image fills each channel, of a model that reads several radiographs of a study; empty for others."""
+        return self.found.view_rules if isinstance(self.found, WorkflowBundle) else ()
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels of a model that reads several series or radiographs of a study; empty for others."""
+        return (*(item.name for item in self.channels), *(rule.name for rule in self.view_rules))
+
     def refuse_unread_inputs(self) -> None:
-        """Refuse a model whose inputs no command reads yet.
+        """Refuse a model whose inputs no command reads.
 
         Raises
         ------
         BadSettings
-            where it takes several radiographs, or radiographs and volumes.
+            where it takes radiographs and volumes.
         """
-        if isinstance(self.found, WorkflowBundle) and len(self.found.contract.channels) > 1 and not self.channels:
+        if isinstance(self.found, WorkflowBundle) and len(self.found.contract.channels) > 1 and not self.channel_names:
             raise BadSettings(
-                f"The model {self.name} takes several radiographs, which are not read yet.",
+                f"The model {self.name} takes radiographs and volumes of one study together.",
                 where=str(self.folder),
                 todo="Take it out of the rules; `candela models check` runs it and shows its answer.",
             )
@@ -76,13 +87,14 @@ class RegisteredModel:
         Raises
         ------
         BadSettings
-            where it takes several series of a study and the rule reads each by itself, or several radiographs.
+            where it takes several series or radiographs of a study and the rule reads each series by itself, or it
+            takes radiographs and volumes.
         """
         self.refuse_unread_inputs()
-        if self.channels and not rule.per_study:
+        if self.channel_names and not rule.per_study:
             raise BadSettings(
-                f"Rule {rule.name!r} reads each series by itself, and the model {self.name} takes several series of a"
-                f" study ({', '.join(item.name for item in self.channels)}).",
+                f"Rule {rule.name!r} reads each series by itself, and the model {self.name} takes several"
+                f" {'radiographs' if self.view_rules else 'series'} of a study ({', '.join(self.channel_names)}).",
                 where=str(self.folder),
                 todo="Set per_study = true in the rule.",
             )

@@ -63,6 +63,7 @@ class CaveatCode(StrEnum):
     VIEW_POSITION_ABSENT = "VIEW_POSITION_ABSENT"
     IMAGE_MIRRORED = "IMAGE_MIRRORED"
     IMAGES_LEFT_OUT = "IMAGES_LEFT_OUT"
+    IMAGES_NOT_READ = "IMAGES_NOT_READ"
     IMAGE_COPIES_LEFT_OUT = "IMAGE_COPIES_LEFT_OUT"
     LENGTHS_AT_DETECTOR = "LENGTHS_AT_DETECTOR"
     LENGTHS_CORRECTED = "LENGTHS_CORRECTED"
@@ -107,6 +108,7 @@ VALUES: Final[Mapping[CaveatCode, frozenset[str]]] = {
     CaveatCode.FEWER_TIMES_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.STACK_SHORTER_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.IMAGES_LEFT_OUT: frozenset({"count", "read"}),
+    CaveatCode.IMAGES_NOT_READ: frozenset({"count"}),
     CaveatCode.IMAGE_COPIES_LEFT_OUT: frozenset({"count"}),
     CaveatCode.LENGTHS_CORRECTED: frozenset({"factor"}),
     CaveatCode.LENGTHS_CALIBRATED: frozenset({"kind"}),

@@ -12,6 +12,7 @@ from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity, Prediction
 from pipeline.geometry.volume import Volume
 from pipeline.routing.channels import Channel
+from pipeline.routing.views import ViewRule
 
 Progress = Callable[[str], None]
 """Called with the name of each stage as it starts."""
@@ -48,6 +49,20 @@ class SeriesModel(Protocol):
         BadModel
             where the network gave NaN or the wrong shape.
         """
+        ...
+
+
+@runtime_checkable
+class ViewModel(SeriesModel, Protocol):
+    """A loaded model that may read several radiographs of a study, each as a channel."""
+
+    @property
+    def view_rules(self) -> tuple[ViewRule, ...]:
+        """Which image fills each channel, results refer to the first; empty for a model of one image."""
+        ...
+
+    def predict_channels(self, volumes: Mapping[str, Volume]) -> Answered:
+        """The answer for ``volumes``, by the channel's name, each in its own plane; raises as `predict`."""
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipeline.caveats import Caveat, CaveatCode, Value
-from pipeline.channels import read_companions
+from pipeline.channels import Companions, read_companions
 from pipeline.findings.completeness import judged
 from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
@@ -19,7 +19,8 @@ from pipeline.geometry.build import build_volume
 from pipeline.geometry.projection import build_projection
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned_volume
-from pipeline.ports import Progress, SeriesModel
+from pipeline.ports import Progress, SeriesModel, ViewModel
+from pipeline.radiographs import read_radiographs
 from pipeline.reading.files import Series
 from pipeline.reading.value_forms import printable
 from pipeline.report.content import ReportContent
@@ -37,7 +38,8 @@ from pipeline.routing.preflight import preflight, suits
 class Processed:
     """Everything that one run made.
 
-    ``content`` is that of reports, ``pages`` the report as PDF by language, ``timings`` seconds by stage.
+    ``content`` is that of reports, ``pages`` the report as PDF by language, ``timings`` seconds by stage. ``images``:
+    Series and SOP Instance UID of the radiograph of each channel, where the model reads several.
     """
 
     series_instance_uid: str
@@ -48,6 +50,7 @@ class Processed:
     pages: dict[Language, bytes]
     timings: dict[str, float]
     run: RunIdentity
+    images: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,7 +98,8 @@ def process(
 
     ``companions``: for a model that reads several series of a study (`pipeline.ports.ChannelModel`), the series of each
     channel but the first, by the channel's name; ``series`` is the first channel's. Regions and images of the results
-    are those of ``series``.
+    are those of ``series``. For a model that reads several radiographs (`pipeline.ports.ViewModel`), the other series
+    that hold images of its channels, by any name; ``series`` holds the first channel's.
 
     ``recorded`` is the instant, with its time zone, that the report gives for the reading; ``revision`` counts the
     revisions of the series from 1. ``languages`` are those of the PDF reports.
@@ -115,10 +119,16 @@ def process(
     others = dict(companions or {})
     subject = preflight(series, model.check, identity_from, projections=projections, companions=tuple(others.values()))
     with watch.stage("volume"):
-        build = build_projection if projections else build_volume
-        volume = build(series.datasets, prefer=functools.partial(suits, model.check))
-        volume = replace(volume, subject=subject.header)
-        beside = read_companions(model, volume, others) if others else None
+        filled: dict[str, Volume] = {}
+        beside: Companions | None
+        if isinstance(model, ViewModel) and model.view_rules:
+            views = read_radiographs(model, (series, *others.values()), subject.header)
+            volume, beside, filled = views.first, views.beside, views.filled
+        else:
+            build = build_projection if projections else build_volume
+            volume = build(series.datasets, prefer=functools.partial(suits, model.check))
+            volume = replace(volume, subject=subject.header)
+            beside = read_companions(model, volume, others) if others else None
     caveats = model.check(volume.sources[0])
     repeatable = cleaned_volume(volume)
     with watch.stage("predict"):
@@ -153,7 +163,8 @@ def process(
         reported = tuple(item for item in objects if pacs is not None or first in item.profiles)
         content = report_content(context, reported, recorded=recorded, revision=revision, pacs=pacs)
         pages = _pages(context, objects, languages)
-    return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, watch.seconds, run)
+    images = {name: (one.series_instance_uid, str(one.sources[0].SOPInstanceUID)) for name, one in filled.items()}
+    return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, watch.seconds, run, images)
 
 
 def _printable(caveat: Caveat) -> Caveat:

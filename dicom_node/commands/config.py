@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.commands.common import ConfigOption, console, load_settings
-from dicom_node.inference.study_folder import find_series
+from dicom_node.inference.study_channels import choices_of
+from dicom_node.inference.study_folder import FolderSeries, find_series
 from dicom_node.node.roles import check_destinations, check_models
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.tree import DEFAULT_FILE, Settings
@@ -20,7 +21,6 @@ from models import registry
 from models.registry import RegisteredModel
 from pipeline.errors import NotRouted, Refused
 from pipeline.findings.own_results import is_own_result
-from pipeline.routing.channels import choose_channels
 from pipeline.routing.rules import Routing, Rule, Verdict, judge
 from pipeline.routing.selection import Candidate, choose
 
@@ -110,7 +110,7 @@ def _explain(path: Path, settings: Settings, calling_ae: str, called_ae: str | N
     if not path.exists():
         raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
     out = console()
-    taken: list[tuple[Rule, Candidate]] = []
+    taken: list[tuple[Rule, FolderSeries, Candidate]] = []
     found = find_series(path)
     for series in found:
         candidate = series.candidate(calling_ae, settings.receive.ae_title if called_ae is None else called_ae)
@@ -122,9 +122,10 @@ def _explain(path: Path, settings: Settings, calling_ae: str, called_ae: str | N
         routing = judge(settings.rules, candidate.attributes, settings.routing.match)
         _print_rules(out, routing)
         _print_outcome(out, routing, settings)
-        taken += [(rule, candidate) for rule in routing.taken]
-    for model in sorted({rule.model for rule, _ in taken if rule.per_study}):
-        _print_choice(out, model, [item for rule, item in taken if rule.per_study and rule.model == model], settings)
+        taken += [(rule, series, candidate) for rule in routing.taken]
+    for model in sorted({rule.model for rule, _, _ in taken if rule.per_study}):
+        of_it = [(series, item) for rule, series, item in taken if rule.per_study and rule.model == model]
+        _print_choice(out, model, of_it, settings)
     if not taken:
         raise NotRouted(
             f"No rule takes any of the {len(found)} series." if len(found) > 1 else "No rule takes this series.",
@@ -174,13 +175,13 @@ def _print_outcome(out: Console, routing: Routing, settings: Settings) -> None:
         out.print("  → no rule takes it: kept, and its job ends as refused (NOT_ROUTED)\n", soft_wrap=True)
 
 
-def _print_choice(out: Console, model: str, candidates: list[Candidate], settings: Settings) -> None:
+def _print_choice(out: Console, model: str, found: list[tuple[FolderSeries, Candidate]], settings: Settings) -> None:
     entry = registry.get(model, settings.models.folders)
     out.print(f"[bold]the choice for model {escape(model)}[/], had these series come together", soft_wrap=True)
-    if entry.channels:
-        _print_channels(out, entry, candidates)
+    if entry.channel_names:
+        _print_channels(out, entry, [series for series, _ in found])
         return
-    choice = choose(candidates, entry.takes)
+    choice = choose([candidate for _, candidate in found], entry.takes)
     if choice.chosen is not None:
         chosen = f"series {choice.chosen.series_instance_uid}: {choice.reason}"
         out.print(f"  [green]read[/]        {escape(chosen)}", soft_wrap=True)
@@ -190,9 +191,9 @@ def _print_choice(out: Console, model: str, candidates: list[Candidate], setting
     out.print()
 
 
-def _print_channels(out: Console, entry: RegisteredModel, candidates: list[Candidate]) -> None:
+def _print_channels(out: Console, entry: RegisteredModel, found: list[FolderSeries]) -> None:
     try:
-        choices = choose_channels(candidates, entry.channels, entry.check)
+        choices = choices_of(found, entry)
     except Refused as refusal:
         out.print(f"  [yellow]refused[/]     {escape(f'{refusal.code}: {refusal}')}\n", soft_wrap=True)
         return
@@ -200,7 +201,7 @@ def _print_channels(out: Console, entry: RegisteredModel, candidates: list[Candi
         chosen = f"channel {choice.channel.name} is series {choice.candidate.series_instance_uid}: {choice.reason}"
         out.print(f"  [green]read[/]        {escape(chosen)}", soft_wrap=True)
     read = {choice.candidate.series_instance_uid for choice in choices}
-    for item in candidates:
+    for item in found:
         if item.series_instance_uid not in read:
             out.print(
                 f"  [dim]not chosen[/]  series {escape(item.series_instance_uid)} fills no channel", soft_wrap=True

@@ -16,19 +16,21 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.observability.log import uid
 from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import sync_folder, write_durably
+from dicom_node.store.layout import located
 from dicom_node.store.manifest import manifest_text
 from dicom_node.store.series_header import read_header, read_identity, representative_of
 from dicom_node.store.study_series import other_series
 from models import registry
 from models.registry import RegisteredModel
-from pipeline.errors import CandelaError, MixedPatients, NotChosen, Refused
+from pipeline.errors import CandelaError, MixedPatients, NotChosen, Refused, UnsupportedModality
 from pipeline.findings.identity import job_id
 from pipeline.patient.subject import refuse_mixed_study
 from pipeline.reading.attributes import text
-from pipeline.routing.channels import choose_channels
+from pipeline.routing.channels import Choice, choose_channels
 from pipeline.routing.rules import judge
 from pipeline.routing.selection import Candidate, PassedOver, Selection, choose
 from pipeline.routing.series_attributes import SeriesAttributes, describe
+from pipeline.routing.study_views import choose_views
 
 log = structlog.get_logger("candela.dispatch")
 UNROUTED = "none"
@@ -100,7 +102,7 @@ class Dispatch:
     def _refuse_mixed(self, series: CompleteSeries, assignment: Assignment, mixed: MixedPatients) -> None:
         entry = registry.get(assignment.model, self._settings.models.folders)
         # An operator's choice of the patient has one series read, which is not enough where a model reads several.
-        readable = not entry.channels
+        readable = not entry.channel_names
         refusal = (mixed.code, str(mixed))
         self._queue(series, f"{MIXED}{entry.digest}", assignment=assignment, refusal=refusal, readable=readable)
 
@@ -138,7 +140,7 @@ class Dispatch:
                 self._refuse_mixed(noted.pop(name).series, _assignment(item, model), mixed)
         if not noted:
             return
-        if entry.channels:
+        if entry.channel_names:
             self._decide_channels(entry, noted)
             return
         choice = choose([_candidate(item) for item in noted.values()], entry.takes)
@@ -154,7 +156,7 @@ class Dispatch:
     def _decide_channels(self, entry: RegisteredModel, noted: dict[str, NotedSeries]) -> None:
         """Queue one job for the series that fill the channels, after a record for each other series that names it."""
         try:
-            choices = choose_channels([_candidate(item) for item in noted.values()], entry.channels, entry.check)
+            choices = self._choices(entry, noted)
             chosen = [(choice, noted[choice.candidate.series_instance_uid].series) for choice in choices]
             refuse_parts(chosen)
         except Refused as refusal:
@@ -180,6 +182,24 @@ class Dispatch:
             companions=[(choice.channel.name, series) for choice, series in others],
         )
         log.info("study_decided", model=entry.name, series=len(noted), chosen=True)
+
+    def _choices(self, entry: RegisteredModel, noted: dict[str, NotedSeries]) -> tuple[Choice, ...]:
+        """The series that fill the channels; those of radiographs by the header of every image."""
+        if not entry.view_rules:
+            return choose_channels([_candidate(item) for item in noted.values()], entry.channels, entry.check)
+        held = [(_candidate(item), self._headers(item, entry)) for item in noted.values()]
+        return choose_views(held, entry.view_rules, entry.check)
+
+    def _headers(self, item: NotedSeries, entry: RegisteredModel) -> tuple[Dataset, ...]:
+        """The header of each image; none of a series of another modality, which may be long."""
+        try:
+            entry.check(read_header(item.header))
+        except UnsupportedModality:
+            return ()
+        except Refused:  # of this image, perhaps not of the others
+            pass
+        paths = (located(one.path, self._settings.data_dir) for one in item.series.instances)
+        return tuple(read_header(path) for path in paths)
 
     def _record(
         self, item: NotedSeries, entry: RegisteredModel, reason: Refused, companion_of: str | None = None

@@ -43,8 +43,8 @@ def process_path(
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
-    Of a study at ``path``, a ``model`` that reads several series as channels gets one for each; the summary names them
-    under ``channels``.
+    Of a study at ``path``, a ``model`` that reads several series or radiographs as channels gets one for each; the
+    summary names them under ``channels``.
 
     ``profile`` names the profile (`Settings.profile`) that decides which results are written, and in which form.
 
@@ -59,7 +59,7 @@ def process_path(
     try:
         progress("reading")
         named = registry.get(model, settings.models.folders) if model is not None else None
-        if named is not None and named.channels:
+        if named is not None and named.channel_names:
             name, study = named.name, pick_channels(path, named, identity_chosen=(pick or Pick()).identity_chosen)
             series = study.first
         else:
@@ -90,7 +90,7 @@ def process_path(
             profiles,
             identity_from=identity_from,
             companions=companions,
-            channels=study.content if study else None,
+            channels=study.content if study and not entry.view_rules else None,
             nifti=nifti,
             bundle=_bundle,
         )

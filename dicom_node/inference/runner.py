@@ -193,8 +193,8 @@ class SeriesRunner:
 
 
 def _channels(model: SeriesModel, first: Series, companions: Mapping[str, Series]) -> list[dict[str, str]] | None:
-    """Which series fills which channel, for the summary; None for a model of one series."""
-    if not companions or not isinstance(model, ChannelModel):
+    """Which series fills which channel, for the summary; None for a model of one series, or of radiographs."""
+    if not companions or not isinstance(model, ChannelModel) or not model.channels:
         return None
     filled = {model.channels[0].name: first, **companions}
     return [
@@ -249,7 +249,11 @@ def run(
         progress=progress,
     )
     progress("writing")
-    return write_results(processed, out, bundle=bundle(processed) if bundle else None, nifti=nifti, channels=channels)
+    filled = channels or [
+        {"channel": name, "series_instance_uid": series_uid, "sop_instance_uid": sop_uid}
+        for name, (series_uid, sop_uid) in processed.images.items()
+    ]
+    return write_results(processed, out, bundle=bundle(processed) if bundle else None, nifti=nifti, channels=filled)
 
 
 def _results(summary: dict[str, Any], out: Path) -> tuple[ResultRef, ...]:

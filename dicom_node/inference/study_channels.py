@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.inference.study_folder import find_series
+from dicom_node.inference.study_folder import FolderSeries, find_series, headers_of
 from models.registry import RegisteredModel
 from pipeline.errors import MixedStudies
 from pipeline.findings.own_results import is_own_result
@@ -13,6 +14,7 @@ from pipeline.patient.subject import refuse_mixed_study
 from pipeline.reading.attributes import text
 from pipeline.reading.files import Series, read_files
 from pipeline.routing.channels import Choice, choose_channels
+from pipeline.routing.study_views import choose_views
 
 SHOWN_MOST = 5
 
@@ -47,6 +49,13 @@ class ChosenStudy:
         ]
 
 
+def choices_of(found: Sequence[FolderSeries], model: RegisteredModel) -> tuple[Choice, ...]:
+    """The series of ``found`` that fill the channels of ``model``; raises as `choose_channels` and `choose_views`."""
+    if not model.view_rules:
+        return choose_channels([item.candidate() for item in found], model.channels, model.check)
+    return choose_views([(item.candidate(), headers_of(item)) for item in found], model.view_rules, model.check)
+
+
 def pick_channels(path: Path, model: RegisteredModel, *, identity_chosen: bool = False) -> ChosenStudy:
     """Read the series at ``path`` that fill the channels of ``model``. Unless ``identity_chosen``, all series of the
     study there must name one patient.
@@ -56,7 +65,7 @@ def pick_channels(path: Path, model: RegisteredModel, *, identity_chosen: bool =
     MixedStudies
         where ``path`` holds series of several studies.
     MissingSeries, SeveralCandidates
-        as `pipeline.routing.channels.choose_channels`.
+        as `pipeline.routing.channels.choose_channels` and `pipeline.routing.study_views.choose_views`.
     MixedPatients
         where another series of the study names another patient; also the errors of `find_series` and `read_files`.
     """
@@ -68,7 +77,7 @@ def pick_channels(path: Path, model: RegisteredModel, *, identity_chosen: bool =
             where=str(path),
             todo=f"Give the folder of one study: the model {model.name} reads several series of it.",
         )
-    choices = choose_channels([item.candidate() for item in found], model.channels, model.check)
+    choices = choices_of(found, model)
     by_uid = {item.series_instance_uid: item for item in found}
     chosen = {choice.channel.name: by_uid[choice.candidate.series_instance_uid] for choice in choices}
     if not identity_chosen:

@@ -73,6 +73,14 @@ def find_series(path: Path) -> tuple[FolderSeries, ...]:
     return tuple(sorted(found, key=lambda item: (number(item.header, "SeriesNumber") or 0, item.series_instance_uid)))
 
 
+def headers_of(series: FolderSeries) -> tuple[Dataset, ...]:
+    """The header of each readable instance of ``series``, by Instance UID."""
+    if len(series.paths) == 1 and not (header := _header(series.paths[0])):
+        return tuple(read_path(series.paths[0]).datasets)  # an archive
+    headers = (header for path in series.paths if (header := _header(path)) is not None)
+    return tuple({text(header, "SOPInstanceUID"): header for header in headers}.values())
+
+
 @dataclass(frozen=True)
 class Pick:
     """Selects one of several series: the one with this UID, or the one that suits the model best.

@@ -62,17 +62,15 @@ class WorkflowBundle:
     def scope(self) -> Scope:
         """Which series the bundle takes."""
         block = self.contract.scope
-        channels = [channel for item in self.contract.inputs if item.kind == "projection" for channel in item.channels]
-        rules = tuple(ViewRule(channel.name, channel.views, channel.laterality) for channel in channels)
         return Scope(
             modalities=block.modalities,
             body_parts=block.body_parts,
             weightings=block.weightings,
             views=block.views,
             contrast_expected=block.contrast_expected,
-            projection=bool(channels),
+            projection=bool(self._views),
             intents=block.intents,
-            rules=rules,
+            rules=self._views,
         )
 
     @property
@@ -82,6 +80,20 @@ class WorkflowBundle:
         if len(blocks) < 2 or any(item.kind == "projection" for item in self.contract.inputs):
             return ()
         return tuple(Channel(block.name, block.weightings, block.contrast, block.description) for block in blocks)
+
+    @property
+    def view_rules(self) -> tuple[ViewRule, ...]:
+        """Which radiograph fills each channel, where the bundle reads several of a study; empty for other bundles."""
+        whole = len(self._views) == len(self.contract.channels)
+        return self._views if whole and len(self._views) > 1 else ()
+
+    @property
+    def _views(self) -> tuple[ViewRule, ...]:
+        films = {
+            channel.name for item in self.contract.inputs if item.kind == "projection" for channel in item.channels
+        }
+        channels = (channel for channel in self.contract.channels if channel.name in films)
+        return tuple(ViewRule(channel.name, channel.views, channel.laterality) for channel in channels)
 
     @property
     def concepts(self) -> tuple[Concept, ...]:

@@ -14,6 +14,7 @@ from pipeline.findings.answers import Answered
 from pipeline.findings.model import ModelIdentity
 from pipeline.geometry.volume import Volume
 from pipeline.routing.channels import Channel
+from pipeline.routing.views import ViewRule
 
 
 class WorkflowModel:
@@ -51,6 +52,11 @@ class WorkflowModel:
     def channels(self) -> tuple[Channel, ...]:
         """What each channel takes, where several series are read."""
         return self.bundle.channels
+
+    @property
+    def view_rules(self) -> tuple[ViewRule, ...]:
+        """Which radiograph fills each channel, where several are read."""
+        return self.bundle.view_rules
 
     def predict_channels(self, volumes: Mapping[str, Volume]) -> Answered:
         """The answer for ``volumes``, by the channel's name; raises as `models.workflow.run.ResidentWorkflow.run`."""

@@ -33,8 +33,6 @@ from pipeline.findings.answers import Answer
 from pipeline.geometry.volume import Volume
 from pipeline.ports import Progress
 
-IMAGE = "image"
-"""The key under which MONAI's engines take a network's input."""
 WINDOWS = 16
 """The number of windows after which the workflow reports its progress."""
 
@@ -95,7 +93,7 @@ class ResidentWorkflow:
             where the bundle fails, does what it may not, or gives what its contract does not say.
         """
         blocks = self.bundle.contract.inputs
-        main = next((block for block in blocks if block.key == IMAGE), blocks[0])
+        main = self.bundle.contract.main
         data = {block.key: self._input(block, inputs) for block in blocks}
         source = inputs[main.channels[0].name]
 

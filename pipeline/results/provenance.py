@@ -67,8 +67,8 @@ NO_DATE = ("19000101", "000000")
 class ResultContext:
     """The input of every result of one run, and the profile of the destination.
 
-    ``companions``: the other series that were read as channels, each on its own grid. Results refer to the images of
-    ``volume``, and name these as evidence.
+    ``companions``: the other series or radiographs that were read as channels, each on its own grid. Results refer to
+    the images of ``volume``, and name these as evidence.
     """
 
     volume: Volume
@@ -137,13 +137,21 @@ class ResultContext:
     def study(self) -> Study:
         return study_of(deepcopy(self.volume.identity))
 
-    @cached_property
+    @property
     def source(self) -> SourceSeries:
-        return _series_of(self.volume)
+        return self.read_series[0]
+
+    @property
+    def companion_series(self) -> tuple[SourceSeries, ...]:
+        return self.read_series[1:]
 
     @cached_property
-    def companion_series(self) -> tuple[SourceSeries, ...]:
-        return tuple(map(_series_of, self.companions))
+    def read_series(self) -> tuple[SourceSeries, ...]:
+        """Each series that was read, once: radiographs of several channels may lie in one."""
+        headers: dict[str, list[Dataset]] = {}
+        for volume in (self.volume, *self.companions):
+            headers.setdefault(volume.series_instance_uid, []).extend(volume.sources)
+        return tuple(series_of((deepcopy(first), *rest)) for first, *rest in headers.values())
 
     def _plane_stand_in(self, index: int) -> Dataset:
         source = self.volume.sources[index]
@@ -239,10 +247,6 @@ def set_lossy_compression(ds: Dataset, context: ResultContext) -> None:
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if lossy is not None and lossy.get(keyword):
             setattr(ds, keyword, lossy[keyword].value)
-
-
-def _series_of(volume: Volume) -> SourceSeries:
-    return series_of((deepcopy(volume.sources[0]), *volume.sources[1:]))
 
 
 def decimal(value: float) -> float:

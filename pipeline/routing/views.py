@@ -73,10 +73,7 @@ def fill(rules: Sequence[ViewRule], images: Sequence[Volume]) -> dict[str, Volum
     for rule in rules:
         fitting = [k for k, fact in enumerate(facts) if rule.fits(fact)]
         if not fitting:
-            raise MissingSeries(
-                f"There is no image for {rule.name} ({rule.words}) among the {len(images)} of the study.",
-                todo="Send the image that the model needs, or correct the channel's rule in its candela.json.",
-            )
+            raise missing(rule, len(images))
         first = images[fitting[0]]
         if any(facts[k] != facts[fitting[0]] or not _same(images[k], first) for k in fitting[1:]):
             raise several([facts[k] for k in fitting], [_where(images[k]) for k in fitting])
@@ -89,6 +86,14 @@ def fill(rules: Sequence[ViewRule], images: Sequence[Volume]) -> dict[str, Volum
             )
         chosen[rule.name] = first
     return chosen
+
+
+def missing(rule: ViewRule, images: int) -> MissingSeries:
+    """The refusal of a study of which none of so many ``images`` fits ``rule``."""
+    return MissingSeries(
+        f"There is no image for {rule.name} ({rule.words}) among the {images} of the study that the model takes.",
+        todo="Send the image that the model needs, or correct the channel's rule in its candela.json.",
+    )
 
 
 def check_view(header: Dataset, views: Sequence[str], rules: Sequence[ViewRule], where: str) -> tuple[Caveat, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 
 from pipeline.errors import BadResult
 from pipeline.findings import codes
@@ -59,10 +60,23 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     made.BodyPartExamined = body_part(context)
     if context.volume.projection:  # without a place in the patient a picture must say how it lies (PS3.3 C.7.6.1)
         made.PatientOrientation = context.volume.sources[0].get("PatientOrientation")
-    made.ReferencedSeriesSequence.extend(series_reference(one) for one in context.companions)
+    _refer_to_companions(made, context)
     set_lossy_compression(made, context)
     ds = finish(made, context, kind=KIND, number=1, description="segmentation")
     return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)
+
+
+def _refer_to_companions(ds: Dataset, context: ResultContext) -> None:
+    """Name the images of the other channels, those of one series in one item."""
+    listed = {str(item.SeriesInstanceUID): item for item in ds.ReferencedSeriesSequence}
+    for companion in context.companions:
+        reference = series_reference(companion)
+        if companion.series_instance_uid in listed:
+            instances = listed[companion.series_instance_uid].ReferencedInstanceSequence
+            instances.extend(reference.ReferencedInstanceSequence)
+        else:
+            listed[companion.series_instance_uid] = reference
+            ds.ReferencedSeriesSequence.append(reference)
 
 
 def coded(code: Code) -> hd.sr.CodedConcept:
