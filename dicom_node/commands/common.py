@@ -22,7 +22,7 @@ ConfigOption = Annotated[
 def console() -> Console:
     """The console for tables; wide where stdout is not a terminal, so that a pipe gets whole lines."""
     found = Console()
-    return found if found.is_terminal else Console(width=240)
+    return found if found.is_terminal else Console(width=320)
 
 
 def load_settings(path: Path | None) -> Settings:

@@ -17,6 +17,7 @@ from dicom_node.commands import destinations, identity, node_state
 from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.job_lookup import full_id, open_client
 from dicom_node.jobs.client import JobsClient
+from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
@@ -35,6 +36,7 @@ STYLES = {
     "cancelled": "dim",
     "discarded": "dim",
     "not_chosen": "dim",
+    "companion": "dim",
     "superseded": "dim",
     "held": "yellow",
 }
@@ -232,10 +234,17 @@ def _caveats(detail: JobDetail, settings: Settings) -> list[str]:
 
 
 def _outcome(detail: JobDetail) -> str:
+    if detail.job.companion_of is not None:
+        return _channel(detail.job, detail.job.companion_of)
     if detail.outcome is None or detail.result is None:
         return "-"
     code = f" ({detail.result.refusal_code})" if detail.result.refusal_code else ""
     return f"{detail.outcome}{code}"
+
+
+def _channel(job: SeriesJob, reader: str) -> str:
+    """What a companion is: the channel, and the id of the job that reads it."""
+    return f"channel {job.channel} of job {reader}" if job.channel else f"a channel of job {reader}"
 
 
 def _answer(row: DeliveryRow, settings: Settings) -> str:

@@ -171,7 +171,7 @@ class Dispatch:
             fills = NotChosen(
                 f"The series is channel {choice.channel.name} of model {entry.name}: job {name} reads it."
             )
-            self._record(noted[series.series_instance_uid], entry, fills, companion_of=name)
+            self._record(noted[series.series_instance_uid], entry, fills, (name, choice.channel.name))
         for item in (item for item in noted.values() if item.series not in every):
             self._record(item, entry, NotChosen(f"Model {entry.name} reads other series of the study as its channels."))
         self._queue(
@@ -202,9 +202,11 @@ class Dispatch:
         return tuple(read_header(path) for path in paths)
 
     def _record(
-        self, item: NotedSeries, entry: RegisteredModel, reason: Refused, companion_of: str | None = None
+        self, item: NotedSeries, entry: RegisteredModel, reason: Refused, companion_of: tuple[str, str] | None = None
     ) -> None:
-        """Record why no job of its own reads a series of a study of which ``entry`` reads several."""
+        """Record why no job of its own reads a series of a study of which ``entry`` reads several; ``companion_of``:
+        the job that reads it, and the channel that it fills there.
+        """
         self._queue(
             item.series,
             record_digest(NOT_CHOSEN if companion_of is None else COMPANION, entry.digest, str(reason)),
@@ -227,12 +229,12 @@ class Dispatch:
         selection: str | None = None,
         readable: bool = True,
         companions: Sequence[tuple[str, CompleteSeries]] = (),
-        companion_of: str | None = None,
+        companion_of: tuple[str, str] | None = None,
     ) -> None:
         """Queue a job for ``assignment``, or one that records the ``refusal`` (code and text).
 
         ``readable``: whether an operator may have a series read that was refused for naming two patients.
-        ``companions``, ``companion_of``: as in `SeriesJob`.
+        ``companions``: as in `SeriesJob`; ``companion_of``: as in `_record`.
         """
         name = _job_id([series, *(item for _, item in companions)], digest)
         folder = self._folder(name)
@@ -260,7 +262,8 @@ class Dispatch:
                 (channel, str(self._write_manifest(folder, item, f"manifest-{number}.json")))
                 for number, (channel, item) in enumerate(companions, start=2)
             ),
-            companion_of=companion_of,
+            companion_of=companion_of[0] if companion_of else None,
+            channel=companion_of[1] if companion_of else None,
         )
         new = self._submit(job)
         log.info(

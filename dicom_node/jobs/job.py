@@ -24,7 +24,7 @@ class SeriesJob:
 
     ``companions``: for a model that reads several series of a study, the channel and the manifest of each series beside
     this one, which is the first channel's. ``companion_of`` is the id of the job that reads this series as such a
-    companion; the job itself then only records that, with the refusal NOT_CHOSEN.
+    companion, ``channel`` what it is in it; the job itself then only records that, with the refusal NOT_CHOSEN.
     """
 
     job_id: str
@@ -48,6 +48,7 @@ class SeriesJob:
     silence: float = 0.0
     companions: tuple[tuple[str, str], ...] = ()
     companion_of: str | None = None
+    channel: str | None = None
 
     @property
     def manifests(self) -> tuple[str, ...]:

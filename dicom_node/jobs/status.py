@@ -41,11 +41,16 @@ class JobState(StrEnum):
     """Further instances came before the answer was sent everywhere: the rest is never sent."""
     NOT_CHOSEN = "not_chosen"
     """The model reads another series of the study: there was nothing to do, and nothing went wrong."""
+    COMPANION = "companion"
+    """Another job reads the series, as one of its model's channels (`SeriesJob.companion_of`)."""
     DEAD = "dead"
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
     """An operator discarded the dead letters: none waits any more."""
 
+
+RECORDS = frozenset({JobState.NOT_CHOSEN, JobState.COMPANION})
+"""States of what no job reads: there is no outcome."""
 
 _UNDONE = {
     "PENDING": JobState.RUNNING,
@@ -106,7 +111,7 @@ class JobDetail:
 
     @property
     def outcome(self) -> Outcome | None:
-        return self.result.outcome if self.result and self.state is not JobState.NOT_CHOSEN else None
+        return self.result.outcome if self.result and self.state not in RECORDS else None
 
     @property
     def dead_letters(self) -> int:
@@ -185,8 +190,9 @@ def targets(rows: Iterable[WorkflowStatus]) -> dict[DeliveryJob, list[WorkflowSt
 
 def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ...]) -> JobState:
     reading = readings[-1]
-    if job_of(reading).refusal_code == NotChosen.code and reading.status not in (*DEAD, "CANCELLED"):
-        return JobState.NOT_CHOSEN
+    job = job_of(reading)
+    if job.refusal_code == NotChosen.code and reading.status not in (*DEAD, "CANCELLED"):
+        return JobState.NOT_CHOSEN if job.companion_of is None else JobState.COMPANION
     if was_discarded(reading):
         return JobState.DISCARDED
     if reading.status in WAITING:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from dicom_node.jobs.client import JobsClient, NoSuchJob
-from dicom_node.jobs.status import JobDetail, JobState
+from dicom_node.jobs.status import RECORDS, JobDetail, JobState
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
 from dicom_node.store.manifest import read_manifest
 from dicom_node.store.series_index import SeriesRecord
 from pipeline.findings.identity import instances_digest
 
-OVER = frozenset({JobState.DONE, JobState.NOT_CHOSEN, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED})
+OVER = RECORDS | {JobState.DONE, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED}
 """States in which nothing is outstanding or lost. A dead letter is not among them, since an operator may still send
 it."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from dicom_node.jobs.status import JobDetail, JobState
+from dicom_node.jobs.status import RECORDS, JobDetail, JobState
 from pipeline.findings.model import Outcome
 from tests.integration.test_process_channels import assert_lesion, bundle, study, uid_of
 from tests.peers import heads
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def ended(node: Node, count: int) -> tuple[JobDetail, ...]:
     """The jobs, once ``count`` of them have ended or are records of series without a job of their own."""
-    over = OVER | {JobState.NOT_CHOSEN}
+    over = OVER | RECORDS
     node.until(lambda: sum(job.state in over for job in node.jobs()) >= count, f"{count} jobs end", seconds=240)
     return node.jobs()
 
@@ -41,8 +41,13 @@ def test_one_job_reads_the_four_series_and_its_results_are_delivered(tmp_path: P
         (read,) = [job for job in jobs if job.job.model]
         assert (read.state, read.outcome) == (JobState.DONE, Outcome.MEASURED), node.tail()
         records = [job for job in jobs if job is not read]
-        assert {job.state for job in records} == {JobState.NOT_CHOSEN}
+        assert {job.state for job in records} == {JobState.COMPANION}
         assert {job.job.companion_of for job in records} == {read.job.job_id}
+        listed = " ".join(node.candela("jobs", "list").stdout.split())
+        for job in records:
+            shown = node.candela("jobs", "show", job.job.job_id).stdout
+            assert f"channel {job.job.channel} of job {read.job.job_id}" in shown
+            assert f"channel {job.job.channel} of job" in listed
         summary = node.summary(read)
         assert [(item["channel"], item["series_instance_uid"]) for item in summary["channels"]] == [
             (name, uid_of(made)) for name, made in series.items()

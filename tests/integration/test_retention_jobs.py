@@ -75,7 +75,7 @@ def test_a_series_that_another_job_reads_as_a_channel_stays_until_that_job_is_ov
         node.client.submit(job)
     node.start()
     node.wait(lambda: ("begin", first.job_id) in node.effects)
-    node.wait_for(companion, JobState.NOT_CHOSEN)
+    node.wait_for(companion, JobState.COMPANION)
     assert asked(record(companion, "companion")) is None
     (node.data_dir / "go").touch()
     node.wait_for(first, JobState.DONE)

@@ -75,6 +75,7 @@ def test_each_companion_says_which_channel_of_which_job_it_is(house: House, stud
     for name in ORDER[1:]:
         record = records[uid_of(study[name])]
         assert (record.refusal_code, record.companion_of) == ("NOT_CHOSEN", job.job_id)
+        assert record.channel == name
         assert f"channel {name} of model four" in str(record.refusal)
         assert job.job_id in str(record.refusal)
 
