@@ -97,7 +97,8 @@ def process_path(
     except Refused as refusal:
         page: tuple[ResultObject, ...] = ()
         if with_page and series and entry:
-            page = refusal_page(series, entry.identity, refusal, settings.uid_root, identity_from)
+            others = tuple(study.companions.values()) if study else ()
+            page = refusal_page(series, entry.identity, refusal, settings.uid_root, identity_from, others)
         series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.errors import OwnResult, Refused
 from pipeline.findings.model import ModelIdentity
 from pipeline.reading.files import Series
@@ -9,13 +11,20 @@ from pipeline.results.result_object import ResultObject
 
 
 def refusal_page(
-    series: Series, model: ModelIdentity, refusal: Refused, uid_root: str | None, identity_from: str | None = None
+    series: Series,
+    model: ModelIdentity,
+    refusal: Refused,
+    uid_root: str | None,
+    identity_from: str | None = None,
+    companions: Sequence[Series] = (),
 ) -> tuple[ResultObject, ...]:
-    """The page for ``series``. Candela makes no page for its own results, for images without a Study Instance UID,
-    and for images that name two patients or studies. highdicom is loaded only for a page.
+    """The page for ``series``, and for the ``companions`` of its model's other channels. Candela makes no page for its
+    own results, for images without a Study Instance UID, and for images that name two patients or studies. highdicom is
+    loaded only for a page.
     """
     if isinstance(refusal, OwnResult) or not series.datasets[0].get("StudyInstanceUID"):
         return ()
     from pipeline.results.sc.refusal import build  # noqa: PLC0415 - a page alone needs highdicom
 
-    return build(series.datasets, refusal, model, uid_root, identity_from)
+    others = [one.datasets for one in companions]
+    return build(series.datasets, refusal, model, uid_root, identity_from, companions=others)

@@ -125,7 +125,12 @@ class SeriesRunner:
         page: tuple[ResultObject, ...] = ()
         if series is not None and kinds - {"fhir"}:
             page = refusal_page(
-                series, self._model(str(job.model)).identity, refusal, self._settings.uid_root, job.identity_from
+                series,
+                self._model(str(job.model)).identity,
+                refusal,
+                self._settings.uid_root,
+                job.identity_from,
+                companions,
             )
         result = _refused(refusal.code, str(refusal), out, job, page)
         content = self._content_of(refusal, series, job, companions) if series is not None and "fhir" in kinds else None
@@ -157,6 +162,7 @@ class SeriesRunner:
                 run,
                 recorded=self._clock(),
                 revision=job.revision,
+                companions=companions,
             )
         except (Refused, AttributeError, ValueError):
             return None

@@ -51,22 +51,28 @@ class Identities:
 
 
 def identities(detail: JobDetail, settings: Settings) -> Identities:
-    """The identities in the images of a job.
+    """The identities in the images of a job, of every series that it reads.
 
     Raises
     ------
     NoChoice
         where the images are no longer in the store.
     """
-    return identities_of(_stored(detail.job, settings), detail.job, settings)
+    return identities_of(_stored(detail.job, settings, every=True), detail.job, settings)
 
 
 def identities_of(instances: tuple[StoredInstance, ...], job: SeriesJob, settings: Settings) -> Identities:
-    """The identities in ``instances`` of the job's series."""
-    headers = {item.sop_instance_uid: read_identity(located(item.path, settings.data_dir)) for item in instances}
+    """The identities in ``instances``, of all series that the job reads."""
+    places = {item.sop_instance_uid: located(item.path, settings.data_dir) for item in instances}
+    headers = {sop_instance_uid: read_identity(path) for sop_instance_uid, path in places.items()}
     groups = groups_of(headers)
     paths = other_series(settings, job.study_instance_uid, job.series_instance_uid)
-    others = {series: named_by(read_identity(path)) for series, path in paths.items() if path.is_file()}
+    read = {path.parent for path in places.values()}  # a companion is no other series
+    others = {
+        series: named_by(read_identity(path))
+        for series, path in paths.items()
+        if path.is_file() and path.parent not in read
+    }
     compared = {
         series: next((why for group in groups if (why := contradiction(group.named, other))), "")
         for series, other in others.items()
@@ -110,7 +116,7 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
     job = detail.job
     if _code(detail) not in (MixedPatients.code, MixedStudies.code):
         raise NoChoice("The series was not refused for its patient or study.", where=job.job_id)
-    _refuse_several(job)
+    _refuse_several(job, settings)
     instances = current_instances(settings, job.series_instance_uid)
     if not instances:
         raise NoChoice("The series is no longer in the store.", where=job.job_id, todo="Send it again.")
@@ -141,10 +147,14 @@ def _may_have_results(detail: JobDetail, instances: tuple[StoredInstance, ...], 
     return listed.keys() == wanted.keys() and listed != wanted
 
 
-def _listed(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
-    """The instances that the job's manifest lists; none where it was purged."""
-    manifest = located(job.manifest, settings.data_dir)
-    return read_manifest(manifest) if manifest.is_file() else ()
+def _listed(job: SeriesJob, settings: Settings, *, every: bool = False) -> tuple[StoredInstance, ...]:
+    """The instances that the job's manifest lists, or those of ``every`` series that it reads; none where a manifest
+    was purged.
+    """
+    manifests = [located(path, settings.data_dir) for path in (job.manifests if every else (job.manifest,))]
+    if not all(path.is_file() for path in manifests):
+        return ()
+    return tuple(item for path in manifests for item in read_manifest(path))
 
 
 def _job(
@@ -205,8 +215,8 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
-def _stored(job: SeriesJob, settings: Settings) -> tuple[StoredInstance, ...]:
-    instances = _listed(job, settings)
+def _stored(job: SeriesJob, settings: Settings, *, every: bool = False) -> tuple[StoredInstance, ...]:
+    instances = _listed(job, settings, every=every)
     gone = [item for item in instances if not located(item.path, settings.data_dir).is_file()]
     if not instances or gone:
         raise NoChoice(
@@ -223,7 +233,7 @@ def _code(detail: JobDetail) -> str | None:
 def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, settings: Settings) -> None:
     job = detail.job
     code = _code(detail)
-    _refuse_several(job)
+    _refuse_several(job, settings)
     if job.model is None:
         raise NoChoice("No model reads this series.", where=job.job_id, todo="`candela jobs show` says why.")
     if uid not in {item.sop_instance_uid for item in instances}:
@@ -242,17 +252,24 @@ def _check(detail: JobDetail, instances: tuple[StoredInstance, ...], uid: str, s
         raise NoChoice("All images name the same patient.", where=job.job_id)
 
 
-def _refuse_several(job: SeriesJob) -> None:
-    if job.companions:
+def _refuse_several(job: SeriesJob, settings: Settings) -> None:
+    """Refuse a job over several series, and one that was refused before the model's series were chosen."""
+    model = job.model
+    if model is None and job.refusal_code == MixedPatients.code:
+        rule = next((rule for rule in settings.rules if rule.name == job.rule), None)
+        model = rule.model if rule and registry.get(rule.model, settings.models.folders).channel_names else None
+    elif not job.companions:
+        return
+    if model is not None:
         raise NoChoice(
-            "The job reads several series of its study.",
+            f"The model {model} reads several series of the study.",
             where=job.job_id,
-            todo=f"`candela process STUDY --model {job.model} --identity UID` reads the study under one patient.",
+            todo=f"`candela process STUDY --out DIR --model {model} --identity UID` reads the study under one patient.",
         )
 
 
 def values_of(job: SeriesJob, sop_instance_uid: str, settings: Settings) -> dict[str, str]:
     """The patient and study of an instance, by DICOM keyword; only for the operator's eyes."""
-    item = next(item for item in _stored(job, settings) if item.sop_instance_uid == sop_instance_uid)
+    item = next(item for item in _stored(job, settings, every=True) if item.sop_instance_uid == sop_instance_uid)
     header = read_identity(located(item.path, settings.data_dir))
     return {keyword: text_of(header, keyword) for keyword in VALUES}

@@ -7,6 +7,7 @@ destination has its own form and language.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
@@ -95,25 +96,34 @@ class ReportContent:
 
 
 def content_of_refusal(
-    series: Series, refusal: Refusal, model: ModelIdentity, run: RunIdentity, *, recorded: datetime, revision: int = 1
+    series: Series,
+    refusal: Refusal,
+    model: ModelIdentity,
+    run: RunIdentity,
+    *,
+    recorded: datetime,
+    revision: int = 1,
+    companions: Sequence[Series] = (),
 ) -> ReportContent:
-    """The report content of a series that ``model`` refused.
+    """The report content of a series that ``model`` refused; of a study, with the ``companions`` of its channels.
 
     Raises
     ------
     MixedPatients, MixedStudies
-        where the images do not name one patient and study to report to (`pipeline.patient.subject`).
+        where the images of all series do not name one patient and study to report to (`pipeline.patient.subject`).
     BadIdentity
         where no report could name the patient (`pipeline.patient.source_values`).
     ValueError
         where ``recorded`` has no time zone.
     """
-    subject = reconcile(series.datasets, run.identity_from)
+    subject = reconcile([ds for one in (series, *companions) for ds in one.datasets], run.identity_from)
     (header,), identity, caveats = cleaned((series.header,), subject.header)
+    others = [(one, cleaned((one.header,), subject.header)[0]) for one in companions]
     return ReportContent(
         patient=patient_of(identity),
         study=study_of(identity),
         source=replace(series_of((header,)), instances=len(set(series.sop_instance_uids))),
+        companions=tuple(replace(series_of(first), instances=len(set(one.sop_instance_uids))) for one, first in others),
         acquired=acquired(header),
         findings=ReportedFindings(
             Outcome.REFUSED, model, caveats=(*subject.caveats, *caveats), revision=revision, refusal=refusal

@@ -31,7 +31,7 @@ FOUR = [
 ]
 LESION_FROM = 1865.0
 """Of T1 with contrast plus FLAIR: the lesion has 2130, scalp 1600, all else less."""
-PLAIN = '[profiles.plain]\nobjects = ["segmentation", "report"]\n'
+PLAIN = '[profiles.plain]\nobjects = ["segmentation", "report", "document", "keyobjects"]\n'
 Study = dict[str, tuple[Dataset, ...]]
 
 
@@ -152,17 +152,27 @@ def test_every_result_names_all_series_that_were_read(whole: tuple[Path, Study, 
         for item in segmentation.ReferencedSeriesSequence
     }
     assert listed == {uid_of(datasets): {str(ds.SOPInstanceUID) for ds in datasets} for datasets in series.values()}
-    evidence = [
-        str(item.ReferencedSOPInstanceUID)
-        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
-        for one in objects["report"].get(keyword, ())
-        for group in one.ReferencedSeriesSequence
-        for item in group.ReferencedSOPSequence
-    ]
-    assert every <= set(evidence)
+    assert every <= evidence_of(objects["report"])
+    assert every == {str(item.ReferencedSOPInstanceUID) for item in objects["document"].SourceInstanceSequence}
+    # A key object selection lists what it selects: the key image, of the first channel, and the results.
+    (key,) = every & evidence_of(objects["keyobjects"])
+    assert key in {str(ds.SOPInstanceUID) for ds in series["t1"]}
+    results = {str(objects[role].SOPInstanceUID) for role in ("segmentation", "report", "document")}
+    assert results <= evidence_of(objects["keyobjects"])
     resources = [entry["resource"] for entry in json.loads((out / BUNDLE).read_text())["entry"]]
     (imaging,) = [item for item in resources if item["resourceType"] == "ImagingStudy"]
     assert [item["uid"] for item in imaging["series"]][:4] == [uid_of(datasets) for datasets in series.values()]
+
+
+def evidence_of(document: Dataset) -> set[str]:
+    """The SOP Instance UIDs that a structured report or key object selection lists as its evidence."""
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+        for one in document.get(keyword, ())
+        for group in one.ReferencedSeriesSequence
+        for item in group.ReferencedSOPSequence
+    }
 
 
 def test_the_identity_of_a_run_covers_the_instances_of_every_series(
@@ -215,6 +225,38 @@ def test_an_operators_choice_of_the_patient_counts_over_all_series(tmp_path: Pat
     code, _, summary = processed(tmp_path, made, "--identity", right)
     assert code == 0, summary
     assert "IDENTITY_CHOSEN" in {item["code"] for item in summary["caveats"]}
+
+
+def explained(tmp_path: Path, series: Study) -> str:
+    """What `candela config explain` says of ``series`` under a rule for the model, without the rules' tables."""
+    bundle(tmp_path / "models")
+    for name, datasets in series.items():
+        phantom.save(datasets, tmp_path / "study" / name)
+    settings = tmp_path / "candela.toml"
+    rule = '[[rules]]\nname = "each"\nmodel = "four"\nper_study = true\n'
+    settings.write_text(f'data_dir = "{tmp_path}/data"\n{rule}[models]\nfolders = ["{tmp_path}/models"]\n')
+    found = CliRunner().invoke(app, ["config", "explain", str(tmp_path / "study"), "--config", str(settings)])
+    assert found.exit_code == 0, found.output
+    return found.stdout.partition("the choice for model four")[2]
+
+
+FLAT: dict[str, Any] = {"shape": (3, 8, 8), "spacing": (60.0, 27.0)}
+
+
+def test_explain_says_which_series_fills_which_channel(tmp_path: Path) -> None:
+    series = {name: heads.series(name, **FLAT) for name in ("flair", "t2", "t1c", "t1")}
+    elsewhere = heads.series("t2", name="elsewhere", frame="another", **FLAT)
+    said = explained(tmp_path, {**series, "elsewhere": elsewhere})
+    reasons = {"t2": "the only one that fits in the frame of reference of the other channels"}
+    for name, datasets in series.items():
+        reason = reasons.get(name, "the only one that fits")
+        assert f"read        channel {name} is series {uid_of(datasets)}: {reason}\n" in said
+    assert f"not chosen  series {uid_of(elsewhere)} fills no channel" in said
+
+
+def test_explain_says_why_a_study_would_be_refused(tmp_path: Path) -> None:
+    said = explained(tmp_path, {name: heads.series(name, **FLAT) for name in ("t1", "t1c", "t2")})
+    assert "refused     MISSING_SERIES: No series of the study fits: channel flair takes a FLAIR series." in said
 
 
 def test_a_rule_that_names_such_a_model_reads_whole_studies_or_is_refused(tmp_path: Path) -> None:

@@ -35,25 +35,29 @@ def build(
     model: ModelIdentity,
     root: str | None = None,
     identity_from: str | None = None,
+    *,
+    companions: Sequence[Sequence[Dataset]] = (),
 ) -> tuple[ResultObject, ...]:
-    """One Secondary Capture image with the reason, for the series whose headers are ``sources``.
+    """One Secondary Capture image with the reason, for the series whose headers are ``sources``, and those of the
+    other channels of its model, the ``companions``.
 
     None where the images do not name one patient and study: a page can only be filed under one (ADR 47); or where no
     result could name the patient (ADR 49).
     ``identity_from`` as in `pipeline.patient.subject.reconcile`.
 
-    It claims no geometry, which often is what is wrong, and names the first image, as one of the series. Its UIDs are
+    It claims no geometry, which often is what is wrong, and names the first image of each series. Its UIDs are
     derived from the instances, the model and the reason.
     """
     try:
-        subject = reconcile(sources, identity_from)
+        every = [ds for one in (sources, *companions) for ds in one]
+        subject = reconcile(every, identity_from)
         sources, identity, caveats = cleaned(sources, subject.header)
         notes = tuple(map(sentences.caveat, caveats))
     except (MixedPatients, MixedStudies, BadIdentity):
         return ()
     pixels = _page(refusal, model, notes)
     header = sources[0]
-    uids = [str(ds.SOPInstanceUID) for ds in sources]
+    uids = [str(ds.SOPInstanceUID) for ds in every]
     nothing = np.zeros((1, 1, 1), np.float32)
     # Another reason is another page, and may not stand under the same SOP Instance UID.
     run = RunIdentity(
@@ -77,7 +81,7 @@ def build(
     ds.ImageComments = ascii_text(" ".join((f"{DISCLAIMER}. {TITLE}: {refusal}", *notes)), 10240)
     ds.SourceImageSequence = [instance_reference(header)]
     ds.SourceImageSequence[0].PurposeOfReferenceCodeSequence = [code_item(codes.SOURCE_IMAGE)]
-    ds.ReferencedSeriesSequence = [series_item(header)]
+    ds.ReferencedSeriesSequence = [series_item(header), *(series_item(one[0]) for one in companions)]
     rgb_image(ds, pixels)
     made = finish(ds, context, kind=KIND, number=1, description="refusal")
     return (ResultObject(role=KIND, filename="refusal.dcm", dataset=made, preview=pixels),)

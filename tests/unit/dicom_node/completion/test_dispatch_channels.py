@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.inference.runner import SeriesRunner
 from dicom_node.jobs import holding
 from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import SeriesResult
+from dicom_node.settings.destinations import Destination, FhirDestination, FolderDestination
 from dicom_node.store.manifest import manifest_text, read_manifest
 from models import registry
 from pipeline.findings.identity import instances_digest
+from pipeline.report.stored import from_json
 from pipeline.routing.rules import Rule
 from tests.integration.test_process_channels import bundle
 from tests.peers import heads
@@ -171,6 +177,64 @@ def test_a_job_without_companions_is_refused_by_the_worker(house: House, study: 
     sent(house, study, *ORDER)
     result = SeriesRunner(house.settings)(replace(the_job(house), companions=()))
     assert result.refusal_code == "MISSING_SERIES"
+
+
+def read_by(house: House, job: SeriesJob, *destinations: Destination) -> SeriesResult:
+    """``job`` as a worker reads it where ``destinations`` want refusals."""
+    wanted = {f"out {k}": item for k, item in enumerate(destinations)}
+    settings = house.settings.model_copy(update={"destinations": {**house.settings.destinations, **wanted}})
+    return SeriesRunner(settings)(replace(job, destinations=(*job.destinations, *wanted)))
+
+
+WANT_REFUSALS = (
+    FolderDestination(kind="folder", path=Path("/nowhere"), refusals=True),
+    FhirDestination(kind="fhir", url="http://ehr.example", refusals=True),
+)
+
+
+def test_a_refusal_of_the_study_names_every_series_that_was_to_be_read(house: House, study: Study) -> None:
+    gap = (*study["flair"][:2], *study["flair"][3:])
+    sent(house, {**study, "flair": gap}, *ORDER)
+    result = read_by(house, the_job(house), *WANT_REFUSALS)
+    assert result.refusal_code == "MISSING_SLICES"
+    files = {item.name: item.files[0] for item in result.results}
+    page = pydicom.dcmread(files["refusal"])
+    assert [str(item.SeriesInstanceUID) for item in page.ReferencedSeriesSequence] == [uid_of(study[n]) for n in ORDER]
+    told = from_json(Path(files["fhir-bundle"]).read_bytes())
+    assert [item.uid for item in (told.source, *told.companions)] == [uid_of(study[name]) for name in ORDER]
+    assert [item.instances for item in (told.source, *told.companions)] == [6, 6, 6, 5]
+
+
+def test_nothing_is_told_of_a_study_one_of_whose_companions_names_two_patients(house: House, study: Study) -> None:
+    """Neither a page nor a report: they would be filed under the first series' patient (ADR 47)."""
+    mixed = copy.deepcopy(study["flair"])
+    mixed[3].PatientID, mixed[3].PatientName = "OTHER", "Roe^Joan"
+    sent(house, {**study, "flair": mixed}, *ORDER)
+    result = read_by(house, the_job(house), *WANT_REFUSALS)
+    assert (result.refusal_code, result.results) == ("MIXED_PATIENTS", ())
+
+
+def test_results_after_a_late_slice_in_a_companion_replace_the_first(house: House, study: Study) -> None:
+    sent(house, {**study, "flair": study["flair"][:-1]}, *ORDER)
+    jobs = [the_job(house)]
+    first = json.loads(Path(str(SeriesRunner(house.settings)(jobs[0]).summary)).read_text())
+    house.complete(study["flair"], revision=2)
+    house.decide()
+    (again,) = [job for job in house.jobs.values() if job.model and job not in jobs]
+    result = SeriesRunner(house.settings)(again)
+    second = json.loads(Path(str(result.summary)).read_text())
+    assert (first["predecessors"], second["predecessors"]) == ([], [first["instances_digest"]])
+    assert "REPLACES_EARLIER_RESULT" in {item["code"] for item in second["caveats"]}
+    report = pydicom.dcmread(Path(str(result.summary)).parent / "report.dcm")
+    named = {
+        str(item.ReferencedSOPInstanceUID)
+        for one in report.PredecessorDocumentsSequence
+        for group in one.ReferencedSeriesSequence
+        for item in group.ReferencedSOPSequence
+    }
+    assert named <= {item["sop_instance_uid"] for item in first["objects"]}
+    (told,) = [Path(item.files[0]) for item in result.results if item.name == "fhir-bundle"]
+    assert from_json(told.read_bytes()).findings.revision == 2
 
 
 def test_the_digest_of_the_model_ends_the_id(house: House, study: Study, models: Path) -> None:
