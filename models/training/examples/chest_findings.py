@@ -7,7 +7,6 @@ minute or two. `candela models add DIR` installs it.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.training.examples.chests import EFFUSION, PNEUMOTHORAX, chest
-from models.training.examples.command import Plan, main
-from models.training.examples.files import NOT_FOR_PATIENTS, Example, component, step, transforms, write
+from models.training.examples.command import Plan, Training
+from models.training.examples.files import NOT_FOR_PATIENTS, Example, component, inference, step
 from models.workflow.config import make_transforms
 from models.workflow.reader import InMemory
 from models.workflow.run import ResidentWorkflow
@@ -60,24 +59,21 @@ SCOPE = {
     "validated_protocol": "Drawn frontal projections of a chest. No patients.",
 }
 
-_INFERENCE = {
-    "bundle_root": ".",
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "network_def": NETWORK,
-    "network": "$@network_def.to(@device)",
-    "preprocessing": transforms(
+_INFERENCE = inference(
+    NETWORK,
+    before=[
         step("LoadImaged", "image"),
         step("EnsureChannelFirstd", "image"),
         step("Resized", "image", spatial_size=[SIDE, SIDE], mode="area"),
         step("NormalizeIntensityd", "image"),
         step("EnsureTyped", "image"),
-    ),
-    "inferer": {"_target_": "SimpleInferer"},
-    "postprocessing": transforms(
+    ],
+    inferer={"_target_": "SimpleInferer"},
+    after=[
         step("Activationsd", "pred", sigmoid=True),
         step("SaveClassificationd", "pred", saver="$None"),
-    ),
-}
+    ],
+)
 _CONTRACT = {
     "title": "Chest findings on drawings",
     "answer": {
@@ -129,7 +125,6 @@ EXAMPLE = Example(
     contract=_CONTRACT,
     card=_CARD,
 )
-PLAN = Plan(cases=1200, steps=500, rate=4e-3, held_out=200)
 
 
 def network() -> nn.Module:
@@ -173,24 +168,26 @@ def accuracy(workflow: ResidentWorkflow, seeds: range) -> dict[str, float]:
     return {name: count / len(seeds) for name, count in right.items()}
 
 
-def make(out: Path, plan: Plan) -> None:
-    """Train, measure on ``plan.held_out`` chests of other seeds, and write the bundle to ``out``."""
-    write(EXAMPLE, out, network())
-    begun = time.monotonic()
-    net = train(out, plan)
-    seconds = time.monotonic() - begun
-    workflow = ResidentWorkflow(write(EXAMPLE, out, net), torch.device("cpu"))
-    measured = accuracy(workflow, range(HELD_OUT, HELD_OUT + plan.held_out))
+def measure(workflow: ResidentWorkflow, seeds: range) -> str:
+    """The lines of the model card: `accuracy` on the chests of ``seeds``."""
+    measured = accuracy(workflow, seeds)
     lines = "\n".join(f"| {TITLES[name]} | {value:.3f} |" for name, value in measured.items())
-    write(
-        EXAMPLE,
-        out,
-        net,
-        f"Share of right answers on {plan.held_out} drawn chests that were not in training (half of them have the "
-        f"finding):\n\n| finding | right |\n|---|---|\n{lines}\n\n"
-        f"Training: {plan.cases} chests, {plan.steps} steps, {seconds:.0f} s.",
+    return (
+        f"Share of right answers on {len(seeds)} drawn chests that were not in training (half of them have the "
+        f"finding):\n\n| finding | right |\n|---|---|\n{lines}"
     )
 
 
+TRAINING = Training(
+    example=EXAMPLE,
+    plan=Plan(cases=1200, steps=500, rate=4e-3, held_out=200),
+    network=network,
+    train=train,
+    measure=measure,
+    held_out=HELD_OUT,
+    drawn="chests",
+)
+
+
 if __name__ == "__main__":
-    main(__doc__, make, PLAN)
+    TRAINING.main(__doc__)

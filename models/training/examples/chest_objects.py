@@ -8,7 +8,6 @@ RetinaNet needs torchvision.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from torch import Tensor
 from models.training.examples import detector
 from models.training.examples.chest_findings import CHEST, CHEST_VIEWS, IMAGE, SCOPE
 from models.training.examples.chests import NODULE, PACEMAKER, Chest, chest
-from models.training.examples.command import Plan, main
-from models.training.examples.files import NOT_FOR_PATIENTS, Example, step, transforms, write
+from models.training.examples.command import Plan, Training
+from models.training.examples.files import NOT_FOR_PATIENTS, Example, inference, step
 from models.workflow.config import make_transforms
 from models.workflow.reader import InMemory
 from models.workflow.run import ResidentWorkflow
@@ -42,21 +41,18 @@ CODES = {
     PACEMAKER: {"scheme": "SCT", "value": "14106009", "meaning": "Cardiac pacemaker"},
 }
 
-_INFERENCE = {
-    "bundle_root": ".",
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "network_def": {"_target_": "scripts.detector.CentreDetector", **ARGUMENTS},
-    "network": "$@network_def.to(@device)",
-    "preprocessing": transforms(
+_INFERENCE = inference(
+    {"_target_": "scripts.detector.CentreDetector", **ARGUMENTS},
+    before=[
         step("LoadImaged", "image"),
         step("EnsureChannelFirstd", "image"),
         step("Resized", "image", spatial_size=[SIDE, SIDE], mode="area"),
         step("NormalizeIntensityd", "image"),
         step("EnsureTyped", "image"),
-    ),
-    "inferer": {"_target_": "SimpleInferer"},
-    "postprocessing": transforms(step("ToDeviced", "box", device="cpu", allow_missing_keys=True)),
-}
+    ],
+    inferer={"_target_": "SimpleInferer"},
+    after=[step("ToDeviced", "box", device="cpu", allow_missing_keys=True)],
+)
 _CONTRACT = {
     "title": "Chest objects on drawings",
     "answer": {
@@ -108,7 +104,6 @@ EXAMPLE = Example(
     card=_CARD,
     scripts={"scripts/__init__.py": "", "scripts/detector.py": Path(detector.__file__).read_text()},
 )
-PLAN = Plan(cases=800, steps=600, rate=4e-3, held_out=100)
 
 
 @dataclass(frozen=True)
@@ -182,25 +177,15 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return shared / max(areas - shared, 1e-9)
 
 
-def make(out: Path, plan: Plan) -> None:
-    """Train, measure on ``plan.held_out`` chests of other seeds, and write the bundle to ``out``."""
-    write(EXAMPLE, out, network())
-    begun = time.monotonic()
-    net = train(out, plan)
-    seconds = time.monotonic() - begun
-    workflow = ResidentWorkflow(write(EXAMPLE, out, net), torch.device("cpu"))
-    results = measured(workflow, range(HELD_OUT, HELD_OUT + plan.held_out))
+def measure(workflow: ResidentWorkflow, seeds: range) -> str:
+    """The lines of the model card: `measured` on the chests of ``seeds``."""
     lines = "\n".join(
         f"| {TITLES[name]} | {item.found} of {item.found + item.missed} | {item.false} |"
-        for name, item in results.items()
+        for name, item in measured(workflow, seeds).items()
     )
-    write(
-        EXAMPLE,
-        out,
-        net,
-        f"On {plan.held_out} drawn chests that were not in training, with boxes of a score from {SCORE} that overlap "
-        f"the object by half (intersection over union):\n\n| object | found | false boxes |\n|---|---|---|\n{lines}\n\n"
-        f"Training: {plan.cases} chests, {plan.steps} steps, {seconds:.0f} s.",
+    return (
+        f"On {len(seeds)} drawn chests that were not in training, with boxes of a score from {SCORE} that overlap "
+        f"the object by half (intersection over union):\n\n| object | found | false boxes |\n|---|---|---|\n{lines}"
     )
 
 
@@ -216,5 +201,16 @@ def _flat(corners: np.ndarray) -> tuple[float, ...]:
     return float(left), float(top), float(right), float(bottom)
 
 
+TRAINING = Training(
+    example=EXAMPLE,
+    plan=Plan(cases=800, steps=600, rate=4e-3, held_out=100),
+    network=network,
+    train=train,
+    measure=measure,
+    held_out=HELD_OUT,
+    drawn="chests",
+)
+
+
 if __name__ == "__main__":
-    main(__doc__, make, PLAN)
+    TRAINING.main(__doc__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,25 @@ def component(definition: Mapping[str, Any]) -> nn.Module:
     """The network of MONAI's that ``definition``, as in inference.json, names; its weights are random."""
     made: nn.Module = ConfigParser({"network": dict(definition)}).get_parsed_content("network")
     return made
+
+
+def inference(
+    network: Mapping[str, Any],
+    *,
+    before: Sequence[Mapping[str, Any]],
+    inferer: Mapping[str, Any],
+    after: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of inference.json: the definition of the network, steps ``before`` and ``after`` it, the inferer."""
+    return {
+        "bundle_root": ".",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "network_def": network,
+        "network": "$@network_def.to(@device)",
+        "preprocessing": transforms(*before),
+        "inferer": inferer,
+        "postprocessing": transforms(*after),
+    }
 
 
 def transforms(*steps: Mapping[str, Any]) -> dict[str, Any]:

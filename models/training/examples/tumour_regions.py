@@ -7,7 +7,6 @@ few minutes. `candela models add DIR` installs it.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from monai.losses.dice import DiceCELoss
 from torch import Tensor, nn
 
 from models.training.examples.brains import REGIONS, WEIGHTINGS, Head, grid_points, study
-from models.training.examples.command import Plan, main
-from models.training.examples.files import NOT_FOR_PATIENTS, Example, component, step, transforms, write
+from models.training.examples.command import Plan, Training
+from models.training.examples.files import NOT_FOR_PATIENTS, Example, component, inference, step
 from models.workflow.config import make_transforms
 from models.workflow.reader import InMemory
 from models.workflow.run import ResidentWorkflow
@@ -70,33 +69,30 @@ _DESCRIBED = {
         }
     },
 }
-_INFERENCE = {
-    "bundle_root": ".",
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "network_def": NETWORK,
-    "network": "$@network_def.to(@device)",
-    "preprocessing": transforms(
+_INFERENCE = inference(
+    NETWORK,
+    before=[
         step("LoadImaged", "image"),
         step("EnsureChannelFirstd", "image"),
         step("Orientationd", "image", axcodes="RAS"),
         step("Spacingd", "image", pixdim=[GRID_MM] * 3, mode="bilinear"),
         step("NormalizeIntensityd", "image", nonzero=True, channel_wise=True),
         step("EnsureTyped", "image"),
-    ),
-    "inferer": {
+    ],
+    inferer={
         "_target_": "SlidingWindowInferer",
         "roi_size": [80, 80, 80],
         "sw_batch_size": 1,
         "overlap": 0.25,
         "mode": "gaussian",
     },
-    "postprocessing": transforms(
+    after=[
         step("Activationsd", "pred", sigmoid=True),
         step("Invertd", "pred", transform="@preprocessing", orig_keys="image", nearest_interp=False, to_tensor=True),
         step("AsDiscreted", "pred", threshold=0.5),
         step("SaveImaged", "pred", output_dir="$@bundle_root + '/eval'"),
-    ),
-}
+    ],
+)
 _CONTRACT = {
     "title": "Tumor regions on drawings",
     "answer": {
@@ -197,22 +193,10 @@ def dice(workflow: ResidentWorkflow, seeds: range) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def make(out: Path, plan: Plan) -> None:
-    """Train, measure on ``plan.held_out`` heads of other seeds, and write the bundle to ``out``."""
-    write(EXAMPLE, out, network())
-    begun = time.monotonic()
-    net = train(out, plan)
-    seconds = time.monotonic() - begun
-    workflow = ResidentWorkflow(write(EXAMPLE, out, net), torch.device("cpu"))
-    measured = dice(workflow, range(HELD_OUT, HELD_OUT + plan.held_out))
-    lines = "\n".join(f"| {TITLES[name]} | {value:.3f} |" for name, value in measured.items())
-    write(
-        EXAMPLE,
-        out,
-        net,
-        f"Mean Dice on {plan.held_out} drawn heads that were not in training:\n\n"
-        f"| region | Dice |\n|---|---|\n{lines}\n\nTraining: {plan.cases} heads, {plan.steps} steps, {seconds:.0f} s.",
-    )
+def measure(workflow: ResidentWorkflow, seeds: range) -> str:
+    """The lines of the model card: `dice` on the heads of ``seeds``."""
+    lines = "\n".join(f"| {TITLES[name]} | {value:.3f} |" for name, value in dice(workflow, seeds).items())
+    return f"Mean Dice on {len(seeds)} drawn heads that were not in training:\n\n| region | Dice |\n|---|---|\n{lines}"
 
 
 def _prepared(before: object, seed: int) -> tuple[Tensor, Tensor]:
@@ -243,8 +227,16 @@ def _crop(rng: np.random.Generator, image: Tensor, truth: Tensor) -> tuple[Tenso
     return torch.flip(image[window] * gain, axes), torch.flip(truth[window], axes)
 
 
-PLAN = Plan(cases=48, steps=400, rate=3e-3, held_out=12)
+TRAINING = Training(
+    example=EXAMPLE,
+    plan=Plan(cases=48, steps=400, rate=3e-3, held_out=12),
+    network=network,
+    train=train,
+    measure=measure,
+    held_out=HELD_OUT,
+    drawn="heads",
+)
 
 
 if __name__ == "__main__":
-    main(__doc__, make, PLAN)
+    TRAINING.main(__doc__)

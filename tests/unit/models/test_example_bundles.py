@@ -102,7 +102,7 @@ def test_the_command_trains_measures_and_writes_a_bundle(name: str, tmp_path: Pa
     """Two steps: the weights are no longer those of the start, and the card says what was measured."""
     made = EXAMPLES[name].module
     plan = Plan(cases=2, steps=2, rate=1e-3, held_out=1, seed=3)
-    made.make(tmp_path / name, plan)
+    made.TRAINING.make(tmp_path / name, plan)
     torch.manual_seed(plan.seed)
     start = dict(made.network().named_parameters())
     bundle = read_workflow_bundle(tmp_path / name)
