@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -24,18 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from fhir.answers import LATER, is_passing, retry_after
-from fhir.urls import is_private, public_url
-from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
+from fhir.tokens import TokenRequest, Tokens, ask, json_of
+from fhir.urls import public_url
+from pipeline.errors import BadSettings, Rejected
 
 ASSERTION_LASTS: Final = 240.0
 """Seconds; SMART allows 300, and clocks differ."""
-MARGIN: Final = 30.0
-"""A token is renewed this many seconds before it ends, so that it does not end on the way."""
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-NOT_SAID_LASTS: Final = 60.0
-"""How long a token without ``expires_in`` is kept, though SMART demands one."""
-WORDS_MOST: Final = 300
 
 
 class Authorization(Protocol):
@@ -136,76 +130,34 @@ class SmartClient:
     jwks_url: str | None = None
 
 
-class SmartBackend:
-    """Access tokens for one FHIR server."""
+class SmartBackend(Tokens):
+    """Access tokens for one FHIR server, whose token endpoint is found by discovery where the settings name none."""
+
+    advice = "Check client_id, scope, the registered public key (`candela config jwks`) and the clock."
 
     def __init__(self, base_url: str, client: SmartClient, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(clock)
         self._base = base_url.rstrip("/")
         self._client = client
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._header = ""
-        self._until = 0.0
 
-    def header(self, http: httpx.Client) -> str:
-        """See `Authorization.header`.
-
-        Raises
-        ------
-        Retryable
-            where discovery or the token endpoint does not answer, or says "later".
-        Rejected
-            where it knows no such client, key or scope.
-        BadSettings
-            where the private key cannot be used, or a token would be asked for in clear text.
-        """
-        with self._lock:
-            if self._clock() >= self._until - MARGIN:
-                self._header, self._until = self._fetch(http)
-            return self._header
-
-    def renew(self, refused: str) -> bool:
-        with self._lock:
-            if self._header == refused:  # another thread may have a new one by now
-                self._until = 0.0
-        return True
-
-    def _fetch(self, http: httpx.Client) -> tuple[str, float]:
+    def request(self, http: httpx.Client, now: float) -> TokenRequest:
+        """See `Tokens.request`."""
         key = self._client.key()
         place = self._client.token_url or self._discover(http, key.algorithm)
-        if not is_private(place):
-            raise BadSettings(
-                "The token endpoint is not reached by https.", where=public_url(place), todo="Give a https URL."
-            )
-        began = self._clock()
         form = {
             "grant_type": "client_credentials",
             "scope": self._client.scope,
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": self._assertion(key, place, began),
+            "client_assertion": self._assertion(key, place, now),
         }
-        answer = _ask(http, "POST", place, data=form)
-        body = _json(answer)
-        if not answer.is_success:
-            raise _refusal(answer, body, place)
-        token, lasts = body.get("access_token"), body.get("expires_in", NOT_SAID_LASTS)
-        if not isinstance(token, str) or not token.isascii() or str(body.get("token_type")).lower() != "bearer":
-            raise Rejected(
-                "The token endpoint gave no bearer token.", where=public_url(place), todo="Check its address."
-            )
-        try:
-            seconds = float(lasts)
-        except (TypeError, ValueError):
-            seconds = NOT_SAID_LASTS
-        # One that ends within the margin is used for what follows at once.
-        return f"Bearer {token}", began + max(seconds, MARGIN + 1)
+        return TokenRequest(place, form)
 
     def _discover(self, http: httpx.Client, algorithm: str) -> str:
         place = f"{self._base}/.well-known/smart-configuration"
-        answer = _ask(http, "GET", place)
+        answer = ask(http, "GET", place)
         if not answer.is_success and answer.status_code != 404:
-            raise _refusal(answer, _json(answer), place)
-        found = _json(answer)
+            raise self.refusal(answer, json_of(answer), place)
+        found = json_of(answer)
         endpoint = found.get("token_endpoint")
         if not answer.is_success or not isinstance(endpoint, str):
             raise Rejected(
@@ -238,41 +190,3 @@ class SmartBackend:
             "jti": str(uuid.uuid4()),
         }
         return jwt.encode(claims, key.key, algorithm=key.algorithm, headers=headers)
-
-
-def _ask(http: httpx.Client, method: str, place: str, **content: Any) -> httpx.Response:
-    try:
-        return http.request(method, place, headers={"Accept": "application/json"}, **content)
-    except (httpx.TransportError, httpx.DecodingError) as error:
-        raise PeerUnavailable(
-            f"No answer when a token was asked for ({type(error).__name__}).",
-            where=public_url(place),
-            todo="It is tried again; check address, network and certificates.",
-        ) from None
-    except httpx.InvalidURL:
-        raise Rejected(
-            "The address of the token endpoint is no URL.", where=public_url(place), todo="Set smart.token_url."
-        ) from None
-
-
-def _refusal(answer: httpx.Response, body: dict[str, Any], place: str) -> CandelaError:
-    status = answer.status_code
-    words = " ".join(str(body.get(name) or "") for name in ("error", "error_description")).strip()[:WORDS_MOST]
-    said = f"Asked for a token, the server answered {status}: {words or 'no reason given'}."
-    where = public_url(place)
-    if is_passing(status):
-        kind = PeerBusy if status in LATER else PeerUnavailable
-        return kind(said, where=where, todo="It is tried again.", retry_after=retry_after(answer.headers))
-    return Rejected(
-        said,
-        where=where,
-        todo="Check client_id, scope, the registered public key (`candela config jwks`) and the clock.",
-    )
-
-
-def _json(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -85,13 +85,13 @@ def connect(
     url: str, timeout: float, authorization: Authorization | None, tls: ssl.SSLContext | None
 ) -> Iterator[Connection]:
     """A connection that is closed at the end. ``tls`` None: the system's authorities, where hospitals put their own."""
-    verify = (url.startswith("https") and tls) or _authorities(url, authorization)
+    verify = (url.startswith("https") and tls) or authorities(url, authorization)
     # No proxy of the environment sees a patient; a redirect is an answer and not followed, nor is a token sent there.
     with httpx.Client(headers={"Accept": FHIR_JSON}, timeout=timeout, verify=verify, trust_env=False) as http:
         yield Connection(url, timeout, http, authorization)
 
 
-def _authorities(url: str, authorization: Authorization | None) -> ssl.SSLContext:
+def authorities(url: str, authorization: Authorization | None) -> ssl.SSLContext:
     """The system's authorities; none where nothing but ``url`` is asked and that in clear text, since reading takes
     longer than a request. A context without authorities trusts no server, so that an unexpected https connection fails.
     """

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, OutcomeIndicator, Party
-from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    DicomWebDestination,
+    FhirDestination,
+    FolderDestination,
+)
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.urls import public_url
 
@@ -28,8 +34,9 @@ def delivery_record(
     outcome = OutcomeIndicator.SUCCESS
     if failure is not None:
         outcome = OutcomeIndicator.MINOR_FAILURE if failure[1] else OutcomeIndicator.SERIOUS_FAILURE
+    is_dicom = isinstance(destination, DicomDestination | DicomWebDestination)
     return AuditRecord(
-        Activity.TRANSFERRED if isinstance(destination, DicomDestination) else Activity.EXPORT,
+        Activity.TRANSFERRED if is_dicom else Activity.EXPORT,
         ActionCode.CREATE,
         outcome,
         source=Party(node, "node"),
@@ -49,6 +56,8 @@ def party(name: str, destination: Destination | None) -> Party:
         return Party(
             f"{name} ({destination.peer.ae_title})", "dicom", f"{destination.peer.host}:{destination.peer.port}"
         )
+    if isinstance(destination, DicomWebDestination):
+        return Party(name, "http", public_url(destination.url))
     if isinstance(destination, FhirDestination):
         return Party(name, "fhir", public_url(destination.url))
     if isinstance(destination, Hl7v2Destination):

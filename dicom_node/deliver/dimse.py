@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,34 +25,16 @@ from dicom_node.deliver.negotiation import (
     taken,
 )
 from dicom_node.deliver.presence import FIND, held
-from dicom_node.deliver.store_status import StatusMeaning, status_text, verdict
+from dicom_node.deliver.told import Told
 from dicom_node.network import tls
 from dicom_node.settings.destinations import DicomDestination
-from pipeline.errors import BadPixels, CandelaError, PeerBusy, PeerUnavailable, Rejected
+from pipeline.errors import BadPixels, CandelaError, PeerUnavailable, Rejected
 from pipeline.pixels.native import make_native
 
 REJECT_PERMANENT = 1
 SERVICE_USER, ACSE_PROVIDER = 1, 2
 REJECTED_FOR_GOOD = {(SERVICE_USER, 2), (ACSE_PROVIDER, 2)}
 """(source, reason) of PS3.8 9.3.4 that no configuration cures: application context or protocol version unsupported."""
-
-
-@dataclass
-class _Told:
-    """What the PACS said so far of the ``count`` instances of a result: statuses of those that it stored, the number
-    that it had already, and the reason for each that it refused.
-    """
-
-    count: int
-    reached: int = 0
-    there: int = 0
-    notes: Counter[int] = field(default_factory=Counter)
-    refused: list[str] = field(default_factory=list)
-
-    def next(self) -> str:
-        """The next instance, in words."""
-        self.reached += 1
-        return f"instance {self.reached} of {self.count}"
 
 
 @dataclass
@@ -94,21 +75,15 @@ class DimseSender:
             the PACS never accepts a SOP class or an instance.
         """
         instances = tuple(instance_of(path) for path in files)
-        journal = self._journal(files)
-        told = _Told(len(instances))
+        advice = "Make the PACS take such objects from this AE title, then `candela jobs retry`."
+        told = Told(self.place, len(instances), advice, self._journal(files))
         for batch in batches(instances):
-            self._send_batch(batch, journal, told)
-        refused = told.refused
-        if refused:
-            raise Rejected(
-                f"The PACS refused {len(refused)} of {len(instances)} instances: {'; '.join(refused[:3])}.",
-                where=self.place,
-                todo="Make the PACS take such objects from this AE title, then `candela jobs retry`.",
-            )
-        return _receipt(told.notes, told.there)
+            self._send_batch(batch, told)
+        return told.receipt()
 
-    def _send_batch(self, batch: tuple[Instance, ...], journal: Journal | None, told: _Told) -> None:
+    def _send_batch(self, batch: tuple[Instance, ...], told: Told) -> None:
         """Send ``batch`` by one association, and note in ``told`` what became of each instance."""
+        journal = told.journal
         before = [item for item in batch if journal and journal.has(item.sop_instance, item.path)]
         contexts = [build_context(*pair) for pair in proposals(batch)]
         if before:
@@ -131,19 +106,7 @@ class DimseSender:
                 except BadPixels as error:
                     told.refused.append(str(error))
                     continue
-                meaning = verdict(status)
-                if meaning is StatusMeaning.LATER:
-                    raise PeerBusy(
-                        f"The PACS answered {status_text(status)} to {which}.",
-                        where=self.place,
-                        todo="It is tried again; see the PACS's own log for its reason.",
-                    )
-                if meaning is StatusMeaning.NEVER:
-                    told.refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
-                else:
-                    told.notes[status] += 1
-                    if journal:
-                        journal.note(instance.sop_instance, instance.path)
+                told.status(status, instance, which)
 
     def send_again(self, files: tuple[Path, ...], sop_instance_uids: Collection[str]) -> None:
         """Have the next `send` of ``files`` send these instances even though the PACS took them."""
@@ -250,16 +213,6 @@ class DimseSender:
             todo=f"Enter AE title {self._calling_ae_title} in the PACS, and check"
             f" {self.destination.peer.ae_title} here; it is tried again.",
         )
-
-
-def _receipt(notes: Counter[int], there: int) -> str:
-    stored = sum(notes.values())
-    earlier = f"{there} sent earlier"
-    if there and not stored:
-        return earlier
-    told = ", ".join(f"{count} × {status_text(status)}" for status, count in sorted(notes.items()) if status)
-    text = f"{stored} instance{'' if stored == 1 else 's'} stored, {told or '0x0000'}"
-    return f"{text}; {earlier}" if there else text
 
 
 def _still_there(assoc: Association, before: list[Instance], journal: Journal) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from dicom_node.deliver.credentials import secret
 from dicom_node.deliver.in_flight import slot
 from dicom_node.network.tls import client_context
 from dicom_node.settings.destinations import FhirDestination
@@ -19,7 +20,6 @@ from fhir.client import FhirClient
 from fhir.release import Release
 from fhir.report import build
 from fhir.urls import origin
-from pipeline.errors import BadSettings
 from pipeline.report.sentences import Language
 from pipeline.report.stored import from_json, page_filename, stored_in
 
@@ -88,9 +88,9 @@ def authorization(destination: FhirDestination) -> Authorization | None:
     if destination.smart is not None:
         return _smart(destination.url, destination.smart)
     if destination.bearer_token_file is not None:
-        return Bearer(functools.partial(_secret, destination.bearer_token_file))
+        return Bearer(functools.partial(secret, destination.bearer_token_file))
     if destination.bearer_token is not None:
-        return Bearer(functools.partial(_secret, destination.bearer_token))
+        return Bearer(functools.partial(secret, destination.bearer_token))
     return None
 
 
@@ -100,7 +100,7 @@ def check_secrets(destination: FhirDestination) -> None:
         signing_key(destination.smart)
     for source in (destination.bearer_token_file, destination.bearer_token):
         if source is not None:
-            _secret(source)
+            secret(source)
 
 
 @functools.cache
@@ -121,23 +121,7 @@ def signing_key(smart: Smart) -> SigningKey:
     """
     source = smart.private_key_file or smart.private_key
     assert source is not None, "the settings have one of them"
-    return SigningKey.read(_secret(source), smart.key_id, where=_place(source))
-
-
-def _secret(source: Path | SecretStr) -> str:
-    """A secret, without the line end that editors leave."""
-    if isinstance(source, SecretStr):
-        return source.get_secret_value().strip()
-    try:
-        text = source.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not ASCII"
-        raise BadSettings(
-            f"The secret cannot be read ({reason}).", where=str(source), todo="Check path, permissions and content."
-        ) from None
-    if not text:
-        raise BadSettings("The file of a secret is empty.", where=str(source), todo="Put the secret into it.")
-    return text
+    return SigningKey.read(secret(source), smart.key_id, where=_place(source))
 
 
 def _place(source: Path | SecretStr) -> str:

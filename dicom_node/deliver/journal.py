@@ -20,6 +20,8 @@ import structlog
 
 log = structlog.get_logger("candela.deliver")
 FOLDER: Final = ".sent"
+NAME_MOST: Final = 200
+"""Characters of a file's name; file systems take 255 bytes."""
 
 
 class Journal:
@@ -30,7 +32,10 @@ class Journal:
     """
 
     def __init__(self, folder: Path, peer: str) -> None:
-        self._path = folder / FOLDER / f"{quote(peer, safe='')}.jsonl"
+        name = quote(peer, safe="")
+        if len(name) > NAME_MOST:
+            name = hashlib.sha256(peer.encode()).hexdigest()
+        self._path = folder / FOLDER / f"{name}.jsonl"
         self._taken = self._read()
 
     def has(self, sop_instance_uid: str, path: Path) -> bool:

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    DicomWebDestination,
+    FhirDestination,
+    FolderDestination,
+)
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from dicom_node.settings.privacy import Deidentify
 from dicom_node.settings.tree import Settings
+
+TAKES: Final[dict[str, frozenset[str]]] = {
+    "dicom": frozenset({"dicom"}),
+    "dicomweb": frozenset({"dicom"}),
+    "fhir": frozenset({"fhir"}),
+    "hl7v2": frozenset({"hl7v2"}),
+    "folder": frozenset({"dicom", "fhir"}),
+}
+"""Kinds of results by kind of destination. HL7 v2 messages are written for one receiver, so no folder takes them."""
 
 
 class Sender(Protocol):
@@ -32,23 +47,22 @@ class Sender(Protocol):
 
 
 def takes(destination: Destination, kind: Literal["dicom", "fhir", "hl7v2"], profiles: Collection[str] = ()) -> bool:
-    """Whether ``destination`` takes results of ``kind``: a PACS DICOM, a FHIR server FHIR, an HL7 receiver HL7 v2.
-
-    A folder takes DICOM and FHIR: HL7 v2 messages are written for one receiver.
+    """Whether ``destination`` takes results of ``kind`` (`TAKES`).
 
     Of DICOM results it takes only those built for its profile; ``profiles`` lists those of a result, and an empty list
     means all. A de-identified destination takes only DICOM, since a report is about a patient.
     """
     if privacy(destination) is not None and kind != "dicom":
         return False
-    if destination.kind != kind and (destination.kind != "folder" or kind == "hl7v2"):
+    if kind not in TAKES[destination.kind]:
         return False
     return kind != "dicom" or not profiles or getattr(destination, "profile", None) in profiles
 
 
 def privacy(destination: Destination) -> Deidentify | None:
     """The de-identification settings of ``destination``, or None."""
-    return destination.deidentify if isinstance(destination, DicomDestination | FolderDestination) else None
+    kinds = DicomDestination | DicomWebDestination | FolderDestination
+    return destination.deidentify if isinstance(destination, kinds) else None
 
 
 def sender_for(name: str, destination: Destination, settings: Settings) -> Sender:
@@ -60,6 +74,10 @@ def sender_for(name: str, destination: Destination, settings: Settings) -> Sende
 
         sender = DimseSender(destination, settings.receive.ae_title, resumes=True)
         return CommittedSender(name, sender, settings.commitments_dir) if destination.commitment else sender
+    if isinstance(destination, DicomWebDestination):
+        from dicom_node.deliver.dicomweb import DicomWebSender  # noqa: PLC0415
+
+        return DicomWebSender(destination, settings.in_flight_dir)
     if isinstance(destination, FhirDestination):
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """TLS contexts, and the names and expiry of certificates.
 
 DICOM follows BCP 195 (RFC 9325, PS3.15 annex B.12): 1.2 or later, forward secrecy, AEAD ciphers, certificates on both
-sides. Clients of FHIR servers and HL7 v2 receivers use 1.2 or later and always check the server's certificate.
+sides. Clients of FHIR servers, DICOMweb servers and HL7 v2 receivers use 1.2 or later and always check the server's
+certificate.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.node.supervisor import Role, supervise
-from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.destinations import DicomWebDestination, FhirDestination
 from dicom_node.settings.peers import OrthancCount
 from dicom_node.settings.tree import Settings
 from dicom_node.store import layout
@@ -64,6 +64,10 @@ def check_destinations(settings: Settings) -> None:
             from dicom_node.deliver.fhir import check_secrets
 
             check_secrets(destination)
+        elif isinstance(destination, DicomWebDestination):
+            from dicom_node.deliver import dicomweb_http
+
+            dicomweb_http.check_secrets(destination)
 
 
 def serve(settings: Settings, config: Path | None) -> int:

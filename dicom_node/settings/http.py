@@ -1,9 +1,9 @@
-"""Settings of who the node is towards FHIR servers and HL7 v2 receivers."""
+"""Settings of who the node is towards FHIR servers, DICOMweb servers and HL7 v2 receivers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -54,4 +54,29 @@ class Smart(Section):
     def _one_key(self) -> Smart:
         if (self.private_key_file is None) == (self.private_key is None):
             raise ValueError("give private_key_file or private_key, one of them")
+        return self
+
+
+class OAuth2(Section):
+    """OAuth 2.0 client credentials (RFC 6749 4.4): what the authorisation server's administrator registered."""
+
+    token_url: Annotated[str, Field(pattern=r"^https?://")]
+    """URL of the OAuth 2.0 token endpoint."""
+    client_id: Annotated[str, Field(min_length=1)]
+    """Client id of this node."""
+    client_secret: SecretStr | None = None
+    """Client secret. Set it by an environment variable rather than in the file."""
+    client_secret_file: Path | None = None
+    """File that holds the client secret. It is read for each token."""
+    scope: str = ""
+    """Scopes to request, separated by spaces."""
+    audience: str = ""
+    """`audience` of the token, which some servers want."""
+    authentication: Literal["basic", "post"] = "basic"
+    """How client id and secret are sent: `basic` (HTTP basic authentication) or `post` (in the form)."""
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> OAuth2:
+        if (self.client_secret is None) == (self.client_secret_file is None):
+            raise ValueError("give client_secret or client_secret_file, one of them")
         return self

@@ -53,6 +53,7 @@ DEFAULTS: Final = {
     "destinations.objects_of": "the first PACS of the rule",
     "destinations.smart.key_id": "the key's own, or its thumbprint",
     "destinations.smart.token_url": "the server states it",
+    "destinations.headers": "none",
     "destinations.tls.trusted": "the system's",
     "destinations.tls.server_name": "the host",
     "profiles.objects": "the preset's",

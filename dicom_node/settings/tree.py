@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from dicom_node.settings.access import Metrics, Retention, Tls
 from dicom_node.settings.audit import Audit
-from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination
+from dicom_node.settings.destinations import Destination, DicomDestination, DicomWebDestination, FhirDestination
 from dicom_node.settings.engine import Jobs, Models
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from dicom_node.settings.old_form import TOP_LEVEL, modernise
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
             pacs = destination.objects_of if isinstance(destination, FhirDestination) else None
             if pacs is not None and not _is_pacs(self.destinations.get(pacs)):
                 known = ", ".join(self.pacs_of(self.destinations)) or "none"
-                what = f"{pacs!r} is no destination of kind dicom that gets identified objects (known: {known})"
+                what = f"{pacs!r} is no PACS (kind dicom or dicomweb) that gets identified objects (known: {known})"
                 raise ValueError(f"destinations.{name}.objects_of: {what}")
         return self
 
@@ -249,8 +249,8 @@ class Settings(BaseSettings):
     def pacs_of(self, destinations: Iterable[str]) -> dict[str, str]:
         """The profiles of those of ``destinations`` that are a PACS, by name, in their order.
 
-        A PACS is of kind ``dicom`` and gets objects as they are: what is de-identified has other UIDs, and a folder is
-        nothing that a reader could be led to.
+        A PACS is of kind ``dicom`` or ``dicomweb`` and gets objects as they are: what is de-identified has other UIDs,
+        and a folder is nothing that a reader could be led to.
         """
         found = {name: self.destinations.get(name) for name in destinations}
         return {name: item.profile for name, item in found.items() if _is_pacs(item)}
@@ -351,8 +351,8 @@ def _kind(table: object) -> object:
     return table.get("kind") if isinstance(table, Mapping) else None
 
 
-def _is_pacs(destination: Destination | None) -> TypeGuard[DicomDestination]:
-    return isinstance(destination, DicomDestination) and destination.deidentify is None
+def _is_pacs(destination: Destination | None) -> TypeGuard[DicomDestination | DicomWebDestination]:
+    return isinstance(destination, DicomDestination | DicomWebDestination) and destination.deidentify is None
 
 
 def _problem(item: Any) -> str:

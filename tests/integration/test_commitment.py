@@ -213,7 +213,7 @@ def test_a_late_no_is_heeded(tmp_path: Path, files: tuple[Path, ...]) -> None:
 
 
 def test_a_pacs_without_commitment_is_a_wrong_setting(tmp_path: Path, files: tuple[Path, ...]) -> None:
-    refused = pytest.raises(Rejected, match=r"none of the SOP classes.*Storage Commitment")
+    refused = pytest.raises(Rejected, match=r"accepted none.*SOP class Storage Commitment")
     with running_receiver(tmp_path, allow=PACS_PEER) as node, Pacs() as pacs, refused:
         deliver(node, destination(pacs.port), files)
 

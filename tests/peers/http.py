@@ -13,11 +13,12 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Reply:
-    """Status, JSON body and headers of one answer."""
+    """Status, JSON body and headers of one answer. ``cut``: half of the body, then the connection is closed."""
 
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class HttpPeer:
                 body = b"" if reply.body is None else json.dumps(reply.body).encode()
                 # send_response would add a Date; a test may give one of its own.
                 (self.send_response_only if "Date" in reply.headers else self.send_response)(reply.status)
-                self.send_header("Content-Type", "application/fhir+json")
+                if "Content-Type" not in reply.headers:
+                    self.send_header("Content-Type", "application/fhir+json")
                 self.send_header("Content-Length", str(len(body)))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if reply.cut else body)
+                self.close_connection = self.close_connection or reply.cut
 
             do_GET = do_POST = do_PUT = handle_any  # noqa: N815  (http.server's names)
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from fhir.auth import Bearer
-from fhir.transport import _authorities, connect
+from fhir.transport import authorities, connect
 
 HTTP, HTTPS = "http://127.0.0.1:9/fhir", "https://ehr.example/fhir"
 
@@ -48,12 +48,12 @@ def test_a_connection_in_clear_text_never_trusts_a_stranger(stranger: str, autho
         server.http.get(stranger)
 
 
-def test_authorities_are_read_wherever_https_may_be_asked() -> None:
+def testauthorities_are_read_wherever_https_may_be_asked() -> None:
     """None are read where nothing but clear text is asked; what is read or not, certificates are always required."""
     for url, authorization, read in (
         (HTTPS, None, True), (HTTP, Bearer(lambda: "secret"), True), (HTTP, None, False)
     ):  # fmt: skip
-        context = _authorities(url, authorization)
+        context = authorities(url, authorization)
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
         default = ssl.create_default_context()

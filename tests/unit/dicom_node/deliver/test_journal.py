@@ -79,3 +79,12 @@ def test_many_at_once(tmp_path: Path) -> None:
     assert errors == []
     told = Journal(tmp_path, PEER)
     assert [told.has(f"1.2.{k}", path) for k, path in enumerate(paths)] == [bool(k % 2) for k in range(8)]
+
+
+def test_a_peer_with_a_long_url_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    """A file's name takes 255 bytes, and each `/` of a URL three."""
+    path = tmp_path / "1.dcm"
+    path.write_bytes(b"bytes")
+    peers = [f"https://pacs.example/{'dicom-web/' * 30}{number}" for number in (1, 2)]
+    Journal(tmp_path, peers[0]).note("1.2.3", path)
+    assert [Journal(tmp_path, peer).has("1.2.3", path) for peer in peers] == [True, False]

@@ -8,18 +8,27 @@ import pytest
 
 from dicom_node.deliver.senders import sender_for, takes
 from dicom_node.deliver.store_status import StatusMeaning, status_text, verdict
-from dicom_node.settings.destinations import Destination, DicomDestination, FhirDestination, FolderDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    DicomWebDestination,
+    FhirDestination,
+    FolderDestination,
+)
 from dicom_node.settings.peers import DicomPeer
+from dicom_node.settings.privacy import Deidentify
 from dicom_node.settings.tree import Settings
 
 PACS = DicomDestination(kind="dicom", peer=DicomPeer(ae_title="PACS", host="127.0.0.1", port=104))
 COMMITTED = PACS.model_copy(update={"commitment": True})
+WEB = DicomWebDestination(kind="dicomweb", url="http://127.0.0.1/dicom-web")
 FHIR = FhirDestination(kind="fhir", url="http://127.0.0.1/fhir")
 FOLDER = FolderDestination(kind="folder", path=Path("out"))
 
 
 @pytest.mark.parametrize(
-    ("destination", "dicom", "fhir"), [(PACS, True, False), (FHIR, False, True), (FOLDER, True, True)]
+    ("destination", "dicom", "fhir"),
+    [(PACS, True, False), (WEB, True, False), (FHIR, False, True), (FOLDER, True, True)],
 )
 def test_each_destination_takes_what_it_can(destination: Destination, dicom: bool, fhir: bool) -> None:
     """A PACS takes DICOM, a FHIR server FHIR, a folder everything."""
@@ -28,11 +37,26 @@ def test_each_destination_takes_what_it_can(destination: Destination, dicom: boo
 
 @pytest.mark.parametrize(
     ("destination", "kind"),
-    [(PACS, "DimseSender"), (COMMITTED, "CommittedSender"), (FHIR, "FhirSender"), (FOLDER, "FolderSender")],
+    [
+        (PACS, "DimseSender"),
+        (WEB, "DicomWebSender"),
+        (COMMITTED, "CommittedSender"),
+        (FHIR, "FhirSender"),
+        (FOLDER, "FolderSender"),
+    ],
 )
 def test_each_destination_has_its_sender(destination: Destination, kind: str) -> None:
     """Chosen by the type of the settings table."""
     assert type(sender_for("name", destination, Settings())).__name__ == kind
+
+
+def test_a_report_may_list_the_objects_of_a_pacs_by_dicomweb() -> None:
+    """Of one that gets objects as they are: the EHR would not find de-identified ones."""
+    research = WEB.model_copy(update={"deidentify": Deidentify(key="k" * 32)})
+    settings = Settings(destinations={"web": WEB, "research": research, "ehr": FHIR, "folder": FOLDER})
+    assert settings.pacs_of(settings.destinations) == {"web": "generic-pacs"}
+    assert list(settings.profiles_of(["ehr", "web"])) == ["generic-pacs"]
+    assert takes(WEB, "dicom", ["archive"]) is False
 
 
 def test_every_status_has_a_verdict_and_only_stored_ones_count_as_stored() -> None:

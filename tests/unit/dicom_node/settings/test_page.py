@@ -16,7 +16,7 @@ from pipeline.routing.rules import Conditions, Range
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "settings.md").read_text()
-ROWS = re.findall(r"^\| `([a-z_.]+)` \|(.*?)\|(.*)\|$", TEXT, re.MULTILINE)
+ROWS = re.findall(r"^\| `([a-z0-9_.]+)` \|(.*?)\|(.*)\|$", TEXT, re.MULTILINE)
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> set[str]:

@@ -60,7 +60,7 @@ def test_a_file_is_read_and_the_environment_overrides_it(tmp_path: Path, monkeyp
         ("[receive]\nport = 70000", "receive.port: .*65535"),
         ("[receive]\nae_title = 'MORE THAN SIXTEEN'", "receive.ae_title: .*16"),
         ("[receive]\nae_title = 'BACK\\\\SLASH'", "receive.ae_title"),
-        ("[destinations.x]\nkind = 'fax'", "destinations.x: .*'dicom', 'fhir', 'hl7v2', 'folder'"),
+        ("[destinations.x]\nkind = 'fax'", "destinations.x: .*'dicom', 'dicomweb', 'fhir', 'hl7v2', 'folder'"),
         ("[[rules]]\nname='r'\nmodel='m'\ndestinations=['nowhere']", "unknown destination 'nowhere'"),
         ("[[rules]]\nname='r'\nmodel='m'\nwhen={modalty=['MR']}", "rules.0.when.modalty: there is no such setting"),
         ("[receive\n", "not valid TOML"),
