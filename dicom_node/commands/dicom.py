@@ -75,18 +75,46 @@ def echo(peer: PeerArgument, calling: CallingOption = "CANDELA", config_file: Co
 
 
 def send(
-    path: Annotated[Path, typer.Argument(exists=True, help="A DICOM file or a folder of them.")],
     peer: PeerArgument,
+    path: Annotated[Path, typer.Argument(help="A DICOM file or a folder of them.")],
     calling: CallingOption = "CANDELA",
     config_file: ConfigOption = None,
 ) -> None:
     """C-STORE every DICOM file below PATH to the peer."""
+    if _in_the_old_order(peer, path, config_file):
+        typer.echo(
+            "warning: PATH PEER is the order of version 0.2, understood for the last time: give PEER PATH", err=True
+        )
+        peer, path = str(path), Path(peer)
+    if not path.exists():
+        raise typer.BadParameter(f"there is nothing at {path}", param_hint="PATH")
     files = tuple(sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path])
     files = tuple(item for item in files if _has_prefix(item))
     if not files:
         raise NotDicom("There is no DICOM file here.", where=str(path), todo="Pass a folder that holds a series.")
     target = DicomDestination(kind="dicom", peer=_peer_called(peer, config_file))
     typer.echo(DimseSender(target, calling).send(files))
+
+
+def _in_the_old_order(first: str, second: Path, config_file: Path | None) -> bool:
+    """Whether the arguments can only be meant as PATH PEER: the second names a peer, and the two are not a peer and a
+    path that is there.
+    """
+    return (
+        Path(first).exists()
+        and _is_peer(str(second), config_file)
+        and not (second.exists() and _is_peer(first, config_file))
+    )
+
+
+def _is_peer(text: str, config_file: Path | None) -> bool:
+    if "@" not in text:
+        return text in load_settings(config_file).peers
+    try:
+        peer_of(text)
+    except (typer.BadParameter, ValueError):
+        return False
+    return True
 
 
 def _has_prefix(path: Path) -> bool:

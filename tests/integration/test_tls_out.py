@@ -116,7 +116,7 @@ def test_echo_and_send_find_a_peer_by_its_name(
             return CliRunner().invoke(app, [*arguments, "--config", str(config)])
 
         assert candela("echo", "pacs").output == f"PACS at 127.0.0.1:{port} answers\n"
-        assert "2 instances stored" in candela("send", str(tmp_path / "results"), "pacs").output
+        assert "2 instances stored" in candela("send", "pacs", str(tmp_path / "results")).output
         assert "There is no peer 'pax' (known: pacs, mr1)" in str(candela("echo", "pax").exception)
         assert "no host and port. [peers.mr1]" in str(candela("echo", "mr1").exception)
     assert len(list((tmp_path / "in").iterdir())) == 2
