@@ -67,10 +67,18 @@ class StructureBlock(ConceptBlock):
     category: CodeBlock | None = None
 
 
-class QuantityBlock(ConceptBlock):
-    """An estimated number: ``unit`` in UCUM, and the range outside of which an answer is refused."""
+class UnitBlock(MetadataBlock):
+    """A UCUM unit, such as ``mL``, ``a`` (year), ``%``, or ``1`` for a number without unit."""
 
-    unit: CodeBlock
+    scheme: Literal["UCUM"]
+    value: Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~]{1,16}$")]
+    meaning: Plain
+
+
+class QuantityBlock(ConceptBlock):
+    """An estimated number: its ``unit``, and the range outside of which an answer is refused."""
+
+    unit: UnitBlock
     minimum: Finite | None = None
     maximum: Finite | None = None
 

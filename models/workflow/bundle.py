@@ -18,6 +18,7 @@ from models.contract import (
     DetectionBlock,
     SegmentationBlock,
     StructureBlock,
+    UnitBlock,
     concepts,
     read_contract,
 )
@@ -211,7 +212,7 @@ def concept(block: ConceptBlock) -> Concept:
     )
 
 
-def code(block: CodeBlock) -> Code:
+def code(block: CodeBlock | UnitBlock) -> Code:
     """The domain's code of ``block``."""
     return Code(block.value, block.scheme, block.meaning)
 

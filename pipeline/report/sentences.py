@@ -14,6 +14,7 @@ from pipeline.findings.model import AnswerKind, ModelIdentity
 from pipeline.report import phrasebook, situations
 from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.phrasebook import phrase
+from pipeline.report.units import unit_text
 
 MILLILITRE_MM3 = 1000
 SQUARE_CENTIMETRE_MM2 = 100
@@ -83,8 +84,8 @@ def estimate(item: Measurement, model: ModelIdentity, language: Language = Langu
 
 def amount(item: Measurement, language: Language = Language.ENGLISH) -> str:
     """The number of a measurement, and its unit where it has one."""
-    unit = "" if item.unit.value == codes.NO_UNITS.value else f" {item.unit.meaning}"
-    return f"{number(item.value, language, digits=item.digits)}{unit}"
+    figure = number(item.value, language, digits=item.digits)
+    return f"{figure} {unit_text(item.unit, figure, language)}".rstrip()
 
 
 def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:
@@ -193,10 +194,10 @@ def volume(region: ReportedRegion, language: Language = Language.ENGLISH) -> str
 
 
 def millilitres(mm3: float, language: Language = Language.ENGLISH) -> str:
-    """A volume given in mm³."""
-    if mm3 < MILLILITRE_MM3:
-        return f"{mm3:.0f} mm³"
-    return f"{number(mm3 / MILLILITRE_MM3, language, digits=1)} {phrase('form', 'millilitre', language)}"
+    """A volume given in mm³; below a millilitre in mm³, below that with two digits that count."""
+    if mm3 >= MILLILITRE_MM3:
+        return f"{number(mm3 / MILLILITRE_MM3, language, digits=1)} mL"
+    return f"{mm3:.0f} mm³" if mm3 >= 1 else f"{phrasebook.decimal(f'{mm3:.2g}', language)} mm³"
 
 
 def square_centimetres(mm2: float, language: Language = Language.ENGLISH) -> str:

@@ -264,7 +264,7 @@ def test_a_sentence_names_classes_structures_and_numbers() -> None:
 
     assert "Pneumonia (0.81), Pleural effusion (0.62)" in said("labels")
     assert "11 structures (Structure 0, Structure 1" in said("structures")
-    assert "Brain age 53.27 year, Ejection fraction 0.5531" in said("estimates")
+    assert "Brain age 53.27 years, Ejection fraction 0.5531" in said("estimates")
     assert said("kind") == "The algorithm suggests: Bleed (0.85)."
     assert said("no kind").startswith("The algorithm suggests normal (score 0.70).")
     assert "2 places as possible" in said("boxes")

@@ -43,7 +43,7 @@ INPUTS = [
 MEANS = {
     "kind": "regression",
     "quantities": [
-        {"value": k, "name": name, "unit": {"scheme": "99CANDELA", "value": "1", "meaning": "no units"}}
+        {"value": k, "name": name, "unit": {"scheme": "UCUM", "value": "1", "meaning": "no units"}}
         for k, name in enumerate(VIEWS)
     ],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.findings.model import Findings, Region
+from pipeline.report import sentences
 from pipeline.results.colours import OUTLINE_RGB
 from pipeline.results.drawing.canvas import DIM, Box, Canvas
 from pipeline.results.drawing.fonts import Face
@@ -47,7 +48,7 @@ def lesion_note(canvas: Canvas, region: Region, number: int, x: float, y: float)
 
 def region_cells(region: Region) -> tuple[str, ...]:
     """Volume and axes of a lesion, then its slices."""
-    size = volume_text(region.value("volume") or 0.0)
+    size = sentences.millilitres(region.value("volume") or 0.0)
     return (size, *axes_text(region), slice_range(region))
 
 
@@ -57,8 +58,3 @@ def axes_text(region: Region) -> tuple[str, str]:
         return "–", "–"
     digits = 0 if region.long_axis.length_mm >= 10 else 1
     return f"{region.long_axis.length_mm:.{digits}f} mm", f"{region.short_axis.length_mm:.{digits}f} mm"
-
-
-def volume_text(mm3: float) -> str:
-    """Volume in millilitres, which readers use, or in mm³ where that would round to nothing."""
-    return f"{mm3 / 1000:.1f} ml" if mm3 >= 1000 else f"{mm3:.0f} mm³" if mm3 >= 1 else f"{mm3:.2g} mm³"

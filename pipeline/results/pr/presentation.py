@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.findings.contours import outlines, pieces
 from pipeline.findings.model import AnswerKind, Diameter, Findings, ModelIdentity, Region
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.report import sentences
 from pipeline.results.colours import STRUCTURES, colour_index
 from pipeline.results.pr.grayscale import Grayscale, grayscale_of
 from pipeline.results.provenance import ResultContext, decimal, finish, set_body_part
@@ -178,7 +179,9 @@ def _complete_label(region: Region, model: ModelIdentity) -> list[str]:
 def size_text(region: Region) -> str:
     """Volume of a structure, or its area on a radiograph."""
     area = region.value("area")
-    return f"{(region.value('volume') or 0.0) / 1000:.1f} ml" if area is None else f"{area / 100:.1f} cm2"
+    if area is None:
+        return sentences.millilitres(region.value("volume") or 0.0)
+    return sentences.square_centimetres(area)
 
 
 def _notice(context: ResultContext) -> hd.pr.TextObject:

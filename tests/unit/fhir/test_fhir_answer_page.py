@@ -32,10 +32,10 @@ def text_of(html: str) -> str:
     ("name", "language", "expected"),
     [
         ("structures", Language.ENGLISH, ["11 structures outlined", "Volume Mean", "Structure 10 5.7 mL"]),
-        ("structures", Language.GERMAN, ["11 Strukturen umrandet", "Volumen Mittelwert", "Structure 10 5,7 ml"]),
+        ("structures", Language.GERMAN, ["11 Strukturen umrandet", "Volumen Mittelwert", "Structure 10 5,7 mL"]),
         ("boxes", Language.SPANISH, ["recuadro de IA Puntuación Tamaño", "1 Nodule 0,93", "2 Nodule 0,41 20 × 18 × 3"]),
         ("labels", Language.FRENCH, ["Score Pneumonia 0,81 Pleural effusion 0,62 Mass 0,10"]),
-        ("estimates", Language.ENGLISH, ["Estimates Brain age 53.27 year Ejection fraction 0.553"]),
+        ("estimates", Language.ENGLISH, ["Estimates Brain age 53.27 years Ejection fraction 0.553"]),
         ("separate", Language.ENGLISH, ["Long × short axis Mean", "1 Metastasis", "2 Metastasis"]),
         ("no box", Language.ENGLISH, ["No solitary nodule of lung suggested"]),
     ],

@@ -178,7 +178,7 @@ def test_logits_are_calibrated_by_the_contract(tmp_path: Path) -> None:
 
 
 def test_a_number_has_its_unit(tmp_path: Path) -> None:
-    years = {"scheme": "99CANDELA", "value": "a", "meaning": "year"}
+    years = {"scheme": "UCUM", "value": "a", "meaning": "year"}
     answer = {"kind": "regression", "quantities": [{"value": 0, "name": "age", "unit": years, "maximum": 120}]}
     workflow = resident(tmp_path, network=pooled(1, [61.5]), inferer=SIMPLE, post=[], answer=answer)
     found = workflow.run({"image": landmark()})

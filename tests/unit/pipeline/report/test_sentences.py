@@ -10,7 +10,9 @@ import pytest
 
 from pipeline.caveats import VALUES, Caveat, CaveatCode, free_text
 from pipeline.errors import Refused
+from pipeline.findings import codes
 from pipeline.findings.codes import BRAIN, ClassTerm, Code
+from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import ClassProbability, Outcome
 from pipeline.report import phrasebook, sentences
 from pipeline.report.findings import Refusal, ReportedFindings
@@ -100,7 +102,7 @@ def test_each_caveat_has_a_phrase_that_uses_its_values() -> None:
             "Hinweis auf: Gliom",
             [
                 "Hinweis des Algorithmus: Gliom (Modellwahrscheinlichkeit 0,86); 2 Regionen umrandet.",
-                "Die größte Region misst 23 × 17 mm in der Bildebene, ihr Volumen beträgt 4,1 ml.",
+                "Die größte Region misst 23 × 17 mm in der Bildebene, ihr Volumen beträgt 4,1 mL.",
                 "KI-Ergebnis, nicht geprüft, nicht zur Diagnose.",
                 "Dieses Ergebnis wurde noch nicht radiologisch befundet.",
             ],
@@ -317,3 +319,32 @@ def test_numbers_units_and_days_are_written_as_readers_do() -> None:
         "05/03/2026",
         "05/03/2026",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "unit", "said"),
+    [
+        (61.5, 1, ("a", "year"), {"en": "61.5 years", "de": "61,5 Jahre", "fr": "61,5 ans", "es": "61,5 años"}),
+        (1.0, 0, ("a", "year"), {"en": "1 year", "de": "1 Jahr", "fr": "1 an", "es": "1 año"}),
+        (42.0, 0, ("%", "percent"), dict.fromkeys(("en", "de", "fr", "es"), "42 %")),
+        (1200.0, 0, ("mL", "milliliter"), dict.fromkeys(("en", "de", "fr", "es"), "1200 mL")),
+        (120.0, 0, ("mm[Hg]", "millimeter of mercury"), dict.fromkeys(("en", "de"), "120 mmHg")),
+        (0.553, 2, ("1", "no units"), {"en": "0.55", "de": "0,55"}),
+        (3.0, 0, ("{score}", "score"), {"en": "3", "de": "3"}),
+        (31.0, 0, ("[hnsf'U]", "Hounsfield unit"), {"en": "31 HU", "fr": "31 HU"}),
+    ],
+)
+def test_a_unit_is_a_symbol_or_a_word_of_the_language(
+    value: float, digits: int, unit: tuple[str, str], said: dict[str, str]
+) -> None:
+    """Never the English meaning of its code."""
+    item = Measurement("q", codes.VOLUME, value, Code(unit[0], "UCUM", unit[1]), digits=digits)
+    assert {language: sentences.amount(item, Language(language)) for language in said} == said
+
+
+@pytest.mark.parametrize(
+    ("mm3", "said"),
+    [(4100.0, "4,1 mL"), (1000.0, "1,0 mL"), (999.4, "999 mm³"), (1.0, "1 mm³"), (0.25, "0,25 mm³"), (0.0, "0 mm³")],
+)
+def test_a_volume_is_written_by_one_rule(mm3: float, said: str) -> None:
+    assert sentences.millilitres(mm3, Language.GERMAN) == said

@@ -96,7 +96,7 @@ def said(written: list[Written]) -> str:
         ("boxes", ["Nodule suggested", "0.93"], "highest score"),
         ("1 box", ["Nodule suggested", "0.95"], "score"),
         ("no box", ["No solitary nodule of lung suggested"], "does not"),
-        ("estimates", ["Brain age", "53.27 year"], "Ejection fraction"),
+        ("estimates", ["Brain age", "53.27 years"], "Ejection fraction"),
     ],
 )
 def test_the_answer_leads_and_no_score_is_called_a_probability(
@@ -265,7 +265,7 @@ def printed_text(context: ResultContext, language: Language = Language.ENGLISH) 
         ("separate", ["Metastasis", "Long × short axis", "mm"]),
         ("boxes", ["Nodule", "0.93", "0.41", "Size", " × ", "AI box", "Highest score"]),
         ("labels", ["Pneumonia", "0.81", "Mass", "0.10", "Score"]),
-        ("estimates", ["Brain age", "53.27 year", "Ejection fraction", "0.553"]),
+        ("estimates", ["Brain age", "53.27 years", "Ejection fraction", "0.553"]),
         ("no box", ["No solitary nodule of lung suggested"]),
         ("kind uncertain", ["Indeterminate", "no reliable answer", "Infarct"]),
     ],
@@ -279,9 +279,9 @@ def test_the_printed_page_holds_the_table(name: str, expected: list[str]) -> Non
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        (Language.GERMAN, ["11 Strukturen umrandet", "Struktur", "Volumen", "Mittelwert", "Schichten", "5,7 ml"]),
-        (Language.SPANISH, ["Estructura", "Volumen", "Media", "Cortes", "5,7 ml"]),
-        (Language.FRENCH, ["Structure", "Volume", "Moyenne", "Coupes", "5,7 ml"]),
+        (Language.GERMAN, ["11 Strukturen umrandet", "Struktur", "Volumen", "Mittelwert", "Schichten", "5,7 mL"]),
+        (Language.SPANISH, ["Estructura", "Volumen", "Media", "Cortes", "5,7 mL"]),
+        (Language.FRENCH, ["Structure", "Volume", "Moyenne", "Coupes", "5,7 mL"]),
     ],
 )
 def test_the_printed_table_speaks_the_readers_language(language: Language, expected: list[str]) -> None:

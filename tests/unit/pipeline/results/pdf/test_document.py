@@ -67,7 +67,7 @@ def test_measures_and_probabilities_stand_in_its_tables() -> None:
     shown = read(document.pdf_page(context))
     (lesion,) = context.findings.regions
     for expected in (
-        f"{lesion.value('volume') / 1000:.1f} ml",
+        f"{lesion.value('volume') / 1000:.1f} mL",
         f"{lesion.long_axis.length_mm:.0f} mm",
         "Meningioma",
         "0.09",

@@ -63,7 +63,7 @@ def test_the_answer_leads(written: list[str]) -> None:
     context = phantom_context()
     summary_page(Story(context.volume, context.findings), pages=1)
     shown = " | ".join(written)
-    for expected in ("Glioma suggested", "0.86", "model probability", "ml", "mm", "Plain T1"):
+    for expected in ("Glioma suggested", "0.86", "model probability", "mL", "mm", "Plain T1"):
         assert expected in shown
 
 
