@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import httpx
@@ -25,7 +28,7 @@ from tests.peers.engine import MakeNode
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.orthanc import running_orthanc
 from tests.peers.ports import free_port
-from tests.peers.stow import datasets_of, response, takes_all
+from tests.peers.stow import datasets_of, files_of, response, takes_all
 
 
 def test_orthanc_takes_results_and_still_has_them(tmp_path: Path) -> None:
@@ -55,38 +58,50 @@ def test_orthanc_takes_results_and_still_has_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_results_go_by_the_queue_and_wait_for_a_server_that_is_busy_or_down(make_node: MakeNode) -> None:
-    """503 twice and a server error: tried again, each instance stored once, the circuit as for a PACS; a result that
-    the server refuses is a dead letter, which an operator sees and retries.
+def test_results_survive_a_kill_a_busy_server_and_a_refusal(make_node: MakeNode) -> None:
+    """The worker is killed after the server stored an instance and before it knew; then the server is busy and fails.
+    Each instance arrives, one of them twice with the same bytes. What the server refuses is a dead letter, which an
+    operator retries.
     """
     busy = [Reply(503, None, {"Retry-After": "1"}), Reply(503), Reply(500)]
-    stored: list[str] = []
+    held: dict[str, set[bytes]] = defaultdict(set)
+    posts: Counter[str] = Counter()
     refused: set[str] = set()
+    killed = threading.Event()
 
     def answer(asked: Asked) -> Reply:
         if asked.method == "GET":
             return Reply(404)
-        if busy:
-            return busy.pop()
-        (name,) = (str(ds.SOPInstanceUID) for ds in datasets_of(asked))
+        (ds,), (file,) = datasets_of(asked), files_of(asked)
+        name = str(ds.SOPInstanceUID)
         if name in refused:
             return response(409, failed={name: 0xA900})
-        stored.append(name)
+        if killed.is_set() and busy:
+            return busy.pop()
+        held[name].add(file)
+        posts[name] += 1
+        if not killed.is_set():
+            killed.set()
+            node.workers[0].send_signal(signal.SIGKILL)
         return takes_all(asked)
 
     with HttpPeer(answer) as peer:
         url = f"{peer.url}/dicom-web"
         node = make_node({"web": {"kind": "dicomweb", "url": url}}, tries=9, circuit_failures=5, backoff_first=0.1)
         job = node.job()
-        refused.add(derived_uid(job.job_id, "report"))
+        overlays = {derived_uid(job.job_id, name) for name in ("overlay-1", "overlay-2")}
+        report = derived_uid(job.job_id, "report")
+        refused.add(report)
         node.client.submit(job)
         node.start()
-        detail = node.wait_for(job, JobState.DEAD)
-        assert {row.result: row.state for row in detail.deliveries} == {
-            "overlay": DeliveryState.DELIVERED,
-            "report": DeliveryState.DEAD,
-        }
-        assert "0xA900" in str(detail.deliveries)
+        node.wait(killed.is_set)
+        node.workers[0].wait(10)
+        node.start()
+        expected = {"overlay": DeliveryState.DELIVERED, "report": DeliveryState.DEAD}
+        node.wait(lambda: {row.result: row.state for row in node.client.show(job.job_id).deliveries} == expected)
+        assert "0xA900" in str(node.client.show(job.job_id).deliveries)
+        assert not busy
+        assert sorted(posts.values()) == [1, 2]
         (row,) = node.client.destinations()
         assert (row.kind, row.circuit.state) == ("dicomweb", CircuitState.CLOSED)
         refused.clear()
@@ -95,7 +110,8 @@ def test_results_go_by_the_queue_and_wait_for_a_server_that_is_busy_or_down(make
         retried = CliRunner().invoke(app, ["jobs", "retry", job.job_id, "--config", str(node.config)])
         assert retried.exit_code == 0, retried.output
         node.wait_for(job, JobState.DONE)
-    assert len(stored) == len(set(stored)) == 3
+    assert set(held) == {*overlays, report}
+    assert {len(files) for files in held.values()} == {1}
     lines = [json.loads(line) for path in (node.data_dir / "audit").iterdir() for line in path.read_text().splitlines()]
     parties = [line["destination"] for line in lines if line.get("destination", {}).get("name") == "web"]
     assert parties
