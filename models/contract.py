@@ -423,10 +423,10 @@ def unfinished(block: Contract2) -> tuple[str, ...]:
         missing.append("report.procedure: the LOINC code of the report's procedure.")
     if block.report.target is None and block.answer.kind == AnswerKind.SEGMENTATION:
         missing.append("report.target: the code of what the model looks for; leave it out where it measures anatomy.")
-    several = [item for item in block.inputs if len(item.channels) > 1]
-    free = [channel.name for item in several for channel in item.channels if not channel.has_rule]
-    if free:
-        missing.append(f"inputs: the rules by which the series of {', '.join(free)} are chosen.")
+    free = [channel.name for channel in block.channels if not channel.has_rule]
+    if free and len(block.channels) > 1:
+        what = "images" if projections else "series"
+        missing.append(f"inputs: the rules by which the {what} of {', '.join(free)} are chosen.")
     return tuple(missing)
 
 

@@ -246,6 +246,21 @@ def test_a_rule_reads_the_images_of_a_study_as_one_job(tmp_path: Path, models: P
     assert_each_in_its_channel(json.loads(Path(result.summary).read_text()), films)
 
 
+def test_explain_says_which_series_hold_the_images(tmp_path: Path, models: Path) -> None:
+    films = {name: film(name, series=name[0]) for name in VIEWS}
+    phantom.save(films.values(), tmp_path / "study")
+    settings = tmp_path / "candela.toml"
+    rule = '[[rules]]\nname = "screen"\nmodel = "means"\nper_study = true\n'
+    settings.write_text(f'data_dir = "{tmp_path}/data"\n{rule}[models]\nfolders = ["{models}"]\n')
+    arguments = ["config", "explain", str(tmp_path / "study"), "--config", str(settings)]
+    said = CliRunner().invoke(app, arguments).stdout
+    for side in "lr":
+        series = films[f"{side}_cc"].SeriesInstanceUID
+        assert f"channel {side}_cc and {side}_mlo is series {series}: no other series has an image that fits" in said
+    Path(tmp_path / "study" / "IM0004.dcm").unlink()
+    assert "refused     MISSING_SERIES: There is no image for r_mlo" in CliRunner().invoke(app, arguments).stdout
+
+
 def test_a_rule_refuses_a_study_without_a_view_until_it_comes(tmp_path: Path, models: Path) -> None:
     house = House(tmp_path, Rule(name="screen", model="means", per_study=True), models=(models,))
     films = study()

@@ -88,7 +88,7 @@ def test_a_model_of_radiographs_names_its_views() -> None:
     free = [{"kind": "projection", "channels": [{"name": "pa"}, {"name": "lateral"}]}]
     said = " ".join(unfinished(read(inputs=free, scope={"modalities": ["DX"]})))
     assert "scope.views" in said
-    assert "the series of pa, lateral are chosen" in said
+    assert "the images of pa, lateral are chosen" in said
     named = [
         {
             "kind": "projection",
@@ -100,3 +100,31 @@ def test_a_model_of_radiographs_names_its_views() -> None:
     assert "are chosen" not in said
     alone = [{"kind": "projection", "channels": [{"name": "pa", "views": ["PA"]}]}]
     assert "scope.views" not in " ".join(unfinished(read(inputs=alone, scope={"modalities": ["DX"]})))
+
+
+def test_inputs_of_one_channel_each_want_rules_too() -> None:
+    """As those of a study's radiographs: without views nothing tells which image is which."""
+    inputs = [{"key": key, "kind": "projection", "channels": [{"name": key}]} for key in ("image", "lateral")]
+    wanted = "inputs: the rules by which the images of image, lateral are chosen."
+    assert wanted in unfinished(read(inputs=inputs))
+    assert not [item for item in unfinished(read(inputs=inputs[:1])) if item.startswith("inputs:")]
+
+
+def test_the_networks_own_input_comes_first_whatever_its_place() -> None:
+    """Results refer to the first channel, and the answer lies on the images of the network's own input."""
+    inputs = [{"key": key, "channels": [{"name": f"{key}_{k}"} for k in range(2)]} for key in ("other", "image")]
+    block = read(inputs=inputs)
+    assert block.main.key == "image"
+    assert [item.name for item in block.channels] == ["image_0", "image_1", "other_0", "other_1"]
+    assert read(inputs=[{"key": "mr", "channels": [{"name": "mr"}]}, *inputs[:1]]).main.key == "mr"
+
+
+@pytest.mark.parametrize(("scheme", "fits"), [("UCUM", True), ("99CANDELA", False)])
+def test_a_quantity_has_a_ucum_unit(scheme: str, fits: bool) -> None:
+    unit = {"scheme": scheme, "value": "mL", "meaning": "milliliter"}
+    answer = {"kind": "regression", "quantities": [{"value": 0, "name": "volume", "unit": unit}]}
+    if fits:
+        read(answer=answer)
+        return
+    with pytest.raises(ValidationError, match="UCUM"):
+        read(answer=answer)
