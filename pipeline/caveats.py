@@ -45,6 +45,7 @@ class CaveatCode(StrEnum):
     ORIENTATION_NOT_PERPENDICULAR = "ORIENTATION_NOT_PERPENDICULAR"
     FRAME_OF_REFERENCE_ABSENT = "FRAME_OF_REFERENCE_ABSENT"
     GANTRY_TILTED = "GANTRY_TILTED"
+    OTHER_SERIES_READ = "OTHER_SERIES_READ"
     SERIES_RESAMPLED = "SERIES_RESAMPLED"
     SERIES_REGISTERED = "SERIES_REGISTERED"
 
@@ -64,6 +65,7 @@ class CaveatCode(StrEnum):
     IMAGE_MIRRORED = "IMAGE_MIRRORED"
     IMAGES_LEFT_OUT = "IMAGES_LEFT_OUT"
     IMAGES_NOT_READ = "IMAGES_NOT_READ"
+    OTHER_IMAGES_READ = "OTHER_IMAGES_READ"
     IMAGE_COPIES_LEFT_OUT = "IMAGE_COPIES_LEFT_OUT"
     LENGTHS_AT_DETECTOR = "LENGTHS_AT_DETECTOR"
     LENGTHS_CORRECTED = "LENGTHS_CORRECTED"
@@ -109,6 +111,8 @@ VALUES: Final[Mapping[CaveatCode, frozenset[str]]] = {
     CaveatCode.STACK_SHORTER_THAN_STATED: frozenset({"stated", "count"}),
     CaveatCode.IMAGES_LEFT_OUT: frozenset({"count", "read"}),
     CaveatCode.IMAGES_NOT_READ: frozenset({"count"}),
+    CaveatCode.OTHER_IMAGES_READ: frozenset({"count"}),
+    CaveatCode.OTHER_SERIES_READ: frozenset({"count"}),
     CaveatCode.IMAGE_COPIES_LEFT_OUT: frozenset({"count"}),
     CaveatCode.LENGTHS_CORRECTED: frozenset({"factor"}),
     CaveatCode.LENGTHS_CALIBRATED: frozenset({"kind"}),

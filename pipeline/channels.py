@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.caveats import Caveat
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadSettings, MissingSeries
 from pipeline.findings.answers import Answered
 from pipeline.findings.completeness import judged
@@ -77,7 +77,12 @@ def read_companions(model: SeriesModel, first: Volume, companions: Mapping[str, 
         series=tuple(companions[channel.name] for channel in others),
         sources=tuple(cleaned),
         predict=functools.partial(model.predict_channels, placed.volumes),
-        caveats=(*placed.caveats, *_of(cleaned), *caveats),
+        caveats=(
+            Caveat(CaveatCode.OTHER_SERIES_READ, {"count": len(others)}),
+            *placed.caveats,
+            *_of(cleaned),
+            *caveats,
+        ),
     )
 
 

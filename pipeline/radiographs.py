@@ -50,7 +50,8 @@ def read_radiographs(model: ViewModel, read: Sequence[Series], subject: Dataset 
     filled = fill(model.view_rules, images)
     first, *others = filled.values()
     cleaned = tuple(map(cleaned_volume, others))
-    caveats = [caveat for series in read[1:] for caveat in series.caveats]
+    caveats = [Caveat(CaveatCode.OTHER_IMAGES_READ, {"count": len(others)})]
+    caveats += [caveat for series in read[1:] for caveat in series.caveats]
     for volume, stored in zip(cleaned, others, strict=True):
         found = (*volume.caveats, *model.check(stored.sources[0]))
         caveats += [caveat for caveat in found if caveat.code not in LENGTHS and caveat not in caveats]

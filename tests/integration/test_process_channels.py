@@ -139,6 +139,8 @@ def test_four_series_are_read_as_one_and_each_choice_is_said(whole: tuple[Path, 
     caveats = {
         item["values"].get("channel"): item["code"] for item in summary["caveats"] if "channel" in item["values"]
     }
+    (said_of_others,) = [item["text"] for item in summary["caveats"] if item["code"] == "OTHER_SERIES_READ"]
+    assert "read 3 further series of the study together with this one" in said_of_others
     assert caveats == {"t2": "SERIES_RESAMPLED", "flair": "SERIES_RESAMPLED"}
 
 

@@ -138,6 +138,8 @@ def test_each_image_fills_its_channel_and_is_named_as_a_source(tmp_path: Path, s
     code, said, summary = processed(tmp_path, reversed(films.values()))
     assert code == 0, summary
     assert_each_in_its_channel(summary, films)
+    (said_of_others,) = [item["text"] for item in summary["caveats"] if item["code"] == "OTHER_IMAGES_READ"]
+    assert "read 3 further images of the study together with this one" in said_of_others
     series_uid, sop_uid = uids(films)["r_mlo"]
     assert f"Channel r_mlo is image {sop_uid} of series {series_uid}." in said
     report = pydicom.dcmread(tmp_path / "out" / "report.dcm")
