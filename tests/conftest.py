@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pydicom.dataset import Dataset
 
@@ -19,6 +20,10 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
 """Real images that may not be published; tests that need them are skipped where they are absent."""
 
+
+hypothesis.settings.register_profile("each_run", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=400, deadline=None)
+hypothesis.settings.load_profile("each_run")  # scripts/nightly takes the other
 
 ORDER = ("integration", "packaging", "conformance", "property")
 """Folders by how long their files take."""

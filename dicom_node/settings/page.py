@@ -58,6 +58,7 @@ DEFAULTS: Final = {
     "destinations.tls.server_name": "the host",
     "profiles.objects": "the preset's",
     "profiles.transfer_syntax": "the preset's",
+    "profiles.overlay_slices": "the preset's",
     "profiles.segmentation_type": "the preset's",
     "profiles.omit_empty_frames": "the preset's",
     "profiles.report_flavour": "the preset's",

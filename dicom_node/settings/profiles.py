@@ -14,6 +14,7 @@ from pipeline.results.profile import (
     FrameOrder,
     HeatmapPlanes,
     ObjectKind,
+    OverlaySlices,
     Profile,
     ReportFlavour,
     ReportTitle,
@@ -37,6 +38,8 @@ class ProfileSettings(Section):
     """`ExplicitVRLittleEndian`, `ImplicitVRLittleEndian`, `RLELossless`, `JPEGLSLossless` or `JPEG2000Lossless`.
     Compression applies to overlays and to FRACTIONAL and LABELMAP segmentations; other objects are then Explicit VR
     Little Endian."""
+    overlay_slices: OverlaySlices | None = None
+    """Maximum number of slice pages of an overlay beside its summary page, 0 to 40, evenly over what was found."""
     segmentation_type: SegmentationType | None = None
     """`BINARY`, `FRACTIONAL` or `LABELMAP`."""
     omit_empty_frames: bool | None = None

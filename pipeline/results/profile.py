@@ -29,6 +29,8 @@ TransferSyntax = Literal[
     "JPEGLSLossless",
     "JPEG2000Lossless",
 ]
+OverlaySlices = Annotated[int, Field(ge=0, le=40)]
+OVERLAY_SLICES = 4
 DEFAULT_PRESET = "generic-pacs"
 
 
@@ -42,6 +44,7 @@ class Profile(BaseModel):
         LABELMAP segmentations; all else is then Explicit VR Little Endian. None of them loses anything.
     segmentation_type : BINARY, the only one that every reader of segmentations takes; FRACTIONAL (an occupancy of 0 or
         1); LABELMAP (PS3.3 A.51, since 2024).
+    overlay_slices : most slice pages of an overlay beside its summary page, evenly over what was found; 3 MB each.
     omit_empty_frames : leave out the frames of a segmentation in which a lesion has no pixel.
     report_flavour : a lesion as ``volumetric`` group (TID 1411, on a segment of the segmentation), as ``planar`` group
         (TID 1410, an outline in the report itself, on the plane where the lesion is longest), or ``both``.
@@ -64,6 +67,7 @@ class Profile(BaseModel):
         "keyobjects",
     )
     transfer_syntax: TransferSyntax = "ExplicitVRLittleEndian"
+    overlay_slices: OverlaySlices = OVERLAY_SLICES
     segmentation_type: SegmentationType = "BINARY"
     omit_empty_frames: bool = True
     report_flavour: ReportFlavour = "volumetric"
@@ -89,6 +93,8 @@ class Profile(BaseModel):
     def form(self, kind: str) -> tuple[str, ...]:
         """The words that distinguish an object of ``kind`` under this profile from the usual form, which has none."""
         match kind:
+            case "overlay":
+                return () if self.overlay_slices == OVERLAY_SLICES else (f"{self.overlay_slices} slices",)
             case "segmentation":
                 words = [] if self.segmentation_type == "BINARY" else [self.segmentation_type]
                 return (*words, *(() if self.omit_empty_frames else ("with empty frames",)))
@@ -98,7 +104,7 @@ class Profile(BaseModel):
             case "report":
                 flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
                 title = () if self.report_title == "imaging" else (self.report_title,)
-                pictures = () if self.gets("overlay") else ("without overlay",)
+                pictures = self.form("overlay") if self.gets("overlay") else ("without overlay",)
                 return (
                     *flavour,
                     *title,
@@ -109,7 +115,7 @@ class Profile(BaseModel):
                 left_out = sorted({*Profile().objects} ^ {*self.objects} - {"keyobjects"})
                 return (
                     *left_out,
-                    *(word for other in ("segmentation", "report", "heatmap") for word in self._of(other)),
+                    *(word for other in ("overlay", "segmentation", "report", "heatmap") for word in self._of(other)),
                 )
         return ()
 

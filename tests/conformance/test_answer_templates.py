@@ -28,6 +28,7 @@ from tests.conformance.test_templates import (
     tid_300,
     walk,
 )
+from tests.forms import short
 
 
 def number(code: Code, *, most: int | None = 1, rows: tuple[Row, ...] = ()) -> Row:
@@ -101,7 +102,7 @@ def faults_of(report: Dataset, name: str) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", short(FLAVOURS, "both"))
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_report_follows_its_templates(name: str, flavour: ReportFlavour) -> None:
     report = object_of(name, "report", flavour)

@@ -33,6 +33,7 @@ from tests.conformance.answers import ANSWERS, STRUCTURES, answer_context, volum
 from tests.conformance.synthetic import build_all, file_bytes
 from tests.conformance.test_dciodvfy import errors
 from tests.conformance.test_fhir_releases import judged, resources_of
+from tests.forms import short
 from tests.peers.fhir_bundles import RECORDED
 from tests.unit.dicom_node.deliver.test_hl7v2_oru import TO
 from tests.unit.pipeline.results.pr.test_presentation import filled
@@ -89,7 +90,7 @@ def measured(context: ResultContext) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", short(FLAVOURS, "both"))
 @pytest.mark.parametrize("name", ANSWERS)
 def test_dciodvfy_finds_no_error(name: str, flavour: ReportFlavour, tmp_path: Path) -> None:
     for item in made(name, flavour):
@@ -189,7 +190,7 @@ def test_the_presentation_state_draws_each_region(name: str) -> None:
             assert np.array_equal(filled(drawn, context.volume.shape[1:]), region.voxels.plane(k))
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", short(FLAVOURS, "both"))
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_structured_report_holds_every_number(name: str, flavour: ReportFlavour) -> None:
     """Each once under an identifier of its own; beside volumetric groups, diameters a second time."""

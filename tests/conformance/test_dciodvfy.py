@@ -13,10 +13,11 @@ from pipeline import phantom
 from pipeline.errors import MissingSlices
 from pipeline.findings.model import Outcome
 from pipeline.reading.files import read_path
-from pipeline.results.profile import KINDS
+from pipeline.results.profile import KINDS, Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.sc import refusal
-from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
+from tests.conformance.synthetic import EVERYTHING, MODEL, UNDRAWN, build_all, context_of, file_bytes, phantom_context
+from tests.forms import short
 from tests.odd_values import element
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
@@ -31,10 +32,10 @@ def tool(name: str) -> str:
     return found
 
 
-def save(context: ResultContext, folder: Path) -> list[Path]:
-    """Every result of ``context`` in files."""
+def save(context: ResultContext, folder: Path, profile: Profile | None = None) -> list[Path]:
+    """The results of ``context`` in files: every kind but the overlay, if ``profile`` does not say otherwise."""
     paths = []
-    for item in build_all(context):
+    for item in build_all(context, profile or Profile(objects=UNDRAWN)):
         paths.append(folder / item.filename)
         paths[-1].write_bytes(file_bytes(item.dataset))
     return paths
@@ -50,10 +51,10 @@ def errors(path: Path) -> list[str]:
     return [line for line in lines if line.startswith("Error")]
 
 
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("plane", short(["axial", "coronal", "sagittal"], "sagittal"))
 def test_no_errors_in_any_plane(plane: phantom.Plane, tmp_path: Path) -> None:
     """Overlay, segmentation and report of a finding, in each plane of acquisition."""
-    paths = save(phantom_context(plane), tmp_path)
+    paths = save(phantom_context(plane), tmp_path, EVERYTHING)
     assert {path.name.split("-")[0].split(".")[0] for path in paths} == set(KINDS)
     assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
 
@@ -61,16 +62,13 @@ def test_no_errors_in_any_plane(plane: phantom.Plane, tmp_path: Path) -> None:
 @pytest.mark.parametrize("outcome", [Outcome.NO_FINDING, Outcome.INDETERMINATE])
 def test_no_errors_without_a_finding(outcome: Outcome, tmp_path: Path) -> None:
     """A summary page and a report that say so, and the heat map of an answer that is not reliable."""
-    paths = save(phantom_context(outcome=outcome), tmp_path)
+    paths = save(phantom_context(outcome=outcome), tmp_path, EVERYTHING)
     shown = ["heatmap.dcm"] if outcome is Outcome.INDETERMINATE else []
     assert [path.name for path in paths] == ["overlay-001.dcm", "report.dcm", *shown, "document.dcm", "keyobjects.dcm"]
     assert [line for path in paths for line in errors(path)] == []
 
 
-FORTY = pytest.param("forty", marks=pytest.mark.nightly)  # half a minute; the templates are held to it in each run
-
-
-@pytest.mark.parametrize("name", [FORTY if name == "forty" else name for name in awkward_masks()])
+@pytest.mark.parametrize("name", short(awkward_masks(), "one voxel", "border"))
 def test_no_errors_for_awkward_masks(name: str, tmp_path: Path) -> None:
     """One voxel, first and last slice, the border, forty lesions."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
@@ -135,7 +133,7 @@ def test_no_errors_where_bad_values_were_left_out(tmp_path: Path) -> None:
             ds[Tag(keyword)] = element(keyword, value)
         place = b"\\".join(f"{float(number):.20f}".encode() for number in ds.ImagePositionPatient)
         ds[Tag("ImagePositionPatient")] = element("ImagePositionPatient", place)
-    paths = save(context_of(datasets, mask), tmp_path)
+    paths = save(context_of(datasets, mask), tmp_path, EVERYTHING)
     assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
 
 
@@ -174,7 +172,7 @@ def test_the_validator_can_fail(tmp_path: Path) -> None:
     import pydicom
 
     ds = pydicom.dcmread(path)
-    del ds.ConversionType
+    del ds.Modality
     ds.save_as(path)
     assert errors(path)
 

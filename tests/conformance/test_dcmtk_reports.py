@@ -17,6 +17,7 @@ from pipeline.reading.files import read_path
 from pipeline.results.profile import Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, file_bytes, phantom_context
+from tests.forms import short
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 from tests.unit.pipeline.results.test_provenance import NAMES, with_raw
 
@@ -50,8 +51,8 @@ def items(ds: Dataset) -> Iterator[Dataset]:
         yield from items(item)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("name", ["one voxel", "border", "forty"])
+@pytest.mark.parametrize("flavour", short(FLAVOURS, "both"))
+@pytest.mark.parametrize("name", short(["one voxel", "border", "forty"], "one voxel", "border"))
 def test_the_whole_tree_is_read(name: str, flavour: ReportFlavour, tmp_path: Path) -> None:
     """Every number, outline and reference of the content is in the XML, none besides; dsrdump prints each number."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])

@@ -22,6 +22,7 @@ from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import UNDRAWN, build_all, context_of, file_bytes
 from tests.conformance.test_dciodvfy import errors
 from tests.conformance.test_templates import faults_of, selection_faults
+from tests.forms import short
 from tests.shapes import with_pixels
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks, mask_in_source_grid
 
@@ -51,8 +52,8 @@ def long_series(slices: int, matrix: int) -> tuple[Dataset, ...]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("slices", [200, pytest.param(4000, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("touched", ["few", "all"])
+@pytest.mark.parametrize("slices", short([100, 200, 4000], 100))
+@pytest.mark.parametrize("touched", short(["few", "all"], "all"))
 def test_long_series(touched: str, slices: int, tmp_path: Path) -> None:
     """A lesion in few slices, and one through all: every object is valid, and the outline is where it was."""
     datasets = long_series(slices, 16)
@@ -86,7 +87,7 @@ def _largest(mask: BoolArray) -> BoolArray:
     return labels == np.bincount(labels.ravel())[1:].argmax() + 1
 
 
-@pytest.mark.parametrize("matrix", [8, 64])
+@pytest.mark.parametrize("matrix", short([8, 64], 8))
 def test_small_images(matrix: int, tmp_path: Path) -> None:
     """64² is what some scanners send; 8² shows that nothing here counts on more."""
     mask = np.zeros((6, matrix, matrix), bool)
@@ -96,8 +97,8 @@ def test_small_images(matrix: int, tmp_path: Path) -> None:
         assert faults(context, tmp_path, profile) == [], name
 
 
-@pytest.mark.parametrize("flavour", [pytest.param("planar", marks=pytest.mark.nightly), "both"])
-@pytest.mark.parametrize("name", awkward_masks())
+@pytest.mark.parametrize("flavour", short(["planar", "both"], "both"))
+@pytest.mark.parametrize("name", short(awkward_masks(), "first slice"))
 def test_awkward_masks_in_every_flavour_and_form(name: str, flavour: ReportFlavour, tmp_path: Path) -> None:
     """One voxel, first and last slice, the border, forty lesions; with empty frames, and as occupancies."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
@@ -222,13 +223,7 @@ REAL = (
 )
 
 
-EACH_RUN = ("ge_signa_pd_ax", "philips_enhanced_elition", "siemens_prisma_t1_sag_2d_HFS")
-"""A maker each, and one that is enhanced; scripts/nightly takes all."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in EACH_RUN else [pytest.mark.nightly]) for name in REAL]
-)
+@pytest.mark.parametrize("name", short(REAL, "philips_enhanced_elition", "siemens_prisma_t1_sag_2d_HFS"))
 def test_every_object_of_every_real_series(name: str, real_data: Path, tmp_path: Path) -> None:
     """Headers as scanners wrote them, a lesion that nobody has: no validator objects to anything."""
     for number, datasets in enumerate(_stacks(real_data / "dicom" / name)):

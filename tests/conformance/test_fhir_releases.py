@@ -23,6 +23,7 @@ from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
 from pipeline.results.reported import report_content
 from tests.conformance.synthetic import build_all, context_of, phantom_context
+from tests.forms import short
 from tests.peers.fhir_bundles import READ, RECORDED, content_of, plain_content, refusal_of
 from tests.peers.fhir_validators import problems
 from tools.fhir_server import NoFhirServer
@@ -107,28 +108,29 @@ def test_every_bundle_of_every_series_is_valid(release: Release) -> None:
     assert not wrong[:5]
 
 
-@pytest.mark.parametrize("release", list(Release))
-@pytest.mark.parametrize(
-    ("kind", "change"),
-    [
-        ("DiagnosticReport", {"status": "nonsense"}),
-        ("DiagnosticReport", {"code": None}),
-        ("DiagnosticReport", {"results": []}),
-        ("Observation", {"issued": "yesterday"}),
-        ("Observation", {"dataAbsentReason": {"text": "with a value"}}),
-        ("Observation", {"valueString": "a second value"}),
-        ("Observation", {"device": {"reference": "urn:uuid:0a1a2a3a-0000-4000-8000-000000000000", "type": "Patient"}}),
-        ("BodyStructure", {"patient": None}),
-        ("ImagingStudy", {"modality": "MR"}),
-    ],
+WRONG: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("DiagnosticReport", {"status": "nonsense"}),
+    ("DiagnosticReport", {"code": None}),
+    ("DiagnosticReport", {"results": []}),
+    ("Observation", {"issued": "yesterday"}),
+    ("Observation", {"dataAbsentReason": {"text": "with a value"}}),
+    ("Observation", {"valueString": "a second value"}),
+    ("Observation", {"device": {"reference": "urn:uuid:0a1a2a3a-0000-4000-8000-000000000000", "type": "Patient"}}),
+    ("BodyStructure", {"patient": None}),
+    ("ImagingStudy", {"modality": "MR"}),
 )
-def test_the_validators_can_fail(release: Release, kind: str, change: dict[str, Any]) -> None:
+
+
+@pytest.mark.parametrize("release", list(Release))
+def test_the_validators_can_fail(release: Release) -> None:
     """Zero errors mean something only where errors are found."""
-    bundle = report.build(plain_content(Outcome.FINDING), release=release)
-    chosen = copy.deepcopy(next(item for item in resources_of(bundle) if item["resourceType"] == kind))
-    chosen = {key: value for key, value in {**chosen, **change}.items() if value is not None}
-    (said,) = judged([chosen], release)
-    assert said
+    made = [*resources_of(report.build(plain_content(Outcome.FINDING), release=release))]
+    broken = []
+    for kind, change in WRONG:
+        chosen = copy.deepcopy(next(item for item in made if item["resourceType"] == kind))
+        broken.append({key: value for key, value in {**chosen, **change}.items() if value is not None})
+    found = judged(broken, release)
+    assert [wrong for wrong, said in zip(WRONG, found, strict=True) if not said] == []
 
 
 @pytest.mark.parametrize("release", list(Release))
@@ -208,7 +210,7 @@ def test_a_refusal_says_nothing_of_the_patient(release: Release) -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real series are not here (../shared/data/dicom)")
-@pytest.mark.parametrize("name", ["siemens_prisma_t1_sag_2d_HFS", "ge_signa_pd_ax"])
+@pytest.mark.parametrize("name", short(["siemens_prisma_t1_sag_2d_HFS", "ge_signa_pd_ax"], "ge_signa_pd_ax"))
 def test_bundles_of_real_series_are_valid(name: str) -> None:
     """Headers as scanners wrote them, with findings that no model made."""
     try:

@@ -18,6 +18,7 @@ from pipeline.findings.model import Outcome
 from pipeline.results.profile import KINDS, Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import build_all, context_of, phantom_context
+from tests.forms import short
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
 
@@ -264,8 +265,8 @@ FLAVOURS: dict[ReportFlavour, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("name", awkward_masks())
+@pytest.mark.parametrize("flavour", short(FLAVOURS, "both"))
+@pytest.mark.parametrize("name", short(awkward_masks(), "one voxel", "border"))
 def test_every_flavour_of_every_lesion_follows_its_templates(name: str, flavour: ReportFlavour) -> None:
     """A volumetric group (TID 1411), an outline (TID 1410) with what no plane holds (TID 1501), or both; any mask."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
@@ -308,7 +309,7 @@ def test_the_walk_finds_an_outline_without_its_image() -> None:
     assert faults_of(report)
 
 
-@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("plane", short(["axial", "coronal", "sagittal"], "coronal"))
 def test_a_report_of_a_finding_follows_its_templates(plane: phantom.Plane) -> None:
     """TID 1500 with TID 1411 for the lesion and TID 1501 for the probabilities."""
     assert faults_of(report_of(phantom_context(plane, slices=12))) == []

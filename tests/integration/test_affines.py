@@ -76,7 +76,7 @@ def assert_same(volume: Volume, found: Comparison) -> None:
     assert volume.array.std() > 0, "a flat volume proves nothing"
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(4, 12))])
 def test_series_in_any_orientation(seed: int, reader: str, tmp_path: Path) -> None:
     datasets = turned(seed)
     volume = build_volume(datasets)
@@ -131,7 +131,13 @@ LACKING_A_SLICE = ("siemens_trio_t1_sag", "siemens_trio_t2_ax")
 """Refused as they are; their longest run of slices without a gap is compared."""
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+SHORT = ("uih_umr770_t1_sag", "siemens_trio_t2_ax", "philips_enhanced_elition")
+"""Those that every run compares: rounded angles, a gap, frames of an enhanced object."""
+
+
+@pytest.mark.parametrize(
+    "folder", [name if name in SHORT else pytest.param(name, marks=pytest.mark.nightly) for name in FOLDERS]
+)
 def test_real_series(folder: str, reader: str, real_data: Path) -> None:
     """Every volume that we read of a real series lies where the others put it, to a micrometre, with equal values."""
     for _, found in series_in(real_data / "dicom" / folder):

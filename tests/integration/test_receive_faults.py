@@ -58,7 +58,7 @@ def test_a_full_disk_is_told_and_costs_nothing_acknowledged(small_disk: Path) ->
         assert len(node.stored()) == 12
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2))])
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, seed: int) -> None:
     """Killed in the middle of a send: every acknowledged instance is on disk as sent, and the restart goes on.
 

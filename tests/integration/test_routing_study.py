@@ -214,6 +214,7 @@ def test_of_an_interleaved_study_one_series_is_read(receiver: Receiver, tmp_path
     assert "POST" not in log
 
 
+@pytest.mark.nightly
 def test_kill_9_before_and_after_the_choice_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Killed with every series complete and the study not yet quiet; and again when the choice is made."""
     require_dcmtk()

@@ -29,7 +29,6 @@ from orthanc.local import CONFIG
 from pipeline import phantom
 from tests.integration.test_receive_faults import small_disk  # noqa: F401  (a fixture)
 from tests.integration.test_receive_senders import data_set_bytes, small_series
-from tests.peers.node import Node as WholeNode
 from tests.peers.orthanc import require_orthanc, running_orthanc
 from tests.peers.ports import free_port
 from tests.peers.receiver import Node, Process, running_receiver, send
@@ -436,18 +435,3 @@ def with_dicomweb(folder: Path, settings: dict[str, object]) -> Path:
         if '"DicomWeb"' in text:
             path.write_text(re.sub(r'("DicomWeb"\s*:\s*\{)', rf"\1{json.dumps(settings)[1:-1]},", text, count=1))
     return folder
-
-
-@pytest.mark.slow
-def test_the_whole_way_from_stow_to_a_finished_job(tmp_path: Path) -> None:
-    """`candela serve` with [receive.stow]: a phantom series goes in by HTTP and its results come out."""
-    stow_port = free_port()
-    destination = {"archive": f'kind = "folder"\npath = "{tmp_path / "archive"}"'}
-    with WholeNode(tmp_path, destination, peers=f"[receive.stow]\nport = {stow_port}\n") as whole:
-        series = phantom.head_phantom(slices=12, matrix=128, header=phantom.Header(key="stow whole way"))
-        assert store(stow_port, series).status_code == 200
-        (job,) = whole.wait_for_jobs(1, seconds=400)
-    assert str(job.state) == "done", whole.tail()
-    assert job.job.calling_ae == "STOW-RS"
-    assert job.job.instances == len(series)
-    assert list((tmp_path / "archive").rglob("*.dcm"))

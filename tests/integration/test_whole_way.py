@@ -28,15 +28,17 @@ from tests.peers.node import Node, dicom_destination, fhir_destination
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
+from tests.peers.stow import store
 
 pytestmark = pytest.mark.slow
 
 
 @dataclass
 class House:
-    """A node, the Orthanc beside it, the EHR's FHIR server, and another's HL7 v2 receiver."""
+    """A node, its port for STOW-RS, the Orthanc beside it, the EHR's FHIR server, and another's HL7 v2 receiver."""
 
     node: Node
+    stow: int
     orthanc: OrthancPeer
     fhir: str
     ris: MllpReceiver
@@ -60,11 +62,13 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     require_orthanc()
     folder = tmp_path_factory.mktemp("house")
-    port = free_port()
+    port, stow = free_port(), free_port()
     with start_fhir_server() as fhir, MllpReceiver() as ris:
         orthanc = OrthancPeer(folder / "orthanc", free_port(), free_port(), candela_port=port)
         with orthanc:
             peers = f"""
+[receive.stow]
+port = {stow}
 [peers.orthanc]
 ae_title = "{orthanc.ae_title}"
 host = "127.0.0.1"
@@ -77,7 +81,7 @@ expected_count = {{kind = "orthanc", url = "{orthanc.url}"}}
                 "ris": f'kind = "hl7v2"\nhost = "127.0.0.1"\nport = {ris.port}\nassigning_authority = "MARY"',
             }
             with Node(folder / "node", destinations, port=port, peers=peers, allow=["orthanc"]) as node:
-                yield House(node, orthanc, fhir.url, ris)
+                yield House(node, stow, orthanc, fhir.url, ris)
 
 
 def run(house: House, datasets: tuple[Dataset, ...], folder: Path):
@@ -148,6 +152,17 @@ def test_the_segmentation_lies_on_the_lesion(house: House, tmp_path: Path) -> No
     assert inside.sum() * voxel_mm3 > 0.4 * 4 / 3 * np.pi * phantom.LESION_RADIUS**3
 
 
+def test_a_series_that_comes_by_stow_is_read_and_reported(house: House) -> None:
+    """[receive.stow]: a series goes in by HTTP, and its results come out as those of one that came by C-STORE do."""
+    series = phantom.head_phantom(slices=6, matrix=64, header=phantom.Header(key="stow whole way"))
+    before = len(house.node.jobs())
+    assert store(house.stow, series).status_code == 200
+    job = house.node.wait_for_jobs(before + 1)[0]
+    assert job.state is JobState.DONE, house.node.tail()
+    assert (job.job.calling_ae, job.job.instances) == ("STOW-RS", len(series))
+    assert {"OT", "SR"} <= set(house.results(series[0].StudyInstanceUID))
+
+
 def test_the_same_series_sent_again_makes_no_second_result(house: House, tmp_path: Path) -> None:
     """A resend by C-STORE is one job, and neither Orthanc nor the EHR has anything twice."""
     series = phantom.head_phantom(seed=2, slices=12, matrix=128)
@@ -163,6 +178,7 @@ def test_the_same_series_sent_again_makes_no_second_result(house: House, tmp_pat
     assert len(stored) == len(set(stored)) == len(house.node.summary(job)["objects"])
 
 
+@pytest.mark.nightly
 def test_a_late_slice_makes_a_new_revision(house: House) -> None:
     """Two slices missing at the end cannot be seen by geometry: when they come, the series is read again, whole.
 
@@ -231,6 +247,7 @@ def test_results_sent_to_the_node_are_not_processed(house: House) -> None:
     assert len(house.node.jobs()) == before + 2
 
 
+@pytest.mark.nightly
 def test_a_real_series_goes_the_whole_way(house: House, real_data: Path, tmp_path: Path) -> None:
     """A healthy 3D head as a scanner wrote it: an answer or a refusal, but no tumour; in Orthanc when answered."""
     series = read_path(real_data / "dicom" / "siemens_prisma_t1_sag_2d_HFS")
@@ -265,6 +282,7 @@ def tumour_series(data: Path, *, slices: int = 9) -> tuple[Dataset, ...]:
     return phantom.series_from_arrays(stack, plane="sagittal", pixel_spacing=1.12, slice_spacing=6.0, header=header)
 
 
+@pytest.mark.nightly
 def test_a_converted_tumour_goes_the_whole_way(house: House, real_data: Path, tmp_path: Path) -> None:
     """Real tumour slices of a patient that the model never saw: answered, outlined and delivered."""
     series = tumour_series(real_data)
@@ -294,6 +312,7 @@ def test_no_patient_data_in_the_nodes_log(house: House) -> None:
         assert secret not in log
 
 
+@pytest.mark.nightly
 def test_stopped_and_killed_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Stopped by SIGTERM after the series was acknowledged, then killed while results wait for a dead PACS.
 

@@ -1,4 +1,6 @@
-"""MONAI bundles in a running node: a CT comes by C-STORE, the answers of three kinds stand in Orthanc and the EHR."""
+"""MONAI bundles in a running node: a CT comes by C-STORE, the answers of three kinds stand in Orthanc and the EHR; and
+four series of a study, sent one after another, are read as channels by one job.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,15 @@ import pytest
 from pydicom.dataset import Dataset
 from torch import nn
 
-from dicom_node.jobs.status import JobState
+from dicom_node.jobs.status import RECORDS, JobDetail, JobState
 from pipeline.findings.model import Outcome
 from pipeline.phantom import Header
 from pipeline.phantom_series import series_of
 from tests.conformance.test_dciodvfy import errors
+from tests.integration import test_process_channels as channels
+from tests.peers import heads
 from tests.peers.fhir_server import start_fhir_server
-from tests.peers.node import Node, fhir_destination
+from tests.peers.node import OVER, Node, fhir_destination
 from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.ports import free_port
 from tests.peers.workflow_bundle import write_bundle
@@ -103,9 +107,12 @@ def write_models(folder: Path) -> None:
 
 @dataclass
 class House:
+    """``archive`` is the folder that the results of the four series go to."""
+
     node: Node
     orthanc: OrthancPeer
     fhir: str
+    archive: Path
 
     def results(self, study: str) -> dict[str, list[Dataset]]:
         """The results of a study in Orthanc, by modality."""
@@ -132,7 +139,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     require_orthanc()
     folder = tmp_path_factory.mktemp("workflows")
     write_models(folder / "models")
-    port = free_port()
+    channels.bundle(folder / "models")
+    port, archive = free_port(), folder / "archive"
     rules = "".join(
         f'[[rules]]\nname = "{name}"\nmodel = "{name}"\ndestinations = ["pacs", "ehr"]\n'
         f'when = {{modality = ["CT"], body_part = ["{part}"]}}\n'
@@ -145,15 +153,26 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         peers = f"""
 [models]
 folders = ["{folder / "models"}"]
+[[rules]]
+name = "channels"
+model = "four"
+per_study = true
+destinations = ["archive"]
+when = {{modality = ["MR"]}}
 [peers.orthanc]
 ae_title = "{orthanc.ae_title}"
 host = "127.0.0.1"
 port = {orthanc.dicom_port}
 {rules}
 """
-        destinations = {"pacs": 'kind = "dicom"\npeer = "orthanc"', "ehr": fhir_destination(fhir.url)}
-        with Node(folder / "node", destinations, port=port, peers=peers) as node:
-            yield House(node, orthanc, fhir.url)
+        destinations = {
+            "pacs": 'kind = "dicom"\npeer = "orthanc"',
+            "ehr": fhir_destination(fhir.url),
+            "archive": {"kind": "folder", "path": str(archive)},
+        }
+        hold = "negative_hold = 1\nstudy_quiet = 3"
+        with Node(folder / "node", destinations, port=port, peers=peers, completion=hold) as node:
+            yield House(node, orthanc, fhir.url, archive)
 
 
 def whole(house: House, series: tuple[Dataset, ...]) -> Any:
@@ -220,3 +239,57 @@ def test_a_class_is_reported(house: House) -> None:
     _, observations = house.report("P-contrast")
     (found,) = (item for item in observations if "valueCodeableConcept" in item)
     assert found["valueCodeableConcept"]["coding"][0]["code"] == "with_contrast"
+
+
+def of_study(house: House, study: str) -> tuple[JobDetail, ...]:
+    return tuple(job for job in house.node.jobs() if job.job.study_instance_uid == study)
+
+
+def ended(house: House, study: str, count: int) -> tuple[JobDetail, ...]:
+    """The study's jobs, once ``count`` of them have ended or are records of series without a job of their own."""
+    over = OVER | RECORDS
+
+    def done() -> bool:
+        return sum(job.state in over for job in of_study(house, study)) >= count
+
+    house.node.until(done, f"{count} jobs end", seconds=240)
+    return of_study(house, study)
+
+
+def test_one_job_reads_the_four_series_and_its_results_are_delivered(house: House) -> None:
+    series = channels.study()
+    study = str(series["t1"][0].StudyInstanceUID)
+    for name in ("flair", "t2", "t1c", "t1"):
+        house.node.send(series[name])
+    jobs = ended(house, study, 4)
+    assert len(jobs) == 4, [job.job for job in jobs]
+    (read,) = [job for job in jobs if job.job.model]
+    assert (read.state, read.outcome) == (JobState.DONE, Outcome.MEASURED), house.node.tail()
+    records = [job for job in jobs if job is not read]
+    assert {job.state for job in records} == {JobState.COMPANION}
+    assert {job.job.companion_of for job in records} == {read.job.job_id}
+    listed = " ".join(house.node.candela("jobs", "list").stdout.split())
+    for job in records:
+        shown = house.node.candela("jobs", "show", job.job.job_id).stdout
+        assert f"channel {job.job.channel} of job {read.job.job_id}" in shown
+        assert f"channel {job.job.channel} of job" in listed
+    summary = house.node.summary(read)
+    assert [(item["channel"], item["series_instance_uid"]) for item in summary["channels"]] == [
+        (name, channels.uid_of(made)) for name, made in series.items()
+    ]
+    channels.assert_lesion(Path(str(read.result and read.result.summary)).parent, (8.0, 5.5, 5.5))
+    delivered = [pydicom.dcmread(path, stop_before_pixels=True) for path in house.archive.rglob("*.dcm")]
+    (mask,) = [ds for ds in delivered if ds.Modality == "SEG"]
+    of_all = {channels.uid_of(made) for made in series.values()}
+    assert {str(item.SeriesInstanceUID) for item in mask.ReferencedSeriesSequence} == of_all
+    shown = house.node.candela("jobs", "show", read.job.job_id)
+    assert f"channel flair is series {channels.uid_of(series['flair'])}" in shown.stdout
+    for name in ("t1", "flair"):
+        house.node.send(series[name])
+    other = heads.series("t2", name="elsewhere", frame="another")
+    house.node.send(other)  # the study is decided once more
+    again = ended(house, study, 5)
+    assert {job.job.job_id for job in again} - {job.job.job_id for job in jobs} == {
+        job.job.job_id for job in again if job.job.series_instance_uid == channels.uid_of(other)
+    }
+    assert [job.job.job_id for job in again if job.job.model] == [read.job.job_id]

@@ -116,7 +116,9 @@ def test_the_brain_model_is_in_the_wheel(wheel: Path) -> None:
     assert any(name.startswith(f"{bundle}/models/") and name.endswith(".safetensors") for name in names)
 
 
-@pytest.mark.parametrize("inside", [True, False], ids=["inside the checkout", "outside of it"])
+@pytest.mark.parametrize(
+    "inside", [True, pytest.param(False, marks=pytest.mark.nightly)], ids=["inside the checkout", "outside of it"]
+)
 def test_both_fhir_packages_import(installed: Installed, tmp_path: Path, inside: bool) -> None:
     """Ours and PyPI's, also where the checkout's own fhir folder comes first on the path."""
     done = installed.run("python", "-c", IMPORTS, cwd=ROOT if inside else tmp_path)

@@ -12,7 +12,7 @@ from pipeline.geometry.build import build_volume
 from tests.strategies import oblique_series
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(oblique_series())
 def test_any_series_comes_back_in_order_and_at_its_place(made: tuple[list[Dataset], np.ndarray]) -> None:
     """The volume's planes are sorted along the normal, and its affine is the true one to a micrometre."""

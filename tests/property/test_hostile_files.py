@@ -47,9 +47,7 @@ SEEDS = {
     "jpeg-ls": as_file(compressed(uid.JPEGLSLossless)),
     "jpeg 2000": as_file(compressed(uid.JPEG2000Lossless)),
 }
-HOSTILE = settings(
-    max_examples=30, deadline=20_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+HOSTILE = settings(deadline=20_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 """The deadline of twenty seconds is the bound on time that these tests hold (they run on loaded machines)."""
 
 

@@ -28,7 +28,7 @@ def there_and_back(plan: Sampling, mask: np.ndarray) -> tuple[torch.Tensor, np.n
     return maps, plan.to_source(maps) >= 0.5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(landmarked_series())
 def test_a_landmark_comes_back_onto_its_source_pixels(made: Landmarked) -> None:
     """Within half a network pixel in each plane, and half a slab across them; the header's LPS place is the ball's."""
@@ -51,7 +51,7 @@ def test_a_landmark_comes_back_onto_its_source_pixels(made: Landmarked) -> None:
     assert np.linalg.norm(moved) < (slab_mm + made.recipe.pixel_mm) / 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(landmarked_series(oblique=False))
 def test_the_network_sees_the_landmark_where_the_patient_has_it(made: Landmarked) -> None:
     """On the displayed grid, left is the patient's right and so on: worked out from LPS, without the code's turns."""
@@ -70,7 +70,7 @@ def test_the_network_sees_the_landmark_where_the_patient_has_it(made: Landmarked
         assert from_middle == pytest.approx((made.centre - middle)[axis] * sign, abs=made.recipe.pixel_mm)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(landmarked_series(oblique=False))
 def test_where_nothing_is_resampled_the_way_back_is_exact(made: Landmarked) -> None:
     """With pixels as large as the source's and a slab for each plane, every value returns to its pixel."""

@@ -213,7 +213,7 @@ def test_every_shape_has_one_decision(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.lists(st.one_of(st.none(), st.integers(-3, 9)), min_size=SLICES, max_size=SLICES),
     echoes=st.lists(st.sampled_from(["15", "90", ""]), min_size=SLICES, max_size=SLICES),

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.patient.source_values import keywords
 from pipeline.results.profile import PRESETS, Profile
+from tests.forms import short
 from tests.odd_values import FULL, ODD, UNWRITABLE, Sweep, may_be_damaged, odd_value, rotation
 
 MAY_REFUSE = {
@@ -69,7 +70,7 @@ def test_what_has_ended_in_a_traceback_does_so_no_more() -> None:
     finished(sweep)
 
 
-@pytest.mark.parametrize("turn", [3, 17, 29])
+@pytest.mark.parametrize("turn", short([3, 17, 29], 17))
 def test_no_attribute_with_an_odd_value_refuses_a_series_that_can_be_read(turn: int) -> None:
     """All attributes that only describe have odd values at once, another one each turn."""
     sweep = Sweep()
@@ -77,6 +78,7 @@ def test_no_attribute_with_an_odd_value_refuses_a_series_that_can_be_read(turn: 
     finished(sweep)
 
 
+@pytest.mark.nightly
 def test_what_names_places_or_scales_is_read_or_refused_with_a_reason() -> None:
     """One attribute at a time."""
     sweep = Sweep()

@@ -19,7 +19,10 @@ from tests.viewer.pictures import Picture, Placed, colour_likeness, coloured, di
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("viewer")]
 
 
-@pytest.mark.parametrize("name", PLANES)
+NIGHTLY = pytest.mark.nightly
+
+
+@pytest.mark.parametrize("name", [name if name == "axial" else pytest.param(name, marks=NIGHTLY) for name in PLANES])
 def test_what_is_compared_would_show_every_mirroring(name: Name) -> None:
     """Each slice looked at is unlike its mirror images, those of the neighbours, and itself one pixel on."""
     made = acquire(name)
@@ -40,14 +43,11 @@ def test_what_is_compared_would_show_every_mirroring(name: Name) -> None:
 # --- OHIF ---------------------------------------------------------------------------------------------------------
 
 
-NIGHTLY = pytest.mark.nightly
-
-
 @pytest.mark.parametrize(
     ("name", "profile"),
     [
         ("axial", "orthanc-ohif"),
-        ("sagittal", "generic-pacs"),
+        pytest.param("sagittal", "generic-pacs", marks=NIGHTLY),
         *(pytest.param(name, "orthanc-ohif", marks=NIGHTLY) for name in PLANES if name != "axial"),
         pytest.param("coronal", "generic-pacs", marks=NIGHTLY),
     ],
@@ -92,6 +92,7 @@ def lies_on_the_lesion(made: Acquisition, index: int, ohif: OhifPage) -> None:
         pytest.fail(f"{made.name}, slice {index}: {told[0]}")
 
 
+@pytest.mark.nightly
 def test_ohif_shows_the_overlay_in_colour(ohif: OhifPage) -> None:
     """The summary page first, then the last page: text, heat map, outline and colour bar as they were drawn."""
     made = acquire("axial")

@@ -29,14 +29,12 @@ from pipeline.results.source_images import image_reference, instance_reference
 from pipeline.results.wording import DISCLAIMER, conclusion
 
 KIND = "overlay"
-MOST_SLICES = 12
-"""Slice pages at most, evenly over the lesion: 3 MB each, and the SEG outlines every slice."""
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
     """The summary page, then the slices of what was found from one end to the other; else the summary alone."""
     story = Story(context.volume, context.findings)
-    planes = pages_for(context.findings)
+    planes = pages_for(context.findings, context.profile.overlay_slices)
     count = len(planes) + 1
     pages = [summary_page(story, pages=count)]
     pages += [slice_page(story, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
@@ -51,26 +49,24 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     )
 
 
-def pages_for(findings: Findings) -> tuple[int, ...]:
-    """Planes that get a page, ascending: those that a region touches, at most `MOST_SLICES`, evenly chosen.
+def pages_for(findings: Findings, most: int) -> tuple[int, ...]:
+    """Planes that get a page, ascending: those that a region touches, at most ``most``, evenly chosen.
 
-    The key slice and the plane of the first region's diameter are always among them, and the planes in the middle of
+    The key slice comes first among them, then the plane of the first region's diameter, or the planes in the middle of
     the likeliest detected objects. A finding without an outline has its key slice where a heat map explains it.
     """
     touched = sorted({k for region in findings.regions for k in region.slices})
     if not touched:
         explained = findings.model.kind is AnswerKind.LESION or shows_heatmap(findings)
-        return (findings.key_slice,) if findings.outcome is Outcome.FINDING and explained else ()
-    if len(touched) <= MOST_SLICES:
+        return (findings.key_slice,)[:most] if findings.outcome is Outcome.FINDING and explained else ()
+    if len(touched) <= most:
         return tuple(touched)
-    first = findings.regions[: MOST_SLICES - 1 if findings.model.kind is AnswerKind.DETECTION else 1]
-    wanted = {k for k in (findings.key_slice, *(region.measured_slice for region in first)) if k in touched}
-    even = [touched[i] for i in np.linspace(0, len(touched) - 1, MOST_SLICES).round().astype(int)]
-    for k in sorted(wanted):  # each takes the place of its nearest neighbour that is not itself wanted
-        if k not in even:
-            nearest = min((other for other in even if other not in wanted), key=lambda other: abs(other - k))
-            even[even.index(nearest)] = k
-    return tuple(sorted(even))
+    first = findings.regions[: most - 1 if findings.model.kind is AnswerKind.DETECTION else 1]
+    planes = (findings.key_slice, *(region.measured_slice for region in first))
+    chosen = [k for k in dict.fromkeys(planes) if k in touched][:most]
+    while len(chosen) < most:  # the plane that is furthest from those chosen so far
+        chosen.append(max(touched, key=lambda plane: min((abs(plane - k) for k in chosen), default=0)))
+    return tuple(sorted(chosen))
 
 
 def _secondary_capture(page: Page, number: int, context: ResultContext) -> Dataset:

@@ -66,10 +66,10 @@ def test_drawn_things_are_far(likeness: Likeness, kind: str) -> None:
     ("folder", "head"),
     [
         ("siemens_prisma_t1_sag_2d_HFS", True),
-        ("siemens_trio_t1_sag", True),
-        ("uih_umr770_t1_sag", True),
+        pytest.param("siemens_trio_t1_sag", True, marks=pytest.mark.nightly),
+        pytest.param("uih_umr770_t1_sag", True, marks=pytest.mark.nightly),
         ("NOTBRAIN_ge_pioneer_t1_ax_phantom", False),
-        ("NOTBRAIN_ge_genesis_wrist_cor", False),
+        pytest.param("NOTBRAIN_ge_genesis_wrist_cor", False, marks=pytest.mark.nightly),
     ],
 )
 def test_real_series_are_near_and_far(likeness: Likeness, folder: str, head: bool) -> None:

@@ -84,6 +84,7 @@ def test_the_heat_map_lies_on_the_lesion(member: nn.Module, unseen: tuple[Pictur
     assert np.median(inside) > 3
 
 
+@pytest.mark.nightly
 @needs_data
 def test_a_converted_tumour_series_is_a_finding(model: ResidentModel, member: nn.Module) -> None:
     """Neighbouring tumour slices of an unseen patient, as DICOM: a finding, outlined on them, heat map included."""

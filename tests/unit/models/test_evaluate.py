@@ -120,6 +120,7 @@ def test_the_shipped_card_has_the_shipped_figures() -> None:
     assert evaluated == bundle.contract.version or f"the networks of {evaluated}" in card
 
 
+@pytest.mark.nightly
 def test_candela_models_train_and_evaluate(data: Path, bundles: Path, tmp_path: Path) -> None:
     """By the command line: two steps of training with fold 1 held out, then the figures of those weights on fold 1."""
     settings = tmp_path / "candela.toml"

@@ -70,6 +70,7 @@ def test_it_installs_is_sound_and_answers_on_held_out_drawings(name: str, tmp_pa
     assert EXAMPLES[name].good(ResidentWorkflow(bundle, CPU))
 
 
+@pytest.mark.nightly
 def test_with_random_weights_it_does_not(name: str, tmp_path: Path) -> None:
     """The measure can fail: it is the training that passes it."""
     made = EXAMPLES[name].module

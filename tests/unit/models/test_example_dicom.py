@@ -14,6 +14,12 @@ from models.training.examples.chests import SIDE_MM, chest
 from pipeline.geometry.build import build_volume
 from pipeline.reading.weighting import weighting
 
+SERIES = [
+    pytest.param("tumour_regions", 4, marks=pytest.mark.nightly),
+    ("chest_findings", 1),
+    pytest.param("chest_objects", 1, marks=pytest.mark.nightly),
+]
+
 
 def test_four_series_of_one_study_keep_their_voxels_and_places() -> None:
     seed = dicom.HELD_OUT + 1
@@ -38,7 +44,7 @@ def test_the_headers_say_weighting_and_contrast() -> None:
     assert [name for name, ds in made.items() if "InversionTime" in ds] == ["flair"]
 
 
-@pytest.mark.parametrize(("name", "count"), [("tumour_regions", 4), ("chest_findings", 1), ("chest_objects", 1)])
+@pytest.mark.parametrize(("name", "count"), SERIES)
 def test_the_command_writes_files(
     name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

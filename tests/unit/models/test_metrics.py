@@ -74,7 +74,7 @@ def test_a_perfect_score_has_area_one_and_a_reversed_one_none() -> None:
     assert (perfect.recall[0], perfect.precision[0], perfect.recall[-1]) == (0, 1, 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=4, max_size=40))
 def test_areas_are_those_of_monai(cases: list[tuple[int, bool]]) -> None:
     """Ties or not, the area under the ROC curve is the one that MONAI computes; so is the average precision."""

@@ -58,6 +58,7 @@ def test_heads_are_cut_as_their_name_says() -> None:
             assert np.sort(case.volume.array, axis=None) == pytest.approx(np.sort(whole, axis=None))
 
 
+@pytest.mark.nightly
 def test_counts_are_of_what_is_no_head(tiny: ResidentModel) -> None:
     """Refused and answered add up to the cases without a head; an empty volume is refused whatever the network is."""
     result = synthetic(tiny)

@@ -140,6 +140,7 @@ def test_a_run_that_was_cut_off_goes_on(data: Path, config: Path, tmp_path: Path
         train("brain_mri_tumor", data, out, config=config)
 
 
+@pytest.mark.nightly
 def test_one_fold_is_trained_alone_and_kept(data: Path, config: Path, tmp_path: Path) -> None:
     """With a fold, only the network that does not see it is trained; what is finished is not trained again."""
     out = tmp_path / "run"
@@ -249,7 +250,8 @@ def test_a_cycle_has_its_own_mixture(data: Path, config: Path) -> None:
     assert batches[4].head.all()
 
 
-@pytest.mark.parametrize("trained", [pytest.param(True, marks=pytest.mark.nightly), False])
+@pytest.mark.nightly
+@pytest.mark.parametrize("trained", [True, False])
 def test_a_cycle_can_leave_depthwise_convolutions_alone(
     data: Path, config: Path, tmp_path: Path, *, trained: bool
 ) -> None:

@@ -223,7 +223,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(parts=events, restart=st.integers(0, 5))
 def test_whatever_the_parts_the_last_word_is_of_all(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[int, float, bool, bool]], restart: int

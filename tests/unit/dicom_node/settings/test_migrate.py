@@ -57,7 +57,7 @@ def test_the_examples_of_this_version_need_no_migration(path: Path) -> None:
 
 
 @given(tree=old_trees())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_old_file_means_the_same_afterwards(tmp_path: Path, tree: dict) -> None:
     text = toml(tree)
     result = migrated(text)

@@ -61,7 +61,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 @given(tree=old_trees())
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_old_file_is_read_as_it_was_meant(tmp_path: Path, tree: dict) -> None:
     assert read(load(written(tmp_path, toml(tree)))) == meant(tree)
 

@@ -56,7 +56,7 @@ def test_every_file_reads_back_voxel_for_voxel(plane: phantom.Plane, tmp_path: P
         assert np.array_equal(found, array.ravel()), name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(oblique_series())
 def test_any_orientation_has_the_same_coordinates_in_nibabel_and_simpleitk(
     made: tuple[list[Dataset], np.ndarray],

@@ -103,6 +103,7 @@ def test_a_known_motion_is_recovered_with_another_contrast_and_the_residual_is_s
     assert caveat.values["residual"] == round(match.residual_mm, 1) <= 1.0
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_another_head_is_refused() -> None:
     with pytest.raises(SeriesDoNotMatch, match=r"do not provably show the same head: .*mirror image matches as well"):
@@ -118,6 +119,7 @@ def test_a_mirrored_head_is_refused() -> None:
         onto_one_grid({"t1": heads.volume(), "t2": mirrored})
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_same_volumes_give_the_same_bits() -> None:
     again = rigid.register(heads.volume(), _moved("t2", 1))

@@ -156,7 +156,7 @@ def test_what_lies_within_another_is_drawn_upon_it() -> None:
 def test_no_text_leaves_its_place_or_covers_another(name: str, written: list[Written]) -> None:
     """Whatever is answered: texts stay between the margins, clear of the corners and of each other."""
     story = story_of(name)
-    planes = overlay.pages_for(story.findings)[:1]
+    planes = overlay.pages_for(story.findings, 4)[:1]
     for page in (
         lambda: summary_page(story, pages=1),
         *(lambda k=k: slice_page(story, k, page=2, pages=2) for k in planes),
@@ -180,10 +180,10 @@ def test_no_text_leaves_its_place_or_covers_another(name: str, written: list[Wri
 
 @pytest.mark.parametrize("name", EVERY)
 def test_each_answer_has_its_pages(name: str) -> None:
-    """A summary, and a page for each slice of what was found, at most twelve; nothing found is one page in grey."""
+    """A summary, and a page for each slice of what was found, at most four; nothing found is one page in grey."""
     context = context_of(name)
     pages = overlay.build(context)
-    assert 1 <= len(pages) <= overlay.MOST_SLICES + 1
+    assert 1 <= len(pages) <= 5
     assert (len(pages) > 1) is bool(context.findings.regions)
     if not context.findings.regions:
         picture = pages[0].preview[150:830, 30:700].astype(int)
@@ -194,8 +194,8 @@ def test_each_answer_has_its_pages(name: str) -> None:
 def test_the_middle_of_each_likely_box_has_a_page() -> None:
     """Boxes are spread over more slices than there are pages: the likeliest are all shown."""
     findings = crowded_context("30 boxes").findings
-    chosen = overlay.pages_for(findings)
-    assert len(chosen) == overlay.MOST_SLICES
+    chosen = overlay.pages_for(findings, 12)
+    assert len(chosen) == 12
     assert {region.key_slice for region in findings.regions[:9]} <= set(chosen)
 
 

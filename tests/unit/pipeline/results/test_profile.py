@@ -135,6 +135,7 @@ def test_every_form_has_uids_of_its_own(context: ResultContext) -> None:
     uids: dict[str, bytes] = {}
     for changes in (
         {},
+        {"overlay_slices": 1},
         {"omit_empty_frames": False},
         {"segmentation_type": "FRACTIONAL"},
         {"segmentation_type": "LABELMAP"},

@@ -107,7 +107,7 @@ def test_each_source_instance_is_listed_once(name: str) -> None:
 def test_an_overlay_page_names_the_frame_that_it_shows() -> None:
     """Each slice page refers to its frame; the series reference is to the whole object."""
     context = with_frames(*LAYOUTS["the second of two stacks"])
-    planes = (context.findings.key_slice, *overlay.pages_for(context.findings))
+    planes = (context.findings.key_slice, *overlay.pages_for(context.findings, context.profile.overlay_slices))
     for item, plane in zip(overlay.build(context), planes, strict=True):
         (image,) = item.dataset.SourceImageSequence
         assert (image.ReferencedSOPInstanceUID, image.ReferencedFrameNumber) == (OBJECT, SLICES + plane + 1)

@@ -91,8 +91,9 @@ def test_the_lesions_slices_follow_the_summary() -> None:
     (lesion,) = context.findings.regions
     pages = overlay.build(context)
     sources = [item.dataset.SourceImageSequence[0].ReferencedSOPInstanceUID for item in pages]
-    expected = [context.volume.sources[k].SOPInstanceUID for k in (lesion.key_slice, *lesion.slices)]
-    assert sources == expected
+    planes = overlay.pages_for(context.findings, 4)
+    assert set(planes) <= set(lesion.slices)
+    assert sources == [context.volume.sources[k].SOPInstanceUID for k in (lesion.key_slice, *planes)]
     assert [item.filename for item in pages] == [f"overlay-{n:03d}.dcm" for n in range(1, len(pages) + 1)]
     assert [item.dataset.InstanceNumber for item in pages] == list(range(1, len(pages) + 1))
 
@@ -105,20 +106,24 @@ def test_a_long_lesion_gets_a_bounded_number_of_pages() -> None:
     mask[31, 10:18, 10:18] = True
     mask[40, 10:12, 8:20] = True
     findings = context_of(datasets, mask).findings
-    chosen = overlay.pages_for(findings)
-    assert len(chosen) == overlay.MOST_SLICES
+    chosen = overlay.pages_for(findings, 12)
+    assert len(chosen) == 12
     assert list(chosen) == sorted(set(chosen))
     assert {2, 56, 31, 40} <= set(chosen)
     assert findings.key_slice == 31
     assert findings.regions[0].long_axis.slice_index == 40
-    assert max(np.diff(chosen)) <= 2 * 55 / overlay.MOST_SLICES
+    assert max(np.diff(chosen)) <= 2 * 55 / 12
+    assert overlay.pages_for(findings, 4) == (2, 31, 40, 56)
+    assert overlay.pages_for(findings, 1) == (31,)
+    assert overlay.pages_for(findings, 0) == ()
 
 
 def test_a_finding_without_an_outline_shows_its_key_slice() -> None:
     """The class is explained by the heat map even where no region was outlined."""
     findings = replace(phantom_context().findings, regions=())
-    assert overlay.pages_for(findings) == (findings.key_slice,)
-    assert overlay.pages_for(replace(findings, outcome=Outcome.INDETERMINATE)) == ()
+    assert overlay.pages_for(findings, 4) == (findings.key_slice,)
+    assert overlay.pages_for(findings, 0) == ()
+    assert overlay.pages_for(replace(findings, outcome=Outcome.INDETERMINATE), 4) == ()
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -262,7 +267,7 @@ def test_awkward_masks_are_drawn(name: str, written: list[str]) -> None:
     """One voxel, first and last slice, border, forty lesions: pages are drawn and the table says what it leaves out."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
     pages = overlay.build(context)
-    assert 2 <= len(pages) <= overlay.MOST_SLICES + 1
+    assert 2 <= len(pages) <= 5
     assert all(item.preview is not None and is_outline(item.preview[140:830, 30:720]).any() for item in pages[1:])
     assert ("and 38 more in the report" in written) is (name == "forty")
 
