@@ -22,7 +22,6 @@ from models.loading import build_network
 from models.runtime import ResidentModel, choose_device
 from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
-from pipeline.preprocess.sampling import sampling
 
 
 def medians(runs: int, *ways: Callable[[], object]) -> list[float]:
@@ -44,10 +43,9 @@ def main() -> None:
     torch.set_num_threads(2)
     bundle = registry.get(arguments.model).bundle
     volume = build_volume(head_phantom(slices=24, matrix=256))
-    plan = sampling(volume, bundle.contract.recipe)
-    inputs = plan.inputs(volume.array)
     plain = build_network(bundle)
     model = ResidentModel(bundle, choose_device("cpu", cuda=False))
+    inputs, plan = model.inputs(volume)
 
     def eager() -> object:
         with torch.inference_mode():

@@ -11,7 +11,7 @@ from pipeline.errors import BadModel
 from pipeline.findings.codes import class_code
 
 VALUE_RANGE = (-4.0, 4.0)
-"""Number of channels that `pipeline.preprocess.sampling` gives; that module needs torch, which this one may not
+"""Number of channels that `pipeline.preprocess.slabs` gives; that module needs torch, which this one may not
 load."""
 WEIGHTS_KINDS = (".safetensors", ".pt")
 BACKGROUND = "background"

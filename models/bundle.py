@@ -150,7 +150,7 @@ def read_bundle(folder: Path) -> Bundle:
         if not (folder / part).is_file():
             raise BadModel("A file of the model bundle is missing.", where=str(folder / part), todo=TODO)
     moved = [CANDELA] if (folder / CANDELA).is_file() else []
-    metadata = read_metadata(folder / METADATA, contract_1(read_contract(folder / CANDELA)) if moved else None)
+    metadata = _metadata(folder)
     check_agreement(metadata, folder / METADATA)
     notes = check_packages(metadata, folder / METADATA)
     contract = _contract(metadata)
@@ -167,6 +167,23 @@ def read_bundle(folder: Path) -> Bundle:
         whole.update(f"{part.as_posix()} {sha256(folder / part)}\n".encode())
     whole.update(f"answer revision {ANSWER_REVISION}\n".encode())
     return Bundle(folder, contract, whole.hexdigest(), notes)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The preprocessing that the contract of the bundle in ``folder`` names; nothing else of the bundle is checked.
+
+    Raises
+    ------
+    BadModel
+        where metadata.json or candela.json cannot be read or misstates a field.
+    """
+    return Recipe(**vars(_metadata(folder).candela.recipe))
+
+
+def _metadata(folder: Path) -> Metadata:
+    """The bundle's metadata.json, with the block of candela.json where there is one."""
+    moved = (folder / CANDELA).is_file()
+    return read_metadata(folder / METADATA, contract_1(read_contract(folder / CANDELA)) if moved else None)
 
 
 def _check_anatomy(anatomy: Anatomy, folder: Path) -> None:

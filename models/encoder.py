@@ -40,7 +40,7 @@ GIVEN_AFTER = (0, 1, 2, 4, 5)
 """The stages after which features are returned."""
 
 GREY_SCALE = 0.45
-"""From intensities with unit deviation in the head (`pipeline.preprocess.sampling.normalise`) to ImageNet's -1..1."""
+"""From unit deviation in the head (`pipeline.preprocess.intensity.NormalizeHeadIntensity`) to ImageNet's -1..1."""
 
 
 class SamePadding(nn.Conv2d):

@@ -6,9 +6,8 @@ import hashlib
 import io
 import math
 import pickle
-import warnings
 import zipfile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from monai.bundle.config_parser import ConfigParser
@@ -17,7 +16,9 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from models.bundle import Bundle, Contract, check_weights
-from models.metadata import MOST_BYTES
+from models.slabs import SlabWorkflow, agree, make_workflow, use_contract
+from models.workflow.config import made, read_parser
+from models.workflow.foreign import foreign
 from pipeline.errors import BadModel
 from pipeline.preprocess.recipe import Recipe
 
@@ -62,6 +63,18 @@ class Segmenting(nn.Module):
         return SegmentedAnswer(classes.clamp(min=LEAST_PROBABILITY).log(), mask)
 
 
+def build(bundle: Bundle, device: torch.device) -> tuple[nn.Module, SlabWorkflow]:
+    """The network of ``bundle``, as `build_network` makes it, and the workflow around it, by its configuration.
+
+    Raises
+    ------
+    BadModel
+        as `build_network` does, or where a part of the workflow cannot be made.
+    """
+    parser = _parser(bundle, device)
+    return _network(bundle, parser), make_workflow(parser, bundle, device)
+
+
 def build_network(bundle: Bundle) -> nn.Module:
     """The network that ``configs/inference.json`` defines (as ``network_def``), with the bundle's weights, in eval.
 
@@ -74,7 +87,11 @@ def build_network(bundle: Bundle) -> nn.Module:
         where the configuration does not make a network, or the weights are not those of the contract, cannot be read
         without running code, or do not fit the network.
     """
-    network = _defined(bundle)
+    return _network(bundle, _parser(bundle, torch.device("cpu")))
+
+
+def _network(bundle: Bundle, parser: ConfigParser) -> nn.Module:
+    network = _defined(bundle, parser)
     weights = read_weights(bundle)
     try:
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
@@ -131,33 +148,21 @@ def read_weights(bundle: Bundle) -> dict[str, Tensor]:
     return found
 
 
-def _defined(bundle: Bundle) -> nn.Module:
+def _parser(bundle: Bundle, device: torch.device) -> ConfigParser:
+    parser = read_parser(bundle.folder, device)
+    use_contract(parser, bundle)
+    return parser
+
+
+def _defined(bundle: Bundle, parser: ConfigParser) -> nn.Module:
     where = str(bundle.inference)
-    if bundle.inference.stat().st_size > MOST_BYTES:
-        raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=where, todo=RESTORE)
-    try:
-        parser = ConfigParser()
-        parser.read_config(str(bundle.inference))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            network: Any = parser.get_parsed_content("network_def")
-            recipe = _recipe(parser) or bundle.contract.recipe
-    except Exception as error:  # the configuration is code and may raise anything
-        raise BadModel("The bundle's configuration makes no network.", where=where, todo=f"Mend it: {error}") from error
+    network = made(parser, "network_def", where)
     if not isinstance(network, nn.Module):
         raise BadModel("The bundle's network_def is not a torch module.", where=where, todo="Mend it.")
-    if recipe != bundle.contract.recipe:
-        raise BadModel(
-            "inference.json and metadata.json name different preprocessing.", where=where, todo="Make them equal."
-        )
+    repeated = parser.get("recipe")
+    if repeated is not None:  # as bundles for 0.1.0 have it, with a class that has moved
+        with foreign("recipe", where):
+            names = [key for key in repeated if key != "_target_"]
+            recipe = Recipe(**{key: parser.get_parsed_content(f"recipe::{key}") for key in names})
+        agree(recipe, bundle)
     return network
-
-
-def _recipe(parser: ConfigParser) -> Recipe | None:
-    """The preprocessing that the configuration repeats, or None. The class that it names is ignored: bundles for
-    release 0.1.0 name one that has moved.
-    """
-    named = parser.get("recipe")
-    if named is None:
-        return None
-    return Recipe(**{key: parser.get_parsed_content(f"recipe::{key}") for key in named if key != "_target_"})

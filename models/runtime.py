@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 import torch
+from monai.data.meta_tensor import MetaTensor
 from pydicom.dataset import Dataset
 from scipy.ndimage import label
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from models.anatomy import TODO, Likeness, refuse_bare_brain, refuse_other_anato
 from models.bundle import Bundle, Contract
 from models.explain import Explainer
 from models.layers import Layers, layers
-from models.loading import RESTORE, build_network, explained_layer
+from models.loading import RESTORE, build, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
 from models.workflow.bundle import WorkflowBundle
@@ -30,12 +31,11 @@ from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
 from pipeline.findings.model import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction
 from pipeline.geometry.volume import Volume
 from pipeline.ports import SeriesModel
-from pipeline.preprocess.sampling import Sampling, sampling
+from pipeline.preprocess.sampling import Sampling
 from pipeline.routing.protocol import check_protocol
 
 log = structlog.get_logger("candela.models")
 Device = Literal["auto", "cpu", "cuda"]
-BATCH = 16
 MOST_EXPLAINED = 12
 """Most slabs for Grad-CAM, the strongest first: it costs three times the answer itself."""
 LEAST_HEAD = 0.05
@@ -94,7 +94,8 @@ class ResidentModel:
         self.contract = bundle.contract
         self._device = device
         self._bf16 = device.type == "cuda" or bundle.contract.bf16_on_cpu
-        self.network = channels_last(norms_folded(build_network(bundle)).to(device))
+        network, self.workflow = build(bundle, device)
+        self.network = channels_last(norms_folded(network).to(device))
         self._layer = explained_layer(bundle)
         self.explainer = Explainer(self.network, self._layer)
         anatomy = bundle.contract.anatomy
@@ -122,8 +123,8 @@ class ResidentModel:
     def predict(self, volume: Volume) -> Prediction:
         """The answer for ``volume``; raises OutOfScope or BadModel (see `pipeline.ports.SeriesModel`)."""
         _refuse_too_large(volume)
-        plan = sampling(volume, self.contract.recipe)
-        inputs = plan.inputs(volume.array)
+        image, plan = self.workflow.prepared(volume)
+        inputs = _slabs(image)
         if not bool(torch.isfinite(inputs).all()):
             raise BadPixels(
                 "The pixel values are too large to be averaged.",
@@ -136,7 +137,7 @@ class ResidentModel:
         answer = aggregate(answers, self.contract, slab_mm)
         region = torch.from_numpy(np.where(answer.region, answers.mask, 0.0).astype(np.float32))
         mask = without_specks(
-            plan.to_source(region[:, None]) >= self.contract.thresholds.mask,
+            self.workflow.on_source(region[:, None], image) >= self.contract.thresholds.mask,
             round(self.contract.thresholds.lesion_mm3 / volume.voxel_mm3),
         )
         return Prediction(
@@ -147,42 +148,50 @@ class ResidentModel:
                 for name, value in zip(self.classes, answer.probabilities, strict=True)
             ),
             mask=mask,
-            heatmap=self._heatmap(plan, inputs, answer),
+            heatmap=self._heatmap(image, answer),
             key_slice=_key_slice(plan, mask, answer),
             caveats=_caveats(volume, answer, self.contract),
         )
 
+    def inputs(self, volume: Volume) -> tuple[Tensor, Sampling]:
+        """What the network reads of ``volume``, (slabs, 1, M, M), normalised, and how its slabs were cut."""
+        image, plan = self.workflow.prepared(volume)
+        return _slabs(image), plan
+
     def answers(self, inputs: Tensor) -> SlabAnswers:
-        """Run the network on normalised inputs (n, 1, M, M), in batches.
+        """Run the workflow's inferer and postprocessing on normalised inputs (n, 1, M, M).
 
         Raises
         ------
         BadModel
-            where it returns NaN or another shape than in the contract.
+            where the network returns NaN or another shape than in the contract, or the postprocessing no probabilities.
         """
-        parts = []
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            for images in torch.split(inputs, BATCH):
-                said = self.network(images.to(self._device).contiguous(memory_format=torch.channels_last))
-                parts.append([value.float() for value in self._checked(said, images)])
-        classes, mask, *head = (torch.cat(part) for part in zip(*parts, strict=True))
-        if not all(bool(torch.isfinite(value).all()) for value in (classes, mask, *head)):
-            raise self._broken("The network gave a value that is not a number.")
+        with torch.inference_mode():
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                said = self.workflow.inferer(inputs.transpose(0, 1)[None].to(self._device), self.network)
+            outputs = {name: value[0].float().cpu() for name, value in self._checked(said, inputs).items()}
+            if not all(bool(torch.isfinite(value).all()) for value in outputs.values()):
+                raise self._broken("The network gave a value that is not a number.")
+            found = self.workflow.post(outputs)
         return SlabAnswers(
-            probabilities=torch.softmax(classes / self.contract.temperature, dim=1).cpu().numpy(),
-            mask=torch.sigmoid(mask)[:, 0].cpu().numpy(),
-            head=torch.sigmoid(head[0]).cpu().numpy() if head else None,
+            probabilities=np.ascontiguousarray(found["classes"].numpy().T),
+            mask=found["mask"][0].numpy(),
+            head=found["head"][0].numpy() if "head" in found else None,
         )
 
-    def _checked(self, said: Any, images: Tensor) -> tuple[Tensor, ...]:
-        """Check that the answer ``said`` for ``images`` has the shapes of the contract."""
-        expected = [(len(images), len(self.classes)), tuple(images.shape)]
+    def _checked(self, said: Any, inputs: Tensor) -> dict[str, Tensor]:
+        """The outputs ``said`` for ``inputs`` by their names, checked to have the shapes of the contract."""
+        slabs, _, matrix, _ = inputs.shape
+        expected = {"classes": (1, len(self.classes), slabs), "mask": (1, 1, slabs, matrix, matrix)}
         if self.contract.outputs.head:
-            expected.append((len(images),))
-        found = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in said]
-        if found != expected:
-            raise self._broken(f"The network's output has another shape than its contract says: {found}, {expected}.")
-        return tuple(said)
+            expected["head"] = (1, 1, slabs)
+        given = [said] if isinstance(said, Tensor) else list(said)
+        found = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
+        if found != list(expected.values()):
+            raise self._broken(
+                f"The network's output has another shape than its contract says: {found}, {list(expected.values())}."
+            )
+        return dict(zip(expected, given, strict=True))
 
     def _try_out(self) -> None:
         """Run two empty slices (a 3D network could take one for a volume), so that a mismatch shows now and not at the
@@ -192,6 +201,7 @@ class ResidentModel:
         empty = torch.zeros(2, 1, matrix, matrix)
         try:
             self.answers(empty)
+            self._try_postprocessing()
             heat = self.explainer.class_activation(empty.to(self._device), 0)
         except BadModel:
             raise
@@ -199,6 +209,16 @@ class ResidentModel:
             raise self._broken(f"The network does not take slices of {matrix}²: {error}.") from error
         if heat.shape != empty.shape:
             raise self._broken(f"Layer {self.contract.grad_cam_layer} gives no heat map (candela.grad_cam_layer).")
+
+    def _try_postprocessing(self) -> None:
+        """Results state the contract's temperature: the postprocessing must give the probabilities that it makes."""
+        logits = torch.linspace(-2.0, 2.0, len(self.classes))[:, None]
+        outputs = {"classes": logits, "mask": torch.zeros(1, 1, 2, 2)}
+        if self.contract.outputs.head:
+            outputs["head"] = torch.zeros(1, 1)
+        expected = torch.softmax(logits / self.contract.temperature, dim=0)
+        if not torch.allclose(self.workflow.post(outputs)["classes"], expected, atol=1e-4):
+            raise self._broken("The postprocessing gives other probabilities than candela.temperature says.")
 
     def _refuse_other_things(self, volume: Volume, plan: Sampling, inputs: Tensor) -> Layers | None:
         """Refuse an object without a head's size or, if the bundle tests it, anatomy; returns its surroundings."""
@@ -234,8 +254,9 @@ class ResidentModel:
                 f"The images do not look like slices through a head (probability {likeness:.2f}).", todo=TODO
             )
 
-    def _heatmap(self, plan: Sampling, inputs: Tensor, answer: SeriesAnswer) -> FloatArray:
+    def _heatmap(self, image: MetaTensor, answer: SeriesAnswer) -> FloatArray:
         """Grad-CAM of the predicted class on the source pixels, 0..1 over the volume, on the slabs that matter."""
+        inputs = _slabs(image)
         area = answer.region.sum(axis=(1, 2)).astype(np.float64)
         weight = area if area.any() else answer.evidence + 1e-6
         chosen = np.sort(np.argsort(-weight, kind="stable")[:MOST_EXPLAINED])
@@ -243,12 +264,17 @@ class ResidentModel:
         maps = torch.zeros(inputs.shape)
         images = inputs[chosen].to(self._device).contiguous(memory_format=torch.channels_last)
         maps[chosen] = self.explainer.class_activation(images, answer.predicted).cpu()
-        heat = np.clip(np.nan_to_num(plan.to_source(maps)), 0.0, None)
+        heat = np.clip(np.nan_to_num(self.workflow.on_source(maps, image)), 0.0, None)
         top = float(heat.max())
         return heat / top if top > 0 else heat
 
     def _broken(self, what: str) -> BadModel:
         return BadModel(what, where=str(self._bundle.folder), todo=RESTORE)
+
+
+def _slabs(image: MetaTensor) -> Tensor:
+    """The stack (1, slabs, M, M) as a batch of slices (slabs, 1, M, M)."""
+    return image.as_subclass(Tensor).transpose(0, 1)
 
 
 def norms_folded(network: nn.Module) -> nn.Module:

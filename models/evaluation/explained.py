@@ -23,7 +23,7 @@ from models.evaluation.counterfactual import lesion_moved, one_sided
 from models.evaluation.metrics import Bools
 from models.explain import LAYER, Explainer
 from models.training.data import Pictures
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 
 Maps = npt.NDArray[np.float32]
 
@@ -92,7 +92,7 @@ def hottest_distance(maps: Maps, masks: Bools, pixel_mm: float) -> npt.NDArray[n
 
 def heat(explainer: Explainer, pictures: Pictures) -> Maps:
     """Grad-CAM of each picture's own class, (N, M, M)."""
-    images = normalise(torch.from_numpy(pictures.images)[:, None].float())
+    images = NormalizeHeadIntensity()(torch.from_numpy(pictures.images)[:, None].float())
     maps = torch.zeros(images.shape)
     for label in np.unique(pictures.labels):
         which = torch.from_numpy(np.flatnonzero(pictures.labels == label))

@@ -34,7 +34,7 @@ from models.evaluation.metrics import (
     thirds,
 )
 from models.training.data import Pictures
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 
 THIRDS = ("small", "middle", "large")
 
@@ -72,7 +72,7 @@ def answers(net: nn.Module, pictures: Pictures, *, bf16: bool = True, size: int 
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(pictures), size):
             images = torch.from_numpy(pictures.images[start : start + size])[:, None].float()
-            classes, mask, *head = net(normalise(images).to(device, memory_format=torch.channels_last))
+            classes, mask, *head = net(NormalizeHeadIntensity()(images).to(device, memory_format=torch.channels_last))
             logits.append(classes.float().cpu().numpy())
             masks.append(torch.sigmoid(mask.float())[:, 0].half().cpu().numpy())
             heads.append(head[0].float().cpu().numpy() if head else np.full(len(images), np.nan, dtype=np.float32))

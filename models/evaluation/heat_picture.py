@@ -18,7 +18,6 @@ from models.evaluation.plots import LOOK
 from models.runtime import ResidentModel
 from pipeline.errors import Refused
 from pipeline.geometry.volume import Volume
-from pipeline.preprocess.sampling import sampling
 from pipeline.results.wording import DISCLAIMER
 
 Method = Literal["grad-cam", "gradient-shap"]
@@ -62,9 +61,9 @@ def explain_plane(
         )
     if class_name is not None and class_name not in model.classes:
         raise Refused(f"The model has no class {class_name!r}.", todo=f"Take one of {', '.join(model.classes)}.")
-    steps = sampling(volume, model.contract.recipe)
-    slab = steps.slab_of(plane)
-    image = steps.inputs(volume.array)[slab : slab + 1]
+    inputs, plan = model.inputs(volume)
+    slab = plan.slab_of(plane)
+    image = inputs[slab : slab + 1]
     probabilities = model.answers(image).probabilities[0]
     index = int(probabilities.argmax()) if class_name is None else model.classes.index(class_name)
     if method == "grad-cam":

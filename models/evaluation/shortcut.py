@@ -39,7 +39,9 @@ from models.registry import get
 from models.runtime import channels_last
 from models.training.data import Pictures
 from models.training.plan import Plan, read_plan
-from pipeline.preprocess.sampling import normalise, sampling
+from models.workflow.image import as_image
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
+from pipeline.preprocess.slabs import SampleSlabs
 from pipeline.reading.files import read_path
 
 SMALL = 16
@@ -142,7 +144,7 @@ def _standard(values: Features, mean: Floats, scale: Floats) -> Features:
 
 def features(pictures: Pictures, what: str) -> Features:
     """(N, features) of what ``what`` in `FEATURES` names, of pictures as the network reads them, normalised."""
-    images = normalise(torch.from_numpy(pictures.images)[:, None].float())
+    images = NormalizeHeadIntensity()(torch.from_numpy(pictures.images)[:, None].float())
     return FEATURES[what](images)
 
 
@@ -255,7 +257,7 @@ def _slices(folder: Path, plan: Plan) -> Pictures:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         volume, _ = longest_run(read_path(folder).datasets)
-    stack = sampling(volume, plan.recipe).resampled(volume.array)[:, 0].numpy()
+    stack = SampleSlabs(**vars(plan.recipe))(as_image(volume))[0].numpy()
     scaled = np.clip(stack / np.quantile(stack, 0.997), 0, 1)
     images = (255 * scaled[(scaled > 0.2).mean((1, 2)) > 0.03]).astype(np.uint8)
     labels = np.full(len(images), len(plan.classes) - 1)

@@ -25,7 +25,7 @@ from models.registry import get
 from models.training.head_features import HEADS, heads_of
 from models.training.plan import AnatomyPlan, Plan, read_plan
 from models.training.train import imagenet_weights
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 
 COARSER = (1.7, 2.4)
 WEIGHTS, FIGURES = "anatomy.safetensors", "anatomy.json"
@@ -135,7 +135,7 @@ def _blurred(images: Tensor, factor: float) -> Tensor:
 def _described(images: Tensor, described: Described) -> Tensor:
     with torch.inference_mode():
         parts = [
-            described(normalise(few).contiguous(memory_format=torch.channels_last))
+            described(NormalizeHeadIntensity()(few).contiguous(memory_format=torch.channels_last))
             for few in torch.split(images, AT_ONCE)
         ]
     return torch.cat(parts) if parts else torch.zeros(0, 112)

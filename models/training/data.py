@@ -1,6 +1,6 @@
 """The training pictures: slices with tumours and masks, slices without, and real healthy heads in three planes.
 
-Everything passes through `pipeline.preprocess.sampling`, the definition that inference uses too.
+Everything passes through `pipeline.preprocess.slabs.SampleSlabs`, the transform that inference uses too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom
 
 from models.evaluation.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
+from models.workflow.image import as_image
 from pipeline.geometry.build import build_volume
-from pipeline.geometry.volume import Volume
+from pipeline.geometry.volume import FloatArray, Volume
 from pipeline.phantom import Plane, head_phantom
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sampling import resample, sampling
+from pipeline.preprocess.slabs import SampleSlabs
 from pipeline.reading.files import read_path
 
 LABELS = {"glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary_tumor"}
@@ -113,7 +114,8 @@ def echo_planar(data: Path, series: list[str], classes: tuple[str, ...], recipe:
         spacing = (float(ds.PixelSpacing[0]), float(ds.PixelSpacing[1]))
         frames = tiles_of(ds)
         frames = np.clip(frames / float(np.quantile(frames, 0.997)), 0, 1) * 255
-        images += [resample(frame, spacing, recipe).astype(np.uint8) for frame in frames if (frame > 50).mean() > 0.03]
+        shown = [frame for frame in frames if (frame > 50).mean() > 0.03]
+        images += [displayed(frame, spacing, recipe).astype(np.uint8) for frame in shown]
     masks = [np.zeros((recipe.matrix, recipe.matrix), dtype=bool)] * len(images)
     return _pictures(images, masks, [classes.index("no_tumor")] * len(images), [0] * len(images))
 
@@ -153,10 +155,22 @@ def _in_every_plane(volume: Volume, recipe: Recipe, *, cut_short: bool) -> list[
 def _cut(volume: Volume, axes: tuple[int, int, int], recipe: Recipe) -> list[npt.NDArray[np.uint8]]:
     """Slabs normal to ``axes[0]``; those that hold hardly any head are left out."""
     turned = Volume(volume.array.transpose(axes), volume.affine[:, [*axes, 3]], volume.sources)
-    stack = sampling(turned, recipe).resampled(turned.array)[:, 0].numpy()
+    stack = SampleSlabs(**vars(recipe))(as_image(turned))[0].numpy()
     bright = float(np.quantile(stack, 0.997))
     scaled = np.clip(stack / bright, 0, 1)
     return [(255 * plane).astype(np.uint8) for plane in scaled if (plane > 0.2).mean() > 0.03]
+
+
+def displayed(picture: FloatArray, spacing: tuple[float, float], recipe: Recipe) -> FloatArray:
+    """A picture in display orientation, (rows, columns) of ``spacing`` in mm, as the network's (matrix, matrix).
+
+    It passes for an axial series of one slice, whose rows run to the patient's left and whose columns to the back.
+    """
+    row_mm, column_mm = spacing
+    affine = np.array([[0, 0, column_mm, 0], [0, row_mm, 0, 0], [recipe.slab_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+    volume = Volume(np.asarray(picture, dtype=np.float32)[None], affine, ())
+    plane: FloatArray = SampleSlabs(**vars(recipe))(as_image(volume))[0, 0].numpy()
+    return plane
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -168,7 +182,7 @@ def _picture(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.uint
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("L"), dtype=np.float32)
     spacing = (field_mm / pixels.shape[0], field_mm / pixels.shape[1])
-    return np.clip(resample(pixels, spacing, recipe).round(), 0, 255).astype(np.uint8)
+    return np.clip(displayed(pixels, spacing, recipe).round(), 0, 255).astype(np.uint8)
 
 
 def _mask(path: Path, recipe: Recipe, field_mm: float) -> npt.NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from models.training.augment import Batch, change_look, change_shape, outliers
 from models.training.data import Pictures, echo_planar, healthy, tumours, without_tumour
 from models.training.drawn.kinds import KINDS, drawn
 from models.training.plan import Plan
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 
 HEADS = ("tumour", "no tumour", "healthy")
 """Parts that show heads; all others show none."""
@@ -127,7 +127,7 @@ def _features(images: Tensor, members: list[nn.Module]) -> npt.NDArray[np.float1
     found = []
     with torch.inference_mode():
         for few in torch.split(images, AT_ONCE):
-            inputs = normalise(few).contiguous(memory_format=torch.channels_last)
+            inputs = NormalizeHeadIntensity()(few).contiguous(memory_format=torch.channels_last)
             found.append(torch.stack([whole_of(cast("PretrainedRegionNet", member), inputs) for member in members]))
     return torch.cat(found, dim=1).half().numpy()
 

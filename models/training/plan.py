@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.bundle import METADATA, read_recipe
 from pipeline.errors import BadModel
 from pipeline.preprocess.recipe import Recipe
 
@@ -185,12 +186,12 @@ def read_plan(path: Path) -> Plan:
     Raises
     ------
     BadModel
-        where it is absent or lacks a field.
+        where it is absent or lacks a field, or names another preprocessing than the bundle that it lies in.
     """
     try:
         raw = json.loads(path.read_text())
         return Plan(
-            recipe=Recipe(**raw["recipe"]),
+            recipe=_recipe(raw, path),
             network=Network(**{**raw["network"], "widths": tuple(raw["network"]["widths"])}),
             classes=tuple(raw["classes"]),
             folds=tuple(raw["folds"]),
@@ -221,6 +222,23 @@ def read_plan(path: Path) -> Plan:
         raise BadModel(
             "The training configuration is not complete.", where=str(path), todo=f"Mend it: {error!r}."
         ) from error
+
+
+def _recipe(raw: dict[str, Any], path: Path) -> Recipe:
+    """The preprocessing of the bundle that ``path`` lies in; a plan that lies in none names its own."""
+    own = Recipe(**raw["recipe"]) if "recipe" in raw else None
+    if not (path.parent / METADATA.name).is_file():
+        if own is None:
+            raise KeyError("recipe")
+        return own
+    recipe = read_recipe(path.parent.parent)
+    if own not in (None, recipe):
+        raise BadModel(
+            "train.json and metadata.json name different preprocessing.",
+            where=str(path),
+            todo="Leave recipe out of train.json: the bundle's own counts.",
+        )
+    return recipe
 
 
 def _cycle(raw: dict[str, Any]) -> Cycle:

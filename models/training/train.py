@@ -31,7 +31,7 @@ from models.training.augment import Batch
 from models.training.batches import Batches
 from models.training.plan import Plan, read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 
 WEIGHTS = "model.safetensors"
 SETTLING = 24
@@ -166,7 +166,7 @@ class Run:
         self.net.train()
         self.net.encoder.freeze(self.plan.frozen_blocks, depthwise=not cycle.depthwise)
         batch = batch.to(self.device)
-        images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
+        images = NormalizeHeadIntensity()(batch.images).contiguous(memory_format=torch.channels_last)
         bf16 = cycle.bf16 or self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             features = self.net.encode(images)
@@ -192,7 +192,7 @@ class Run:
         self.average.train()
         with torch.no_grad():
             for step in range(self.step, self.step + SETTLING):
-                images = normalise(self.batches[step].images)
+                images = NormalizeHeadIntensity()(self.batches[step].images)
                 self.average(images.to(self.device).contiguous(memory_format=torch.channels_last))
         self.average.eval()
 

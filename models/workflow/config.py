@@ -80,19 +80,19 @@ def make_parts(
         where the configuration cannot be read, makes no network, or the weights do not fit.
     """
     where = str(inference_file(folder))
-    parser = _parser(folder, device)
+    parser = read_parser(folder, device)
     for name, module in scripted.items():
         for alias in NETWORKS if name == "network" else (name,):
             parser[alias] = module
     parser.parse()
-    network = _made(parser, next((name for name in NETWORKS if name in parser), "network_def"), where)
+    network = made(parser, next((name for name in NETWORKS if name in parser), "network_def"), where)
     for name, state in states.items():
-        load_state(network if name == "network" else _made(parser, name, where), state, name, where)
+        load_state(network if name == "network" else made(parser, name, where), state, name, where)
     for required in _required(parser):
-        _made(parser, required, where)
-    inferer = _made(parser, "inferer", where) if "inferer" in parser else SimpleInferer()
+        made(parser, required, where)
+    inferer = made(parser, "inferer", where) if "inferer" in parser else SimpleInferer()
     before, after = (
-        _made(parser, name, where) if name in parser else None for name in ("preprocessing", "postprocessing")
+        made(parser, name, where) if name in parser else None for name in ("preprocessing", "postprocessing")
     )
     return fitted(Parts(network, before, inferer, after, amp=_amp(parser)), device, where)
 
@@ -140,7 +140,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     BadModel
         where it cannot be read.
     """
-    found: dict[str, Any] = _parser(folder, torch.device("cpu")).get()
+    found: dict[str, Any] = read_parser(folder, torch.device("cpu")).get()
     return found
 
 
@@ -153,16 +153,23 @@ def make_transforms(folder: Path, device: torch.device) -> tuple[Any, Any]:
         where the configuration cannot be read.
     """
     where = str(inference_file(folder))
-    parser = _parser(folder, device)
+    parser = read_parser(folder, device)
     before, after = (
-        _made(parser, name, where) if name in parser else None for name in ("preprocessing", "postprocessing")
+        made(parser, name, where) if name in parser else None for name in ("preprocessing", "postprocessing")
     )
     rules.fit_transforms(before)
     rules.fit_transforms(after)
     return before, after
 
 
-def _parser(folder: Path, device: torch.device) -> ConfigParser:
+def read_parser(folder: Path, device: torch.device) -> ConfigParser:
+    """The inference configuration of the bundle in ``folder``, fitted to Candela (`models.workflow.rules`).
+
+    Raises
+    ------
+    BadModel
+        where it cannot be read.
+    """
     path = inference_file(folder)
     if path.stat().st_size > MOST_BYTES:
         raise BadModel(f"The file is larger than {MOST_BYTES:,} bytes.", where=str(path), todo=RESTORE)
@@ -171,14 +178,21 @@ def _parser(folder: Path, device: torch.device) -> ConfigParser:
         parser = ConfigParser()
         parser.read_config(str(path))
         parser.read_meta(str(folder / "configs" / "metadata.json"))
-        parser.resolve_macro_and_relative_ids()  # type: ignore[no-untyped-call]
+        parser.resolve_macro_and_relative_ids()
         rules.replaced(parser.get())
         parser["bundle_root"] = str(folder)
         parser["device"] = f"$torch.device({str(device)!r})"
     return parser
 
 
-def _made(parser: ConfigParser, name: str, where: str) -> Any:
+def made(parser: ConfigParser, name: str, where: str) -> Any:
+    """The component ``name`` of a configuration, made.
+
+    Raises
+    ------
+    BadModel
+        where there is none, or it cannot be made.
+    """
     if name not in parser:
         raise BadModel(f"The bundle's configuration has no {name}.", where=where, todo=RESTORE)
     with foreign(name, where), warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 Candela: array index (slice, row, column), patient coordinates LPS in mm. MONAI: tensor (channel, X, Y, Z) with X the
 column, Y the row and Z the slice, as NIfTI files have them, and an affine from (X, Y, Z) to RAS in mm. RAS is LPS with
-the signs of x and y turned (x to the right, y to the front): `pipeline.export.nifti.to_ras` turns them, for NIfTI files
+the signs of x and y turned (x to the right, y to the front): `pipeline.geometry.ras.to_ras` turns them, for NIfTI files
 and for MONAI alike, and nothing else does.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from pipeline.export.nifti import to_ras
+from pipeline.geometry.ras import to_ras
 from pipeline.geometry.volume import Affine, FloatArray, Volume
 
 SAME_MM = 1e-3
@@ -33,6 +35,12 @@ def projection_affine(volume: Volume) -> Affine:
 def spatial(volume: Volume, *, projection: bool) -> FloatArray:
     """The voxels as MONAI orders them, (X, Y, Z), or (X, Y) of a projection: a view, nothing is copied."""
     return volume.array[0].T if projection else volume.array.T
+
+
+def as_image(volume: Volume) -> MetaTensor:
+    """``volume`` as MONAI's image (1, X, Y, Z) with its affine to RAS. Its array is not copied: change it nowhere."""
+    voxels = torch.from_numpy(np.ascontiguousarray(volume.array)).permute(2, 1, 0)[None]
+    return MetaTensor(voxels, affine=torch.from_numpy(ras_affine(volume)))
 
 
 def to_source(tensor: Tensor) -> npt.NDArray[np.generic]:

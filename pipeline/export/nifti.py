@@ -2,7 +2,7 @@
 
 DICOM, `pipeline.geometry.volume` and SimpleITK give patient coordinates in LPS (x to the patient's left, y to
 posterior,
-z to head); NIfTI and nibabel in RAS (x to the right, y to anterior, z to head). Only this module changes the signs.
+z to head); NIfTI and nibabel in RAS (x to the right, y to anterior, z to head): `pipeline.geometry.ras` turns them.
 Voxels are neither resampled nor mirrored: they are stored as in the source, the first NIfTI axis along its columns, the
 second along its rows, the third from slice to slice, and the affine gives their place.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.findings.model import Findings
+from pipeline.geometry.ras import to_ras
 from pipeline.geometry.volume import Affine, Volume
 
 SCANNER = 1
@@ -52,11 +53,6 @@ def build(volume: Volume, findings: Findings) -> tuple[NiftiFile, ...]:
     if findings.heatmap is not None:
         files.append(NiftiFile("heatmap.nii.gz", "class activation, 0 to 1", _encoded(findings.heatmap, volume)))
     return tuple(files)
-
-
-def to_ras(affine: Affine) -> Affine:
-    """From array index (slice, row, column, 1) → LPS, mm to NIfTI index (column, row, slice, 1) → RAS, mm; (4, 4)."""
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
 
 
 def _encoded(array: npt.NDArray[np.float32] | npt.NDArray[np.unsignedinteger], volume: Volume) -> bytes:

@@ -1,20 +1,16 @@
-"""From a volume or a picture to a network's input, and back: one definition for training and inference.
+"""How the planes of a volume become the slabs that a network reads, and the way back to its pixels.
 
-Three steps, each the same for every caller:
-
-1. `Sampling` turns each plane of a volume to the display orientation of the training images (axial: patient's left at
-   the right, front at the top; coronal: left at the right, head up; sagittal: front at the left, head up), averages
-   thin planes to slabs of about ``slab_mm`` (a network that was trained on thick 2D slices reads thick slices),
-   resamples in-plane to ``pixel_mm`` and crops or pads to a square matrix around the head. It also maps results back.
-2. `resample` is the in-plane part of it, for pictures that are in display orientation already.
-3. `normalise` makes intensities comparable: scaled by the bright end of the slice, then zero mean and unit deviation
-   over the head's pixels.
+`sampling` turns each plane of a volume to the display orientation of the training images (axial: patient's left at the
+right, front at the top; coronal: left at the right, head up; sagittal: front at the left, head up), averages thin
+planes to slabs of about ``slab_mm`` (a network that was trained on thick 2D slices reads thick slices), resamples
+in-plane to ``pixel_mm`` and crops or pads to a square matrix around the head. `pipeline.preprocess.slabs` is the MONAI
+transform of it, which training, evaluation and inference use.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -23,14 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.geometry.volume import FloatArray, Volume
+from pipeline.geometry.volume import Affine, FloatArray
 from pipeline.preprocess.recipe import Recipe
-
-FAINT_SLICE = 0.3
-"""The bright end of a slice is at least this share of the volume's, so that air is not amplified to a head."""
-FOREGROUND = 0.1
-"""Pixels above this share of the bright end count as head when mean and deviation are taken."""
-CLIP = 4.0
 
 # Direction (LPS) of increasing row index and of increasing column index, by the axis that the planes are normal to.
 DISPLAY: dict[int, tuple[tuple[int, float], tuple[int, float]]] = {
@@ -91,32 +81,6 @@ def fit(shape: tuple[int, int], spacing: tuple[float, float], recipe: Recipe, he
     return Fit(shape, (size[0], size[1]), (offset[0], offset[1]), recipe.matrix)
 
 
-def resample(image: FloatArray, spacing: tuple[float, float], recipe: Recipe) -> FloatArray:
-    """One picture in display orientation, (rows, columns), as the network's matrix: float32 (matrix, matrix)."""
-    fitted = fit((image.shape[0], image.shape[1]), spacing, recipe, head=image)
-    return fitted.forward(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None])[0, 0].numpy()
-
-
-def normalise(images: Tensor, *, volume_bright: float | None = None) -> Tensor:
-    """Comparable intensities: (N, 1, M, M) of any scale -> about -2.. `CLIP`, zero mean and unit deviation in the head.
-
-    ``volume_bright`` is the bright end of the whole series where there is one. A slice without content is all zero.
-    """
-    flat = images.flatten(1)
-    bright = torch.quantile(flat, 0.995, dim=1)
-    if volume_bright is not None:
-        bright = bright.clamp(min=FAINT_SLICE * volume_bright)
-    empty = bright <= 0
-    bright = torch.where(empty, torch.ones_like(bright), bright)
-    scaled = (flat / bright[:, None]).clamp(0, 1.3)
-    inside = (scaled > FOREGROUND).to(scaled.dtype)
-    count = inside.sum(1, keepdim=True).clamp(min=1)
-    mean = (scaled * inside).sum(1, keepdim=True) / count
-    deviation = (((scaled - mean) ** 2 * inside).sum(1, keepdim=True) / count).sqrt().clamp(min=0.05)
-    standard = ((scaled - mean) / deviation).clamp(-CLIP, CLIP)
-    return torch.where(empty[:, None], torch.zeros_like(standard), standard).view_as(images)
-
-
 @dataclass(frozen=True)
 class Sampling:
     """What the network reads of one volume, and the way back to its pixels.
@@ -151,19 +115,13 @@ class Sampling:
         return np.array([(first + last - 1) / 2 for first, last in self.slabs])
 
     def resampled(self, array: FloatArray) -> Tensor:
-        """The volume's (slices, rows, columns) as displayed slabs, (slabs, 1, M, M), intensities not yet normalised.
+        """The volume's (slices, rows, columns) as displayed slabs, (slabs, 1, M, M).
 
-        NaN and infinity count as zero; negative values are lifted to zero.
+        NaN and infinity count as zero; where values are negative, all are lifted by the lowest mean over a slab.
         """
-        clean = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
-        averaged = np.stack([clean[first:last].mean(axis=0) for first, last in self.slabs])
+        averaged = np.stack([_clean(array[first:last]).mean(axis=0) for first, last in self.slabs])
         averaged -= np.minimum(averaged.min(), 0.0)
         return self.fit.forward(torch.from_numpy(self.displayed(averaged))[:, None])
-
-    def inputs(self, array: FloatArray) -> Tensor:
-        """The volume's (slices, rows, columns) as normalised network inputs, (slabs, 1, M, M)."""
-        images = self.resampled(array)
-        return normalise(images, volume_bright=float(np.quantile(images.numpy(), 0.995)))
 
     def to_source(self, maps: Tensor) -> FloatArray:
         """Maps of the slabs, (slabs, 1, M, M), on the source pixels, (slices, rows, columns); linear between slabs."""
@@ -184,26 +142,37 @@ class Sampling:
         return (first + last - 1) // 2
 
 
-def sampling(volume: Volume, recipe: Recipe) -> Sampling:
-    """How ``volume`` is read by a network with ``recipe``."""
-    slices, rows, columns = volume.shape
-    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+def sampling(array: FloatArray, affine: Affine, recipe: Recipe) -> Sampling:
+    """How a network with ``recipe`` reads ``array`` (slices, rows, columns).
+
+    ``affine`` (4, 4) maps (slice, row, column, 1) to patient coordinates in mm, LPS.
+    """
+    slices, rows, columns = array.shape
+    thickness, row_mm, column_mm = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     (row_axis, row_sign), (column_axis, column_sign) = DISPLAY[int(np.argmax(np.abs(directions[:, 0])))]
     down, right = directions[:, 1], directions[:, 2]
     transpose = bool(abs(down[column_axis]) > abs(down[row_axis]))
     if transpose:
         down, right = right, down
     flip = (bool(down[row_axis] * row_sign < 0), bool(right[column_axis] * column_sign < 0))
-    thickness, row_mm, column_mm = volume.spacing
     per_slab = max(1, round(recipe.slab_mm / thickness)) if thickness > 0 else 1
     count = max(1, round(slices / per_slab))
     edges = np.linspace(0, slices, count + 1).round().astype(int)
     slabs = tuple((int(a), int(b)) for a, b in pairwise(edges))
     shape, spacing = ((columns, rows), (column_mm, row_mm)) if transpose else ((rows, columns), (row_mm, column_mm))
-    turned = Sampling(volume.shape, transpose, flip, slabs, fit(shape, spacing, recipe))
-    brightest = np.nan_to_num(volume.array, nan=0.0, posinf=0.0, neginf=0.0).max(axis=0)
+    turned = Sampling((slices, rows, columns), transpose, flip, slabs, fit(shape, spacing, recipe))
+    brightest = reduce(np.maximum, (_clean(array[first:last]).max(axis=0) for first, last in slabs))
     head = turned.displayed(brightest[None])[0]
-    return Sampling(volume.shape, transpose, flip, slabs, fit(shape, spacing, recipe, head=head))
+    return replace(turned, fit=fit(shape, spacing, recipe, head=head))
+
+
+def _clean(planes: FloatArray) -> FloatArray:
+    """``planes`` as a copy of their own, slice after slice, with zero for what is not a number or infinite.
+
+    A slab at a time: a whole series is not copied. The order of the copy decides the order of sums, and so their bits.
+    """
+    return np.nan_to_num(np.array(planes, order="C"), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _shifted(images: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:

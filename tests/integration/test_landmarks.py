@@ -2,7 +2,7 @@
 
 Three balls of different sizes lie at no symmetric places, so that a mirrored, turned or shifted result is seen. They
 are drawn by each image's own header. A model that only thresholds goes the way that networks go: resampled to display
-orientation and back by `pipeline.preprocess.sampling`.
+orientation and back by `pipeline.preprocess.slabs`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
+from models.workflow.image import as_image, to_source
 from pipeline.export import nifti
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import to_findings
@@ -29,8 +30,7 @@ from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome, Pr
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.phantom import Header, series_from_arrays
-from pipeline.preprocess import sampling as preprocess
-from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.slabs import SampleSlabs
 from pipeline.process import process
 from pipeline.reading.files import Series
 from pipeline.results.provenance import ResultContext
@@ -92,9 +92,9 @@ class ThresholdModel:
         return ()
 
     def predict(self, volume: Volume) -> Prediction:
-        sampling = preprocess.sampling(volume, Recipe(matrix=96, pixel_mm=1.6, slab_mm=STEP))
-        bright = (sampling.resampled(volume.array) > 1150).float()
-        mask = sampling.to_source(bright) >= 0.5
+        sample = SampleSlabs(matrix=96, pixel_mm=1.6, slab_mm=STEP)
+        bright = (sample(as_image(volume)) > 1150).float()
+        mask = to_source(sample.inverse(bright))[0] >= 0.5
         return Prediction(
             outcome=Outcome.FINDING,
             predicted_class="glioma",

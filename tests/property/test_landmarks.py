@@ -8,24 +8,39 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd
 from pydicom.dataset import Dataset
 from scipy.ndimage import center_of_mass
 
+from models.workflow.image import as_image, to_source
 from pipeline import phantom
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
+from pipeline.preprocess.intensity import NormalizeHeadIntensityd
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sampling import DISPLAY, Sampling, sampling
+from pipeline.preprocess.sampling import DISPLAY
+from pipeline.preprocess.slabs import SampleSlabsd, sampling_of
 from tests.strategies import Landmarked, landmarked_series
 
 BALL = 1000.0
 """Between the head's and the ball's brightness."""
 
 
-def there_and_back(plan: Sampling, mask: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-    """``mask`` (slices, rows, columns) on the network's grid, and back on the source pixels."""
-    maps = plan.resampled(mask.astype(np.float32))
-    return maps, plan.to_source(maps) >= 0.5
+def chain(recipe: Recipe) -> Compose:
+    """The transforms of ours that stand in a bundle's ``preprocessing``."""
+    return Compose([SampleSlabsd("image", **vars(recipe)), NormalizeHeadIntensityd("image")])
+
+
+def there_and_back(volume: Volume, mask: np.ndarray, recipe: Recipe) -> tuple[MetaTensor, np.ndarray]:
+    """``mask`` (slices, rows, columns) cut as the slabs of ``volume`` are, (1, slabs, M, M), and MONAI's way back."""
+    preprocessing = chain(recipe)
+    cut = preprocessing({"image": as_image(volume)})["image"]
+    plan, _ = sampling_of(cut)
+    maps = MetaTensor(plan.resampled(mask.astype(np.float32))[:, 0][None]).copy_meta_from(cut)
+    back = Invertd("map", preprocessing, "image", nearest_interp=False)({"map": maps, "image": cut})["map"]
+    np.testing.assert_allclose(back.affine, as_image(volume).affine)
+    return maps, to_source(back)[0] >= 0.5
 
 
 @settings(deadline=None)
@@ -38,8 +53,11 @@ def test_a_landmark_comes_back_onto_its_source_pixels(made: Landmarked) -> None:
         volume.to_patient(np.argwhere(mask)).mean(axis=0), made.centre, atol=max(volume.spacing) * 0.6
     )
     np.testing.assert_allclose(volume.to_index(volume.to_patient([(1, 2, 3)])), [(1, 2, 3)], atol=1e-6)
-    plan = sampling(volume, made.recipe)
-    _, back = there_and_back(plan, mask)
+    maps, back = there_and_back(volume, mask, made.recipe)
+    heavy = np.argwhere(maps[0].numpy() >= 0.5) if (maps >= 0.5).any() else np.argwhere(maps[0].numpy() > 0)
+    there = maps.affine.numpy()[:3, :3] @ heavy.mean(axis=0) + maps.affine.numpy()[:3, 3]
+    across = max(volume.spacing[0], made.recipe.slab_mm)
+    assert np.linalg.norm(there * [-1, -1, 1] - made.centre) < across + made.recipe.pixel_mm  # RAS, by MONAI's affine
     scale = np.array(volume.spacing[1:])
     seen = [k for k in range(len(mask)) if min(mask[k].sum(), back[k].sum()) * scale.prod() > 100]
     assert seen
@@ -56,9 +74,9 @@ def test_a_landmark_comes_back_onto_its_source_pixels(made: Landmarked) -> None:
 def test_the_network_sees_the_landmark_where_the_patient_has_it(made: Landmarked) -> None:
     """On the displayed grid, left is the patient's right and so on: worked out from LPS, without the code's turns."""
     volume = build_volume(made.datasets)
-    plan = sampling(volume, made.recipe)
-    maps, _ = there_and_back(plan, volume.array > BALL)
-    _, row, column = center_of_mass(maps[:, 0].numpy())
+    maps, _ = there_and_back(volume, volume.array > BALL, made.recipe)
+    plan, _ = sampling_of(maps)
+    _, row, column = center_of_mass(maps[0].numpy())
     axes = DISPLAY[("sagittal", "coronal", "axial").index(made.plane)]
     middle = volume.to_patient((np.array(volume.shape) - 1) / 2)
     field = [made.recipe.matrix * made.recipe.pixel_mm] * 2
@@ -77,8 +95,10 @@ def test_where_nothing_is_resampled_the_way_back_is_exact(made: Landmarked) -> N
     for ds in made.datasets:
         ds.PixelSpacing = [1.5, 1.5]
     volume = build_volume(made.datasets)
-    plan = sampling(volume, Recipe(matrix=64, pixel_mm=1.5, slab_mm=0.1))
-    np.testing.assert_array_equal(plan.to_source(plan.resampled(volume.array)), volume.array)
+    sample = SampleSlabsd("image", matrix=64, pixel_mm=1.5, slab_mm=0.1)
+    back = sample.inverse(sample({"image": as_image(volume)}))["image"]
+    np.testing.assert_array_equal(to_source(back)[0], volume.array)
+    assert not back.applied_operations
 
 
 # For each Patient Position (PS3.3 C.7.3.1.1.2) the scanner's x, y and z axes in LPS: z goes into the bore,
@@ -128,10 +148,9 @@ def test_the_network_sees_the_same_head_however_the_patient_lay(head: Volume, po
     """Supine, prone or on a side, head or feet first: rows run differently and the picture is one."""
     volume = build_volume(acquired(head, position))
     recipe = Recipe(matrix=64, pixel_mm=2.0, slab_mm=4.0)
-    expected = sampling(head, recipe).inputs(head.array)
-    seen = sampling(volume, recipe).inputs(volume.array)
+    expected, seen = (chain(recipe)({"image": as_image(one)})["image"].as_tensor() for one in (head, volume))
     if volume.affine[2, 0] < 0:  # counted from head to feet
-        seen = seen.flip(0)
+        seen = seen.flip(1)
     torch.testing.assert_close(seen, expected, atol=2e-2, rtol=0)
     mask = phantom.lesion_mask(volume.sources)
     np.testing.assert_allclose(volume.to_patient(np.argwhere(mask)).mean(axis=0), phantom.LESION_CENTRE, atol=2)

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from models.workflow.image import as_image
 from pipeline.geometry.volume import Volume
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
+from pipeline.preprocess.recipe import Recipe
+from pipeline.preprocess.slabs import SampleSlabs
 from tests.peers.tiny_bundle import CLASSES, classifying
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
-__all__ = ["CLASSES", "DATA", "make_bundle", "metadata", "volume", "write_metadata"]
+__all__ = ["CLASSES", "DATA", "make_bundle", "metadata", "network_input", "volume", "write_metadata"]
 make_bundle = classifying
 
 
@@ -24,6 +29,12 @@ def metadata(folder: Path) -> dict[str, Any]:
 
 def write_metadata(folder: Path, raw: dict[str, Any]) -> None:
     (folder / "configs" / "metadata.json").write_text(json.dumps(raw))
+
+
+def network_input(series: Volume, recipe: Recipe) -> torch.Tensor:
+    """What a network with ``recipe`` reads of ``series``, (slabs, 1, M, M)."""
+    stack = NormalizeHeadIntensity()(SampleSlabs(**vars(recipe))(as_image(series)))
+    return stack.as_subclass(torch.Tensor).transpose(0, 1)
 
 
 DIRECTIONS = {

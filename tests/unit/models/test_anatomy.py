@@ -22,9 +22,8 @@ from pipeline.errors import BadModel, OutOfScope
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.phantom import Plane, head_phantom
-from pipeline.preprocess.sampling import sampling
 from pipeline.reading.files import read_path
-from tests.unit.models.small import DATA, metadata, write_metadata
+from tests.unit.models.small import DATA, metadata, network_input, write_metadata
 
 BUNDLE = registry.get("brain_mri_tumor").bundle
 CPU = torch.device("cpu")
@@ -41,7 +40,7 @@ def likeness() -> Likeness:
 
 
 def distance(likeness: Likeness, volume: Volume) -> float:
-    return float(np.median(likeness.distances(sampling(volume, BUNDLE.contract.recipe).inputs(volume.array))))
+    return float(np.median(likeness.distances(network_input(volume, BUNDLE.contract.recipe))))
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -83,7 +82,7 @@ def test_real_series_are_near_and_far(likeness: Likeness, folder: str, head: boo
 def test_the_same_slabs_lie_equally_far(likeness: Likeness) -> None:
     """The distance is a function of the slab alone: not of its batch, nor of the run."""
     volume = build_volume(head_phantom(slices=20, matrix=64))
-    inputs = sampling(volume, BUNDLE.contract.recipe).inputs(volume.array)
+    inputs = network_input(volume, BUNDLE.contract.recipe)
     assert np.array_equal(likeness.distances(inputs), likeness.distances(inputs))
     assert likeness.distances(inputs[3:4]) == pytest.approx(likeness.distances(inputs)[3:4], rel=1e-4)
 

@@ -21,7 +21,7 @@ from models.runtime import ResidentModel, choose_device
 from pipeline.errors import BadSettings, Refused
 from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom, save
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 from tests.unit.models.measured import Bright, four_classes, spots
 
 needs_captum = pytest.mark.skipif(
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ResidentModel:
 def test_shap_lies_on_what_the_network_sees_and_adds_up() -> None:
     """The bright disc has nearly all of the attribution, and its sum is about what sets the logit off its baselines."""
     pictures = spots(1)
-    image = normalise(torch.from_numpy(pictures.images)[:, None].float())
+    image = NormalizeHeadIntensity()(torch.from_numpy(pictures.images)[:, None].float())
     values = gradient_shap(Bright(), image, 0, samples=200)
     mask = torch.from_numpy(pictures.masks[0])
     assert float(values[0, 0][mask].sum()) > 0.8 * float(values.abs().sum())
@@ -52,7 +52,7 @@ def test_shap_lies_on_what_the_network_sees_and_adds_up() -> None:
 @needs_captum
 def test_shap_is_seeded_and_leaves_the_random_state_alone() -> None:
     """The same call gives the same map, and draws nothing from the caller's generators."""
-    image = normalise(torch.from_numpy(spots(1).images)[:, None].float())
+    image = NormalizeHeadIntensity()(torch.from_numpy(spots(1).images)[:, None].float())
     network = Bright()
     np.random.seed(5)  # noqa: NPY002 - captum draws from numpy's global state
     torch.manual_seed(5)

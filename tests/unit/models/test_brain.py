@@ -21,7 +21,7 @@ from pipeline.errors import OutOfScope
 from pipeline.findings.model import Outcome
 from pipeline.geometry.build import build_volume
 from pipeline.phantom import Header, head_phantom, series_from_arrays
-from pipeline.preprocess.sampling import normalise
+from pipeline.preprocess.intensity import NormalizeHeadIntensity
 from pipeline.reading.files import read_path
 from tests.unit.models.small import DATA
 from tests.unit.models.test_layers import without_skull
@@ -74,7 +74,7 @@ def test_unseen_tumours_are_outlined(member: nn.Module, unseen: tuple[Pictures, 
 def test_the_heat_map_lies_on_the_lesion(member: nn.Module, unseen: tuple[Pictures, Pictures]) -> None:
     """Grad-CAM of the true class is several times denser inside the drawn lesion than chance, on most slices."""
     tumour = unseen[0].take(np.arange(0, len(unseen[0]), 3))
-    images = normalise(torch.from_numpy(tumour.images)[:, None].float())
+    images = NormalizeHeadIntensity()(torch.from_numpy(tumour.images)[:, None].float())
     explainer = Explainer(member)
     inside = []
     for k, label in enumerate(tumour.labels):

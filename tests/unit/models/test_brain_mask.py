@@ -20,9 +20,9 @@ from models.workflow.install import add
 from models.workflow.run import ResidentWorkflow
 from pipeline import phantom
 from pipeline.errors import BadModel, BadSettings
-from pipeline.export.nifti import to_ras
 from pipeline.findings.answers import Segmentation
 from pipeline.geometry.build import build_volume
+from pipeline.geometry.ras import to_ras
 from pipeline.geometry.volume import Volume
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from models.installed import check_packages
 from models.metadata import MOST_BYTES, read_metadata
 from pipeline.errors import BadModel
 from pipeline.findings.model import Needs
-from pipeline.preprocess.sampling import CLIP
+from pipeline.preprocess.intensity import CLIP
 from tests.peers.tiny_bundle import bright_spots, classifying
 from tests.unit.models.small import metadata, write_metadata
 

@@ -122,11 +122,11 @@ def test_both_kinds_of_weights_hold_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("definition", "words"),
     [
-        ({"_target_": "models.networks.NoSuchNet"}, "makes no network"),
-        ({"_target_": "torch.nn.Conv2d", "in_channels": 1}, "makes no network"),
+        ({"_target_": "models.networks.NoSuchNet"}, "network_def needs"),
+        ({"_target_": "torch.nn.Conv2d", "in_channels": 1}, "network_def failed"),
         ({"_target_": "collections.OrderedDict"}, "not a torch module"),
-        ("$1 / 0", "makes no network"),
-        ("@elsewhere", "makes no network"),
+        ("$1 / 0", "network_def failed"),
+        ("@elsewhere", "network_def failed"),
         (None, "not a torch module"),
         ({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 5}, "do not fit"),
     ],

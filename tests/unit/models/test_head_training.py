@@ -26,8 +26,8 @@ from models.training.plan import HeadPlan, Plan, read_plan
 from pipeline.geometry.build import build_volume
 from pipeline.phantom import head_phantom
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sampling import sampling
 from tests.unit.models.measured import four_classes, picture_folder
+from tests.unit.models.small import network_input
 
 SMALL = Recipe(matrix=48, pixel_mm=5.0, slab_mm=20.0)
 HEAD = HeadPlan(
@@ -124,11 +124,11 @@ def test_distances_by_new_statistics_tell_heads_from_drawn_things(trained: Path)
     anatomy = Anatomy(Path("../out/anatomy.safetensors"), sha256(path), 0.2, 1.0)
     likeness = Likeness(bundle, anatomy, torch.device("cpu"))
     head = build_volume(head_phantom(slices=6, matrix=64))
-    near = np.median(likeness.distances(sampling(head, SMALL).inputs(head.array)))
+    near = np.median(likeness.distances(network_input(head, SMALL)))
     for kind in ("kiwi", "bottles"):
         rng = np.random.default_rng(3)
         thing = volume(KINDS[kind](rng), rng, slices=4, matrix=64)
-        assert np.median(likeness.distances(sampling(thing, SMALL).inputs(thing.array))) > near
+        assert np.median(likeness.distances(network_input(thing, SMALL))) > near
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -12,14 +12,16 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from models import registry
 from models.layers import Layers, layers
+from models.training.data import displayed
 from models.training.drawn.imaging import volume as imaged
 from models.training.drawn.kinds import KINDS
+from models.workflow.image import as_image
 from pipeline.findings.model import FloatArray
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.phantom import Plane, head_phantom
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sampling import resample, sampling
+from pipeline.preprocess.slabs import SampleSlabs, sampling_of
 from tests.unit.models.small import DATA
 
 RECIPE = Recipe(matrix=160, pixel_mm=1.568, slab_mm=4.0)
@@ -28,8 +30,15 @@ PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 
 
 def around(volume: Volume) -> Layers:
-    plan = sampling(volume, RECIPE)
-    return layers(plan.resampled(volume.array)[:, 0].numpy(), RECIPE.pixel_mm, picture=plan.fit.filled)
+    slabs, filled = cut(volume)
+    return layers(slabs, RECIPE.pixel_mm, picture=filled)
+
+
+def cut(volume: Volume) -> tuple[FloatArray, tuple[slice, slice]]:
+    """The slabs of ``volume``, (n, M, M), and what of the matrix its picture fills."""
+    stack = SampleSlabs(**vars(RECIPE))(as_image(volume))
+    plan, _ = sampling_of(stack)
+    return stack[0].numpy(), plan.fit.filled
 
 
 def of_slabs(slabs: FloatArray) -> Layers:
@@ -133,9 +142,8 @@ def test_what_has_no_such_layers_has_none_whatever_it_is(kind: str) -> None:
 def test_pixels_as_large_as_the_layers_show_none_and_nothing_is_judged() -> None:
     """A scout of 7.5 mm pixels is left to the other tests."""
     coarse = head(matrix=32)
-    plan = sampling(coarse, RECIPE)
-    slabs = plan.resampled(coarse.array)[:, 0].numpy()
-    found = layers(slabs, RECIPE.pixel_mm, picture=plan.fit.filled, source_mm=coarse.spacing[1])
+    slabs, filled = cut(coarse)
+    found = layers(slabs, RECIPE.pixel_mm, picture=filled, source_mm=coarse.spacing[1])
     assert found == Layers(None, cut_out=False)
 
 
@@ -172,4 +180,4 @@ def test_real_brains_without_skull_have_none() -> None:
 
 def _picture(name: str, folder: str, pixel_mm: float) -> FloatArray:
     with Image.open(DATA / folder / name) as image:
-        return resample(np.asarray(image.convert("L"), dtype=np.float32), (pixel_mm, pixel_mm), RECIPE)
+        return displayed(np.asarray(image.convert("L"), dtype=np.float32), (pixel_mm, pixel_mm), RECIPE)

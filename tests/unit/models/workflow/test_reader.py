@@ -17,7 +17,7 @@ from monai.utils.enums import SpaceKeys
 
 from models.workflow.image import ras_affine, to_source
 from models.workflow.reader import InMemory, MemoryReader
-from pipeline.export.nifti import to_ras
+from pipeline.geometry.ras import to_ras
 from tests.unit.models.workflow.placed import ORIENTATIONS, SHAPE, placed
 
 
