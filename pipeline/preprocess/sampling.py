@@ -10,7 +10,7 @@ transform of it, which training, evaluation and inference use.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -117,9 +117,9 @@ class Sampling:
     def resampled(self, array: FloatArray) -> Tensor:
         """The volume's (slices, rows, columns) as displayed slabs, (slabs, 1, M, M).
 
-        NaN and infinity count as zero; where values are negative, all are lifted by the lowest mean over a slab.
+        Where values are negative, all are lifted by the lowest mean over a slab.
         """
-        averaged = np.stack([_clean(array[first:last]).mean(axis=0) for first, last in self.slabs])
+        averaged = np.stack([array[first:last].mean(axis=0) for first, last in self.slabs])
         averaged -= np.minimum(averaged.min(), 0.0)
         return self.fit.forward(torch.from_numpy(self.displayed(averaged))[:, None])
 
@@ -143,7 +143,7 @@ class Sampling:
 
 
 def sampling(array: FloatArray, affine: Affine, recipe: Recipe) -> Sampling:
-    """How a network with ``recipe`` reads ``array`` (slices, rows, columns).
+    """How a network with ``recipe`` reads ``array`` (slices, rows, columns), all numbers.
 
     ``affine`` (4, 4) maps (slice, row, column, 1) to patient coordinates in mm, LPS.
     """
@@ -162,17 +162,8 @@ def sampling(array: FloatArray, affine: Affine, recipe: Recipe) -> Sampling:
     slabs = tuple((int(a), int(b)) for a, b in pairwise(edges))
     shape, spacing = ((columns, rows), (column_mm, row_mm)) if transpose else ((rows, columns), (row_mm, column_mm))
     turned = Sampling((slices, rows, columns), transpose, flip, slabs, fit(shape, spacing, recipe))
-    brightest = reduce(np.maximum, (_clean(array[first:last]).max(axis=0) for first, last in slabs))
-    head = turned.displayed(brightest[None])[0]
+    head = turned.displayed(array.max(axis=0)[None])[0]
     return replace(turned, fit=fit(shape, spacing, recipe, head=head))
-
-
-def _clean(planes: FloatArray) -> FloatArray:
-    """``planes`` as a copy of their own, slice after slice, with zero for what is not a number or infinite.
-
-    A slab at a time: a whole series is not copied. The order of the copy decides the order of sums, and so their bits.
-    """
-    return np.nan_to_num(np.array(planes, order="C"), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _shifted(images: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -31,7 +31,8 @@ class SampleSlabs(InvertibleTransform):
 
     ``matrix`` is the side of a slab in pixels, ``pixel_mm`` their size; planes closer than ``slab_mm`` are averaged to
     slabs of about that thickness (`pipeline.preprocess.sampling`). (1, X, Y, Z) becomes (1, slabs, M, M), values not
-    negative. The `inverse` brings maps (C, slabs, M, M) of that stack back to (C, X, Y, Z), linearly.
+    negative; NaN and infinity count as zero. The `inverse` brings maps (C, slabs, M, M) of that stack back to
+    (C, X, Y, Z), linearly.
 
     Raises ValueError where the image has several channels, is no volume or has no affine, and where labels or another
     stack are to be inverted.
@@ -45,7 +46,9 @@ class SampleSlabs(InvertibleTransform):
     def __call__(self, img: Tensor) -> MetaTensor:
         if not isinstance(img, MetaTensor) or img.ndim != 4 or len(img) != 1:
             raise ValueError(f"slabs are cut from a MetaTensor (1, X, Y, Z), this is {type(img).__name__} {img.shape}")
-        array = img.as_subclass(Tensor)[0].float().cpu().permute(2, 1, 0).numpy()
+        voxels = img.as_subclass(Tensor)[0].float().cpu().permute(2, 1, 0)
+        array = np.array(voxels.numpy(), order="C")  # slice after slice, as sums over slices have their bits
+        np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         affine = np.asarray(img.affine.cpu(), dtype=np.float64)
         plan = sampling(array, to_ras(affine), self.recipe)
         stack = MetaTensor(plan.resampled(array)[:, 0][None]).copy_meta_from(img)
