@@ -24,7 +24,10 @@ from pipeline.report import sentences
 from pipeline.report.sentences import Language
 
 FINALISED = {"final", "amended", "corrected", "appended"}
-"""States of a report that a human has finalised; a report of Candela is preliminary, modified or cancelled."""
+"""States of a report that a human has finalised. A report of Candela is preliminary, modified or registered, that of a
+refusal by version 0.2 cancelled."""
+REFUSED = {"registered", "cancelled"}
+"""States of report and Observation that say that the series was not read."""
 VANISHED: dict[str, Json] = {
     "Observation": {"status": "entered-in-error"},
     "Media": {"status": "entered-in-error"},
@@ -33,7 +36,10 @@ VANISHED: dict[str, Json] = {
     "BodyStructure": {"active": False},
 }
 """How results of an earlier revision are marked that a later one does not have."""
-REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime")
+OF_A_READING = ("valueCodeableConcept", "valueQuantity", "component", "bodySite", "bodyStructure", "dataAbsentReason")
+"""Elements of an Observation that a refusal lacks, or it alone has; a value and the reason of its absence exclude each
+other (obs-6)."""
+REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime", *OF_A_READING)
 """Elements that a later revision may lack: those of the earlier one are then removed."""
 
 
@@ -174,6 +180,8 @@ def _same_run(resource: Json, stored: Json) -> bool:
 def _merged(resource: Json, stored: Json) -> Json:
     """``resource`` as an update of ``stored``, with the elements, identifiers and tags that the hospital has added."""
     kept = {key: value for key, value in stored.items() if key not in REPORT_FIELDS}
+    if resource.get("status") in REFUSED:
+        kept.pop("basedOn", None)
     own = {str(item.get("system")) for item in resource["identifier"]}
     added = [item for item in stored.get("identifier", ()) if item.get("system") not in own]
     meta = unversioned(stored.get("meta", {}))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fhir.coding import HL7, concept, issued_identifier, to
 from fhir.release import Json, Release
 from pipeline.findings.identity import NAMESPACE
+from pipeline.findings.model import Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
 from pipeline.report.findings import ReportedFindings
@@ -40,6 +41,11 @@ class ReportContext:
     @property
     def subject(self) -> Json:
         return patient_reference(self.content)
+
+    @property
+    def order(self) -> Json | None:
+        """The order of report and Observations; None of a refusal, which says nothing of the order."""
+        return None if self.findings.outcome is Outcome.REFUSED else order_reference(self.content)
 
     @property
     def recorded(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fhir.coding import concept, dicom_identifier, hl7_concept, lasting_identifier, quantity, to
-from fhir.context import ReportContext, order_reference
+from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
@@ -153,7 +153,7 @@ def _observation(
                 dicom_identifier(content.run.uid("observation", *name)),
                 lasting_identifier(content.lasting_uid("observation", *name)),
             ],
-            "basedOn": [order_reference(content)],
+            "basedOn": [context.order],
             "status": "preliminary",
             "category": [hl7_concept("observation-category", "imaging", "Imaging")],
             "code": code,

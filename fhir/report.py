@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from fhir import observations, page, pictures, regions, study
 from fhir.coding import URI, attachment, concept, dicom_identifier, hl7_concept, lasting_identifier, to
-from fhir.context import ReportContext, order_reference
+from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.release import Json, Release
 from pipeline.findings import codes
@@ -37,7 +37,8 @@ def build(
     ``pdf`` is the run's page as a PDF file, where there is one, in ``pdf_language``.
 
     Patient and order are logical references by identifier, which `fhir.client.FhirClient` turns into literal ones where
-    the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, a cancelled report.
+    the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, and a
+    report that is registered and refers to no order (docs/adr/0066-a-refusal-cancels-no-order.md).
     """
     context = ReportContext(content, release, language)
     places = regions.build(context)
@@ -72,8 +73,8 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
                 lasting_identifier(context.report_uid),
                 dicom_identifier(content.run.uid("diagnostic report")),
             ],
-            "basedOn": [order_reference(content)],
-            "status": "cancelled" if refused else "preliminary",
+            "basedOn": [context.order],
+            "status": "registered" if refused else "preliminary",
             "category": [hl7_concept("v2-0074", "RAD", "Radiology"), concept(codes.RADIOLOGY)],
             "code": _procedure(context),
             "subject": context.subject,

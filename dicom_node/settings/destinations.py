@@ -123,7 +123,7 @@ class FhirDestination(Outgoing):
     """Name of the destination whose DICOM objects the report lists. Its kind must be `dicom` or `dicomweb`, without
     `deidentify`."""
     refusals: bool = False
-    """`true`: send a cancelled report with the reason for a series that was refused."""
+    """`true`: send a report with the reason for a series that was refused. It names no order."""
 
     @model_validator(mode="after")
     def _one_way_to_say_who_we_are(self) -> FhirDestination:

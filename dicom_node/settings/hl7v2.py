@@ -60,6 +60,6 @@ class Hl7v2Destination(Outgoing):
     pdf: bool = True
     """Whether the message contains the PDF report."""
     refusals: bool = False
-    """`true`: send a cancelled report with the reason for a series that was refused."""
+    """`true`: send a report with the reason for a series that was refused. It names no order."""
     maximum_in_flight: Annotated[int, Field(ge=1, le=64)] = 1
     """Maximum number of simultaneous requests from this machine to the server, over all destinations and workers."""

@@ -197,11 +197,15 @@ def test_r4_refers_to_the_body_structure_by_the_standard_extension() -> None:
 
 @pytest.mark.parametrize("release", list(Release))
 def test_a_refusal_says_nothing_of_the_patient(release: Release) -> None:
-    """Cancelled, with why; no value, no class, no code of a conclusion, no picture."""
+    """Nor of the order: registered, with why; no value, no class, no code of a conclusion, no picture."""
     bundle = report.build(refusal_of("refused"), release=release)
     made = {item["resourceType"]: item for item in resources_of(bundle)}
     assert set(made) == {"ImagingStudy", "Device", "Observation", "DiagnosticReport", "Provenance"}
-    assert made["DiagnosticReport"]["status"] == made["Observation"]["status"] == "cancelled"
+    assert made["DiagnosticReport"]["status"] == "registered"
+    assert made["Observation"]["status"] == "cancelled"
+    assert "basedOn" not in made["DiagnosticReport"]
+    assert "basedOn" not in made["Observation"]
+    assert made["ImagingStudy"]["basedOn"]
     assert "did not read this series: slices are missing (MISSING_SLICES)" in made["DiagnosticReport"]["conclusion"]
     assert "conclusionCode" not in made["DiagnosticReport"]
     assert made["Observation"]["dataAbsentReason"]["coding"][0]["code"] == "not-performed"

@@ -160,11 +160,13 @@ def test_two_matching_patients_are_told(server: FhirServer) -> None:
     assert "more than one Patient matches" in str(receipt)
 
 
-def test_a_refusal_is_stored_as_a_cancelled_report(server: FhirServer) -> None:
-    """All validators take it."""
+def test_a_refusal_is_stored_as_a_report_that_is_of_no_order(server: FhirServer) -> None:
+    """Registered; all validators take it."""
     bundle = report.build(refusal_of("refused-here"))
     FhirClient(server.url).send(bundle)
-    assert stored_report(server, bundle)["status"] == "cancelled"
+    stored = stored_report(server, bundle)
+    assert stored["status"] == "registered"
+    assert "basedOn" not in stored
 
 
 @pytest.mark.parametrize(("key", "matches"), [("unknown", 0), ("twice", 2)])

@@ -1,8 +1,9 @@
 """A run's report as an HL7 2.5.1 message ORU^R01 (chapter 7): patient, order, one OBX a statement.
 
 What is a statement in FHIR and a row in the structured report is an OBX here, with the same code and unit. Everything
-is preliminary (OBR-25 and OBX-11 ``P``): no human has read it. hl7apy builds the message and holds it against the
-structure of 2.5.1.
+is preliminary (OBR-25 and OBX-11 ``P``): no human has read it. A refusal has no results (OBR-25 ``I``) and names no
+order (docs/adr/0066-a-refusal-cancels-no-order.md). hl7apy builds the message and holds it against the structure of
+2.5.1.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ MOST_PATIENT_ID: Final = 250
 MOST_ACCESSION: Final = {"OBR-2": 22, "OBR-3": 22, "OBR-18": 60}
 """Characters (HL7 2.5.1, 4.5.3): the limit of OBR-2 and OBR-3 holds for the whole field (EI)."""
 NO_ORDER: Final = Caveat(CaveatCode.ACCESSION_NUMBER_TOO_LONG)
+PRELIMINARY: Final = "P"
+"""Of tables 0085 and 0123."""
 SEXES: Final = {"M": "M", "F": "F", "O": "O"}
 """DICOM's PatientSex in table 0001."""
 
@@ -158,7 +161,7 @@ def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> Non
     would otherwise replace each other's results, while a later revision of a series should.
     """
     accession = content.study.accession
-    if accession is not None and not accession_fits(content, destination):
+    if _refused(content) or not accession_fits(content, destination):
         accession = None  # a receiver that cuts it could file the report under another order
     fields = {"obr_3": entity(Issued(content.lasting_uid("diagnostic report")))}
     if accession is not None:
@@ -172,13 +175,13 @@ def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> Non
         obr_7=instant(content.acquired),
         obr_22=instant(content.recorded.isoformat()),
         obr_24="RAD",
-        obr_25=_status(content),
+        obr_25="I" if _refused(content) else PRELIMINARY,
     )
 
 
 def accession_fits(content: ReportContent, destination: Hl7v2Destination) -> bool:
-    """Whether the accession number, if any, fits every field that it goes to."""
-    number = content.study.accession
+    """Whether the accession number, if any, fits every field that it goes to. A refusal has none."""
+    number = None if _refused(content) else content.study.accession
     return number is None or all(len(number.value) <= MOST_ACCESSION[name] for name in destination.accession_fields)
 
 
@@ -191,7 +194,7 @@ def _obx(obx: Any, number: int, item: Observed, content: ReportContent) -> None:
         obx_4=item.sub_id,
         obx_5=item.value,
         obx_6=item.unit,
-        obx_11=_status(content),
+        obx_11=PRELIMINARY,
         obx_14=instant(content.acquired),
         obx_17=coded(codes.ARTIFICIAL_INTELLIGENCE),
         obx_18=f"{escaped(content.findings.model.name)}^^{content.run.device_uid}^ISO",
@@ -212,7 +215,7 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
     limits = (sentences.stopped(sentences.caveat(item, language)) for item in caveats)
     lines = (sentences.statement(findings, language), *sentences.additions(findings, language), *limits)
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
-    if findings.outcome is not Outcome.REFUSED:
+    if not _refused(content):
         yield from _findings(content, said_headline=said(sentences.headline(findings, language)))
         yield from _regions(content)
         yield from _estimates(content)
@@ -268,9 +271,8 @@ def _number(item: Measurement, what: str, sub_id: str) -> Observed:
     return Observed("NM", what, f"{item.value:.{item.digits}f}", sub_id, unit(item.unit))
 
 
-def _status(content: ReportContent) -> str:
-    """Preliminary (tables 0085, 0123); of a refused series that there is no result."""
-    return "X" if content.findings.outcome is Outcome.REFUSED else "P"
+def _refused(content: ReportContent) -> bool:
+    return content.findings.outcome is Outcome.REFUSED
 
 
 def _set(segment: Any, **fields: str) -> None:

@@ -244,14 +244,37 @@ def test_every_update_names_the_version_that_was_read_and_the_provenance_what_it
 
 
 def test_a_series_that_was_refused_and_then_read_has_one_report() -> None:
-    """Cancelled first, then preliminary; a report that a human cancelled stays cancelled."""
+    """Registered first, then preliminary; a report that a human cancelled stays cancelled."""
     records = Records()
     records.send(report.build(refusal_of("amend")))
     (first,) = records.of("DiagnosticReport")
-    assert first["status"] == "cancelled"
+    assert first["status"] == "registered"
     assert records.send(bundle(Outcome.FINDING, 2)).state is State.AMENDS
     (second,) = records.of("DiagnosticReport")
     assert second["status"] == "preliminary"
+    assert second["basedOn"]
+    assert not [item for item in records.of("Observation") if "dataAbsentReason" in item]
     second["status"] = "cancelled"
     assert records.send(bundle(Outcome.FINDING, 3)).state is State.BESIDE
     assert records.all[f"DiagnosticReport/{second['id']}"]["status"] == "cancelled"
+
+
+def test_a_refusal_that_0_2_left_as_cancelled_is_amended() -> None:
+    records = Records()
+    records.send(report.build(refusal_of("amend")))
+    records.of("DiagnosticReport")[0]["status"] = "cancelled"
+    assert records.send(bundle(Outcome.FINDING, 2)).state is State.AMENDS
+
+
+def test_a_series_that_was_read_and_then_refused_leaves_its_order() -> None:
+    """The draft loses order, value and conclusion code: what remains is of no order and of no patient's finding."""
+    records = Records()
+    records.send(bundle(Outcome.FINDING))
+    assert records.of("DiagnosticReport")[0]["basedOn"]
+    assert records.send(report.build(refusal_of("amend", revision=2))).state is State.AMENDS
+    (refused,) = records.of("DiagnosticReport")
+    assert refused["status"] == "registered"
+    assert not {"basedOn", "conclusionCode"} & set(refused)
+    (unread,) = [item for item in records.of("Observation") if item["status"] == "cancelled"]
+    assert "dataAbsentReason" in unread
+    assert not {"basedOn", "component", "valueCodeableConcept"} & set(unread)

@@ -164,14 +164,19 @@ def test_no_finding_is_told_too(outcome: Outcome) -> None:
     assert found["122157", "class 4"][1] == "0.0100"
 
 
-def test_a_refusal_says_that_there_is_no_result() -> None:
-    """Status X, the reason in words, no value."""
+@pytest.mark.parametrize("fields", [("OBR-2", "OBR-3", "OBR-18"), ("OBR-18",)])
+def test_a_refusal_says_that_there_is_no_result_and_cancels_no_order(fields: tuple[str, ...]) -> None:
+    """Status I, the reason in words, no value; the accession number nowhere, whatever fields ask for it."""
     refused = replace(
         FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
         refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
     )  # fmt: skip
-    parsed = message(content_of(findings=refused))
-    assert str(parsed.segment("OBR")[25]) == "X"
+    parsed = message(content_of(findings=refused), accession_fields=fields)
+    assert str(parsed.segment("OBR")[25]) == "I"
+    assert {str(obx[11]) for obx in parsed.segments("OBX")} == {"P"}
+    assert "ACC-1" not in str(parsed)
+    assert str(parsed.segment("OBR")[3]) == str(message(content_of()).segment("OBR")[3])
+    assert "too long" not in str(message(content_of(findings=refused, accession="A" * 61)))
     assert not {"NM", "CWE"} & {str(obx[2]) for obx in parsed.segments("OBX")}
     assert "MISSING_SLICES" in observations(parsed)["121077", ""][1]
 
