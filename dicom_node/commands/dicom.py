@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.commands.common import ConfigOption, load_settings
 from dicom_node.deliver.dimse import DimseSender
+from dicom_node.network.entity import application_entity
 from dicom_node.network.tls import towards
 from dicom_node.settings.destinations import DicomDestination
 from dicom_node.settings.peers import DicomPeer
@@ -57,7 +57,7 @@ def peer_named(name: str, settings: Settings) -> DicomPeer:
 def echo(peer: PeerArgument, calling: CallingOption = "CANDELA", config_file: ConfigOption = None) -> None:
     """C-ECHO: check that the peer answers and accepts us."""
     target = _peer_called(peer, config_file)
-    ae = AE(ae_title=calling)
+    ae = application_entity(calling)
     ae.add_requested_context(Verification)
     secure = towards(target)
     assoc = ae.associate(target.host, target.port, ae_title=target.ae_title, tls_args=secure)

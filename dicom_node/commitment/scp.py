@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
@@ -30,6 +30,7 @@ from dicom_node.backoff import doubling
 from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Failed, Reference, Report, Request, RequestLedger
 from dicom_node.completion.monitor import SeriesMonitor
 from dicom_node.network import tls
+from dicom_node.network.entity import application_entity
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from dicom_node.receive.admission import Admission
@@ -262,7 +263,7 @@ class StorageCommitment:
 
     def _call(self, target: DicomPeer, report: Report) -> bool:
         """Report by an association of our own, in which we are the SCP (PS3.4 J.3.3, role selection)."""
-        ae = AE(self._admission.settings.ae_title)
+        ae = application_entity(self._admission.settings.ae_title)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT
         ae.add_requested_context(StorageCommitmentPushModel)
         role = SCP_SCU_RoleSelectionNegotiation()

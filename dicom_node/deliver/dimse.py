@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
@@ -27,6 +27,7 @@ from dicom_node.deliver.negotiation import (
 from dicom_node.deliver.presence import FIND, held
 from dicom_node.deliver.told import Told
 from dicom_node.network import tls
+from dicom_node.network.entity import application_entity
 from dicom_node.settings.destinations import DicomDestination
 from pipeline.errors import BadPixels, CandelaError, PeerUnavailable, Rejected
 from pipeline.pixels.native import make_native
@@ -154,7 +155,7 @@ class DimseSender:
         BadSettings
             where the PACS wants TLS and our certificates cannot be used.
         """
-        ae = AE(ae_title=self._calling_ae_title)
+        ae = application_entity(self._calling_ae_title)
         timeout = self.destination.timeout
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         opened: list[bool] = []

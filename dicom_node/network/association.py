@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.network import tls
+from dicom_node.network.entity import application_entity
 from dicom_node.settings.remotes import DicomRemote
 from pipeline.errors import PeerUnavailable, Rejected
 
@@ -36,7 +37,7 @@ def associated(
     BadSettings
         where the remote wants TLS and our certificates cannot be used.
     """
-    ae = AE(calling_ae)
+    ae = application_entity(calling_ae)
     ae.connection_timeout = ae.acse_timeout = remote.timeout
     ae.dimse_timeout = ae.network_timeout = remote.timeout
     opened: list[bool] = []

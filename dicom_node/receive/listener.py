@@ -20,6 +20,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.network import tls
+from dicom_node.network.entity import application_entity
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.log import uid
 from dicom_node.receive.admission import STORES_NOTHING, Admission, AdmittedAssociation
@@ -39,7 +40,7 @@ from dicom_node.receive.storage_classes import storage_classes
 from dicom_node.receive.transport import PromptRequestHandler, PromptServer, SharedContexts
 from dicom_node.settings.access import Tls
 from dicom_node.store.header import InstanceHeader
-from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, AETitles, implementation_version
+from dicom_node.store.instance_store import AETitles
 from pipeline.errors import NotDicom, OutOfResources
 
 log = structlog.get_logger("candela.listener")
@@ -114,9 +115,7 @@ class Listener:
             where a port is taken.
         """
         settings = self._settings
-        ae = AE(settings.ae_title)
-        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = implementation_version()
+        ae = application_entity(settings.ae_title)
         ae.maximum_associations = settings.maximum_associations
         ae.maximum_pdu_size = settings.limits.pdu_bytes
         ae.acse_timeout = min(ACSE_TIMEOUT, settings.network_timeout)

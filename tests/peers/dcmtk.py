@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -45,17 +46,21 @@ def start_storescu(
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def echoscu(port: int, *, calling: str = "MODALITY", called: str = "CANDELA") -> subprocess.CompletedProcess[str]:
+def echoscu(
+    port: int, *args: str, calling: str = "MODALITY", called: str = "CANDELA"
+) -> subprocess.CompletedProcess[str]:
     """C-ECHO."""
-    return _run(["echoscu", "-v", "-aet", calling, "-aec", called, HOST, str(port)], 30)
+    return _run(["echoscu", "-v", "-aet", calling, "-aec", called, *args, HOST, str(port)], 30)
 
 
 @contextmanager
-def running_storescp(folder: Path, port: int | None = None, *args: str, ae_title: str = "STORESCP") -> Iterator[int]:
-    """A Storage SCP that writes into ``folder``; its port."""
+def running_storescp(
+    folder: Path, port: int | None = None, *args: str, ae_title: str = "STORESCP", log: Path | None = None
+) -> Iterator[int]:
+    """A Storage SCP that writes into ``folder``, and what it says (``-d`` for more) into ``log``; its port."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    with _running(["storescp", "--fork", "-aet", ae_title, "-od", str(folder), *args, str(port)], port):
+    with _running(["storescp", "--fork", "-aet", ae_title, "-od", str(folder), *args, str(port)], port, log):
         yield port
 
 
@@ -92,8 +97,9 @@ def running_dcmqrscp(
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _running(command: list[str], port: int, log: Path | None = None) -> Iterator[None]:
+    with (log or Path(os.devnull)).open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
     try:
         _wait_for_port(port, process)
         yield
