@@ -57,6 +57,9 @@ class Hl7v2Destination(Outgoing):
     """Assigning authority of patient identifiers whose DICOM issuer is absent."""
     accession_fields: tuple[Literal["OBR-2", "OBR-3", "OBR-18"], ...] = ("OBR-18",)
     """Fields in which the receiver expects the accession number: `OBR-2`, `OBR-3`, `OBR-18`."""
+    filler_order_number: Literal["own", "header"] = "own"
+    """OBR-3: `own`, a number for the series and the model; `header`, the Filler Order Number of the images where they
+    have one that fits. With `header`, results of several series of one order replace each other at the receiver."""
     pdf: bool = True
     """Whether the message contains the PDF report."""
     refusals: bool = False

@@ -129,6 +129,7 @@ TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 
 # The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.
 DEVICE = Code("121007", "DCM", "Device")
+DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")

@@ -37,6 +37,19 @@ PATIENT_AND_STUDY_SEQUENCES = (
     "IssuerOfAccessionNumberSequence",
     "ProcedureCodeSequence",
 )
+ORDER_AND_VISIT = (
+    "RequestingPhysician",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "AdmissionID",
+)
+ORDER_AND_VISIT_SEQUENCES = (
+    "OrderPlacerIdentifierSequence",
+    "OrderFillerIdentifierSequence",
+    "IssuerOfAdmissionIDSequence",
+)
+"""Attributes of order and visit (PS3.3 C.4.12, C.3.3) that some modalities add to images: reports name them, no object
+copies them. The second are the issuers of the last three of the first."""
 TYPE_2 = {
     "PatientName",
     "PatientID",

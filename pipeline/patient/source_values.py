@@ -22,6 +22,7 @@ from pydicom.tag import Tag
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadIdentity
 from pipeline.geometry.volume import Volume
+from pipeline.patient.attributes import ORDER_AND_VISIT_SEQUENCES
 from pipeline.reading import value_forms
 from pipeline.reading.attributes import numbers, values
 from pipeline.reading.validation import UNREADABLE, is_regular_uid
@@ -51,6 +52,10 @@ TEXTS_OF_SUBJECT: Mapping[str, Text] = {
     "AccessionNumber": Text.IDENTIFIER,
     "StudyID": Text.IDENTIFIER,
     "ReferringPhysicianName": Text.NAME,
+    "RequestingPhysician": Text.NAME,
+    "PlacerOrderNumberImagingServiceRequest": Text.IDENTIFIER,
+    "FillerOrderNumberImagingServiceRequest": Text.IDENTIFIER,
+    "AdmissionID": Text.IDENTIFIER,
     "StudyDescription": Text.DESCRIPTION,
     "DeidentificationMethod": Text.DESCRIPTION,
 }
@@ -105,6 +110,7 @@ SEQUENCES = (
     "DeidentificationMethodCodeSequence",
     "IssuerOfAccessionNumberSequence",
     "ProcedureCodeSequence",
+    *ORDER_AND_VISIT_SEQUENCES,
 )
 """Sequences of patient and study; an item with an invalid value at any depth is left out as a whole."""
 OF_THE_PATIENT = "IssuerOfPatientIDQualifiersSequence"

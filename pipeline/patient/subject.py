@@ -20,8 +20,13 @@ from pydicom.tag import Tag
 
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import MixedPatients, MixedStudies, Refused
-from pipeline.patient.attributes import PATIENT_AND_STUDY, PATIENT_AND_STUDY_SEQUENCES
-from pipeline.patient.naming import UNREADABLE, Named, named_by, raw_of, same_name
+from pipeline.patient.attributes import (
+    ORDER_AND_VISIT,
+    ORDER_AND_VISIT_SEQUENCES,
+    PATIENT_AND_STUDY,
+    PATIENT_AND_STUDY_SEQUENCES,
+)
+from pipeline.patient.naming import UNREADABLE, Named, named_by, raw_of, same_name, text_of
 from pipeline.reading.attributes import items, number
 from pipeline.reading.files import UNREADABLE as UNREADABLE_HEADER
 
@@ -42,6 +47,7 @@ DEIDENTIFIED = ("PatientIdentityRemoved", "DeidentificationMethod", "Deidentific
 COMPARED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES)
 """Keywords of the compared attributes: a header for comparison needs no more."""
 COPIED = tuple(Tag(keyword) for keyword in (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES))
+ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
 UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 
 
@@ -316,6 +322,7 @@ def _reconciled(ordered: Sequence[Dataset], named: Sequence[Named]) -> Subject:
             filled.append(attribute.keyword)
         else:
             left_out.append(attribute.keyword)
+    left_out += _leave_out_differing_orders(header, ordered)
     caveats = []
     if left_out:
         caveats.append(Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": tuple(left_out)}))
@@ -325,6 +332,30 @@ def _reconciled(ordered: Sequence[Dataset], named: Sequence[Named]) -> Subject:
     if len(spellings) > 1:
         caveats.append(Caveat(CaveatCode.NAME_SPELLINGS_DIFFER))
     return Subject(header, tuple(caveats))
+
+
+def _leave_out_differing_orders(header: Dataset, ordered: Sequence[Dataset]) -> list[str]:
+    """Take out of ``header`` the order and visit attributes in which the instances differ, and return their keywords.
+
+    A number goes with its issuer. What an instance lacks differs from nothing.
+    """
+    differ = [
+        keyword
+        for keyword in (*ORDER_AND_VISIT, *ORDER_AND_VISIT_SEQUENCES)
+        if len({_stated(ds, keyword) for ds in ordered} - {"", ()}) > 1
+    ]
+    for pair in (ORDER_AND_VISIT[:1], *zip(ORDER_AND_VISIT[1:], ORDER_AND_VISIT_SEQUENCES, strict=True)):
+        if set(pair) & set(differ):
+            for keyword in pair:
+                header.pop(Tag(keyword), None)
+    return differ
+
+
+def _stated(ds: Dataset, keyword: str) -> str | tuple[tuple[str, ...], ...]:
+    """A text, or the parts of each issuer of a sequence."""
+    if keyword not in ORDER_AND_VISIT_SEQUENCES:
+        return text_of(ds, keyword)
+    return tuple(tuple(text_of(item, part) for part in ISSUER) for item in items(ds, keyword))
 
 
 def _completeness(named: Named) -> tuple[bool, ...]:
@@ -357,7 +388,7 @@ def _fill(header: Dataset, source: Dataset, keyword: str, ordered: Sequence[Data
 def _header(source: Dataset) -> Dataset:
     """Patient and study of ``source``, as its own bytes."""
     header = Dataset()
-    for tag in (Tag("SpecificCharacterSet"), *COPIED):
+    for tag in (Tag("SpecificCharacterSet"), *COPIED, *map(Tag, (*ORDER_AND_VISIT, *ORDER_AND_VISIT_SEQUENCES))):
         if tag in source:
             header[tag] = deepcopy(source.get_item(tag))
     implicit, little = source.original_encoding

@@ -48,12 +48,21 @@ class Patient:
 
 @dataclass(frozen=True)
 class Study:
-    """``started`` is ISO 8601: a day, or an instant with its time zone; None where unknown."""
+    """``started`` is ISO 8601: a day, or an instant with its time zone; None where unknown.
+
+    Physicians are DICOM names (PN components, as `Patient.dicom_name`), empty where unknown. ``admission`` is the
+    Admission ID. Contents that an earlier version stored lack these and the order numbers.
+    """
 
     uid: str
     started: str | None
     description: str
     accession: Issued | None
+    placer_order_number: Issued | None = None
+    filler_order_number: Issued | None = None
+    referring_physician: str = ""
+    requesting_physician: str = ""
+    admission: Issued | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,11 @@ def study_of(header: Dataset) -> Study:
         started=first_time(header, STUDY),
         description=text(header, "StudyDescription"),
         accession=Issued(accession, system) if accession else None,
+        placer_order_number=_issued(header, "PlacerOrderNumberImagingServiceRequest", "OrderPlacerIdentifierSequence"),
+        filler_order_number=_issued(header, "FillerOrderNumberImagingServiceRequest", "OrderFillerIdentifierSequence"),
+        referring_physician=text(header, "ReferringPhysicianName"),
+        requesting_physician=text(header, "RequestingPhysician"),
+        admission=_issued(header, "AdmissionID", "IssuerOfAdmissionIDSequence"),
     )
 
 
@@ -158,6 +172,16 @@ def _universal_system(sequence: Iterable[Dataset] | None) -> str | None:
         if kind == "UUID" and UUID_FORM.fullmatch(value.lower()):
             return f"urn:uuid:{value.lower()}"
     return None
+
+
+def _issued(header: Dataset, number: str, issuer: str) -> Issued | None:
+    """The number with the issuer that the sequence ``issuer`` states (PS3.3 table 10-17)."""
+    value, sequence = text(header, number), header.get(issuer) or ()
+    if not value:
+        return None
+    system = _universal_system(sequence)
+    assigner = next((text(item, "LocalNamespaceEntityID") for item in sequence), "")
+    return Issued(value, system, assigner if assigner and system is None else None)
 
 
 def _as_uri(issuer: str) -> str | None:

@@ -53,7 +53,7 @@ def test_a_report_is_done_when_it_is_acknowledged(tmp_path: Path) -> None:
     assert receipt == again == f"AA, message {first.segment('MSH')[10]}"
     assert str(first) == str(second)
     assert str(first.segment("PID")[5]).startswith("Müller-Lüdenscheidt^Änne")
-    assert len(first.segments("OBX")) == 19
+    assert len(first.segments("OBX")) == 20
 
 
 def test_a_report_that_an_earlier_version_stored_is_the_same_message(tmp_path: Path) -> None:

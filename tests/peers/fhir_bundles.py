@@ -136,6 +136,7 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
 def as_earlier(content: ReportContent) -> dict[str, Any]:
     """``content`` as a version before this one stored it in ``findings.json``."""
     made: dict[str, Any] = json.loads(to_json(content))
+    made["study"] = {key: made["study"][key] for key in ("uid", "started", "description", "accession")}
     answer = made["answer"] = made.pop("findings")
     answer["regions"] = [
         {

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from pipeline.errors import Rejected
-from pipeline.findings.codes import Code
+from pipeline.findings.codes import PRIVATE_SCHEME, Code
 from pipeline.report.patient_study import Issued
 
 ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
 """HL7 2.5.1, 2.7.1, with the delimiters ``|^~\\&``."""
+MOST_CODE: Final = 20
+"""Characters of an identifier in CE (HL7 2.5.1, 2.A.9)."""
+MOST_TEXT: Final = 150
+"""Characters of an alternate text, so that code and alternate together fit OBX-3 (250)."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +86,37 @@ def encode(message: str, character_set: str) -> bytes:
 
 def plain(text: str, character_set: str) -> str:
     """A sentence of Candela, with plain marks in place of typographic ones that ``character_set`` lacks."""
-    codec = ENCODINGS[character_set].codec
+    if is_encodable(text, character_set):
+        return text
+    return "".join(SUBSTITUTES.get(mark, mark) for mark in text)
+
+
+def is_encodable(text: str, character_set: str) -> bool:
+    """Whether ``character_set`` has every character of ``text``."""
     try:
-        text.encode(codec)
+        text.encode(ENCODINGS[character_set].codec)
     except UnicodeEncodeError:
-        return "".join(SUBSTITUTES.get(mark, mark) for mark in text)
-    return text
+        return False
+    return True
 
 
-def coded(code: Code, text: str | None = None) -> str:
+def coded(code: Code) -> str:
     """CE or CWE: identifier, text, name of the coding system (table 0396 has DICOM's designators)."""
-    return "^".join((escaped(code.value), escaped(text or code.meaning), escaped(code.scheme)))
+    return "^".join((escaped(code.value), escaped(code.meaning), escaped(code.scheme)))
+
+
+def coded_for(code: Code, what: Code, text: str) -> str:
+    """CE of ``code`` with a local alternate (the last three components) that says of ``what``, in words ``text``.
+
+    The text of ``code`` stays as its system has it: receivers compare it.
+    """
+    alternate = f"P-{what.value}" if len(what.value) <= MOST_CODE - 2 else digest(what.value)
+    return f"{coded(code)}^{coded(Code(alternate, PRIVATE_SCHEME, text[:MOST_TEXT]))}"
+
+
+def digest(text: str) -> str:
+    """14 letters and digits (70 bits) that stand for ``text`` in a field that has no room for it."""
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode("ascii")[:14]
 
 
 def unit(code: Code) -> str:
@@ -128,14 +155,22 @@ def instant(text: str | None) -> str:
 
 
 def names(dicom_name: str) -> str:
-    """XPN of a DICOM person name, one repetition for each of its groups (alphabetic, ideographic, phonetic).
+    """XPN of a DICOM person name, one repetition for each of its groups (alphabetic, ideographic, phonetic)."""
+    return "~".join("^".join((*parts, "", "L", group)) for parts, group in _groups(dicom_name))
+
+
+def person(dicom_name: str) -> str:
+    """XCN of a DICOM person name: one of its groups, since a repetition would be another person."""
+    parts, group = next(_groups(dicom_name), ((), ""))
+    return "^".join(("", *parts, *("",) * 3, "L", *("",) * 4, group)) if parts else ""
+
+
+def _groups(dicom_name: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Family, given and middle name, suffix and prefix of each group that is not empty, and its code of table 0465.
 
     DICOM has prefix before suffix, HL7 suffix before prefix.
     """
-    found = []
     for group, representation in zip(dicom_name.split("=")[:3], "AIP", strict=False):
         family, given, middle, prefix, suffix = (*group.split("^"), "", "", "", "", "")[:5]
         if any((family, given, middle, prefix, suffix)):
-            parts = [*map(escaped, (family, given, middle, suffix, prefix)), "", "L", representation]
-            found.append("^".join(parts))
-    return "~".join(found)
+            yield tuple(map(escaped, (family, given, middle, suffix, prefix))), representation

@@ -21,14 +21,24 @@ from hl7apy.exceptions import HL7apyException
 from dicom_node.deliver.hl7v2.er7 import (
     ENCODINGS,
     coded,
+    coded_for,
     encode,
-    entity,
     escaped,
     instant,
     names,
     numbered,
     plain,
     unit,
+)
+from dicom_node.deliver.hl7v2.order import (
+    MOST,
+    Order,
+    accession_fits,
+    is_refusal,
+    order_of,
+    own_number,
+    referring_physician,
+    visit_number,
 )
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.caveats import Caveat, CaveatCode
@@ -38,7 +48,6 @@ from pipeline.findings.measurements import Measurement, of_probability
 from pipeline.findings.model import SEEKS, AnswerKind, Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
-from pipeline.report.patient_study import Issued
 from pipeline.report.sentences import Language
 
 VERSION: Final = "2.5.1"
@@ -48,10 +57,6 @@ PDF_MARK: Final = "PDF-STANDS-HERE"
 CONTROL_ID_MARK: Final = "CONTROL-ID"
 UNKNOWN_NAME: Final = "^^^^^^U"
 """PID-5 is required; an explicit null would have the receiver delete the name that it has (2.10.4)."""
-MOST_PATIENT_ID: Final = 250
-"""Characters of PID-3 (CX, HL7 2.5.1 3.4.2.3), and of PID-5 (XPN)."""
-MOST_ACCESSION: Final = {"OBR-2": 22, "OBR-3": 22, "OBR-18": 60}
-"""Characters (HL7 2.5.1, 4.5.3): the limit of OBR-2 and OBR-3 holds for the whole field (EI)."""
 NO_ORDER: Final = Caveat(CaveatCode.ACCESSION_NUMBER_TOO_LONG)
 PRELIMINARY: Final = "P"
 """Of tables 0085 and 0123."""
@@ -94,20 +99,23 @@ def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | No
             "The series has no Patient ID: no EHR could file its report.",
             todo="Correct the study at its source and send it again.",
         )
-    if len(numbered(content.patient.identifier, "MR", destination.assigning_authority)) > MOST_PATIENT_ID:
+    if len(numbered(content.patient.identifier, "MR", destination.assigning_authority)) > MOST:
         raise Rejected(
-            f"Patient ID and issuer have more than {MOST_PATIENT_ID} characters: HL7 has no room for them.",
+            f"Patient ID and issuer have more than {MOST} characters: HL7 has no room for them.",
             todo="Send the report by FHIR, or correct the study at its source and send it again.",
         )
     message = Message("ORU_R01", version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     try:
         _msh(message, content, destination)
         result = message.add_group("ORU_R01_PATIENT_RESULT")
-        _pid(result.add_group("ORU_R01_PATIENT").add_segment("PID"), content, destination)
-        order = result.add_group("ORU_R01_ORDER_OBSERVATION")
-        _obr(order.add_segment("OBR"), content, destination)
+        patient = result.add_group("ORU_R01_PATIENT")
+        _pid(patient.add_segment("PID"), content, destination)
+        _pv1(patient.add_group("ORU_R01_VISIT").add_segment("PV1"), content, destination)
+        named, order = order_of(content, destination), result.add_group("ORU_R01_ORDER_OBSERVATION")
+        _orc(order.add_segment("ORC"), named)
+        _obr(order.add_segment("OBR"), content, named)
         for number, item in enumerate(_observations(content, destination, pdf is not None), start=1):
-            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content)
+            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content, destination)
         message.validate()
     except HL7apyException as error:
         raise BadResult(
@@ -147,45 +155,40 @@ def _pid(pid: Any, content: ReportContent, destination: Hl7v2Destination) -> Non
         pid,
         pid_1="1",
         pid_3=numbered(patient.identifier, "MR", destination.assigning_authority),
-        pid_5="~".join(name for name in names(patient.dicom_name).split("~") if len(name) <= MOST_PATIENT_ID)
-        or UNKNOWN_NAME,
+        pid_5="~".join(name for name in names(patient.dicom_name).split("~") if len(name) <= MOST) or UNKNOWN_NAME,
         pid_7=instant(patient.birth_date),
         pid_8=SEXES.get(patient.sex, ""),
     )
 
 
-def _obr(obr: Any, content: ReportContent, destination: Hl7v2Destination) -> None:
-    """The order by accession number, in the fields where the destination looks for it.
+def _pv1(pv1: Any, content: ReportContent, destination: Hl7v2Destination) -> None:
+    """The header does not know the patient's class, which PV1 requires: ``U``, unknown (table 0004)."""
+    referrer = referring_physician(content, destination)
+    _set(pv1, pv1_1="1", pv1_2="U", pv1_8=referrer, pv1_19=visit_number(content))
 
-    OBR-3 is a derived number unless the destination looks there: two series, or two models, on one accession number
-    would otherwise replace each other's results, while a later revision of a series should.
-    """
-    accession = content.study.accession
-    if _refused(content) or not accession_fits(content, destination):
-        accession = None  # a receiver that cuts it could file the report under another order
-    fields = {"obr_3": entity(Issued(content.lasting_uid("diagnostic report")))}
-    if accession is not None:
-        for name in destination.accession_fields:
-            fields[name.lower().replace("-", "_")] = escaped(accession.value) if name == "OBR-18" else entity(accession)
+
+def _orc(orc: Any, order: Order) -> None:
+    """Observations to follow (table 0119); no order status, since the node knows nothing of the order's progress."""
+    _set(orc, orc_1="RE", orc_2=order.placer, orc_3=order.filler, orc_12=order.provider)
+
+
+def _obr(obr: Any, content: ReportContent, order: Order) -> None:
     _set(
         obr,
         obr_1="1",
-        **fields,
+        obr_2=order.placer,
+        obr_3=order.filler,
         obr_4=coded(content.findings.model.procedure),
         obr_7=instant(content.acquired),
+        obr_16=order.provider,
+        obr_18=order.accession,
         obr_22=instant(content.recorded.isoformat()),
         obr_24="RAD",
-        obr_25="I" if _refused(content) else PRELIMINARY,
+        obr_25="I" if is_refusal(content) else PRELIMINARY,
     )
 
 
-def accession_fits(content: ReportContent, destination: Hl7v2Destination) -> bool:
-    """Whether the accession number, if any, fits every field that it goes to. A refusal has none."""
-    number = None if _refused(content) else content.study.accession
-    return number is None or all(len(number.value) <= MOST_ACCESSION[name] for name in destination.accession_fields)
-
-
-def _obx(obx: Any, number: int, item: Observed, content: ReportContent) -> None:
+def _obx(obx: Any, number: int, item: Observed, content: ReportContent, destination: Hl7v2Destination) -> None:
     _set(
         obx,
         obx_1=str(number),
@@ -197,7 +200,7 @@ def _obx(obx: Any, number: int, item: Observed, content: ReportContent) -> None:
         obx_11=PRELIMINARY,
         obx_14=instant(content.acquired),
         obx_17=coded(codes.ARTIFICIAL_INTELLIGENCE),
-        obx_18=f"{escaped(content.findings.model.name)}^^{content.run.device_uid}^ISO",
+        obx_18=own_number(content.run.device_uid, destination),
         obx_19=instant(content.recorded.isoformat()),
     )
 
@@ -215,12 +218,13 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
     limits = (sentences.stopped(sentences.caveat(item, language)) for item in caveats)
     lines = (sentences.statement(findings, language), *sentences.additions(findings, language), *limits)
     yield Observed("TX", coded(codes.CONCLUSION), "~".join(map(said, lines)))
-    if not _refused(content):
+    if not is_refusal(content):
         yield from _findings(content, said_headline=said(sentences.headline(findings, language)))
         yield from _regions(content)
         yield from _estimates(content)
     yield Observed("ST", coded(codes.ALGORITHM_NAME), said(findings.model.title))
     yield Observed("ST", coded(codes.ALGORITHM_VERSION), said(findings.model.version))
+    yield Observed("HD", coded(codes.DEVICE_OBSERVER_UID), f"^{content.run.device_uid}^ISO")
     yield Observed("HD", coded(codes.DICOM_STUDY), f"^{content.study.uid}^ISO")
     yield Observed("HD", coded(codes.SERIES_INSTANCE_UID), f"^{content.source.uid}^ISO")
     if with_pdf:
@@ -230,7 +234,8 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
 def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observed]:
     """Presence of what the model looks for, the classes that are suggested, and the probability of each class.
 
-    The class is in the probability's name, not a finding: a search for findings must not return a class of 9 %.
+    The class is in an alternate name of the probability, not a finding: a search for findings must not return a class
+    of 9 %.
     """
     findings, model = content.findings, content.findings.model
     if findings.outcome in SEEKS:
@@ -244,7 +249,8 @@ def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observe
             if term.site is not None:
                 yield Observed("CWE", coded(codes.FINDING_SITE), coded(term.site))
     for number, item in enumerate(findings.probabilities, start=1):
-        what = coded(codes.PROBABILITY, f"Probability of {model.term(item.name).title.lower()}")
+        term = model.term(item.name)
+        what = coded_for(codes.PROBABILITY, term.code, f"Probability of {term.title.lower()}")
         yield _number(of_probability(item.probability), what, f"class {number}")
 
 
@@ -269,10 +275,6 @@ def _estimates(content: ReportContent) -> Iterable[Observed]:
 
 def _number(item: Measurement, what: str, sub_id: str) -> Observed:
     return Observed("NM", what, f"{item.value:.{item.digits}f}", sub_id, unit(item.unit))
-
-
-def _refused(content: ReportContent) -> bool:
-    return content.findings.outcome is Outcome.REFUSED
 
 
 def _set(segment: Any, **fields: str) -> None:

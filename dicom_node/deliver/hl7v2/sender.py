@@ -55,8 +55,9 @@ class Hl7v2Sender:
 
 def _secrets(content: ReportContent) -> Iterable[str]:
     """Values that name the patient, which a receiver may repeat."""
-    patient, accession = content.patient, content.study.accession
+    patient, study = content.patient, content.study
+    numbers = (patient.identifier, study.accession, study.placer_order_number, study.filler_order_number)
     texts = {patient.name, patient.dicom_name, *patient.name.replace(",", " ").split()}
-    texts |= {item.value for item in (patient.identifier, accession) if item is not None}
+    texts |= {item.value for item in (*numbers, study.admission) if item is not None}
     texts.add(patient.birth_date.replace("-", ""))
     return frozenset(text for text in texts if len(text) > 1)

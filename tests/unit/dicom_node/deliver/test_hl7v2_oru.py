@@ -17,12 +17,28 @@ from hypothesis import strategies as st
 from dicom_node.deliver.hl7v2 import er7, oru
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Rejected
+from pipeline.findings import codes
 from pipeline.findings.model import Outcome
 from pipeline.report.content import ReportContent
 from pipeline.report.findings import Refusal
-from pipeline.report.patient_study import Issued
+from pipeline.report.patient_study import Issued, Study
 from tests.peers.hl7v2 import FINDINGS, MODEL, PATIENT, content_of, named
 
+REFUSED = replace(
+    FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
+    refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
+)  # fmt: skip
+ORDERED = Study(
+    "1.2.3.1",
+    "2026-01-05",
+    "MR Schädel",
+    Issued("ACC-1", "urn:oid:1.2.276.0.99"),
+    placer_order_number=Issued("P-77", None, "KIS"),
+    filler_order_number=Issued("F-88", "urn:oid:1.2.3"),
+    referring_physician="Überweiser^Otto^^Dr.=山田^太郎",
+    requesting_physician="Anforderer^Uta",
+    admission=Issued("V-9", None, "KIS"),
+)
 TO = Hl7v2Destination(kind="hl7v2", host="127.0.0.1", port=1)
 
 
@@ -58,10 +74,25 @@ def test_a_finding_is_told_by_code_number_unit_and_sentence() -> None:
 
 
 def test_every_statement_names_the_algorithm() -> None:
-    """Method and equipment stand in each OBX, since receivers tear them apart."""
-    for obx in message(content_of()).segments("OBX"):
-        assert str(obx[17]) == "123110^Artificial Intelligence^DCM"
-        assert str(obx[18]).startswith("brain_mri_tumor^^2.25.")
+    """Method and equipment stand in each OBX, since receivers tear them apart; the equipment's UID has its own."""
+    parsed = message(content_of())
+    equipment = {str(obx[18]) for obx in parsed.segments("OBX")}
+    assert {str(obx[17]) for obx in parsed.segments("OBX")} == {"123110^Artificial Intelligence^DCM"}
+    assert len(equipment) == 1
+    assert equipment.pop().endswith("^CANDELA")
+    assert observations(parsed)["121012", ""] == ["HD", f"^{content_of().run.device_uid}^ISO", ""]
+
+
+def test_texts_of_codes_are_those_of_their_systems() -> None:
+    """A receiver compares them. The class of a probability is in the alternate of CE, and no finding."""
+    obxs = message(content_of()).segments("OBX")
+    found = {str(obx[4]): str(obx[3]) for obx in obxs if str(obx[3]).startswith("122157")}
+    assert found["class 2"] == "122157^Probability^DCM^P-302820008^Probability of meningioma^99CANDELA"
+    assert len(set(found.values())) == 4
+    known = {code.value: code.meaning for code in vars(codes).values() if isinstance(code, codes.Code)}
+    for obx in obxs:
+        value, text = str(obx[3]).split("^")[:2]
+        assert known[value] == text
 
 
 def test_patient_and_order_are_the_sources() -> None:
@@ -94,7 +125,7 @@ def test_without_an_accession_number_the_report_has_a_number_of_its_own() -> Non
     """No order is made up; the number stays the same over the revisions of a series."""
     first = message(content_of(accession=None)).segment("OBR")
     later = message(content_of(accession=None, findings=replace(FINDINGS, revision=2))).segment("OBR")
-    assert str(first[3]).startswith("2.25.")
+    assert re.fullmatch(r"[A-Z2-7]{14}\^CANDELA", str(first[3]))
     assert str(first[3]) == str(later[3])
     assert str(first[18]) == ""
 
@@ -103,7 +134,7 @@ def test_the_accession_number_stands_where_the_receiver_looks_for_it() -> None:
     """`accession_fields` names the fields; in OBR-3 it stands in place of our own number."""
     obr = message(content_of(), accession_fields=("OBR-2",)).segment("OBR")
     assert str(obr[2]) == "ACC-1"
-    assert str(obr[3]).startswith("2.25.")
+    assert str(obr[3]).endswith("^CANDELA")
     assert str(obr[18]) == ""
     obr = message(content_of(), accession_fields=("OBR-3", "OBR-18")).segment("OBR")
     assert (str(obr[3]), str(obr[18])) == ("ACC-1", "ACC-1")
@@ -167,16 +198,12 @@ def test_no_finding_is_told_too(outcome: Outcome) -> None:
 @pytest.mark.parametrize("fields", [("OBR-2", "OBR-3", "OBR-18"), ("OBR-18",)])
 def test_a_refusal_says_that_there_is_no_result_and_cancels_no_order(fields: tuple[str, ...]) -> None:
     """Status I, the reason in words, no value; the accession number nowhere, whatever fields ask for it."""
-    refused = replace(
-        FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
-        refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
-    )  # fmt: skip
-    parsed = message(content_of(findings=refused), accession_fields=fields)
+    parsed = message(content_of(findings=REFUSED), accession_fields=fields)
     assert str(parsed.segment("OBR")[25]) == "I"
     assert {str(obx[11]) for obx in parsed.segments("OBX")} == {"P"}
     assert "ACC-1" not in str(parsed)
     assert str(parsed.segment("OBR")[3]) == str(message(content_of()).segment("OBR")[3])
-    assert "too long" not in str(message(content_of(findings=refused, accession="A" * 61)))
+    assert "too long" not in str(message(content_of(findings=REFUSED, accession="A" * 61)))
     assert not {"NM", "CWE"} & {str(obx[2]) for obx in parsed.segments("OBX")}
     assert "MISSING_SLICES" in observations(parsed)["121077", ""][1]
 

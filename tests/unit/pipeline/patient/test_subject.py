@@ -18,9 +18,11 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import MixedPatients, MixedStudies, Refused
 from pipeline.patient.attributes import carry_patient_and_study, readable_name
 from pipeline.patient.naming import Name, name_of, named_by, same_name
+from pipeline.patient.source_values import cleaned
 from pipeline.patient.subject import contradiction, groups_of, reconcile
 from pipeline.reading.files import Series
 from pipeline.report.content import patient_of, study_of
+from pipeline.report.patient_study import Issued, Study
 
 Change = dict[str, object]
 START = phantom.head_phantom(slices=3, matrix=16)[0]
@@ -329,3 +331,64 @@ def test_the_order_of_the_files_does_not_matter() -> None:
         ds.save_as(buffer, implicit_vr=False, little_endian=True)
         made.append(buffer.getvalue())
     assert made[0] == made[1]
+
+
+ORDER: Change = {
+    "RequestingPhysician": "Anforderer^Ünal",
+    "PlacerOrderNumberImagingServiceRequest": "P-77",
+    "OrderPlacerIdentifierSequence": issuer("1.2.3", LocalNamespaceEntityID="KIS"),
+    "FillerOrderNumberImagingServiceRequest": "F-88",
+    "AdmissionID": "V-9",
+}
+
+
+def order_of(*changes: Change) -> tuple[Study, tuple[Caveat, ...]]:
+    """The study of results, as the gate lets it through."""
+    subject = reconcile(series(*changes))
+    (_,), identity, caveats = cleaned((START,), subject.header)
+    return study_of(identity), (*subject.caveats, *caveats)
+
+
+def test_reports_name_order_and_visit_of_the_images() -> None:
+    """With the issuers that the header states: the universal one before the local name. What is empty names nothing."""
+    namespace = Dataset()
+    namespace.LocalNamespaceEntityID = "RIS"
+    study, caveats = order_of({**ORDER, "OrderFillerIdentifierSequence": [namespace]})
+    assert study.placer_order_number == Issued("P-77", "urn:oid:1.2.3")
+    assert study.filler_order_number == Issued("F-88", None, "RIS")
+    assert study.admission == Issued("V-9")
+    assert study.requesting_physician == "Anforderer^Ünal"
+    assert caveats == ()
+    bare, _ = order_of({})
+    assert (bare.placer_order_number, bare.admission, bare.requesting_physician) == (None, None, "")
+
+
+def test_objects_do_not_copy_the_order() -> None:
+    """It has no place in their modules."""
+    made = Dataset()
+    carry_patient_and_study(made, reconcile(series(ORDER)).header)
+    assert not set(ORDER) & {element.keyword for element in made}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "left_out"),
+    [
+        ("PlacerOrderNumberImagingServiceRequest", "P-78", "placer_order_number"),
+        ("OrderPlacerIdentifierSequence", issuer("1.2.4"), "placer_order_number"),
+        ("AdmissionID", "V-10", "admission"),
+        ("RequestingPhysician", "Another", "requesting_physician"),
+    ],
+)
+def test_an_order_in_which_the_images_differ_is_left_out_and_said(keyword: str, value: object, left_out: str) -> None:
+    """Neither of two is right for both; what only some images lack is no difference."""
+    study, caveats = order_of(ORDER, {**ORDER, keyword: value})
+    assert not getattr(study, left_out)
+    assert study.filler_order_number == Issued("F-88")
+    assert caveats == (Caveat(CaveatCode.ATTRIBUTES_DIFFER, {"attributes": (keyword,)}),)
+    assert order_of(ORDER, {**ORDER, keyword: None})[1] == ()
+
+
+def test_an_order_number_that_no_format_repeats_is_left_out() -> None:
+    study, caveats = order_of({**ORDER, "PlacerOrderNumberImagingServiceRequest": b"P\0007"})
+    assert study.placer_order_number is None
+    assert caveats[0].code is CaveatCode.INVALID_VALUES_LEFT_OUT
