@@ -134,7 +134,7 @@ class DimseSource:
         with sink.series() as taker:
             getting = _Getting(series, taker)
             try:
-                offered = self._get_once(classes, transfer_syntaxes(), _query(series, self._patient_id), getting)
+                offered = self._get_once(classes, transfer_syntaxes(), retrieve_keys(series, self._patient_id), getting)
             except (PeerUnavailable, Rejected):
                 if self._remote.retrieve == "get":
                     raise
@@ -165,7 +165,7 @@ class DimseSource:
         Some PACS, dcmtk's among them, send every instance of a SOP class on the first context that was accepted for it.
         That context is uncompressed, and instances that are stored compressed fail.
         """
-        query = _query(series, self._patient_id)
+        query = retrieve_keys(series, self._patient_id)
         query.QueryRetrieveLevel = "IMAGE"
         query.SOPInstanceUID = list(getting.tally.failed)
         compressed = [syntax for syntax in transfer_syntaxes() if syntax.is_compressed]
@@ -197,7 +197,7 @@ class DimseSource:
         completed = warned = failed = 0
         with associated(self._remote, self._calling_ae, [*map(build_context, MOVE)]) as assoc:
             model = _model(assoc, MOVE)
-            query = _query(series, self._patient_id)
+            query = retrieve_keys(series, self._patient_id)
             for status, identifier in assoc.send_c_move(query, self._destination, cast("str", model)):
                 code = status.get("Status")
                 if code is None:
@@ -328,7 +328,8 @@ def _model(assoc: Association, models: tuple[str, ...]) -> str | None:
     return next((model for model in models if model in accepted), None)
 
 
-def _query(series: FoundSeries, patient_id: str) -> Dataset:
+def retrieve_keys(series: FoundSeries, patient_id: str) -> Dataset:
+    """The identifier of a C-GET or C-MOVE request for ``series``."""
     query = Dataset()
     query.QueryRetrieveLevel = "SERIES"
     if patient_id:

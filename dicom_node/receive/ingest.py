@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 
 from dicom_node.completion.monitor import SeriesMonitor
@@ -21,8 +21,13 @@ from pipeline.errors import NotDicom
 
 @cache
 def transfer_syntaxes() -> tuple[UID, ...]:
-    """Transfer syntaxes that the installed pydicom plugins can decode; Candela accepts no others."""
-    return tuple(syntax for syntax in map(UID, ALL_TRANSFER_SYNTAXES) if _decodable(syntax))
+    """Transfer syntaxes that the installed pydicom plugins can decode; Candela accepts no others.
+
+    Explicit VR Little Endian comes first: of several in one presentation context the listener takes the first of these,
+    and an implicit one loses the VRs of private attributes.
+    """
+    known = [syntax for syntax in map(UID, ALL_TRANSFER_SYNTAXES) if _decodable(syntax)]
+    return tuple(sorted(known, key=lambda syntax: syntax != ExplicitVRLittleEndian))
 
 
 def _decodable(syntax: UID) -> bool:

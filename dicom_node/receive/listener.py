@@ -64,6 +64,20 @@ class Commitment(Protocol):
         ...
 
 
+def supported_contexts(*, commitment: bool) -> list[PresentationContext]:
+    """What the listener accepts of every caller that it admits. Of several transfer syntaxes in one context, it takes
+    the one that stands first here.
+    """
+    syntaxes: list[str | UID] = [*transfer_syntaxes()]
+    contexts = [build_context(sop_class, syntaxes) for sop_class in storage_classes()]
+    contexts.append(build_context(Verification))
+    if commitment:
+        both = build_context(StorageCommitmentPushModel)
+        both.scu_role = both.scp_role = True  # a PACS that reports proposes itself as SCP (PS3.4 J.3.3)
+        contexts.append(both)
+    return contexts
+
+
 class Listener:
     """Accepts associations on ``settings.host`` and its ports between `start` and `stop`.
 
@@ -129,7 +143,7 @@ class Listener:
     def _listen(self, ae: AE, port: int, memory: Memory, *, secure: bool) -> None:
         made = ae.make_server(
             (self._settings.host, port),
-            contexts=SharedContexts(self._contexts()),
+            contexts=SharedContexts(supported_contexts(commitment=self._commitment is not None)),
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_REJECTED, self._rejected),
@@ -161,16 +175,6 @@ class Listener:
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         log.info("listening", ae_title=self._settings.ae_title, host=self._settings.host, port=port, tls=secure)
-
-    def _contexts(self) -> list[PresentationContext]:
-        syntaxes: list[str | UID] = [*transfer_syntaxes()]
-        contexts = [build_context(sop_class, syntaxes) for sop_class in storage_classes()]
-        contexts.append(build_context(Verification))
-        if self._commitment is not None:
-            both = build_context(StorageCommitmentPushModel)
-            both.scu_role = both.scp_role = True  # a PACS that reports proposes itself as SCP (PS3.4 J.3.3)
-            contexts.append(both)
-        return contexts
 
     def _commitment_handlers(
         self,

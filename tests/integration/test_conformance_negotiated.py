@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread, uid
+from pydicom.uid import UID
 
 from dicom_node.commands.dicom import echo
+from dicom_node.conformance.tables import encoded_as, proposed
 from dicom_node.deliver.dimse import DimseSender
 from dicom_node.network.find import finding
 from dicom_node.settings.destinations import DicomDestination
@@ -16,11 +19,34 @@ from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.remotes import DicomRemote
 from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, implementation_version
 from pipeline.errors import Rejected
+from pipeline.results.profile import PRESETS
 from tests.conftest import ROOT
-from tests.peers.dcmtk import echoscu, require_dcmtk, running_storescp
+from tests.peers.dcmtk import echoscu, require_dcmtk, running_storescp, storescu
 from tests.peers.engine_worker import capture
 from tests.peers.receiver import Node, running_receiver
 
+STATEMENT = (ROOT / "docs" / "conformance.md").read_text()
+OVERVIEW = STATEMENT[STATEMENT.index("## 1 ") : STATEMENT.index("## 2 ")]
+SYNTAXES = [
+    UID(item) for item in re.findall(r"^\| [^|]+ \| `(1\.2\.840\.10008\.1\.2[.0-9]*)` \|$", OVERVIEW, re.MULTILINE)
+]
+"""Those that the statement says that the node accepts, in its order."""
+DCMTK = {
+    "LittleEndianImplicit": uid.ImplicitVRLittleEndian,
+    "LittleEndianExplicit": uid.ExplicitVRLittleEndian,
+    "BigEndianExplicit": uid.ExplicitVRBigEndian,
+    "JPEGBaseline": uid.JPEGBaseline8Bit,
+    "JPEGExtended:Process2+4": uid.JPEGExtended12Bit,
+    "JPEGLossless:Non-hierarchical-1stOrderPrediction": uid.JPEGLosslessSV1,
+    "JPEGLSLossless": uid.JPEGLSLossless,
+    "JPEGLSLossy": uid.JPEGLSNearLossless,
+    "JPEG2000LosslessOnly": uid.JPEG2000Lossless,
+    "JPEG2000": uid.JPEG2000,
+    "RLELossless": uid.RLELossless,
+    "MPEG2MainProfile@MainLevel": uid.MPEG2MPML,
+    "HEVCMainProfile/Level5.1": uid.HEVCMP51,
+}
+"""Transfer syntaxes by the names that dcmtk's tools print."""
 ANNOUNCED = (IMPLEMENTATION_CLASS_UID, implementation_version())
 
 
@@ -72,3 +98,53 @@ def test_every_association_is_made_by_the_one_that_announces_it() -> None:
     """pynetdicom's ``AE`` announces pynetdicom."""
     makers = [path for path in (ROOT / "dicom_node").rglob("*.py") if re.search(r"\bAE\(", path.read_text())]
     assert makers == [ROOT / "dicom_node" / "network" / "entity.py"]
+
+
+def contexts(said: str) -> Iterator[tuple[list[UID], UID | None]]:
+    """Each presentation context that dcmtk, at ``-d``, shows: the syntaxes proposed, and the one accepted."""
+    asked, answered = (
+        re.split(
+            r"Context ID: +", re.findall(rf"BEGIN A-ASSOCIATE-{pdu} .*?END A-ASSOCIATE-{pdu}", said, re.DOTALL)[-1]
+        )
+        for pdu in ("RQ", "AC")
+    )
+    answers = {text.split()[0]: re.findall(r"Accepted Transfer Syntax: =(\S+)", text) for text in answered[1:]}
+    for text in asked[1:]:
+        names = re.findall(r"^D: +=([^=\s]\S*)$", text[text.index("Proposed Transfer Syntax") :], re.MULTILINE)
+        accepted = answers[text.split()[0]]
+        yield [DCMTK[name] for name in names], DCMTK[accepted[0]] if accepted else None
+
+
+@pytest.mark.parametrize("option", ["-xs", "-xy", "-xx", "-xv", "-xw", "-xt", "-xu", "-xr", "-xm", "-x4"])
+def test_storescu_gets_the_first_stated_syntax_of_those_that_it_proposes(
+    option: str, node: Node, tmp_path: Path
+) -> None:
+    """And none of those that are not stated: the context of a video is refused."""
+    file = capture(tmp_path / "sent.dcm", sop_instance_uid="1.2.3.1", series_instance_uid="1.2.3")
+    answered = list(contexts(storescu([file], node.port, "-d", option).stdout))
+    assert len(answered) >= 1
+    for offered, accepted in answered:
+        assert accepted == next((item for item in SYNTAXES if item in offered), None)
+    special = answered[0][0][0]
+    assert special in DCMTK.values()
+    assert (answered[0][1] is None) == (option in ("-xm", "-x4")) == (special not in SYNTAXES)
+    uncompressed = [accepted for offered, accepted in answered if len(offered) > 1]
+    assert set(uncompressed) <= {uid.ExplicitVRLittleEndian}  # which keeps the VRs of private attributes
+
+
+def test_storescp_is_offered_the_syntaxes_that_are_stated(tmp_path: Path) -> None:
+    """A compressed overlay of the profile ``archive``, to a Storage SCP that takes every syntax of dcmtk."""
+    archive = PRESETS["archive"]
+    file = capture(tmp_path / "sent.dcm", sop_instance_uid="1.2.3.1", series_instance_uid="1.2.3")
+    ds = dcmread(file)
+    ds.compress(encoded_as("overlay", archive), generate_instance_uid=False)
+    ds.save_as(file)
+    log = tmp_path / "log"
+    with running_storescp(tmp_path / "pacs", None, "-d", "+xa", log=log) as port:
+        DimseSender(DicomDestination(kind="dicom", peer=peer(port), timeout=20), "CANDELA").send((file,))
+    stated = [syntax for _, syntax in proposed("overlay", archive)]
+    said = log.read_text(errors="replace")
+    answered = list(contexts(said))
+    assert answered == [([syntax], syntax) for syntax in stated]
+    (row,) = re.findall(r"^\| `archive` \| [^|]*overlay[^|]* \| (.*) \|$", OVERVIEW, re.MULTILINE)
+    assert row == "; ".join(syntax.name for syntax in stated)

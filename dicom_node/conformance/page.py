@@ -1,0 +1,45 @@
+"""docs/conformance.md: the DICOM Conformance Statement, written from the code's own tables.
+
+``python -m dicom_node.conformance.page`` writes it. The prose is in ``page.md`` beside this file, where a line
+``@table NAME`` stands for a table of `dicom_node.conformance.tables`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from dicom_node.conformance.tables import TABLES
+
+TEMPLATE: Final = Path(__file__).with_name("page.md")
+DOCS: Final = Path(__file__).parents[2] / "docs"
+
+
+def page() -> str:
+    """The text of docs/conformance.md.
+
+    Raises
+    ------
+    ValueError
+        where page.md leaves out a table, or names one twice.
+    """
+    lines: list[str] = []
+    used: list[str] = []
+    for line in TEMPLATE.read_text().splitlines():
+        if line.startswith("@table "):
+            used.append(line.removeprefix("@table "))
+            lines += TABLES[used[-1]]()
+        else:
+            lines.append(line)
+    if sorted(used) != sorted(TABLES):
+        raise ValueError(f"page.md does not show each table once: {set(TABLES) ^ set(used)}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    (DOCS / "conformance.md").write_text(page())
+
+
+if __name__ == "__main__":
+    main()
