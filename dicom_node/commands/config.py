@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from dicom_node.inference.study_channels import choices_of
 from dicom_node.inference.study_folder import FolderSeries, find_series
 from dicom_node.node.roles import check_destinations, check_models
 from dicom_node.settings.destinations import FhirDestination
+from dicom_node.settings.hl7v2 import Hl7v2Destination
 from dicom_node.settings.tree import DEFAULT_FILE, Settings
 from models import registry
 from models.registry import RegisteredModel
@@ -55,9 +57,26 @@ def check(
             typer.echo(f"note: rule {rule.name!r} is disabled: it takes no series.", err=True)
     for name in sorted(settings.disabled_destinations):
         typer.echo(f"note: destination {name!r} is disabled: new results are not sent to it.", err=True)
+    for note in _hl7v2_notes(settings):
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"settings are valid: {len(settings.rules)} rule(s), {len(settings.destinations)} destination(s)")
     if path is not None:
         _explain(path, settings, calling_ae, None)
+
+
+def _hl7v2_notes(settings: Settings) -> Iterator[str]:
+    """What a receiver of HL7 v2 messages may not be able to tell."""
+    enabled = {name: item for name, item in settings.destinations.items() if item.enabled}
+    for name, item in sorted(enabled.items()):
+        if not isinstance(item, Hl7v2Destination):
+            continue
+        if not item.assigning_authority:
+            yield (
+                f"destination {name!r}: assigning_authority is empty: a Patient ID whose header names no issuer is "
+                "sent without one, and the receiver may take it for another hospital's."
+            )
+        if settings.time_zone is None:
+            yield f"destination {name!r}: time_zone is not set: times of images without a zone are sent without one."
 
 
 @app.command()

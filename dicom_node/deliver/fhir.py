@@ -6,6 +6,7 @@ import functools
 import json
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
@@ -27,11 +28,13 @@ from pipeline.report.stored import from_json, page_filename, stored_in
 class FhirSender:
     """Builds the Bundle from the run's stored report content and posts it. Raises the typed errors of `fhir.client`.
 
-    ``locks`` is a folder for the locks that keep the requests in flight to one server below ``maximum_in_flight``.
+    ``locks`` is a folder for the locks that keep the requests in flight to one server below ``maximum_in_flight``;
+    ``zone`` is the site's time zone, None where it is not set.
     """
 
-    def __init__(self, destination: FhirDestination, locks: Path) -> None:
+    def __init__(self, destination: FhirDestination, locks: Path, zone: ZoneInfo | None = None) -> None:
         self._destination = destination
+        self._zone = zone
         self._locks = locks
         self._client = client_for(destination)
         self._release = Release(destination.release)
@@ -56,7 +59,8 @@ class FhirSender:
         if stored is None:
             bundle: dict[str, Any] = json.loads(files[0].read_text("utf-8"))
             return bundle
-        content = from_json(stored.read_bytes(), where=str(stored)).listed_for(self._destination.objects_of)
+        content = from_json(stored.read_bytes(), where=str(stored)).in_zone(self._zone)
+        content = content.listed_for(self._destination.objects_of)
         page, language = self._page({path.name: path for path in files})
         return build(content, release=self._release, language=self._language, pdf=page, pdf_language=language)
 

@@ -81,11 +81,11 @@ def sender_for(name: str, destination: Destination, settings: Settings) -> Sende
     if isinstance(destination, FhirDestination):
         from dicom_node.deliver.fhir import FhirSender  # noqa: PLC0415
 
-        return FhirSender(destination, settings.in_flight_dir)
+        return FhirSender(destination, settings.in_flight_dir, settings.zone)
     if isinstance(destination, Hl7v2Destination):
         from dicom_node.deliver.hl7v2.sender import Hl7v2Sender  # noqa: PLC0415
 
-        return Hl7v2Sender(destination, settings.in_flight_dir)
+        return Hl7v2Sender(destination, settings.in_flight_dir, settings.zone)
     from dicom_node.deliver.folder import FolderSender  # noqa: PLC0415
 
     return FolderSender(destination)

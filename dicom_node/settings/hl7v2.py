@@ -62,6 +62,9 @@ class Hl7v2Destination(Outgoing):
     have one that fits. With `header`, results of several series of one order replace each other at the receiver."""
     pdf: bool = True
     """Whether the message contains the PDF report."""
+    pdf_type: Literal["application^pdf", "AP^PDF", "AP^Octet-stream", "AP"] = "application^pdf"
+    """Type and subtype (ED-2, ED-3) by which the receiver knows a PDF: `application^pdf`, `AP^PDF`, `AP^Octet-stream`
+    or `AP`."""
     refusals: bool = False
     """`true`: send a report with the reason for a series that was refused. It names no order."""
     maximum_in_flight: Annotated[int, Field(ge=1, le=64)] = 1

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
+from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from dicom_node.settings.access import Metrics, Retention, Tls
 from dicom_node.settings.audit import Audit
+from dicom_node.settings.base import TimeZone
 from dicom_node.settings.destinations import Destination, DicomDestination, DicomWebDestination, FhirDestination
 from dicom_node.settings.engine import Jobs, Models
 from dicom_node.settings.hl7v2 import Hl7v2Destination
@@ -59,6 +61,9 @@ class Settings(BaseSettings):
     change gives new UIDs to results that were delivered before."""
     log_uids: Literal["hashed", "plain"] = "hashed"
     """How log lines name UIDs: `hashed` (12 hexadecimal digits of the SHA-256) or `plain`."""
+    time_zone: TimeZone | None = None
+    """Time zone of the site, by its IANA name, such as `Europe/Berlin`: that of times of images whose header states no
+    zone, and of all times in HL7 v2 messages and FHIR reports."""
     peers: dict[str, Peer] = Field(default_factory=dict)
     tls: Tls | None = None
     receive: Receive = Receive()
@@ -254,6 +259,11 @@ class Settings(BaseSettings):
         """
         found = {name: self.destinations.get(name) for name in destinations}
         return {name: item.profile for name, item in found.items() if _is_pacs(item)}
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The site's time zone, None where it is not set."""
+        return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
     @property
     def database_url(self) -> str:

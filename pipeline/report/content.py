@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
+from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict
 
@@ -21,7 +22,16 @@ from pipeline.patient.subject import reconcile
 from pipeline.reading.files import Series
 from pipeline.report.findings import Refusal, ReportedFindings
 from pipeline.report.key_image import Picture
-from pipeline.report.patient_study import Patient, SourceSeries, Study, acquired, patient_of, series_of, study_of
+from pipeline.report.patient_study import (
+    Patient,
+    SourceSeries,
+    Study,
+    acquired,
+    acquired_local,
+    patient_of,
+    series_of,
+    study_of,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class ReportContent:
     of one PACS (`listed_for`).
 
     ``companions`` are the other series that the model read as channels; regions lie on the images of ``source``.
+
+    ``acquired_local`` is the time of ``acquired`` on the modality's clock, where its zone is unknown
+    (`pipeline.report.patient_study.acquired_local`); `in_zone` makes an instant of it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -68,6 +81,23 @@ class ReportContent:
     recorded: datetime
     pacs: tuple[str, ...] | None = None
     companions: tuple[SourceSeries, ...] = ()
+    acquired_local: str | None = None
+
+    def in_zone(self, zone: ZoneInfo | None) -> ReportContent:
+        """The content with its times in the site's ``zone``; None, where it is unknown, leaves it as it is.
+
+        A clock time that the zone has twice or never, in the nights when clocks change, stays without a zone.
+        """
+        if zone is None:
+            return self
+        told = replace(self, recorded=self.recorded.astimezone(zone))
+        if self.acquired_local is None:
+            return told
+        local = datetime.fromisoformat(self.acquired_local).replace(tzinfo=zone)
+        offset = local.utcoffset()
+        if offset is None or offset != local.replace(fold=1).utcoffset() or offset % timedelta(minutes=1):
+            return told
+        return replace(told, acquired=local.isoformat(), acquired_local=None)
 
     def listed_for(self, pacs: str | None = None) -> ReportContent:
         """The content with the objects that the PACS called ``pacs`` gets; None means the first PACS, if there is one.
@@ -125,6 +155,7 @@ def content_of_refusal(
         source=replace(series_of((header,)), instances=len(set(series.sop_instance_uids))),
         companions=tuple(replace(series_of(first), instances=len(set(one.sop_instance_uids))) for one, first in others),
         acquired=acquired(header),
+        acquired_local=acquired_local(header),
         findings=ReportedFindings(
             Outcome.REFUSED, model, caveats=(*subject.caveats, *caveats), revision=revision, refusal=refusal
         ),

@@ -18,6 +18,7 @@ OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
 URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STUDY = ("StudyDate", "StudyTime")
+ACQUIRED = (("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"), STUDY)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,15 @@ def series_of(headers: Sequence[Dataset]) -> SourceSeries:
 
 def acquired(header: Dataset) -> str | None:
     """When the images were acquired: the time at which an observation holds."""
-    return first_time(header, ("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"), STUDY)
+    return first_time(header, *ACQUIRED)
+
+
+def acquired_local(header: Dataset) -> str | None:
+    """Day and time of `acquired` on the modality's clock, ISO 8601 without a zone; None where the header has no time,
+    or states its zone, so that `acquired` has both.
+    """
+    moment = _first_moment(header, *ACQUIRED)
+    return moment.isoformat() if isinstance(moment, datetime) and moment.tzinfo is None else None
 
 
 def patient_name(header: Dataset) -> str:
@@ -134,20 +143,32 @@ def patient_name(header: Dataset) -> str:
 
 def first_time(header: Dataset, *keywords: tuple[str, str]) -> str | None:
     """ISO 8601 of the first (date, time) pair of attributes with a date. Without a time zone only the day is known."""
+    moment = _first_moment(header, *keywords)
+    if isinstance(moment, datetime) and moment.tzinfo is None:
+        moment = moment.date()
+    return None if moment is None else moment.isoformat()
+
+
+def _first_moment(header: Dataset, *keywords: tuple[str, str]) -> date | None:
+    """A datetime, with its zone where the header states one, of the first pair with a date; a date where it has no
+    time.
+    """
     for date_keyword, time_keyword in keywords:
         day = _date(text(header, date_keyword))
         if day is None:
             continue
         clock = re.fullmatch(r"(\d{2})(\d{2})(\d{2})(\.\d+)?", text(header, time_keyword))
         zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(header, "TimezoneOffsetFromUTC"))
-        if clock is None or zone is None:
-            return day.isoformat()
+        if clock is None:
+            return day
         hour, minute, second = (int(part) for part in clock.groups()[:3])
         if hour > 23 or minute > 59 or second > 59:
-            return day.isoformat()
+            return day
+        moment = datetime(day.year, day.month, day.day, hour, minute, second)  # noqa: DTZ001  (a clock without a zone)
+        if zone is None:
+            return moment
         offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
-        zone_info = timezone(offset) if offset else UTC
-        return datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=zone_info).isoformat()
+        return moment.replace(tzinfo=timezone(offset) if offset else UTC)
     return None
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.report.content import ObjectReference, ReportContent, whole_seconds
 from pipeline.report.key_image import Picture
-from pipeline.report.patient_study import acquired
+from pipeline.report.patient_study import acquired, acquired_local
 from pipeline.results.provenance import ResultContext
 from pipeline.results.result_object import ResultObject
 
@@ -40,12 +40,14 @@ def report_content(
     ValueError
         where ``recorded`` has no time zone.
     """
+    header = deepcopy(context.volume.sources[0])
     return ReportContent(
         patient=context.patient,
         study=context.study,
         source=context.source,
         companions=context.companion_series,
-        acquired=acquired(deepcopy(context.volume.sources[0])),
+        acquired=acquired(header),
+        acquired_local=acquired_local(header),
         findings=replace(context.reported, revision=revision),
         run=context.run,
         objects=tuple(_reference(item, pacs or {}) for item in objects),

@@ -21,7 +21,7 @@ from pipeline.reading.files import Series
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent, content_of_refusal
 from pipeline.report.findings import Refusal
-from pipeline.report.patient_study import acquired, patient_of, series_of, study_of
+from pipeline.report.patient_study import acquired, acquired_local, patient_of, series_of, study_of
 from pipeline.report.sentences import Language
 from pipeline.report.stored import to_json
 from pipeline.results.provenance import ResultContext
@@ -88,6 +88,7 @@ def content_of(
         study=study_of(headers[0]),
         source=series_of(headers),
         acquired=acquired(headers[0]),
+        acquired_local=acquired_local(headers[0]),
         findings=replace(told.findings, regions=lesions, revision=revision),
         run=run,
         objects=objects,
@@ -137,6 +138,7 @@ def as_earlier(content: ReportContent) -> dict[str, Any]:
     """``content`` as a version before this one stored it in ``findings.json``."""
     made: dict[str, Any] = json.loads(to_json(content))
     made["study"] = {key: made["study"][key] for key in ("uid", "started", "description", "accession")}
+    del made["acquired_local"]
     answer = made["answer"] = made.pop("findings")
     answer["regions"] = [
         {

@@ -146,7 +146,7 @@ def entity(issued: Issued) -> str:
 
 
 def instant(text: str | None) -> str:
-    """TS of ISO 8601: a day, or an instant with its time zone."""
+    """TS of ISO 8601: a day, an instant with its time zone, or day and time alone."""
     if not text:
         return ""
     if len(text) == 10:

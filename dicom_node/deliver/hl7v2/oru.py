@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.core import Message
@@ -83,8 +84,12 @@ class Observed:
     unit: str = ""
 
 
-def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | None = None) -> Built:
+def build(
+    content: ReportContent, destination: Hl7v2Destination, pdf: bytes | None = None, *, zone: ZoneInfo | None = None
+) -> Built:
     """The message for ``destination``; the same content gives the same bytes and control id, which marks a resend.
+
+    ``zone`` is the site's time zone, None where it is not set.
 
     Raises
     ------
@@ -104,9 +109,10 @@ def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | No
             f"Patient ID and issuer have more than {MOST} characters: HL7 has no room for them.",
             todo="Send the report by FHIR, or correct the study at its source and send it again.",
         )
+    content = content.in_zone(zone)
     message = Message("ORU_R01", version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     try:
-        _msh(message, content, destination)
+        _msh(message, content, destination, zone)
         result = message.add_group("ORU_R01_PATIENT_RESULT")
         patient = result.add_group("ORU_R01_PATIENT")
         _pid(patient.add_segment("PID"), content, destination)
@@ -131,7 +137,7 @@ def build(content: ReportContent, destination: Hl7v2Destination, pdf: bytes | No
     return Built(encode(f"{text}\r", destination.character_set), control_id)
 
 
-def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination) -> None:
+def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination, zone: ZoneInfo | None) -> None:
     encoding = ENCODINGS[destination.character_set]
     _set(
         message.msh,
@@ -139,13 +145,22 @@ def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination
         msh_4=escaped(destination.sending_facility),
         msh_5=escaped(destination.receiving_application),
         msh_6=escaped(destination.receiving_facility),
-        msh_7=instant(content.recorded.isoformat()),
+        msh_7=_sent(content, zone),
         msh_9=KIND,
         msh_10=CONTROL_ID_MARK,
         msh_11=destination.processing_id,
         msh_18=encoding.msh_18,
         msh_20=encoding.msh_20,
     )
+
+
+def _sent(content: ReportContent, zone: ZoneInfo | None) -> str:
+    """MSH-7. Its zone is that of all times of the message that state none (2.15.9.7): where the images' time has an
+    unknown zone, it states none either. It is then on the clock of the site, or of this machine.
+    """
+    if content.acquired_local is None:
+        return instant(content.recorded.isoformat())
+    return instant(content.recorded.astimezone(zone).replace(tzinfo=None).isoformat())
 
 
 def _pid(pid: Any, content: ReportContent, destination: Hl7v2Destination) -> None:
@@ -179,7 +194,7 @@ def _obr(obr: Any, content: ReportContent, order: Order) -> None:
         obr_2=order.placer,
         obr_3=order.filler,
         obr_4=coded(content.findings.model.procedure),
-        obr_7=instant(content.acquired),
+        obr_7=instant(content.acquired_local or content.acquired),
         obr_16=order.provider,
         obr_18=order.accession,
         obr_22=instant(content.recorded.isoformat()),
@@ -198,7 +213,7 @@ def _obx(obx: Any, number: int, item: Observed, content: ReportContent, destinat
         obx_5=item.value,
         obx_6=item.unit,
         obx_11=PRELIMINARY,
-        obx_14=instant(content.acquired),
+        obx_14=instant(content.acquired_local or content.acquired),
         obx_17=coded(codes.ARTIFICIAL_INTELLIGENCE),
         obx_18=own_number(content.run.device_uid, destination),
         obx_19=instant(content.recorded.isoformat()),
@@ -228,7 +243,8 @@ def _observations(content: ReportContent, destination: Hl7v2Destination, with_pd
     yield Observed("HD", coded(codes.DICOM_STUDY), f"^{content.study.uid}^ISO")
     yield Observed("HD", coded(codes.SERIES_INSTANCE_UID), f"^{content.source.uid}^ISO")
     if with_pdf:
-        yield Observed("ED", coded(codes.DIAGNOSTIC_IMAGING_STUDY), f"CANDELA^application^pdf^Base64^{PDF_MARK}")
+        kind, _, form = destination.pdf_type.partition("^")
+        yield Observed("ED", coded(codes.DIAGNOSTIC_IMAGING_STUDY), f"CANDELA^{kind}^{form}^Base64^{PDF_MARK}")
 
 
 def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observed]:

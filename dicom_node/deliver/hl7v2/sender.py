@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dicom_node.deliver.hl7v2 import acknowledgement, oru
 from dicom_node.deliver.hl7v2.mllp import Mllp
@@ -17,10 +18,13 @@ from pipeline.report.stored import from_json, page_filename, stored_in
 
 
 class Hl7v2Sender:
-    """Builds the message from the stored report content and sends it. ``locks`` as in `deliver.fhir.FhirSender`."""
+    """Builds the message from the stored report content and sends it. ``locks`` and ``zone`` as in
+    `deliver.fhir.FhirSender`.
+    """
 
-    def __init__(self, destination: Hl7v2Destination, locks: Path) -> None:
+    def __init__(self, destination: Hl7v2Destination, locks: Path, zone: ZoneInfo | None = None) -> None:
         self._destination = destination
+        self._zone = zone
         self._locks = locks
         self._where = f"{destination.host}:{destination.port}"
         tls = destination.tls
@@ -39,7 +43,7 @@ class Hl7v2Sender:
             raise Broken("There is no stored report content among the result files.", where=str(files[0].parent))
         content = from_json(stored.read_bytes(), where=str(stored))
         page = self._page({path.name: path for path in files}) if self._destination.pdf else None
-        message = oru.build(content, self._destination, page.read_bytes() if page else None)
+        message = oru.build(content, self._destination, page.read_bytes() if page else None, zone=self._zone)
         with slot(self._locks, self._where, self._destination.maximum_in_flight, self._destination.timeout):
             answer = self._peer.exchange(message.data)
         code = acknowledgement.check(answer, message.control_id, self._where, _secrets(content))

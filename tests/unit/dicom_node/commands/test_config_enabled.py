@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from dicom_node.commands.config import app
+from dicom_node.settings.tree import load
 from pipeline import phantom
+from pipeline.errors import BadSettings
 
 TEXT = """
 data_dir = "data"
@@ -49,3 +52,40 @@ def test_explain_shows_a_disabled_rule_and_destination(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "is disabled: takes no series" in done.output
     assert "results to new (disabled, gets nothing: old)" in done.output
+
+
+RIS = """
+[destinations.ris]
+kind = "hl7v2"
+host = "127.0.0.1"
+port = 2575
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "noted"),
+    [
+        ("", "", ("assigning_authority", "time_zone")),
+        ("", 'assigning_authority = "MARY"', ("time_zone",)),
+        ('time_zone = "Europe/Berlin"', 'assigning_authority = "MARY"', ()),
+        ("", "enabled = false", ()),
+    ],
+)
+def test_check_says_what_an_hl7v2_receiver_may_not_be_able_to_tell(
+    tmp_path: Path, before: str, after: str, noted: tuple[str, ...]
+) -> None:
+    """Whose Patient ID it is, and in which zone a clock is; of a destination that gets results."""
+    config = tmp_path / "candela.toml"
+    config.write_text(f'data_dir = "data"\n{before}\n{RIS}{after}\n')
+    done = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    for name in ("assigning_authority", "time_zone"):
+        assert (f"note: destination 'ris': {name}" in done.output) is (name in noted)
+
+
+@pytest.mark.parametrize("name", ["Berlin", "+01:00", "Europe", "../etc/passwd", ""])
+def test_a_time_zone_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "candela.toml"
+    config.write_text(f'data_dir = "data"\ntime_zone = "{name}"\n')
+    with pytest.raises(BadSettings, match="time_zone: there is no time zone"):
+        load(config)

@@ -6,8 +6,11 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -144,3 +147,16 @@ def test_a_refusal_goes_where_it_is_wanted_only() -> None:
     assert [item.destination for item in fan_out(job(*names), refused, settings)] == ["told"]
     read = SeriesResult(Outcome.FINDING, results=results)
     assert [item.destination for item in fan_out(job(*names), read, settings)] == [*names]
+
+
+def test_the_sites_zone_makes_an_instant_of_the_modalitys_clock(tmp_path: Path) -> None:
+    """Without it the day alone is known."""
+    content = replace(content_of(Outcome.NO_FINDING), acquired="2026-07-05", acquired_local="2026-07-05T10:20:30")
+    (tmp_path / FILENAME).write_bytes(to_json(content))
+    with server() as (peer, posted):
+        for zone in (ZoneInfo("Europe/Berlin"), None):
+            to = FhirDestination(kind="fhir", url=peer.url)
+            FhirSender(to, tmp_path / "locks", zone).send((tmp_path / FILENAME,))
+    assert [report_in(bundle)["effectiveDateTime"] for bundle in posted] == ["2026-07-05T10:20:30+02:00", "2026-07-05"]
+    instants = {datetime.fromisoformat(report_in(bundle)["issued"]) for bundle in posted}
+    assert instants == {content.recorded}

@@ -291,6 +291,16 @@ def test_the_pdf_is_embedded_once() -> None:
     assert str(parsed.segment("OBR")[18]) == oru.CONTROL_ID_MARK
 
 
+@pytest.mark.parametrize("pdf_type", ["application^pdf", "AP^PDF", "AP^Octet-stream", "AP"])
+def test_the_pdf_has_the_type_by_which_the_receiver_knows_it(pdf_type: str) -> None:
+    """ED-2 and ED-3; data and encoding stay in their places."""
+    to = Hl7v2Destination.model_validate({"kind": "hl7v2", "host": "127.0.0.1", "port": 1, "pdf_type": pdf_type})
+    parsed = hl7.parse(oru.build(content_of(), to, b"%PDF").data.decode())
+    (ed,) = [obx for obx in parsed.segments("OBX") if str(obx[2]) == "ED"]
+    kind, form = [*pdf_type.split("^"), ""][:2]
+    assert str(ed[5]).split("^") == ["CANDELA", kind, form, "Base64", base64.b64encode(b"%PDF").decode()]
+
+
 def test_a_resend_is_the_same_message_and_anything_else_another() -> None:
     """The control id is a digest of the content: equal for equal, 20 characters (MSH-10's most)."""
     built = oru.build(content_of(), TO, b"%PDF")
