@@ -39,6 +39,8 @@ VANISHED: dict[str, Json] = {
 OF_A_READING = ("valueCodeableConcept", "valueQuantity", "component", "bodySite", "bodyStructure", "dataAbsentReason")
 """Elements of an Observation that a refusal lacks, or it alone has; a value and the reason of its absence exclude each
 other (obs-6)."""
+NEVER_MADE = {False: {"DocumentReference", "ImagingSelection"}, True: {"Media"}}
+"""Of these, what a report in R4 (False) and in R5 (True) never has: nothing of it is searched for."""
 REPORT_FIELDS = ("media", "result", "conclusionCode", "effectiveDateTime", *OF_A_READING)
 """Elements that a later revision may lack: those of the earlier one are then removed."""
 
@@ -132,7 +134,9 @@ def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
     if report["status"] == "preliminary" and draft["status"] in ("preliminary", "modified") and "study" in report:
         report["status"] = "modified"  # R5 alone has a state for "changed before it was final"
     stored: dict[str, list[Json]] = {
-        kind: [item for item in _tagged(kind, report, search) if not _finalised(item)] for kind in VANISHED
+        kind: [item for item in _tagged(kind, report, search) if not _finalised(item)]
+        for kind in VANISHED
+        if kind not in NEVER_MADE["study" in report]
     }
     renamed: dict[str, str] = {}
     kept: set[str] = set()

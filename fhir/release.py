@@ -19,7 +19,7 @@ class Release(StrEnum):
     R4 = "R4"
     R5 = "R5"
 
-    def make(self, kind: str, **fields: Any) -> Json:
+    def make(self, kind: str, /, **fields: Any) -> Json:
         """A resource of type ``kind``, checked by the release's model; fields that are None or empty are left out.
 
         R4 is checked with R4B models, which are R4's in everything used here; the tests hold the JSON against the

@@ -12,7 +12,7 @@ RULE = re.compile(r"=+(  +=+)+")
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     lines = [list(heads), ["---"] * len(heads), *map(list, rows)]
-    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines]
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
 
 
 def stated(handler: object) -> list[tuple[str, str]]:

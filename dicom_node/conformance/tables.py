@@ -15,6 +15,8 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]  # made at import
 
 from dicom_node.commitment.scp import StorageCommitment
+from dicom_node.conformance.fhir_client import fhir_exchanges
+from dicom_node.conformance.hl7v2 import hl7_fields
 from dicom_node.conformance.markdown import ranges, stated, table
 from dicom_node.conformance.objects import COMMON, OBJECTS
 from dicom_node.deliver import presence
@@ -286,7 +288,7 @@ TABLES: Final[Mapping[str, Callable[[], list[str]]]] = {
     for make in (
         *(syntaxes_in, syntaxes_out, objects, modules, accepted, rejections, store_statuses, action_statuses),
         *(event_statuses, get_statuses, heeded_statuses, stow_statuses, stow_reasons, find_keys, retrieve_keys),
-        *(requested, policies, character_sets, ciphers, sop_classes),
+        *(requested, policies, character_sets, ciphers, sop_classes, fhir_exchanges, hl7_fields),
     )
 }
 """By the name that a line ``@table NAME`` of page.md gives."""
