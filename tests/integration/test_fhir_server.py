@@ -169,6 +169,21 @@ def test_a_refusal_is_stored_as_a_report_that_is_of_no_order(server: FhirServer)
     assert "basedOn" not in stored
 
 
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_a_refusal_and_a_reading_of_one_series_replace_each_other(server: FhirServer, refused_first: bool) -> None:
+    """The server validates each update: no Observation has a value and a reason why it has none (obs-6)."""
+    key, client = f"turn-{refused_first}", FhirClient(server.url)
+    order = [1, 2] if refused_first else [2, 1]
+    refused = report.build(refusal_of(key, revision=order[0]))
+    read = bundle_of(Outcome.NO_FINDING, key=key, revision=order[1])
+    first, second = (refused, read) if refused_first else (read, refused)
+    client.send(first)
+    assert client.send(second).updated
+    stored = stored_report(server, second)
+    assert stored["status"] == ("preliminary" if refused_first else "registered")
+    assert ("basedOn" in stored) is refused_first
+
+
 @pytest.mark.parametrize(("key", "matches"), [("unknown", 0), ("twice", 2)])
 def test_no_patient_or_two_keep_the_logical_reference(server: FhirServer, key: str, matches: int) -> None:
     """The report is stored, by identifier; no Patient is invented, none is chosen."""
