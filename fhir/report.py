@@ -92,7 +92,7 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
 
 
 def _procedure(context: ReportContext) -> Json:
-    code = context.findings.model.procedure
+    code = context.content.procedure
     return concept(code, context.label("preliminary", procedure=code.meaning))
 
 

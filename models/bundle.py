@@ -65,10 +65,10 @@ class Contract:
     """The checked content of a model's ``metadata.json``.
 
     ``classes`` are in the order of the answer, ``terms`` are their names; the last class, ``none``, means "no lesion".
-    ``target`` is the code of what the model looks for. ``outputs`` describes the network's outputs. ``needs`` are the
-    conditions of a negative answer. ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's
-    module for Grad-CAM. ``weights`` is the file within the bundle, ``sha256`` its digest. ``anatomy`` is None where a
-    bundle has no second test.
+    ``target`` is the code of what the model looks for, ``procedure`` that of the procedure that reports name where the
+    study has none. ``outputs`` describes the network's outputs. ``needs`` are the conditions of a negative answer.
+    ``temperature`` divides the class logits. ``grad_cam_layer`` is the network's module for Grad-CAM. ``weights`` is
+    the file within the bundle, ``sha256`` its digest. ``anatomy`` is None where a bundle has no second test.
     """
 
     title: str
@@ -77,6 +77,7 @@ class Contract:
     none: str
     terms: tuple[ClassTerm, ...]
     target: Code
+    procedure: Code
     protocol: ProtocolContract
     recipe: Recipe
     outputs: Outputs
@@ -134,6 +135,7 @@ class Bundle:
             terms=self.contract.terms,
             target=self.contract.target,
             needs=self.contract.needs,
+            procedure=self.contract.procedure,
         )
 
 
@@ -240,6 +242,7 @@ def _contract(metadata: Metadata) -> Contract:
         none=block.none,
         terms=tuple(_term(name, block.codes.get(name)) for name in block.classes),
         target=_code(block.target),
+        procedure=_code(block.procedure),
         protocol=ProtocolContract(
             modality=block.modality,
             body_parts=block.body_parts,

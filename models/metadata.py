@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pipeline.errors import BadModel
-from pipeline.findings.codes import NEOPLASM
+from pipeline.findings.codes import MR_BRAIN, NEOPLASM
 
 CONTRACT_VERSION = 1
 MOST_BYTES = 1_000_000
@@ -102,6 +102,7 @@ class CandelaBlock(MetadataBlock):
     contrast_expected: bool
     validated_protocol: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     target: CodeBlock = CodeBlock(scheme="SCT", value=NEOPLASM.value, meaning=NEOPLASM.meaning)
+    procedure: CodeBlock = CodeBlock(scheme="LN", value=MR_BRAIN.value, meaning=MR_BRAIN.meaning)
     codes: dict[Name, TermBlock] = Field(default_factory=dict)
     recipe: RecipeBlock
     thresholds: ThresholdsBlock

@@ -20,6 +20,8 @@ ANSWER = ("classes", "none", "codes", "recipe", "thresholds", "temperature", "bf
 """Fields of contract 1 that stand under ``answer`` in contract 2."""
 SCOPE = ("body_parts", "weightings", "contrast_expected", "validated_protocol", "coverage_mm", "spacing_mm")
 """Those that stand under ``scope``."""
+REPORT = ("target", "procedure")
+"""Those that stand under ``report``."""
 
 
 def contract_2(block: CandelaBlock) -> Contract2:
@@ -33,7 +35,7 @@ def contract_2(block: CandelaBlock) -> Contract2:
                 "answer": {"kind": AnswerKind.LESION, **{key: old[key] for key in ANSWER if key in old}},
                 "inputs": [{"key": "image", "channels": [{"name": "image"}]}],
                 "scope": {"modalities": [old["modality"]], **{key: old[key] for key in SCOPE if key in old}},
-                "report": {"target": old["target"]},
+                "report": {key: old[key] for key in REPORT},
                 "weights": [old["weights"]],
             }
         )
@@ -52,13 +54,12 @@ def contract_1(contract: Contract2) -> dict[str, Any]:
         raise BadModel("The bundle is not read slab after slab.", todo="docs/bundles.md describes both ways.")
     new = contract.model_dump(mode="json", exclude_none=True)
     (weights,) = new["weights"][:1]
-    target = new["report"].get("target")
     return {
         "contract": CONTRACT_VERSION,
         "title": new["title"],
         "modality": new["scope"]["modalities"][0],
         "weights": {key: weights[key] for key in ("file", "sha256")},
-        **({"target": target} if target else {}),
+        **{key: new["report"][key] for key in REPORT if key in new["report"]},
         **{key: new["answer"][key] for key in ANSWER if key in new["answer"]},
         **{key: new["scope"][key] for key in SCOPE if key in new["scope"]},
     }

@@ -19,9 +19,9 @@ class Code:
     meaning: str
 
     @property
-    def system(self) -> str:
-        """The scheme's FHIR system URI."""
-        return SYSTEMS[self.scheme]
+    def system(self) -> str | None:
+        """The scheme's FHIR system URI; None for one that `SYSTEMS` lacks, such as a hospital's own."""
+        return SYSTEMS.get(self.scheme)
 
 
 PRIVATE_SCHEME = "99CANDELA"
@@ -34,6 +34,8 @@ SYSTEMS = {
     "LN": "http://loinc.org",
     "UCUM": "http://unitsofmeasure.org",
     "UMLS": "http://www.nlm.nih.gov/research/umls",
+    "C4": "http://www.ama-assn.org/go/cpt",
+    "RADLEX": "http://radlex.org",
     PRIVATE_SCHEME: "urn:candela:concepts",
 }
 """FHIR system of each coding scheme (PS3.16 table 8-1; HL7 terminology)."""
@@ -117,6 +119,20 @@ SERIES_INSTANCE_UID = Code("112002", "DCM", "Series Instance UID")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 SOURCE = Code("260753009", "SCT", "Source")
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
+CT_UNSPECIFIED = Code("25045-6", "LN", "CT unspecified body region")
+MR_UNSPECIFIED = Code("25056-3", "LN", "MRI unspecified body region")
+NM_UNSPECIFIED = Code("49118-3", "LN", "NM unspecified body region")
+PET_UNSPECIFIED = Code("44136-0", "LN", "PET unspecified body region")
+XR_UNSPECIFIED = Code("43468-8", "LN", "XR unspecified body region")
+PROCEDURES: Mapping[str, Code] = {
+    "CT": CT_UNSPECIFIED,
+    "MR": MR_UNSPECIFIED,
+    "NM": NM_UNSPECIFIED,
+    "PT": PET_UNSPECIFIED,
+    "CR": XR_UNSPECIFIED,
+    "DX": XR_UNSPECIFIED,
+}
+"""By modality, the procedure of which nothing else is known (PS3.16 CID 100)."""
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 COMMENT = Code("121106", "DCM", "Comment")

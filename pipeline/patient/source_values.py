@@ -23,6 +23,7 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadIdentity
 from pipeline.geometry.volume import Volume
 from pipeline.patient.attributes import ORDER_AND_VISIT_SEQUENCES
+from pipeline.patient.requests import PROCEDURE_CODES, REQUESTS, complete
 from pipeline.reading import value_forms
 from pipeline.reading.attributes import numbers, values
 from pipeline.reading.validation import UNREADABLE, is_regular_uid
@@ -109,10 +110,12 @@ SEQUENCES = (
     "OtherPatientIDsSequence",
     "DeidentificationMethodCodeSequence",
     "IssuerOfAccessionNumberSequence",
-    "ProcedureCodeSequence",
+    PROCEDURE_CODES,
     *ORDER_AND_VISIT_SEQUENCES,
+    REQUESTS,
 )
-"""Sequences of patient and study; an item with an invalid value at any depth is left out as a whole."""
+"""Sequences of patient and study, and the requests of the series; an item with an invalid value at any depth is left
+out as a whole, and so is a procedure code without its scheme or meaning."""
 OF_THE_PATIENT = "IssuerOfPatientIDQualifiersSequence"
 """Without a readable issuer, the number may be one that another issuer gave to another patient."""
 
@@ -299,6 +302,9 @@ class _Cleaner:
             if keyword not in self._header or not self._header[keyword].value:
                 return True
             items, whole = valid_items(self._header[keyword], clean.get("SpecificCharacterSet"))
+            if keyword == PROCEDURE_CODES:
+                kept = [*complete(items)]
+                items, whole = kept, whole and len(kept) == len(items)
         except (Unfit, *UNREADABLE):
             items, whole = [], False
         if not whole:

@@ -27,6 +27,7 @@ from pipeline.patient.attributes import (
     PATIENT_AND_STUDY_SEQUENCES,
 )
 from pipeline.patient.naming import UNREADABLE, Named, named_by, raw_of, same_name, text_of
+from pipeline.patient.requests import REQUESTS
 from pipeline.reading.attributes import items, number
 from pipeline.reading.files import UNREADABLE as UNREADABLE_HEADER
 
@@ -46,7 +47,7 @@ DEIDENTIFIED = ("PatientIdentityRemoved", "DeidentificationMethod", "Deidentific
 
 COMPARED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES)
 """Keywords of the compared attributes: a header for comparison needs no more."""
-COPIED = tuple(Tag(keyword) for keyword in (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES))
+COPIED = tuple(Tag(keyword) for keyword in (*PATIENT_AND_STUDY, *PATIENT_AND_STUDY_SEQUENCES, REQUESTS))
 ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
 UNASSIGNED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict
 
+from pipeline.findings.codes import Code
 from pipeline.findings.identity import RunIdentity, derived_uid
 from pipeline.findings.model import ModelIdentity, Outcome
 from pipeline.patient.source_values import cleaned
@@ -29,6 +30,7 @@ from pipeline.report.patient_study import (
     acquired,
     acquired_local,
     patient_of,
+    procedure_of,
     series_of,
     study_of,
 )
@@ -112,6 +114,11 @@ class ReportContent:
         if picture is not None and picture.sop_instance_uid not in {item.sop_instance_uid for item in objects}:
             picture = replace(picture, sop_instance_uid=self.run.uid("key picture"))
         return replace(self, objects=objects, picture=picture)
+
+    @property
+    def procedure(self) -> Code:
+        """The code of the procedure that the report is about."""
+        return procedure_of(self.study, self.source.modality, self.findings.model, self.findings.outcome)
 
     def lasting_uid(self, *what: str) -> str:
         """A UID that stays the same over all revisions of the series and all versions of the model, but not when an

@@ -11,7 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
 
+from pipeline.findings.codes import DIAGNOSTIC_IMAGING_STUDY, PROCEDURES, Code
+from pipeline.findings.model import ModelIdentity, Outcome
 from pipeline.patient.attributes import readable_name
+from pipeline.patient.requests import procedure_code
 from pipeline.reading.value_forms import printable
 
 OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
@@ -52,7 +55,8 @@ class Study:
     """``started`` is ISO 8601: a day, or an instant with its time zone; None where unknown.
 
     Physicians are DICOM names (PN components, as `Patient.dicom_name`), empty where unknown. ``admission`` is the
-    Admission ID. Contents that an earlier version stored lack these and the order numbers.
+    Admission ID. Contents that an earlier version stored lack these and the order numbers. ``procedure`` is
+    the code of what was done or asked for, as the header has it (`pipeline.patient.requests`); None where it has none.
     """
 
     uid: str
@@ -64,6 +68,7 @@ class Study:
     referring_physician: str = ""
     requesting_physician: str = ""
     admission: Issued | None = None
+    procedure: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def study_of(header: Dataset) -> Study:
         referring_physician=text(header, "ReferringPhysicianName"),
         requesting_physician=text(header, "RequestingPhysician"),
         admission=_issued(header, "AdmissionID", "IssuerOfAdmissionIDSequence"),
+        procedure=procedure_code(header),
     )
 
 
@@ -119,6 +125,19 @@ def series_of(headers: Sequence[Dataset]) -> SourceSeries:
         description=text(first, "SeriesDescription"),
         instances=len({str(ds.SOPInstanceUID) for ds in headers}),
     )
+
+
+def procedure_of(study: Study, modality: str, model: ModelIdentity, outcome: Outcome) -> Code:
+    """The procedure that a report is about: the study's own code, else what the model's bundle says of the images that
+    it read, else the procedure of ``modality``.
+
+    A refused series may show anything: a bundle says nothing of it.
+    """
+    if study.procedure is not None:
+        return study.procedure
+    if outcome is not Outcome.REFUSED and model.procedure != DIAGNOSTIC_IMAGING_STUDY:
+        return model.procedure
+    return PROCEDURES.get(modality, DIAGNOSTIC_IMAGING_STUDY)
 
 
 def acquired(header: Dataset) -> str | None:

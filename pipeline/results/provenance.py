@@ -20,14 +20,14 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
 from pipeline.findings.identity import RunIdentity, derived_uid
-from pipeline.findings.model import Findings
+from pipeline.findings.model import Findings, Outcome
 from pipeline.findings.own_results import COMPUTED, CREATOR_UID, FOR_REVIEW, MANUFACTURER
 from pipeline.geometry.volume import Volume
 from pipeline.patient.attributes import PATIENT_AND_STUDY, carry_patient_and_study
 from pipeline.reading.attributes import texts
 from pipeline.reading.validation import is_uid
 from pipeline.report.findings import ReportedFindings
-from pipeline.report.patient_study import Patient, SourceSeries, Study, patient_of, series_of, study_of
+from pipeline.report.patient_study import Patient, SourceSeries, Study, patient_of, procedure_of, series_of, study_of
 from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
@@ -138,6 +138,11 @@ class ResultContext:
         return study_of(deepcopy(self.volume.identity))
 
     @property
+    def procedure(self) -> Code:
+        """The code of the procedure that the results are about."""
+        return procedure_of(self.study, self.source.modality, self.findings.model, self.findings.outcome)
+
+    @property
     def source(self) -> SourceSeries:
         return self.read_series[0]
 
@@ -224,9 +229,13 @@ def code_item(code: Code) -> Dataset:
 
 
 def body_part(context: ResultContext) -> str | None:
-    """The source's Body Part Examined, else that of the model's bundle; None where neither states one."""
+    """The source's Body Part Examined, else that of the model's bundle; None where neither states one.
+
+    A refused series may show another part than the bundle reads: only its own header says which.
+    """
     stated = next(iter(texts(context.volume.sources[0], "BodyPartExamined")), "")
-    return stated or context.findings.model.body_part or None
+    assumed = "" if context.findings.outcome is Outcome.REFUSED else context.findings.model.body_part
+    return stated or assumed or None
 
 
 def set_body_part(ds: Dataset, context: ResultContext) -> None:

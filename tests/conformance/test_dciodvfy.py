@@ -20,6 +20,7 @@ from tests.conformance.synthetic import EVERYTHING, MODEL, UNDRAWN, build_all, c
 from tests.forms import short
 from tests.odd_values import element
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
+from tests.unit.pipeline.results.test_procedure import SKULL, item_of, request_of
 from tests.unit.pipeline.results.test_source_images import LAYOUTS, with_frames
 
 
@@ -155,6 +156,17 @@ def test_a_sources_own_faults_are_the_only_ones(tmp_path: Path) -> None:
         found = errors(path)
         assert found
         assert [line for line in found if "PatientName" not in line and "StudyInstanceUID" not in line] == []
+
+
+def test_no_errors_with_the_procedure_and_the_request_of_the_study(tmp_path: Path) -> None:
+    """In the character set of the source."""
+    code = item_of(SKULL)
+    request = request_of(code, RequestedProcedureID="RP7", RequestedProcedureDescription="Schädel mit KM")
+    datasets = phantom.head_phantom(slices=4, matrix=32)
+    for ds in datasets:
+        ds.ProcedureCodeSequence, ds.RequestAttributesSequence = [code], [request]
+    paths = save(context_of(datasets), tmp_path)
+    assert {path.name: errors(path) for path in paths} == {path.name: [] for path in paths}
 
 
 def test_no_errors_for_the_page_of_a_refusal(tmp_path: Path) -> None:

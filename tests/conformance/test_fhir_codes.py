@@ -57,7 +57,7 @@ BOUND: dict[tuple[str, str], ValueSet] = {
         "R4 diagnostic-service-sections (example): v2-0074; us-core-diagnosticreport-category (required): LOINC part",
         frozenset({f"{HL7}v2-0074|RAD", f"{LOINC}|LP29684-5"}),
     ),
-    ("DiagnosticReport", "code"): of("R4 report-codes: LOINC (preferred)", LOINC, "24590-2"),
+    ("DiagnosticReport", "code"): of("R4 report-codes: LOINC (preferred)", LOINC, "24590-2", "25056-3"),
     ("DiagnosticReport", "conclusionCode"): ValueSet(
         "R4 clinical-findings: SNOMED CT (example); presence: PS3.16 CID 240, CID 4220",
         CLASSES.codes | of("", SCT, "52101004", "272519000", "82334004").codes,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,7 @@ from dicom_node.deliver.hl7v2.er7 import (
     encode,
     escaped,
     instant,
+    is_encodable,
     names,
     numbered,
     plain,
@@ -45,6 +46,7 @@ from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadResult, Rejected
 from pipeline.findings import codes
+from pipeline.findings.codes import Code
 from pipeline.findings.measurements import Measurement, of_probability
 from pipeline.findings.model import SEEKS, AnswerKind, Outcome
 from pipeline.report import sentences
@@ -119,7 +121,7 @@ def build(
         _pv1(patient.add_group("ORU_R01_VISIT").add_segment("PV1"), content, destination)
         named, order = order_of(content, destination), result.add_group("ORU_R01_ORDER_OBSERVATION")
         _orc(order.add_segment("ORC"), named)
-        _obr(order.add_segment("OBR"), content, named)
+        _obr(order.add_segment("OBR"), content, named, destination)
         for number, item in enumerate(_observations(content, destination, pdf is not None), start=1):
             _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content, destination)
         message.validate()
@@ -187,13 +189,13 @@ def _orc(orc: Any, order: Order) -> None:
     _set(orc, orc_1="RE", orc_2=order.placer, orc_3=order.filler, orc_12=order.provider)
 
 
-def _obr(obr: Any, content: ReportContent, order: Order) -> None:
+def _obr(obr: Any, content: ReportContent, order: Order, destination: Hl7v2Destination) -> None:
     _set(
         obr,
         obr_1="1",
         obr_2=order.placer,
         obr_3=order.filler,
-        obr_4=coded(content.findings.model.procedure),
+        obr_4=_procedure(content.procedure, destination.character_set),
         obr_7=instant(content.acquired_local or content.acquired),
         obr_16=order.provider,
         obr_18=order.accession,
@@ -201,6 +203,12 @@ def _obr(obr: Any, content: ReportContent, order: Order) -> None:
         obr_24="RAD",
         obr_25="I" if is_refusal(content) else PRELIMINARY,
     )
+
+
+def _procedure(code: Code, character_set: str) -> str:
+    """CE of ``code``; a meaning with characters that ``character_set`` lacks is left out, never respelt."""
+    known = is_encodable(code.meaning, character_set)
+    return coded(code if known else replace(code, meaning=""))
 
 
 def _obx(obx: Any, number: int, item: Observed, content: ReportContent, destination: Hl7v2Destination) -> None:

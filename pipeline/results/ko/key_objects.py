@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.findings import codes
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.patient.requests import referenced_requests
 from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.result_object import ResultObject
 from pipeline.results.seg.segmentation import coded
@@ -56,6 +57,8 @@ def build(context: ResultContext, results: tuple[ResultObject, ...]) -> tuple[Re
         manufacturer=MANUFACTURER,
     )
     ds = finish(made, context, kind=KIND, number=1, description="key images")
+    if requests := referenced_requests(context.volume.identity):
+        ds.ReferencedRequestSequence = requests
     return (ResultObject(role=KIND, filename="keyobjects.dcm", dataset=ds),)
 
 

@@ -15,6 +15,7 @@ from pipeline.findings import codes
 from pipeline.findings.codes import Code
 from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.findings.own_results import MANUFACTURER
+from pipeline.patient.requests import referenced_requests
 from pipeline.report import sentences
 from pipeline.results.profile import ReportTitle
 from pipeline.results.provenance import ResultContext, finish
@@ -42,7 +43,7 @@ def build(
     groups = report_groups.build(context, segmentation, overlays)
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer_context(context)),
-        procedure_reported=coded(context.findings.model.procedure),
+        procedure_reported=coded(context.procedure),
         imaging_measurements=groups or [report_groups.nothing_measured(context)],
         title=coded(TITLES[context.profile.report_title]),
     )
@@ -72,6 +73,8 @@ def build(
     if context.run.previous is not None:
         made.PredecessorDocumentsSequence = [_document(replace(context, run=context.run.previous), made)]
     ds = finish(made, context, kind=KIND, number=1, description="report")
+    if requests := referenced_requests(context.volume.identity):
+        ds.ReferencedRequestSequence = requests
     return (ResultObject(role=KIND, filename="report.dcm", dataset=ds),)
 
 

@@ -18,6 +18,7 @@ from dicom_node.deliver.hl7v2 import er7, oru
 from dicom_node.settings.hl7v2 import Hl7v2Destination
 from pipeline.errors import Rejected
 from pipeline.findings import codes
+from pipeline.findings.codes import Code
 from pipeline.findings.model import Outcome
 from pipeline.report.content import ReportContent
 from pipeline.report.findings import Refusal
@@ -337,3 +338,14 @@ def test_a_model_of_another_kind_is_told_by_its_own_terms() -> None:
     )
     found = observations(message(content_of(findings=replace(findings, predicted_class="meningioma"))))
     assert found["111001", ""][1] == r"Model \S\ of \T\ mine"
+
+
+def test_the_procedure_is_the_studys_and_its_text_is_never_respelt() -> None:
+    """Without a code of the study the bundle's; of a refused series the modality's."""
+    own = replace(content_of(), study=replace(content_of().study, procedure=Code("SCH1", "99KLINIK", "MR Schädel")))
+    plain = replace(own, patient=named("Doe^Jane"))
+    assert str(message(own).segment("OBR")[4]) == "SCH1^MR Schädel^99KLINIK"
+    assert str(message(plain, character_set="ASCII").segment("OBR")[4]) == "SCH1^^99KLINIK"
+    assert str(message(content_of()).segment("OBR")[4]) == "24590-2^MR Brain^LN"
+    refused = replace(FINDINGS, outcome=Outcome.REFUSED, refusal=Refusal("MISSING_SLICES", "x"))
+    assert str(message(content_of(findings=refused)).segment("OBR")[4]) == "25056-3^MRI unspecified body region^LN"
