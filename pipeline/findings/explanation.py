@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes
 
 from pipeline.findings.model import BoolArray, FloatArray, Region
 from pipeline.geometry.volume import Volume
@@ -16,6 +17,28 @@ BRIGHT_PERCENTILE = 99
 MORE_THAN_CHANCE = 1.25
 """Where the body ends is known only roughly (bone and fluid may be as dark as air): so much more than its even share of
 the energy must lie in the regions."""
+
+
+def within_body(heatmap: FloatArray, volume: Volume) -> FloatArray:
+    """``heatmap`` (slices, rows, columns) without what lies in the air around the body, its highest value 1 again.
+
+    The networks see a coarse grid, whose interpolation runs over the edge of the head.
+    """
+    cut = np.nan_to_num(heatmap)
+    explained = np.flatnonzero(cut.max(axis=(1, 2)) > 0)
+    if not len(explained):
+        return cut
+    for k, body in zip(explained, _body(volume.array[explained]), strict=True):
+        cut[k][~binary_fill_holes(body)] = 0.0
+    top = float(cut.max())
+    return cut / top if top > 0 else cut
+
+
+def middle_of_body(volume: Volume) -> int:
+    """The plane in the middle of those that show at least half as much of the body as the fullest one."""
+    shares = _body(volume.array).mean(axis=(1, 2))
+    filled = np.flatnonzero(shares >= shares.max() / 2)
+    return int(filled[len(filled) // 2])
 
 
 def points_at(heatmap: FloatArray, regions: Sequence[Region], volume: Volume) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from pipeline.findings.answers import (
     Segmentation,
 )
 from pipeline.findings.codes import GRAD_CAM
-from pipeline.findings.explanation import points_at
+from pipeline.findings.explanation import points_at, within_body
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import basic_measurements, key_slice, separate_regions
 from pipeline.findings.measurements import Measurement
@@ -113,7 +114,7 @@ def _shown(
         return None, ()
     mine = [region for region in regions if region.label == explanation.name]
     if points_at(explanation.heatmap, mine, volume):
-        return explanation, ()
+        return replace(explanation, heatmap=within_body(explanation.heatmap, volume)), ()
     return None, (Caveat(CaveatCode.HEAT_MAP_LEFT_OUT),)
 
 

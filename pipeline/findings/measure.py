@@ -10,10 +10,20 @@ from skimage.measure import find_contours
 
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings import codes, measurements
-from pipeline.findings.explanation import points_at
+from pipeline.findings.explanation import middle_of_body, points_at, within_body
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import BoolArray, Diameter, Findings, ModelIdentity, Part, Prediction, Region, Voxels
+from pipeline.findings.model import (
+    BoolArray,
+    Diameter,
+    Findings,
+    ModelIdentity,
+    Outcome,
+    Part,
+    Prediction,
+    Region,
+    Voxels,
+)
 from pipeline.geometry.volume import Volume
 
 Points = npt.NDArray[np.float64]
@@ -24,17 +34,21 @@ CHORDS = 201
 
 
 def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:
-    """A model's prediction with its regions measured and named; without a heat map that points elsewhere."""
+    """A model's prediction with its regions measured and named; without a heat map that points elsewhere.
+
+    Of a negative answer no plane is special: the key slice is the middle of the body.
+    """
     regions = measure_lesions(prediction.mask, volume, prediction.predicted_class, run)
     shown = points_at(prediction.heatmap, regions, volume)
+    negative = prediction.outcome is Outcome.NO_FINDING
     left_out = () if shown else (Caveat(CaveatCode.HEAT_MAP_LEFT_OUT),)
     return Findings(
         outcome=prediction.outcome,
         predicted_class=prediction.predicted_class,
         probabilities=prediction.probabilities,
         regions=regions,
-        heatmap=prediction.heatmap if shown else None,
-        key_slice=prediction.key_slice,
+        heatmap=within_body(prediction.heatmap, volume) if shown else None,
+        key_slice=middle_of_body(volume) if negative else prediction.key_slice,
         model=model,
         caveats=(*prediction.caveats, *left_out),
     )

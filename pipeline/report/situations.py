@@ -29,8 +29,6 @@ def answer_key(findings: ReportedFindings) -> str:
             return "none_class"
         case Outcome.MEASURED:
             return _MEASURED[findings.kind]
-        case Outcome.INDETERMINATE if _is_not_most_probable(findings):
-            return "indeterminate_not_most_probable"
     return str(findings.outcome)
 
 
@@ -50,11 +48,6 @@ def _finding(findings: ReportedFindings) -> str:
         case AnswerKind.CLASSIFICATION:
             return "classes"
     return f"finding_{('no_region', 'one_region', 'several_regions')[min(len(findings.regions), 2)]}"
-
-
-def _is_not_most_probable(findings: ReportedFindings) -> bool:
-    shares = [item.probability for item in findings.probabilities]
-    return bool(findings.predicted_class) and findings.share < max(shares)
 
 
 def named_classes(findings: ReportedFindings) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ from pipeline.report import leading
 from pipeline.report.findings import ReportedFindings
 from pipeline.report.leading import Figure
 from pipeline.results.drawing.canvas import DIM, SIDE, TEXT, Canvas
-from pipeline.results.drawing.page_parts import BASE, INNER, MARGIN, PROBABILITY, class_title, in_sentence, shown
+from pipeline.results.drawing.page_parts import BASE, INNER, MARGIN, PROBABILITY, in_sentence, shown
+
+UNAIDED = "read the images without it"
+"""What an answer that is not reliable asks of the reader: it names no class, whose figure stands in the table."""
 
 
 def answer_row(canvas: Canvas, findings: Findings) -> None:
@@ -15,8 +18,7 @@ def answer_row(canvas: Canvas, findings: Findings) -> None:
     right = SIDE - MARGIN
     wide = 0.0
     if findings.outcome is Outcome.INDETERMINATE:
-        said = _unreliable(findings)
-        wide = canvas.text((right, BASE), said, size=20, least=16, colour=DIM, anchor="rs", most=INNER / 2)
+        wide = canvas.text((right, BASE), UNAIDED, size=20, least=16, colour=DIM, anchor="rs", most=INNER / 2)
     elif figure := leading_figure(findings):
         wide = _figure(canvas, figure)
     text = answer_title(findings)
@@ -30,7 +32,9 @@ def answer_title(findings: Findings) -> str:
 
 
 def answer_note(findings: Findings) -> str:
-    """The figure on a slice page, small: what it is of, and its value; empty without one."""
+    """The figure on a slice page, small: what it is of, and its value; empty without a reliable one."""
+    if findings.outcome is Outcome.INDETERMINATE:
+        return ""
     if findings.model.kind is AnswerKind.LESION:
         return f"{PROBABILITY.lower()} {findings.probability(findings.predicted_class):.2f}"
     figure = leading_figure(findings)
@@ -58,13 +62,3 @@ def _figure(canvas: Canvas, figure: Figure) -> float:
                 end - canvas.text((end, BASE), text, size=size, least=16, colour=colour, anchor="rs", most=INNER / 2)
             )
     return SIDE - MARGIN - ends[-1]
-
-
-def _unreliable(findings: Findings) -> str:
-    """The class that an answer that is not reliable is nearest to."""
-    probability = findings.probability(findings.predicted_class)
-    name = in_sentence(class_title(findings, findings.predicted_class))
-    if findings.model.kind is not AnswerKind.LESION:
-        return f"class with the highest score: {name}, {probability:.2f}"
-    leads = probability >= max(item.probability for item in findings.probabilities)
-    return f"most probable {'class' if leads else 'kind of lesion'}: {name}, {probability:.2f}"

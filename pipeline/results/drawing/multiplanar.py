@@ -39,6 +39,42 @@ TRIM_BELOW, TRIM_NOISE, TRIM_MM = 0.08, 0.01, 9.0
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How a stored plane of ``shape`` (rows, columns) is shown: transposed first, then mirrored along ``flip``."""
+
+    shape: tuple[int, int]
+    transpose: bool = False
+    flip: tuple[bool, bool] = (False, False)
+
+    @classmethod
+    def upright(cls, shape: tuple[int, int], down: Vector, across: Vector) -> Turn:
+        """How a plane whose rows follow ``down`` and columns ``across`` (LPS) is shown as `UPRIGHT` says."""
+        (column_axis, column_sign), (row_axis, row_sign) = UPRIGHT[int(np.argmax(np.abs(np.cross(across, down))))]
+        straight = abs(across[column_axis]) + abs(down[row_axis]) >= abs(down[column_axis]) + abs(across[row_axis])
+        rows, columns = (down, across) if straight else (across, down)
+        return cls(
+            shape, not straight, (bool(rows[row_axis] * row_sign < 0), bool(columns[column_axis] * column_sign < 0))
+        )
+
+    def image(self, plane: FloatImage) -> FloatImage:
+        """``plane`` (rows, columns) as it is shown."""
+        turned = plane.T if self.transpose else plane
+        return turned[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
+
+    def pixel(self, at: tuple[float, float]) -> tuple[float, float]:
+        """Where the stored (row, column) ``at`` is shown."""
+        place = at[::-1] if self.transpose else at
+        size = self.shape[::-1] if self.transpose else self.shape
+        row, column = (n - 1 - v if turned else v for v, n, turned in zip(place, size, self.flip, strict=True))
+        return row, column
+
+    def axes(self, rows: Vector, columns: Vector) -> tuple[Vector, Vector]:
+        """What increasing rows and columns follow in the picture, of what they follow as stored."""
+        first, second = (columns, rows) if self.transpose else (rows, columns)
+        return first * (-1 if self.flip[0] else 1), second * (-1 if self.flip[1] else 1)
+
+
+@dataclass(frozen=True)
 class Reformat:
     """A plane of a volume, or a multiplanar reformat across its planes.
 
@@ -51,7 +87,8 @@ class Reformat:
     across, down : unit vectors (LPS) of increasing column and row.
     origin : patient coordinates (mm, LPS) of the centre of the first pixel.
     index : the source plane that this is, None for a plane across.
-    first : row and column of the source plane that the first pixel is.
+    turn : how the source plane was turned to be shown upright; None for a plane across.
+    first : row and column, in the turned source plane, that the first pixel is.
     edges : patient directions of increasing column and row as a radiograph's header states them ("L", "F"), empty where
         it does not; None for planes in the patient, whose directions are those of ``across`` and ``down``.
     scale_note : what lengths on the picture are, where they are not those in the patient.
@@ -65,6 +102,7 @@ class Reformat:
     down: Vector
     origin: Vector
     index: int | None = None
+    turn: Turn | None = None
     first: tuple[int, int] = (0, 0)
     edges: tuple[str, str] | None = None
     scale_note: str = ""
@@ -76,7 +114,8 @@ class Reformat:
 
     def from_source(self, pixel: tuple[float, float]) -> tuple[float, float]:
         """(row, column) here of a (row, column) of the source plane."""
-        return pixel[0] - self.first[0], pixel[1] - self.first[1]
+        row, column = pixel if self.turn is None else self.turn.pixel(pixel)
+        return row - self.first[0], column - self.first[1]
 
     def to_pixel(self, point: Vector) -> tuple[float, float]:
         """(row, column), with fractions, of the place in this plane that is nearest to ``point`` (mm, LPS).
@@ -90,29 +129,34 @@ class Reformat:
 
 
 def source_plane(volume: Volume, findings: Findings, index: int) -> Reformat:
-    """Source plane ``index`` as it was acquired."""
+    """Source plane ``index``, turned by quarters and mirrored to the usual display (`UPRIGHT`), whatever way it is
+    stored; a radiograph as it is stored.
+    """
+    shape = (volume.shape[1], volume.shape[2])
+    down, across = volume.affine[:3, 1] / volume.spacing[1], volume.affine[:3, 2] / volume.spacing[2]
+    turn = Turn(shape) if volume.projection else Turn.upright(shape, down, across)
+    heat = np.zeros(shape, np.float32) if findings.heatmap is None else findings.heatmap[index]
+    shown_down, shown_across = turn.axes(down, across)
+    row, column = turn.pixel((0, 0))
+    spacing = volume.spacing[:0:-1] if turn.transpose else volume.spacing[1:]
+    at_detector = CaveatCode.LENGTHS_AT_DETECTOR in {item.code for item in volume.caveats}
     return Reformat(
-        grey=volume.array[index],
-        heat=np.zeros_like(volume.array[index]) if findings.heatmap is None else findings.heatmap[index],
+        grey=turn.image(volume.array[index]),
+        heat=turn.image(heat),
         masks=tuple(
-            (number, region.voxels.plane(index).astype(np.float32))
+            (number, turn.image(region.voxels.plane(index).astype(np.float32)))
             for number, region in enumerate(findings.regions, start=1)
             if index in region.slices
         ),
-        spacing=volume.spacing[1:],
-        across=volume.affine[:3, 2] / volume.spacing[2],
-        down=volume.affine[:3, 1] / volume.spacing[1],
-        origin=volume.to_patient((index, 0, 0)),
+        spacing=(spacing[0], spacing[1]),
+        across=shown_across,
+        down=shown_down,
+        origin=volume.to_patient((index, 0, 0)) - shown_down * spacing[0] * row - shown_across * spacing[1] * column,
         index=index,
+        turn=turn,
         edges=_stated_edges(volume.sources[index]) if volume.projection else None,
-        scale_note="at the detector"
-        if CaveatCode.LENGTHS_AT_DETECTOR in {item.code for item in volume.caveats}
-        else "",
+        scale_note="at the detector" if at_detector else "",
     )
-
-
-def _is_at_detector(volume: Volume) -> bool:
-    return CaveatCode.LENGTHS_AT_DETECTOR in {item.code for item in volume.caveats}
 
 
 def _stated_edges(source: Dataset) -> tuple[str, str]:
@@ -137,7 +181,8 @@ def reformats_across(volume: Volume, findings: Findings, point: Vector) -> tuple
     widest = max(rows * volume.spacing[1], columns * volume.spacing[2])
     if planes < LEAST_PLANES or extent < LEAST_EXTENT * widest:
         return ()
-    return tuple(_across(volume, findings, point, in_plane, normal) for in_plane in (across, down))
+    sides = Turn.upright((rows, columns), down, across).axes(down, across)[::-1]  # in one order however it is stored
+    return tuple(_across(volume, findings, point, in_plane, normal) for in_plane in sides)
 
 
 def trimmed(reformat: Reformat, window: GreyRange) -> Reformat:
@@ -172,14 +217,8 @@ def trimmed(reformat: Reformat, window: GreyRange) -> Reformat:
 
 def _across(volume: Volume, findings: Findings, point: Vector, in_plane: Vector, normal: Vector) -> Reformat:
     """The plane through ``point`` that ``in_plane`` and ``normal`` span, as far as the volume reaches."""
-    facing = int(np.argmax(np.abs(np.cross(in_plane, normal))))
-    (column_axis, column_sign), (row_axis, row_sign) = UPRIGHT[facing]
-    in_columns = abs(in_plane[column_axis]) + abs(normal[row_axis]) >= abs(normal[column_axis]) + abs(
-        in_plane[row_axis]
-    )
-    across, down = (in_plane, normal) if in_columns else (normal, in_plane)
-    across = across * (1 if across[column_axis] * column_sign >= 0 else -1)
-    down = down * (1 if down[row_axis] * row_sign >= 0 else -1)
+    turn = Turn.upright((1, 1), normal, in_plane)
+    down, across = turn.axes(normal, in_plane)
     corners = np.array([[k, r, c] for k in (0, 1) for r in (0, 1) for c in (0, 1)]) * volume.shape - 0.5
     away = volume.to_patient(corners) - point
     reach = [(float((away @ axis).min()), float((away @ axis).max())) for axis in (down, across)]

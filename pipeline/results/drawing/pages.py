@@ -60,7 +60,9 @@ BELOW = Aside(
 )
 """Where they lie without those planes."""
 CALM = Box(MARGIN, TOP, 684, 684)
-"""The one picture of a summary without a finding."""
+"""The one picture of a summary without a finding, where there are no planes across."""
+CALM_PLANES = (Box(MARGIN, TOP, 684, 410), Box(MARGIN, TOP + 418, 338, 266), Box(MARGIN + 346, TOP + 418, 338, 266))
+"""The key slice and the planes across it on such a summary."""
 SINGLE = Box(MARGIN, 144, 884, 770)
 """The one picture of a slice page."""
 BAND = SINGLE.right + 16
@@ -68,13 +70,14 @@ BAND = SINGLE.right + 16
 
 @dataclass(frozen=True)
 class Page:
-    """A drawn page. ``placement`` says where source plane ``slice_index`` lies on it; None where the page has more than
-    one picture, so that no geometry is true of the whole.
+    """A drawn page. ``placement`` says where ``plane``, source plane ``slice_index`` as it is shown, lies on it; both
+    are None where the page has more than one picture, so that no geometry is true of the whole.
     """
 
     pixels: Pixels
     slice_index: int
-    placement: Placement | None
+    placement: Placement | None = None
+    plane: Reformat | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def summary_page(story: Story, *, pages: int) -> Page:
     draw_across(canvas, story, ACROSS)
     tables_beside(canvas, findings, aside)
     caveats(canvas, findings, Box(MARGIN, FOOT - 45, INNER, 44))
-    return Page(canvas.pixels(), findings.key_slice, None)
+    return Page(canvas.pixels(), findings.key_slice)
 
 
 def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box], numbers: Collection[int]) -> None:
@@ -151,7 +154,8 @@ def draw_across(canvas: Canvas, story: Story, boxes: tuple[Box, Box]) -> None:
     """The planes across the key slice, where there are any, with what the algorithm says."""
     for whole, box in zip(story.across, boxes, strict=False):
         reformat = trimmed(whole, story.window)
-        placement = draw_reformat(canvas, reformat, story.window, box, heat=story.heat, cut_by=[story.key], top=True)
+        # No heat map: a dozen planes at most are explained, which would be stripes here.
+        placement = draw_reformat(canvas, reformat, story.window, box, heat=False, cut_by=[story.key], top=True)
         draw_outlines(canvas, story.findings, reformat, placement, numbers=())
 
 
@@ -177,16 +181,16 @@ def slice_page(story: Story, index: int, *, page: int, pages: int) -> Page:
             canvas.text((BAND, SINGLE.y + 20 * row), word, size=16, colour=DIM)
         draw_colour_bar(canvas, Box(BAND, SINGLE.y + 76, 18, 240), vertical=True)
     region_notes(canvas, findings, index, SINGLE.bottom + 6)
-    return Page(canvas.pixels(), index, placement)
+    return Page(canvas.pixels(), index, placement, reformat)
 
 
 def _calm_page(story: Story, pages: int) -> Page:
-    """One picture, the answer, how sure: where nothing is suggested nothing is coloured."""
+    """The answer, how sure, and the planes of the body: where nothing is suggested nothing is coloured."""
     canvas, findings = Canvas(), story.findings
     frame(canvas, findings.model, page=1, pages=pages)
     answer_row(canvas, findings)
-    placement = draw_reformat(canvas, story.key, story.window, CALM, heat=False)
-    draw_outlines(canvas, findings, story.key, placement, numbers=())
+    placement = None if story.across else draw_reformat(canvas, story.key, story.window, CALM, heat=False)
+    draw_three(canvas, story, CALM_PLANES)
     x = CALM.right + 24
     wide = SIDE - MARGIN - x
     name = slice_name(story.volume, findings.key_slice)
@@ -195,7 +199,15 @@ def _calm_page(story: Story, pages: int) -> Page:
     calm_tables(canvas, findings, Box(x, round(y) + 28, wide, CALM.bottom - round(y) - 28))
     below = CALM.bottom + 12
     caveats(canvas, findings, Box(MARGIN, below, INNER, FOOT - below), size=18)
-    return Page(canvas.pixels(), findings.key_slice, placement)
+    return Page(canvas.pixels(), findings.key_slice, placement, story.key if placement else None)
+
+
+def draw_three(canvas: Canvas, story: Story, boxes: tuple[Box, Box, Box]) -> None:
+    """The key slice and the planes across it, each with the cuts of the others; nothing where there are none across."""
+    planes = [trimmed(plane, story.window) for plane in (story.key, *story.across)] if story.across else []
+    for plane, box in zip(planes, boxes, strict=False):
+        others = [other for other in planes if other is not plane]
+        draw_reformat(canvas, plane, story.window, box, heat=False, cut_by=others)
 
 
 def _small(name: str) -> str:

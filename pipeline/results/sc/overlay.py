@@ -15,6 +15,7 @@ from pipeline.findings import codes
 from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import Pixels, Placement
+from pipeline.results.drawing.multiplanar import Reformat
 from pipeline.results.drawing.pages import Page, Story, shows_heatmap, slice_page, summary_page
 from pipeline.results.provenance import (
     ResultContext,
@@ -90,8 +91,8 @@ def _secondary_capture(page: Page, number: int, context: ResultContext) -> Datas
     ds.ImageComments = f"{DISCLAIMER}. {conclusion(findings)}"
     ds.SourceImageSequence = [_source_item(context.volume, page.slice_index)]
     ds.ReferencedSeriesSequence = [series_item(source)]
-    if page.placement is not None and not context.volume.projection:
-        _set_geometry(ds, context, page.slice_index, page.placement)
+    if page.placement is not None and page.plane is not None and not context.volume.projection:
+        _set_geometry(ds, context, page.plane, page.placement)
     rgb_image(ds, page.pixels)
     return finish(ds, context, kind=KIND, number=number, description="overlay")
 
@@ -135,22 +136,21 @@ def series_item(source: Dataset) -> Dataset:
     return item
 
 
-def _set_geometry(ds: Dataset, context: ResultContext, index: int, placement: Placement) -> None:
-    """Frame of reference, plane and spacing of the page, which extends the source plane beyond its edges.
+def _set_geometry(ds: Dataset, context: ResultContext, plane: Reformat, placement: Placement) -> None:
+    """Frame of reference, plane and spacing of the page, which extends the source ``plane`` beyond its edges.
 
     The page lies in the source's plane at `Placement.pixels_per_mm`, so that viewers link, scroll and measure on it as
     on the source; what is written beside the picture lies outside of the source's field of view.
     """
-    volume = context.volume
     ds.FrameOfReferenceUID = context.frame_of_reference_uid
     ds.PositionReferenceIndicator = None
-    ds.ImageOrientationPatient = volume.sources[index].ImageOrientationPatient
-    ds.ImagePositionPatient = [decimal(value) for value in page_position(volume, index, placement)]
+    ds.ImageOrientationPatient = [decimal(value) for value in (*plane.across, *plane.down)]
+    ds.ImagePositionPatient = [decimal(value) for value in page_position(plane, placement)]
     spacing = decimal(1 / placement.pixels_per_mm)
     ds.PixelSpacing = [spacing, spacing]
 
 
-def page_position(volume: Volume, index: int, placement: Placement) -> npt.NDArray[np.float64]:
-    """Patient coordinates (mm, LPS) of the centre of the page's first pixel."""
+def page_position(plane: Reformat, placement: Placement) -> npt.NDArray[np.float64]:
+    """Patient coordinates (mm, LPS) of the centre of the page's first pixel, which lies in ``plane``."""
     row, column = placement.to_plane(0.5, 0.5)
-    return volume.to_patient((index, row, column))
+    return plane.origin + plane.down * plane.spacing[0] * row + plane.across * plane.spacing[1] * column

@@ -110,6 +110,7 @@ def test_another_head_is_refused() -> None:
         _placed_with(matched("t2", 4), heads.volume(), _moved("t2", 4))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_mirrored_head_is_refused() -> None:
     moving = _moved("t2", 1)

@@ -123,8 +123,7 @@ def test_each_caveat_has_a_phrase_that_uses_its_values() -> None:
             "fr",
             "Indéterminé",
             [
-                "L'algorithme ne donne pas de réponse fiable.",
-                "La classe la plus probable est : gliome (0,40).",
+                "L'algorithme ne donne pas de réponse fiable : lisez les images comme s'il n'existait pas.",
                 "Résultat d'IA, non vérifié, non destiné au diagnostic.",
                 "Aucun radiologue n'a encore lu ce résultat.",
             ],
@@ -134,8 +133,7 @@ def test_each_caveat_has_a_phrase_that_uses_its_values() -> None:
             "de",
             "Kein eindeutiges Ergebnis",
             [
-                "Der Algorithmus gibt keine verlässliche Antwort.",
-                "Die wahrscheinlichste Läsionsart ist: Meningeom (0,35).",
+                "Der Algorithmus gibt keine verlässliche Antwort: Befunden Sie die Bilder, als gäbe es ihn nicht.",
                 "KI-Ergebnis, nicht geprüft, nicht zur Diagnose.",
                 "Dieses Ergebnis wurde noch nicht radiologisch befundet.",
             ],

@@ -110,10 +110,11 @@ def test_the_answer_leads_and_no_score_is_called_a_probability(
 
 
 def test_an_unreliable_class_has_no_large_figure(written: list[Written]) -> None:
-    """Indeterminate says so first; the class with the highest score stands small beside it."""
+    """Indeterminate says so first, and names no class."""
     summary_page(story_of("kind uncertain"), pages=1)
     assert [item.text for item in written if item.size == 40] == ["Indeterminate: no reliable answer"]
-    assert "class with the highest score: bleed, 0.50" in said(written)
+    assert "read the images without it" in said(written)
+    assert "highest score" not in said(written)
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -187,7 +188,7 @@ def test_each_answer_has_its_pages(name: str) -> None:
     assert (len(pages) > 1) is bool(context.findings.regions)
     if not context.findings.regions:
         picture = pages[0].preview[150:830, 30:700].astype(int)
-        assert np.ptp(picture, axis=-1).max() <= 8
+        assert np.ptp(picture, axis=-1).max() < 20
         assert picture.max() > 100
 
 
