@@ -21,7 +21,6 @@ SHORT = {"slices": 4, "matrix": 64, "senders": 2, "between": (0.2, 2.0), "at_wor
     ("backend", "group", "faults", "series"),
     [
         ("sqlite", "kills", 2, 2),
-        ("sqlite", "network", 3, 2),
         pytest.param("sqlite", "network", 8, 4, marks=pytest.mark.nightly),
         pytest.param("sqlite", "kills", 10, 6, marks=pytest.mark.nightly),
         pytest.param("postgresql", "kills", 12, 6, marks=pytest.mark.nightly),

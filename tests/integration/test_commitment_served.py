@@ -44,6 +44,7 @@ def job_of(house: Installation, series_instance_uid: str) -> JobDetail:
     return next(job for job in house.jobs() if job.job.series_instance_uid == series_instance_uid)
 
 
+@pytest.mark.nightly
 def test_a_delivery_ends_with_the_report_and_what_a_report_lacks_is_sent_again(tmp_path: Path) -> None:
     """One real node. First the PACS keeps silent: nothing counts, though all was stored; its report ends it.
 

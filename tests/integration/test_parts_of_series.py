@@ -32,8 +32,9 @@ def whole_is_read(node: Node) -> bool:
     return latest.job.revision == 2 and latest.state in (JobState.HELD, JobState.DONE)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.parametrize("killed_again", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("killed_again", [False, True])
 def test_only_the_answer_to_the_whole_leaves(tmp_path: Path, killed_again: bool) -> None:
     """A third of the slices is read and held; kill -9, start, the rest: the first answer has not left.
 

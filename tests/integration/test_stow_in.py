@@ -370,6 +370,7 @@ def test_a_full_disk_is_503_and_costs_nothing_stored(small_disk: Path) -> None: 
         assert not node.temporary()
 
 
+@pytest.mark.nightly
 def test_kill_9_after_200_loses_nothing(tmp_path: Path) -> None:
     """Killed right after each answer: all that was answered 200 is there, and the restart completes the series."""
     series = small_series(3)

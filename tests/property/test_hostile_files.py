@@ -29,6 +29,7 @@ from pipeline.pixels.values import pixel_values
 from pipeline.reading.files import Series, read_parts, read_path
 from pipeline.reading.slices import slices_of
 from pipeline.reading.weighting import weighting
+from tests.forms import short
 from tests.shapes import as_file, enhanced
 
 SMALL = phantom.head_phantom(slices=3, matrix=40)
@@ -249,7 +250,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("bomb", short(BOMBS, *(name for name in BOMBS if name != "deflated_bomb")))
 def test_a_bomb_takes_no_memory(bomb: str, tmp_path: Path) -> None:
     """Refused in a process of its own that may have one more gibibyte and two minutes, and needs far less."""
     path = tmp_path / "bomb.dcm"

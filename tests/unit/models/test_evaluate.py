@@ -66,6 +66,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.nightly
 def test_cross_validation_asks_each_network_about_its_own_fold(data: Path, bundles: Path, tmp_path: Path) -> None:
     """Two weights, two folds: figures of each and pooled, files, plots and gallery; progress ends at 1."""
     heard: list[tuple[str, float]] = []
