@@ -37,6 +37,7 @@ from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.quantities import size_text, time_text
 from dicom_node.settings.receive import Receive
 from dicom_node.settings.remotes import DicomRemote
+from pipeline.patient.attributes import PATIENT_AND_STUDY, PATIENT_AND_STUDY_SEQUENCES
 from pipeline.results.profile import PRESETS, Profile
 from pipeline.results.provenance import SERIES_NUMBERS
 
@@ -226,7 +227,10 @@ def requested() -> list[str]:
     """Presentation contexts that the node proposes, besides those of results."""
     find, get, move = (", ".join(map(named, models)) for models in (MODELS, fetching.GET, fetching.MOVE))
     plain = ", ".join(UID(item).name for item in build_context(Verification).transfer_syntax or ())
-    all_of_them = f"all {len(transfer_syntaxes())} of [section 1](#1-overview), a context each"
+    all_of_them = (
+        f"all {len(transfer_syntaxes())} of [section 1](#1-overview), a context each; the usual ones first, where"
+        f" {fetching.CONTEXTS_MOST} contexts are too few"
+    )
     rows = [
         (named(Verification), plain, "SCU", "`candela echo`"),
         (find, plain, "SCU", "`candela find` and `fetch`, `expected_count`, before a resend (Study Root)"),
@@ -266,6 +270,17 @@ def policies() -> list[str]:
     return table(("", "the node accepts", "the node requests"), rows)
 
 
+def copied() -> list[str]:
+    """Attributes that results have from the source."""
+    names = [dictionary_description(tag_for_keyword(name) or 0) for name in PATIENT_AND_STUDY]
+    items = [dictionary_description(tag_for_keyword(name) or 0) for name in PATIENT_AND_STUDY_SEQUENCES]
+    return [
+        f"- **From the source, byte for byte**: {', '.join(names)}.",
+        f"- **From the source, by item**: {', '.join(items)}.",
+        "- Values that no format can carry are left out, and the results say so.",
+    ]
+
+
 def character_sets() -> list[str]:
     """Specific Character Sets that are decoded."""
     names = [f"`{name}`" for name in python_encoding if name]
@@ -288,7 +303,7 @@ TABLES: Final[Mapping[str, Callable[[], list[str]]]] = {
     for make in (
         *(syntaxes_in, syntaxes_out, objects, modules, accepted, rejections, store_statuses, action_statuses),
         *(event_statuses, get_statuses, heeded_statuses, stow_statuses, stow_reasons, find_keys, retrieve_keys),
-        *(requested, policies, character_sets, ciphers, sop_classes, fhir_exchanges, hl7_fields),
+        *(requested, policies, copied, character_sets, ciphers, sop_classes, fhir_exchanges, hl7_fields),
     )
 }
 """By the name that a line ``@table NAME`` of page.md gives."""

@@ -11,9 +11,12 @@ from pydicom import dcmread, uid
 from pydicom.uid import UID
 
 from dicom_node.commands.dicom import echo
-from dicom_node.conformance.tables import encoded_as, proposed
+from dicom_node.conformance.tables import encoded_as, proposed, requested
 from dicom_node.deliver.dimse import DimseSender
+from dicom_node.fetch.dimse import DimseSource
+from dicom_node.fetch.sinks import FolderSink
 from dicom_node.network.find import finding
+from dicom_node.network.found import FoundSeries
 from dicom_node.settings.destinations import DicomDestination
 from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.remotes import DicomRemote
@@ -21,7 +24,7 @@ from dicom_node.store.instance_store import IMPLEMENTATION_CLASS_UID, implementa
 from pipeline.errors import Rejected
 from pipeline.results.profile import PRESETS
 from tests.conftest import ROOT
-from tests.peers.dcmtk import echoscu, require_dcmtk, running_storescp, storescu
+from tests.peers.dcmtk import echoscu, findscu, require_dcmtk, running_dcmqrscp, running_storescp, storescu
 from tests.peers.engine_worker import capture
 from tests.peers.receiver import Node, running_receiver
 
@@ -35,6 +38,7 @@ DCMTK = {
     "LittleEndianImplicit": uid.ImplicitVRLittleEndian,
     "LittleEndianExplicit": uid.ExplicitVRLittleEndian,
     "BigEndianExplicit": uid.ExplicitVRBigEndian,
+    "DeflatedLittleEndianExplicit": uid.DeflatedExplicitVRLittleEndian,
     "JPEGBaseline": uid.JPEGBaseline8Bit,
     "JPEGExtended:Process2+4": uid.JPEGExtended12Bit,
     "JPEGLossless:Non-hierarchical-1stOrderPrediction": uid.JPEGLosslessSV1,
@@ -148,3 +152,38 @@ def test_storescp_is_offered_the_syntaxes_that_are_stated(tmp_path: Path) -> Non
     assert answered == [([syntax], syntax) for syntax in stated]
     (row,) = re.findall(r"^\| `archive` \| [^|]*overlay[^|]* \| (.*) \|$", OVERVIEW, re.MULTILINE)
     assert row == "; ".join(syntax.name for syntax in stated)
+
+
+def test_findscu_finds_no_service_as_the_statement_says(node: Node) -> None:
+    said = findscu(node.port, "-d", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=").stdout
+    assert [accepted for _, accepted in contexts(said)] == [None]
+    assert "| Query/Retrieve: C-FIND, C-MOVE, C-GET | yes | no |" in OVERVIEW
+
+
+def test_dcmqrscp_is_asked_for_the_models_and_syntaxes_that_are_stated(tmp_path: Path) -> None:
+    """By C-FIND, and by C-GET with the node as SCP of the storage classes."""
+    log = tmp_path / "log"
+    with running_dcmqrscp(tmp_path / "pacs", args=["-d"], log=log) as pacs:
+        known = DicomPeer(ae_title=pacs.ae_title, host="127.0.0.1", port=pacs.port)
+        source = DimseSource(DicomRemote(kind="dicom", peer=known, timeout=20), "CANDELA", "CANDELA")
+        source.retrieve(FoundSeries("1.2.3", "1.2.3.4", "MR", 1), FolderSink(tmp_path / "out"))
+    rows = [row.split(" | ") for row in requested()]
+    asked = re.findall(r"BEGIN A-ASSOCIATE-RQ .*?END A-ASSOCIATE-RQ", log.read_text(errors="replace"), re.DOTALL)
+    asked = [text for text in asked if re.search(r"Calling Application Name: +CANDELA", text)]  # not the port's probe
+    assert len(asked) == 2
+    for text, service in zip(asked, ("FIND", "GET"), strict=True):
+        (row,) = (row for row in rows if row[0].endswith(f"- {service}"))
+        assert " | ".join(row) in STATEMENT
+        for context in re.split(r"Context ID: +", text)[1:]:
+            (name,) = re.findall(r"Abstract Syntax: =(\S+)", context)
+            syntaxes = [DCMTK.get(item, UID(item)) for item in re.findall(r"^D: {7}=?(\S+)$", context, re.MULTILINE)]
+            if name.startswith(service):
+                assert {item.name for item in syntaxes} == set(row[1].split(", "))
+                assert "Role: Default" in context
+            else:
+                assert service == "GET"
+                assert len(syntaxes) == 1
+                assert syntaxes[0] in SYNTAXES
+                assert "Role: SCP" in context
+        found = re.findall(rf"=({service}\S+)Query", text)
+        assert found == [f"{service}StudyRoot", f"{service}PatientRoot"]

@@ -53,6 +53,13 @@ def echoscu(
     return _run(["echoscu", "-v", "-aet", calling, "-aec", called, *args, HOST, str(port)], 30)
 
 
+def findscu(
+    port: int, *args: str, calling: str = "MODALITY", called: str = "CANDELA"
+) -> subprocess.CompletedProcess[str]:
+    """C-FIND."""
+    return _run(["findscu", "-v", "-aet", calling, "-aec", called, *args, HOST, str(port)], 30)
+
+
 @contextmanager
 def running_storescp(
     folder: Path, port: int | None = None, *args: str, ae_title: str = "STORESCP", log: Path | None = None
@@ -80,8 +87,12 @@ def running_dcmqrscp(
     *,
     args: Iterable[str] = (),
     movers: Mapping[str, int] | None = None,
+    log: Path | None = None,
 ) -> Iterator[DcmqrScp]:
-    """dcmqrscp with its data base in ``folder``; takes everything from anyone. ``movers``: ports by AE title."""
+    """dcmqrscp with its data base in ``folder``; takes everything from anyone. ``movers``: ports by AE title.
+
+    ``log`` gets what it says (``-d`` for more).
+    """
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
@@ -92,7 +103,7 @@ def running_dcmqrscp(
         f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{ae_title} {data} RW (200, 1024mb) ANY\nAETable END\n"
     )
-    with _running(["dcmqrscp", *args, "-c", str(config)], port):
+    with _running(["dcmqrscp", *args, "-c", str(config)], port, log):
         yield DcmqrScp(port, ae_title)
 
 
