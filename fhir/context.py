@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fhir.coding import HL7, concept, issued_identifier, to
 from fhir.release import Json, Release
+from pipeline.findings.diagnosis import Diagnosis, diagnosis
 from pipeline.findings.identity import NAMESPACE
 from pipeline.findings.model import Outcome
 from pipeline.report import sentences
@@ -86,6 +87,20 @@ class ReportContext:
         sites = [model.term(class_name).site] if class_name else [term.site for term in model.terms]
         code = next((site for site in sites if site is not None), None)
         return None if code is None else concept(code)
+
+    def place(self, class_name: str) -> Json | None:
+        """Where the lesion or structure of class ``class_name`` lies (empty: what the model looks for), as far as the
+        answer names a class; None where the bundle does not say.
+        """
+        if not class_name:
+            return self.site("")
+        site = diagnosis(self.findings, class_name).site
+        return None if site is None else concept(site)
+
+    def suspected(self, found: Diagnosis) -> str:
+        """The text of a diagnosis that is only suspected."""
+        name = sentences.within(sentences.name_of(found.code, self.language), self.language)
+        return self.label("suspected", name=name)
 
     def meta(self, *tags: Json) -> Json:
         """Marks a resource as asserted by an artificial intelligence (AIAST of v3-ObservationValue) and as one of this

@@ -16,6 +16,7 @@ from fhir.entry import Entry
 from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
 from pipeline.findings import codes
+from pipeline.findings.diagnosis import diagnosis
 from pipeline.findings.measurements import of_probability
 from pipeline.findings.model import SEEKS, Outcome
 from pipeline.report import sentences
@@ -44,18 +45,28 @@ def _finding(context: ReportContext) -> Entry:
         components.append(_component(concept(codes.FINDING, context.label("sought")), concept(findings.model.target)))
     if findings.outcome is Outcome.FINDING:
         classes = findings.suggested or ((findings.predicted_class,) if findings.predicted_class else ())
-        components += [
-            _component({"text": context.label("suggested_class")}, _class(context, name)) for name in classes
-        ]
+        components += [item for name in classes for item in _suggested(context, name)]
     target = sentences.target(findings.model, context.language)
     return _observation(
         context,
         ("finding",),
         concept(codes.PRESENCE, context.label("presence", target=target)),
-        bodySite=context.site(findings.predicted_class),
+        bodySite=context.place(findings.predicted_class),
         valueCodeableConcept=concept(codes.presence(findings.outcome), sentences.headline(findings, context.language)),
         component=components,
     )
+
+
+def _suggested(context: ReportContext, name: str) -> Iterator[Json]:
+    """The suggested class; what is suspected, with the qualifier; or nothing."""
+    found = diagnosis(context.findings, name)
+    what = {"text": context.label("suggested_class")}
+    if found.suspected:
+        text = context.suspected(found)
+        yield _component(what, concept(found.code, text))
+        yield _component(concept(codes.FINDING_CONTEXT), concept(codes.SUSPECTED, text))
+    elif not found.withheld:
+        yield _component(what, _class(context, name))
 
 
 def _class_found(context: ReportContext) -> Entry:
@@ -124,7 +135,7 @@ def _place(region: ReportedRegion, context: ReportContext) -> Json:
     if context.release is Release.R5:
         return {"bodyStructure": structure}
     extension = {"url": BODY_SITE_EXTENSION, "valueReference": structure}
-    return {"bodySite": {"extension": [extension], **(context.site(region.label) or {})}}
+    return {"bodySite": {"extension": [extension], **(context.place(region.label) or {})}}
 
 
 def _unread(context: ReportContext) -> Entry:

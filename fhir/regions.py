@@ -50,7 +50,7 @@ def _structure(region: ReportedRegion, index: int, context: ReportContext) -> En
     findings = context.findings
     term = findings.model.term(region.label)
     morphology = None if findings.model.target is None else concept(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
-    site = concept(term.code) if findings.model.target is None else context.site(region.label)
+    site = concept(term.code) if findings.model.target is None else context.place(region.label)
     name = sentences.region_name(findings, index, context.language)
     said = context.label("marked_by" if findings.kind is AnswerKind.DETECTION else "outlined_by", region=name)
     fields = {

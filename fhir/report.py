@@ -18,6 +18,7 @@ from fhir.context import ReportContext
 from fhir.entry import Entry
 from fhir.release import Json, Release
 from pipeline.findings import codes
+from pipeline.findings.diagnosis import diagnosis
 from pipeline.findings.model import SEEKS, Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
@@ -84,7 +85,7 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
             "media": [{"comment": context.label("key_picture"), "link": picture.reference}] if picture else None,
             "imagingStudy" if context.release is Release.R4 else "study": study_reference,
             "conclusion": sentences.conclusion(context.findings, language),
-            "conclusionCode": [_conclusion_code(context)] if findings.outcome in SEEKS else [],
+            "conclusionCode": _conclusion_codes(context) if findings.outcome in SEEKS else [],
             "presentedForm": [html, printed],
         },
     )
@@ -96,13 +97,18 @@ def _procedure(context: ReportContext) -> Json:
     return concept(code, context.label("preliminary", procedure=code.meaning))
 
 
-def _conclusion_code(context: ReportContext) -> Json:
-    """The class that is suggested, else whether what the model looks for is present."""
+def _conclusion_codes(context: ReportContext) -> list[Json]:
+    """The class that is suggested, or what is suspected with the qualifier; else whether what the model looks for is
+    present.
+    """
     findings = context.findings
     suggests = findings.outcome is Outcome.FINDING and findings.predicted_class
-    code = findings.model.term(findings.predicted_class).code if suggests else codes.presence(findings.outcome)
-    headline = sentences.headline(findings, context.language)
-    return concept(code, context.label("unverified", headline=headline))
+    found = diagnosis(findings, findings.predicted_class) if suggests else None
+    if found is not None and found.suspected:
+        text = context.label("unverified", headline=context.suspected(found))
+        return [concept(found.code, text), concept(codes.SUSPECTED, text)]
+    code = codes.presence(findings.outcome) if found is None or found.withheld else found.code
+    return [concept(code, context.label("unverified", headline=sentences.headline(findings, context.language)))]
 
 
 def _provenance(context: ReportContext, targets: list[Json]) -> Entry:

@@ -44,6 +44,7 @@ SYSTEMS = {
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 NEOPLASM = Code("108369006", "SCT", "Neoplasm")
+LESION = Code("52988006", "SCT", "Lesion")
 
 # Diagnoses of the model's classes: SNOMED CT disorders. An unverified result suggests, never states them.
 GLIOMA = Code("393564001", "SCT", "Glioma")
@@ -72,6 +73,10 @@ CLASS_TITLES = {
     "pituitary_tumor": "Pituitary tumor",
     "no_tumor": "No tumor",
 }
+
+# How surely: an attribute of SNOMED CT's situations with explicit context, and its value (PS3.16 CID 3770).
+FINDING_CONTEXT = Code("408729009", "SCT", "Finding context")
+SUSPECTED = Code("415684004", "SCT", "Suspected")
 
 # Where: PS3.16 CID 4.
 BRAIN = Code("12738006", "SCT", "Brain")

@@ -153,6 +153,11 @@ def title(model: ModelIdentity, class_name: str, language: Language = Language.E
     return _term(term.code, language) or term.title
 
 
+def name_of(code: Code, language: Language = Language.ENGLISH) -> str:
+    """The name of ``code`` for readers; the standard's meaning where there is no phrase."""
+    return _term(code, language) or code.meaning
+
+
 def target(model: ModelIdentity, language: Language = Language.ENGLISH) -> str:
     """What the model looks for, as written within a sentence; empty for a model that looks for nothing."""
     if model.target is None:

@@ -75,6 +75,7 @@ def group(*rows: Row) -> Row:
             Row(CONTAINS, "CODE", "121071 DCM", 1, 1),  # Finding
             Row(HAS_MOD, "CODE", "363698007 SCT", 1, None),  # Finding Site
             *TID_4019,
+            Row(CONTAINS, "CODE", "408729009 SCT", 0, 1, values=("415684004",)),  # a qualitative evaluation
             *rows,
             EXPLANATION,
         ),

@@ -47,6 +47,7 @@ from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadResult, Rejected
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
+from pipeline.findings.diagnosis import diagnosis
 from pipeline.findings.measurements import Measurement, of_probability
 from pipeline.findings.model import SEEKS, AnswerKind, Outcome
 from pipeline.report import sentences
@@ -268,10 +269,14 @@ def _findings(content: ReportContent, *, said_headline: str) -> Iterable[Observe
     if findings.outcome in (Outcome.FINDING, Outcome.MEASURED):
         classes = findings.suggested or ((findings.predicted_class,) if findings.predicted_class else ())
         for name in classes:
-            term = model.term(name)
-            yield Observed("CWE", coded(codes.FINDING), coded(term.code))
-            if term.site is not None:
-                yield Observed("CWE", coded(codes.FINDING_SITE), coded(term.site))
+            found = diagnosis(findings, name)
+            if found.withheld:
+                continue
+            yield Observed("CWE", coded(codes.FINDING), coded(found.code))
+            if found.suspected:
+                yield Observed("CWE", coded(codes.FINDING_CONTEXT), coded(codes.SUSPECTED))
+            if found.site is not None:
+                yield Observed("CWE", coded(codes.FINDING_SITE), coded(found.site))
     for number, item in enumerate(findings.probabilities, start=1):
         term = model.term(item.name)
         what = coded_for(codes.PROBABILITY, term.code, f"Probability of {term.title.lower()}")

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pipeline.errors import BadResult
 from pipeline.findings import codes
 from pipeline.findings.codes import ClassTerm, Code
+from pipeline.findings.diagnosis import Diagnosis, diagnosis
 from pipeline.findings.model import AnswerKind, Findings, ModelIdentity, Region
 from pipeline.findings.own_results import MANUFACTURER
 from pipeline.results.colours import region_rgb
@@ -114,25 +115,20 @@ def property_category(term: ClassTerm, model: ModelIdentity) -> Code:
     return codes.ANATOMICAL_STRUCTURE if model.target is None else codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE
 
 
-def _property_type(term: ClassTerm, model: ModelIdentity) -> Code:
-    """A lesion is what the model looks for: its class is suggested, and stands in the label."""
-    return model.target if model.kind is AnswerKind.LESION and model.target else term.code
-
-
-def _label(region: Region, term: ClassTerm, model: ModelIdentity) -> str:
-    if model.kind is AnswerKind.LESION:
-        return f"{region.tracking_id} (AI, {term.title})"
-    return f"{region.tracking_id} (AI)"
+def _label(region: Region, term: ClassTerm, model: ModelIdentity, found: Diagnosis) -> str:
+    if model.kind is not AnswerKind.LESION or found.withheld:
+        return f"{region.tracking_id} (AI)"
+    return f"{region.tracking_id} (AI, {'kind uncertain' if found.suspected else term.title})"
 
 
 def _describe(number: int, region: Region, context: ResultContext) -> hd.seg.SegmentDescription:
     model = context.findings.model
-    term = model.term(region.label)
+    term, found = model.term(region.label), diagnosis(context.findings, region.label)
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=ascii_text(_label(region, term, model), 64),
+        segment_label=ascii_text(_label(region, term, model, found), 64),
         segmented_property_category=coded(property_category(term, model)),
-        segmented_property_type=coded(_property_type(term, model)),
+        segmented_property_type=coded(found.code),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=ascii_text(model.name, 64),
@@ -143,7 +139,7 @@ def _describe(number: int, region: Region, context: ResultContext) -> hd.seg.Seg
         ),
         tracking_uid=region.tracking_uid,
         tracking_id=ascii_text(region.tracking_id, 64),
-        anatomic_regions=[coded(term.site)] if term.site else None,
+        anatomic_regions=[coded(found.site)] if found.site else None,
         display_color=hd.color.CIELabColor.from_rgb(*region_rgb(context.findings, number)),
     )
 

@@ -9,8 +9,9 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from pipeline.findings import codes, measurements
-from pipeline.findings.codes import ClassTerm, Code
+from pipeline.findings.codes import Code
 from pipeline.findings.contours import bounded, outlines
+from pipeline.findings.diagnosis import diagnosis
 from pipeline.findings.measurements import (
     Measurement,
     probability_observation_uid,
@@ -148,17 +149,19 @@ def _of_no_plane(region: Region, context: ResultContext) -> hd.sr.MeasurementsAn
 def _about(region: Region, context: ResultContext) -> dict[str, Any]:
     """What a region is and where, and the algorithm that found it: the same in each of its groups."""
     model = context.findings.model
-    term = model.term(region.label)
+    found = diagnosis(context.findings, region.label)
+    suspected = hd.sr.QualitativeEvaluation(name=coded(codes.FINDING_CONTEXT), value=coded(codes.SUSPECTED))
     return {
-        "finding_category": coded(property_category(term, model)),
-        "finding_type": coded(term.code),
-        "finding_sites": _sites(term),
+        "finding_category": coded(property_category(model.term(region.label), model)),
+        "finding_type": coded(found.code),
+        "finding_sites": _sites(found.site),
+        "qualitative_evaluations": [suspected] if found.suspected else None,
         "algorithm_id": algorithm(context),
     }
 
 
-def _sites(term: ClassTerm) -> list[hd.sr.FindingSite] | None:
-    return [hd.sr.FindingSite(coded(term.site))] if term.site else None
+def _sites(site: Code | None) -> list[hd.sr.FindingSite] | None:
+    return [hd.sr.FindingSite(coded(site))] if site else None
 
 
 def _probability_group(
@@ -183,7 +186,7 @@ def _probability_group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=context.run.uid("class probabilities"), identifier="Class probabilities"
         ),
-        finding_sites=_sites(findings.model.term(findings.predicted_class or names[0])),
+        finding_sites=_sites(diagnosis(findings, findings.predicted_class or names[0]).site),
         algorithm_id=algorithm(context),
         measurements=made,
     )
@@ -198,7 +201,7 @@ def _quantity_group(context: ResultContext) -> hd.sr.MeasurementsAndQualitativeE
     quantities = context.findings.quantities
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=context.run.uid("estimates"), identifier="Estimates"),
-        finding_sites=_sites(context.findings.model.term(quantities[0].name)),
+        finding_sites=_sites(context.findings.model.term(quantities[0].name).site),
         algorithm_id=algorithm(context),
         measurements=[_measurement(item) for item in quantities],
     )

@@ -20,10 +20,11 @@ NOT_IN_PS3_16 = {
     "OCCLUSION",
     "RADIOLOGY",
     "PRESENCE",
+    "FINDING_CONTEXT",
     "QUALITATIVE_EVALUATIONS",
 }
-"""SNOMED CT disorders and a property that PS3.16 does not list, our private code, a LOINC part, and a concept that
-PS3.16 names only within TID 1500, where pydicom does not collect it."""
+"""SNOMED CT disorders, a property and an attribute that PS3.16 does not list, our private code, a LOINC part, and a
+concept that PS3.16 names only within TID 1500, where pydicom does not collect it."""
 OTHER_NAMES = {
     "MR_BRAIN": "brain mri",
     "DIAGNOSTIC_IMAGING_STUDY": "diagnostic imaging report",

@@ -176,7 +176,7 @@ def test_a_segment_says_what_it_is_and_who_made_it() -> None:
     (lesion,) = context.findings.regions
     (description,) = seg_of(context).SegmentSequence
     assert description.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
-    assert description.SegmentedPropertyTypeCodeSequence[0].CodeValue == "108369006"
+    assert description.SegmentedPropertyTypeCodeSequence[0].CodeValue == codes.GLIOMA.value
     assert description.AnatomicRegionSequence[0].CodeValue == codes.BRAIN.value
     assert description.SegmentAlgorithmType == "AUTOMATIC"
     assert (description.TrackingID, description.TrackingUID) == (lesion.tracking_id, lesion.tracking_uid)
