@@ -9,17 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
 from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from models import registry
+from models.bundle import Contract
 from models.evaluation.card import BEGIN, END, put_in, tables
 from models.evaluation.evaluate import evaluate, weights_in
 from models.evaluation.figures import Cases, answers, figures, headline, measured, pooled
 from models.evaluation.gallery import chosen
 from models.evaluation.held_out import Set, every_picture, held_out, neighbours, stretches
+from models.evaluation.members import members_of
 from models.evaluation.plots import write_plots
+from models.networks import Committee
 from models.registry import SHIPPED
 from models.training.plan import read_plan
 from pipeline.errors import BadModel, EmptyInput, Refused
@@ -64,6 +70,38 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for fold in (1, 2):
         write_weights(folder / f"fold{fold}.safetensors", seed=fold)
     return folder
+
+
+def test_each_network_is_asked_about_pictures_that_it_did_not_see(
+    data: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of ``foldK.safetensors`` about the pictures of fold K alone, whatever is measured then."""
+    asked: dict[int, bool] = {}
+
+    class HeardEnough(Exception):
+        pass
+
+    def hear(_number: int, held: Set, network: nn.Module, _contract: Contract) -> None:
+        (fold,) = set(held.pictures.folds.tolist())
+        wanted = load_file(bundles / f"fold{fold}.safetensors")
+        found = network.state_dict()
+        asked[fold] = all(torch.equal(found[key], wanted[key]) for key in wanted)
+        if len(asked) == 2:
+            raise HeardEnough
+
+    monkeypatch.setattr("models.evaluation.evaluate._fold", hear)
+    with pytest.raises(HeardEnough):
+        evaluate("four", data, folders=(bundles,), weights=weights_in(bundles))
+    assert asked == {1: True, 2: True}
+
+
+def test_the_members_of_a_model_are_named_by_the_fold_that_each_did_not_see(bundles: Path) -> None:
+    plan = dataclasses.replace(read_plan(bundles / "four/configs/train.json"), members=(3, 1))
+    committee = Committee(members=2, **vars(plan.network))
+    found = members_of(committee, plan)
+    assert found == {3: committee.members[0], 1: committee.members[1]}
+    with pytest.raises(BadModel, match="has 1 networks and its recipe names 2"):
+        members_of(nn.Identity(), plan)
 
 
 @pytest.mark.nightly

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models import registry
+from models.evaluation import scope
 from models.evaluation.runs import longest_run
 from models.evaluation.scope import SLICES, drawn_cases, drawn_things, outcome, real_cases, real_series, synthetic
 from models.runtime import ResidentModel, choose_device
@@ -56,6 +58,29 @@ def test_heads_are_cut_as_their_name_says() -> None:
         if "cut up" in case.name:
             assert not np.array_equal(case.volume.array, whole)
             assert np.sort(case.volume.array, axis=None) == pytest.approx(np.sort(whole, axis=None))
+
+
+def test_refusals_are_counted_over_what_is_no_head(monkeypatch: pytest.MonkeyPatch, tiny: ResidentModel) -> None:
+    """Two refusals and an answer without a head, by kind too; the answer to a head is not among them."""
+    cases = {case.name: case for case in drawn_cases() if case.name in {"nothing", "noise"}}
+    drawn = [cases["nothing"], cases["nothing"], cases["noise"], replace(cases["noise"], name="head", head=True)]
+    monkeypatch.setattr(scope, "drawn_cases", lambda: drawn)
+    monkeypatch.setattr(scope, "drawn_things", list)
+    said = iter(["OUT_OF_SCOPE", "TRUNCATED", "no_finding", "finding"])
+    monkeypatch.setattr(scope, "outcome", lambda _model, _volume: next(said))
+    assert synthetic(tiny) == {
+        "kinds": {
+            "nothing": {"head": False, "OUT_OF_SCOPE": 1, "TRUNCATED": 1},
+            "noise": {"head": False, "no_finding": 1},
+            "head": {"head": True, "finding": 1},
+        },
+        "not_a_head": {"refused": 2, "answered": 1},
+    }
+
+
+def test_an_empty_volume_is_refused_whatever_the_network_is(tiny: ResidentModel) -> None:
+    (nothing,) = (case for case in drawn_cases() if case.name == "nothing")
+    assert outcome(tiny, nothing.volume) == "OUT_OF_SCOPE"
 
 
 @pytest.mark.nightly

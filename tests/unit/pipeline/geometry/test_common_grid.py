@@ -103,6 +103,25 @@ def test_a_known_motion_is_recovered_with_another_contrast_and_the_residual_is_s
     assert caveat.values["residual"] == round(match.residual_mm, 1) <= 1.0
 
 
+def test_the_mirror_image_and_the_way_back_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With searches that end at known places: a mirrored head is like the mirror image, and 3 mm lost on the way back
+    are the residual.
+    """
+    ways = iter([np.eye(4), heads.motion(0, [3.0, 0.0, 0.0]), np.eye(4)] * 2)  # there, back, to the mirror image
+    monkeypatch.setattr(rigid, "_search", lambda _fixed, _moving: next(ways))
+    fixed, moving = heads.volume(SHAPE, SPACING), heads.volume(SHAPE, SPACING, uid="1.2.4")
+    mirrored = replace(moving, affine=np.diag([-1.0, 1.0, 1.0, 1.0]) @ moving.affine)
+    true, turned = rigid.register(fixed, moving), rigid.register(fixed, mirrored)
+    assert true is not None
+    assert turned is not None
+    assert true.residual_mm == pytest.approx(3.0)
+    assert true.edges == pytest.approx(turned.mirrored_edges, abs=0.03)
+    assert true.mirrored_edges == pytest.approx(turned.edges, abs=0.03)
+    assert true.edges > common_grid.LEAST_EDGES
+    assert any("mirror image matches as well" in reason for reason in common_grid._unproven(turned))
+    assert [reason[:13] for reason in common_grid._unproven(true)] == ["the registrat"]
+
+
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_another_head_is_refused() -> None:

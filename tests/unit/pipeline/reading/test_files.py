@@ -140,6 +140,20 @@ def test_an_archive_that_unpacks_beyond_bounds_is_refused(
         read_path(tmp_path / "bomb.zip")
 
 
+def test_a_deflated_data_set_that_inflates_beyond_bounds_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty-four times the bound, in a file far below it."""
+    monkeypatch.setattr("pipeline.reading.files.MOST_INFLATED_BYTES", 1 << 20)
+    ds = pydicom.dcmread(folder / "IM0001.dcm")
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.PixelData = bytes(64 << 20)
+    ds.save_as(folder / "IM0001.dcm")
+    assert (folder / "IM0001.dcm").stat().st_size < 1 << 20
+    with pytest.raises(Refused, match="inflates to more"):
+        read_path(folder)
+
+
 def test_nothing_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_path(tmp_path / "missing")
