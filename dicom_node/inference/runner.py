@@ -18,6 +18,7 @@ import structlog
 
 from dicom_node.inference.lineage import predecessors
 from dicom_node.inference.output import SUMMARY, write_refusal, write_results
+from dicom_node.inference.reading_time import first_reading
 from dicom_node.inference.refusals import refusal_page
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import REFUSAL, ResultRef, SeriesResult
@@ -54,7 +55,7 @@ class SeriesRunner:
     """The work of an inference worker on a job: read the stored series, run the model, write the results to disk.
 
     Models are loaded when first needed and stay resident within ``models.memory``. A job whose worker died runs again
-    from its manifest: the results get the same UIDs and bytes, and replace what the dead worker wrote.
+    from its manifest: the results get the same UIDs, bytes and time of reading, and replace what the dead worker wrote.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
@@ -87,6 +88,7 @@ class SeriesRunner:
             bound.info("series_not_read", code=result.refusal_code)
             return result
         series, companions = None, {}
+        began = first_reading(out, self._clock)
         try:
             series = self._read(manifest)
             companions = {
@@ -99,7 +101,7 @@ class SeriesRunner:
                 model,
                 out,
                 self._settings,
-                self._clock(),
+                began,
                 _silent,
                 profiles,
                 pacs=self._settings.pacs_of(job.destinations),
@@ -112,12 +114,18 @@ class SeriesRunner:
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
-            return self._refused(refusal, series, out, job, tuple(companions.values()))
+            return self._refused(refusal, series, out, job, tuple(companions.values()), began)
         bound.info("series_read", outcome=summary["outcome"], seconds=round(time.monotonic() - start, 2))
         return SeriesResult(Outcome(summary["outcome"]), str(out / SUMMARY), _results(summary, out))
 
     def _refused(
-        self, refusal: Refused, series: Series | None, out: Path, job: SeriesJob, companions: tuple[Series, ...]
+        self,
+        refusal: Refused,
+        series: Series | None,
+        out: Path,
+        job: SeriesJob,
+        companions: tuple[Series, ...],
+        began: datetime,
     ) -> SeriesResult:
         """The refusal, with its page for destinations that want refusals; no page where the series cannot be read."""
         wanted = {name for name in job.destinations if self._settings.wants_refusals(name)}
@@ -133,7 +141,11 @@ class SeriesRunner:
                 companions,
             )
         result = _refused(refusal.code, str(refusal), out, job, page)
-        content = self._content_of(refusal, series, job, companions) if series is not None and "fhir" in kinds else None
+        content = (
+            self._content_of(refusal, series, job, companions, began)
+            if series is not None and "fhir" in kinds
+            else None
+        )
         if content is None:
             return result
         write_durably(out / FILENAME, to_json(content))
@@ -142,7 +154,7 @@ class SeriesRunner:
         return replace(result, results=(*result.results, *reports))
 
     def _content_of(
-        self, refusal: Refused, series: Series, job: SeriesJob, companions: tuple[Series, ...]
+        self, refusal: Refused, series: Series, job: SeriesJob, companions: tuple[Series, ...], began: datetime
     ) -> ReportContent | None:
         """None where the header does not name the study, or the images name two patients or studies."""
         assert job.model is not None, "a rule gave the series to a model"
@@ -160,7 +172,7 @@ class SeriesRunner:
                 Refusal(refusal.code, str(refusal)),
                 model,
                 run,
-                recorded=self._clock(),
+                recorded=began,
                 revision=job.revision,
                 companions=companions,
             )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
 import pytest
 
+from dicom_node.inference import reading_time
+from dicom_node.inference.reading_time import READING, first_reading
 from dicom_node.inference.runner import SeriesRunner
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.workflows import fan_out
@@ -104,6 +108,31 @@ def test_a_destination_that_wants_refusals_is_told(job: SeriesJob, tmp_path: Pat
     assert (told.findings.model.name, told.findings.revision) == ("brain_mri_tumor", 2)
     assert told.source.instances == 5
     assert SeriesRunner(settings)(job).results == ()
+
+
+def at(hour: int) -> Callable[[], datetime]:
+    return lambda: datetime(2026, 1, 5, hour, tzinfo=UTC)
+
+
+def test_another_attempt_tells_of_the_first_reading(job: SeriesJob, tmp_path: Path) -> None:
+    """The same report content, so that FHIR and HL7 send the same bytes: the time was stored before it was made."""
+    ehr = FhirDestination(kind="fhir", url="https://ehr.example/fhir", refusals=True)
+    settings, job = Settings(data_dir=tmp_path, destinations={"ehr": ehr}), replace(job, destinations=("ehr",))
+    told = []
+    for hour in (10, 12):
+        SeriesRunner(settings, clock=at(hour))(job)
+        told.append((Path(job.manifest).parent / "report.json").read_bytes())
+    assert told[0] == told[1]
+    assert from_json(told[0]).recorded == at(10)()
+
+
+def test_results_of_another_revision_have_a_reading_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first_reading(tmp_path, at(10)) == first_reading(tmp_path, at(11)) == at(10)()
+    monkeypatch.setattr(reading_time, "RESULTS_REVISION", reading_time.RESULTS_REVISION + 1)
+    assert first_reading(tmp_path, at(12)) == first_reading(tmp_path, at(13)) == at(12)()
+    assert (tmp_path / READING).is_file()
 
 
 def test_a_file_that_the_disk_damaged_is_our_fault_and_never_read(job: SeriesJob, tmp_path: Path) -> None:
