@@ -130,6 +130,30 @@ def test_a_node_killed_between_reading_and_delivery_delivers_once_after_its_rest
     assert set(node.count("begin").values()) == {1}
 
 
+def test_what_was_recorded_before_a_kill_is_not_done_again(make_node: MakeNode) -> None:
+    """Killed with every step recorded and no workflow ended: after the restart all end, nothing is read or sent."""
+    with Pacs() as pacs:
+        node = make_node({"pacs": pacs_table(pacs)})
+        job = node.job()
+        node.client.submit(job)
+        victim = node.start()
+        before = node.wait_for(job, JobState.DONE)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        database = open_database(node.settings)
+        with database.begin() as connection:
+            schema = "dbos." if database.dialect.name == "postgresql" else ""
+            connection.execute(sa.text(f"update {schema}workflow_status set status = 'PENDING', output = null"))
+        database.dispose()
+        assert node.client.show(job.job_id).state is not JobState.DONE
+        node.start()
+        after = node.wait_for(job, JobState.DONE)
+    assert node.count("begin") == {job.job_id: 1}
+    assert [row.receipt for row in after.deliveries] == [row.receipt for row in before.deliveries]
+    assert len(pacs.stored) == 3
+    assert set(pacs.stored.values()) == {1}
+
+
 @both_databases
 def test_a_killed_deliver_worker_leaves_its_delivery_to_another(make_node: MakeNode, tmp_path: Path) -> None:
     """kill -9 while a PACS keeps the sender waiting: another sender takes over, and the PACS ends with all."""

@@ -11,7 +11,7 @@ from dicom_node.jobs.status import JobState
 from dicom_node.retention.deliveries import DeliveredSeries
 from dicom_node.store.manifest import StoredInstance, manifest_text
 from dicom_node.store.series_index import SeriesRecord, SeriesState
-from pipeline.findings.identity import derived_uid, instances_digest
+from pipeline.findings.identity import derived_uid, instances_digest, job_id
 from tests.peers.engine import MakeNode, Node, both_databases
 
 
@@ -31,12 +31,18 @@ def record(job: SeriesJob, name: str) -> SeriesRecord:
 
 @both_databases
 def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> None:
-    """Delivered, refused and cancelled jobs; not one that waits, is dead, went nowhere, or is unknown."""
+    """Delivered, refused and cancelled jobs, if all of the series are; not one that waits, is dead, went nowhere, or is
+    unknown.
+    """
     undecided: set[str] = set()
     asked = DeliveredSeries(node.settings, node.client, lambda: undecided)
     done, refused, dead = node.job("done"), node.job("refused", "refuse"), node.job("dead", "broken")
     nowhere = node.job("nowhere", destinations=())
-    for job in (done, refused, dead, nowhere):
+    two, other = (
+        node.job("two", rule, job_id=job_id(derived_uid("test series", "two"), [derived_uid("two", "instance")], model))
+        for rule, model in (("plain", "1" * 64), ("broken", "2" * 64))
+    )
+    for job in (done, refused, dead, nowhere, two, other):
         node.client.submit(job)
     assert asked(record(done, "done")) is None
     node.start()
@@ -45,6 +51,8 @@ def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> Non
         (refused, JobState.DONE),
         (dead, JobState.DEAD),
         (nowhere, JobState.DONE),
+        (two, JobState.DONE),
+        (other, JobState.DEAD),
     ):
         node.wait_for(job, state)
     folder = node.settings.results_dir / done.job_id.replace(":", "_")
@@ -52,6 +60,7 @@ def test_only_what_was_delivered_or_needed_no_delivery_may_go(node: Node) -> Non
     assert asked(record(refused, "refused")) is not None
     assert asked(record(dead, "dead")) is None
     assert asked(record(nowhere, "nowhere")) is None
+    assert asked(record(two, "two")) is None  # another model's job of the series is not over
     node.client.discard(dead.job_id)
     assert asked(record(dead, "dead")) is not None
     node.client.retry(dead.job_id)
