@@ -26,7 +26,7 @@ from models.training.augment import (
     paste_lesions,
 )
 from models.training.batches import Batches
-from models.training.plan import Cycle, Mixture, Stage, read_plan
+from models.training.plan import Cycle, Mixture, Plan, Stage, read_plan
 from models.training.train import Run, imagenet_weights, member_path, objective, train, workers_for
 from pipeline.errors import BadModel, EmptyInput, Refused
 from tests.unit.models.measured import WIDTHS
@@ -138,6 +138,31 @@ def test_a_run_that_was_cut_off_goes_on(data: Path, config: Path, tmp_path: Path
     member_path(out, 2).unlink()
     with pytest.raises(Refused, match="another recipe"):
         train("brain_mri_tumor", data, out, config=config)
+
+
+def test_with_a_fold_one_network_is_trained_and_once(
+    data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a run does: that of the fold is begun alone, and not again once its weights are there."""
+    trained: list[int] = []
+
+    class Brief:
+        def __init__(self, _plan: Plan, _data: Path, out: Path, fold: int) -> None:
+            self.fold, self.path = fold, member_path(out, fold)
+
+        def resume(self) -> None:
+            assert not self.path.exists()
+
+        def finish(self) -> None:
+            trained.append(self.fold)
+            self.path.touch()
+
+    monkeypatch.setattr("models.training.train.Run", Brief)
+    for _ in range(2):
+        assert train("brain_mri_tumor", data, tmp_path, config=config, fold=1) == member_path(tmp_path, 1)
+    assert trained == [1]
+    with pytest.raises(Refused, match="no fold 9"):
+        train("brain_mri_tumor", data, tmp_path, config=config, fold=9)
 
 
 @pytest.mark.nightly
