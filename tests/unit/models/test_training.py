@@ -179,13 +179,27 @@ def test_one_fold_is_trained_alone_and_kept(data: Path, config: Path, tmp_path: 
 
 
 def test_training_starts_from_imagenet(data: Path, config: Path, tmp_path: Path) -> None:
-    """The encoder holds the published weights, the stem's colours added up, and its first blocks stay as they are."""
+    """The encoder holds the published weights, the stem's colours added up, and its first blocks stay as they are; in a
+    cycle without them so do the depthwise convolutions, which move in the next.
+    """
+    raw = json.loads(config.read_text())
+    (cycle,) = raw["cycles"]
+    cycle["stages"] = [{"steps": 1, "matrix": 32}]
+    raw["cycles"] = [cycle | {"depthwise": False}, cycle]
+    config.write_text(json.dumps(raw))
     run = Run(read_plan(config), data, tmp_path / "run", 2)
-    own = run.net.encoder.state_dict()
-    frozen, trained = own["_conv_stem.weight"].clone(), own["_blocks.9._expand_conv.weight"].clone()
+    before = {name: value.clone() for name, value in run.net.encoder.state_dict().items()}
+
+    def moved(part: str) -> bool:
+        return not torch.equal(run.net.encoder.state_dict()[part], before[part])
+
     run.advance(run.batches[0])
-    assert torch.equal(run.net.encoder.state_dict()["_conv_stem.weight"], frozen)
-    assert not torch.equal(run.net.encoder.state_dict()["_blocks.9._expand_conv.weight"], trained)
+    assert not moved("_conv_stem.weight")
+    assert moved("_blocks.9._expand_conv.weight")
+    assert not moved("_blocks.9._depthwise_conv.weight")
+    run.advance(run.batches[1])
+    assert not moved("_conv_stem.weight")
+    assert moved("_blocks.9._depthwise_conv.weight")
 
 
 def test_the_encoder_gives_what_the_published_network_gives() -> None:
