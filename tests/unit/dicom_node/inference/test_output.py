@@ -47,11 +47,12 @@ def test_the_order_is_data_then_rename_then_folder(tmp_path: Path, monkeypatch: 
 
 def test_an_earlier_runs_results_go_before_new_ones_come(tmp_path: Path) -> None:
     """The old summary goes first, so that at no moment it names files that are gone; foreign files stay."""
-    write_summary({"objects": [{"file": "overlay-001.dcm"}]}, tmp_path)
+    write_summary({"objects": [{"file": "overlay-001.dcm"}], "nifti": [{"file": "mask.nii.gz"}]}, tmp_path)
     (tmp_path / "previews").mkdir()
     for name in (
         "overlay-001.dcm",
         "previews/overlay-001.png",
+        "mask.nii.gz",
         "fhir-bundle.json",
         "findings.json",
         "report.json",

@@ -191,6 +191,24 @@ def test_a_page_lies_where_its_slice_lies(plane: phantom.Plane) -> None:
         assert np.allclose(point, context.volume.to_patient((index, *middle)), atol=1.5 * ds.PixelSpacing[0])
 
 
+def test_the_image_lies_where_the_page_says() -> None:
+    """What is bright in one corner of the source is bright there on the page, and in no mirror image of that place."""
+    array = np.full((6, 64, 64), 300, np.uint16)
+    array[:, 10:16, 40:48] = 900
+    header = phantom.Header(key="one corner")
+    datasets = phantom.series_from_arrays(array, plane="axial", pixel_spacing=2.0, slice_spacing=4.0, header=header)
+    context = context_of(datasets, array == 900)
+    page = slice_page(Story(context.volume, context.findings), 3, page=2, pages=2)
+    assert page.placement is not None
+
+    def light(row: float, column: float) -> float:
+        x, y = map(round, page.placement.to_page(row, column))
+        return float(page.pixels[y - 4 : y + 5, x - 4 : x + 5].max(axis=-1).mean())
+
+    row, column = 12.5, 43.5
+    assert light(row, column) > 2 * max(light(row, 63 - column), light(63 - row, column), light(63 - row, 63 - column))
+
+
 def test_the_summary_claims_no_geometry() -> None:
     """Two pictures on one page have no common position in the patient."""
     ds = overlay.build(phantom_context())[0].dataset
