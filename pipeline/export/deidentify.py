@@ -26,6 +26,7 @@ from typing import Final
 from uuid import UUID
 
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -33,6 +34,7 @@ from pydicom.uid import UID, EncapsulatedPDFStorage
 
 from pipeline.errors import IdentityInPixels
 from pipeline.findings.own_results import CREATOR_UID, is_own_result
+from pipeline.patient.requests import TYPE_2
 
 EDITION: Final = "dicomfields_2026c"
 METHOD: Final = "PS3.15 2026c Table E.1-1; UIDs by keyed digest"
@@ -51,6 +53,7 @@ OWN_WORDS: Final = frozenset(
 """Attributes of a result that only Candela's own code fills in."""
 PRESENTATION_CREATION: Final = frozenset({Tag("PresentationCreationDate"), Tag("PresentationCreationTime")})
 """The table removes them, but a presentation state is invalid without them (type 1, PS3.3 C.11.10)."""
+REFERENCED_REQUESTS: Final = Tag("ReferencedRequestSequence")
 GRAPHICS: Final = frozenset({Tag("GraphicAnnotationSequence"), Tag("UnformattedTextValue")})
 OVERLAYS: Final = 0x6000
 SOP_CLASS_UIDS: Final = "1.2.840.10008."
@@ -213,6 +216,8 @@ class _Deidentifier:
         elif element.VR == "SQ":
             for item in element.value:
                 self.clean(item)
+                if element.tag == REFERENCED_REQUESTS:
+                    _complete(item)
         elif element.VR == "UI" and action is not None:
             self._replace(ds, element)
 
@@ -239,6 +244,14 @@ class _Deidentifier:
             element.value = "0" if element.VR in ("DS", "IS") else 0
         else:
             element.value = None
+
+
+def _complete(request: Dataset) -> None:
+    """Add what an item of Referenced Request Sequence must have, empty: the table removes numbers of the order."""
+    for keyword in TYPE_2:
+        if keyword not in request:
+            tag = Tag(keyword)
+            request.add(DataElement(tag, dictionary_VR(tag), [] if dictionary_VR(tag) == "SQ" else None))
 
 
 def _identifies_nobody(uid: str) -> bool:

@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 from pipeline import phantom
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Refused
+from pipeline.findings.model import Outcome
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.reading.files import Series, read_parts
@@ -197,7 +198,8 @@ def test_codes_are_compared_in_capitals(small: tuple[Dataset, ...]) -> None:
     series, volume = whole_way(odd)
     assert volume.array.max() > 0
     assert series.caveats == ()
-    context = cast("ResultContext", SimpleNamespace(volume=volume))
+    findings = SimpleNamespace(outcome=Outcome.FINDING, model=SimpleNamespace(body_part=""))
+    context = cast("ResultContext", SimpleNamespace(volume=volume, findings=findings))
     assert body_part(context) == "BRAIN"  # a result writes codes as the standard has them
     attributes = describe(series.header)
     assert (attributes.modality, attributes.body_part, attributes.weighting) == ("MR", "BRAIN", "T1")
