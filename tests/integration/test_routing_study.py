@@ -285,6 +285,7 @@ def test_explain_shows_beforehand_what_the_node_then_does(tmp_path: Path) -> Non
     assert nothing.returncode == 2
 
 
+@pytest.mark.nightly
 def test_process_refuses_a_study_with_its_list_or_reads_the_best_of_it(tmp_path: Path) -> None:
     house = Receiver(tmp_path / "node", study_quiet=1)
     study = brain_study("processed")

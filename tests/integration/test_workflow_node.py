@@ -256,6 +256,7 @@ def ended(house: House, study: str, count: int) -> tuple[JobDetail, ...]:
     return of_study(house, study)
 
 
+@pytest.mark.nightly
 def test_one_job_reads_the_four_series_and_its_results_are_delivered(house: House) -> None:
     series = channels.study()
     study = str(series["t1"][0].StudyInstanceUID)

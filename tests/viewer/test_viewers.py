@@ -108,6 +108,7 @@ def test_ohif_shows_the_overlay_in_colour(ohif: OhifPage) -> None:
     assert ohif.errors == []
 
 
+@pytest.mark.nightly
 def test_ohif_shows_the_report_as_text_and_no_blank_page(ohif: OhifPage) -> None:
     """What preset orthanc-ohif sends: each measurement by name, the probabilities, and what it must not be used for."""
     made = acquire("axial")
