@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.measure import find_contours
 
-from pipeline.findings.model import Findings
+from pipeline.findings.model import Findings, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.results.colours import RGB, region_rgb
 from pipeline.results.drawing.canvas import DIM, TEXT, Box, Canvas, Pixels, Placement, Point, place, resize
@@ -301,11 +301,11 @@ def draw_colour_bar(canvas: Canvas, box: Box, *, vertical: bool) -> None:
 
 def point_of_interest(volume: Volume, findings: Findings) -> npt.NDArray[np.float64]:
     """Patient coordinates (mm, LPS) that planes are laid through: in the largest lesion of the key slice, else where
-    the class activation of the key slice is strongest, else in its middle.
+    the class activation of the key slice is strongest, else in its middle, as for an answer that finds nothing.
     """
     index = findings.key_slice
     masks = [region.voxels.plane(index) for region in findings.regions if index in region.slices]
-    if not masks and findings.heatmap is None:
+    if not masks and (findings.heatmap is None or findings.outcome is Outcome.NO_FINDING):
         return volume.to_patient((index, volume.shape[1] / 2, volume.shape[2] / 2))
     if masks:
         pixels = np.argwhere(max(masks, key=np.count_nonzero))

@@ -21,7 +21,7 @@ from pipeline.results.drawing.canvas import SIDE, Box, place
 from pipeline.results.drawing.fonts import wrap
 from pipeline.results.drawing.page_parts import FOOT, HEAD
 from pipeline.results.drawing.pages import SINGLE, Story, slice_page, summary_page
-from pipeline.results.drawing.picture import contours, direction_letters, display_window
+from pipeline.results.drawing.picture import contours, direction_letters, display_window, point_of_interest
 from pipeline.results.provenance import ResultContext
 from pipeline.results.sc import overlay, refusal
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
@@ -87,6 +87,16 @@ def test_no_finding_is_one_page_without_colour() -> None:
     picture = item.preview[140:830, 30:720].astype(int)
     assert np.ptp(picture, axis=-1).max() < 20  # the faintly blue grey of letters and marks
     assert picture.max() > 100
+
+
+def test_planes_across_a_negative_go_through_the_middle() -> None:
+    """Where the model looked most does not matter: nothing was found there."""
+    context = phantom_context(outcome=Outcome.NO_FINDING)
+    heat = np.zeros(context.volume.shape, np.float32)
+    heat[context.findings.key_slice, 5, 5] = 1
+    point = point_of_interest(context.volume, replace(context.findings, heatmap=heat))
+    _, row, column = context.volume.to_index(point)
+    assert (row, column) == pytest.approx((32, 32))
 
 
 def stored_otherwise(datasets: Sequence[Dataset], mask: np.ndarray) -> tuple[list[Dataset], np.ndarray]:
