@@ -163,12 +163,7 @@ class _Store:
         elif reason in THERE_ALREADY:
             told.stored(THERE, instance)
         elif is_later(reason):
-            raise PeerBusy(
-                f"The PACS answered {reason_text(reason)} to {which}.",
-                where=self._place,
-                todo="It is tried again; see the PACS's own log for its reason.",
-                retry_after=retry_after(answer.headers),
-            )
+            raise told.busy(reason_text(reason), which, retry_after(answer.headers))
         else:
             told.refused.append(f"instance {instance.sop_instance}: {reason_text(reason)}")
 

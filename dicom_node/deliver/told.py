@@ -43,15 +43,20 @@ class Told:
         """
         meaning = verdict(status)
         if meaning is StatusMeaning.LATER:
-            raise PeerBusy(
-                f"The PACS answered {status_text(status)} to {which}.",
-                where=self.place,
-                todo="It is tried again; see the PACS's own log for its reason.",
-            )
+            raise self.busy(status_text(status), which)
         if meaning is StatusMeaning.NEVER:
             self.refused.append(f"instance {instance.sop_instance}: {status_text(status)}")
         else:
             self.stored(status, instance)
+
+    def busy(self, answer: str, which: str, retry_after: float | None = None) -> PeerBusy:
+        """The error for an ``answer`` that asks for a later attempt, in ``retry_after`` seconds where it says so."""
+        return PeerBusy(
+            f"The PACS answered {answer} to {which}.",
+            where=self.place,
+            todo="It is tried again; see the PACS's own log for its reason.",
+            retry_after=retry_after,
+        )
 
     def stored(self, status: int, instance: Instance) -> None:
         """Note that the PACS stored ``instance`` with ``status``, a success or a warning."""

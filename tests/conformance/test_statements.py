@@ -27,12 +27,11 @@ from fhir.same_patient import Patients
 from fhir.study_merge import with_study
 from fhir.subjects import literal, logical_references, searched
 from pipeline.findings.model import Outcome
-from pipeline.report.findings import Refusal
 from pipeline.report.patient_study import Issued, Patient, Study
 from tests.conftest import ROOT
 from tests.peers.fhir_bundles import content_of
 from tests.peers.fhir_validators import problems
-from tests.peers.hl7v2 import FINDINGS, PATIENT
+from tests.peers.hl7v2 import ORDERED, PATIENT, REFUSED
 from tests.peers.hl7v2 import content_of as hl7_content
 from tools.fhir_server import NoFhirServer
 
@@ -118,21 +117,6 @@ def test_the_fhir_client_does_what_its_statement_says(release: Release, tmp_path
     assert {name for _, name in server.searched} == set(PARAMETER_TYPES)
 
 
-REFUSED = replace(
-    FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
-    refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
-)  # fmt: skip
-FULL = Study(
-    "1.2.3.1",
-    "2026-01-05",
-    "MR",
-    Issued("ACC-1", "urn:oid:1.2.276.0.99"),
-    placer_order_number=Issued("P-77", None, "KIS"),
-    filler_order_number=Issued("F-88", "urn:oid:1.2.3"),
-    referring_physician="A^B",
-    requesting_physician="C^D",
-    admission=Issued("V-9", None, "KIS"),
-)
 NOBODY = Patient(Issued("4711", None), "", "", "", "")
 SENT = audit.AuditRecord(
     audit.Activity.EXPORT,
@@ -151,7 +135,8 @@ NOWHERE = Hl7v2Destination(kind="hl7v2", host="localhost", port=1, sending_appli
 @functools.cache
 def messages() -> tuple[hl7.Message, ...]:
     """With all that a study can have and with nothing of it; a finding, and a refusal."""
-    full = replace(hl7_content(patient=replace(PATIENT, dicom_name="A^B", name="A B")), study=FULL)
+    ordered = replace(ORDERED, description="MR", referring_physician="A^B", requesting_physician="C^D")
+    full = replace(hl7_content(patient=replace(PATIENT, dicom_name="A^B", name="A B")), study=ordered)
     bare = replace(hl7_content(patient=NOBODY), study=Study("1.2.3.1", None, "", None), acquired=None)
     built = [
         oru.build(of, destination, pdf)

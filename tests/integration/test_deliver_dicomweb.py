@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from dicom_node.settings.destinations import DicomWebDestination
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine_worker import capture
 from tests.peers.http import Asked, HttpPeer, Reply
+from tests.peers.no_server import listener
 from tests.peers.oauth2 import TokenEndpoint
 from tests.peers.ports import free_port
 from tests.peers.stow import datasets_of, files_of, response, takes_all
@@ -221,36 +219,13 @@ def test_an_answer_cut_off_is_none(files: tuple[Path, ...], send: Callable[..., 
         assert send(peer.url, files) == "3 instances stored, 0x0000"
 
 
-@contextmanager
-def listener(behaviour: str) -> Iterator[str]:
-    """The URL of a server that is none: ``silent`` never answers, ``rude`` hangs up in the middle of a request."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                if behaviour == "rude":
-                    connection.recv(64)
-                    connection.close()
-                kept.append(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        for connection in kept:
-            connection.close()
-
-
 @pytest.mark.parametrize("behaviour", ["silent", "rude"])
 def test_what_does_not_answer_is_unavailable_in_bounded_time(
     files: tuple[Path, ...], send: Callable[..., str], behaviour: str
 ) -> None:
-    with listener(behaviour) as url, pytest.raises(PeerUnavailable, match=r"did not answer within 1 s|closed the conn"):
-        send(url, files, timeout=1)
+    said = r"did not answer within 1 s|closed the conn"
+    with listener(behaviour) as port, pytest.raises(PeerUnavailable, match=said):
+        send(f"http://127.0.0.1:{port}", files, timeout=1)
 
 
 def test_a_port_where_nobody_listens_is_unavailable(files: tuple[Path, ...], send: Callable[..., str]) -> None:

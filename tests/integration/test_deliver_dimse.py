@@ -6,8 +6,6 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from dicom_node.settings.destinations import DicomDestination
 from dicom_node.settings.peers import DicomPeer
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine_worker import capture
+from tests.peers.no_server import listener
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 from tests.peers.proxy import Misspelling
@@ -190,30 +189,6 @@ def test_dcmtk_takes_what_is_sent(files: tuple[Path, ...], tmp_path: Path, optio
     assert sorted(received) == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
     assert received["1.2.3.1"].PatientName == "Prüfung^Ärztin"
     assert received["1.2.3.1"].PixelData == dcmread(files[0]).PixelData
-
-
-@contextmanager
-def listener(behaviour: str) -> Iterator[int]:
-    """A TCP server that is no PACS: ``silent`` never answers, ``rude`` hangs up."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                if behaviour == "rude":
-                    connection.recv(64)
-                    connection.close()
-                kept.append(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        for connection in kept:
-            connection.close()
 
 
 @pytest.mark.parametrize("behaviour", ["silent", "rude"])

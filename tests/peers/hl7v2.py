@@ -19,7 +19,7 @@ from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import ClassProbability, ModelIdentity, Outcome
 from pipeline.report.content import ReportContent
-from pipeline.report.findings import ReportedFindings, ReportedRegion
+from pipeline.report.findings import Refusal, ReportedFindings, ReportedRegion
 from pipeline.report.patient_study import Issued, Patient, SourceSeries, Study
 
 MODEL = ModelIdentity(
@@ -69,6 +69,21 @@ FINDINGS = ReportedFindings(
     ),
     regions=(lesion("Lesion 1", "2.25.111", "meningioma", volume=6023.4, axes=(27.3, 21.8), signal=812.0),),
     caveats=(free_text("The slice thickness is outside of what was validated"),),
+)
+REFUSED = replace(
+    FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
+    refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
+)  # fmt: skip
+ORDERED = Study(
+    "1.2.3.1",
+    "2026-01-05",
+    "MR Schädel",
+    Issued("ACC-1", "urn:oid:1.2.276.0.99"),
+    placer_order_number=Issued("P-77", None, "KIS"),
+    filler_order_number=Issued("F-88", "urn:oid:1.2.3"),
+    referring_physician="Überweiser^Otto^^Dr.=山田^太郎",
+    requesting_physician="Anforderer^Uta",
+    admission=Issued("V-9", None, "KIS"),
 )
 
 

@@ -12,8 +12,8 @@ from hl7apy.parser import parse_message
 from dicom_node.deliver.hl7v2 import oru
 from pipeline.report.content import ReportContent
 from pipeline.report.patient_study import Issued
-from tests.peers.hl7v2 import MODEL, content_of
-from tests.unit.dicom_node.deliver.test_hl7v2_oru import FINDINGS, ORDERED, REFUSED, TO, message
+from tests.peers.hl7v2 import FINDINGS, MODEL, ORDERED, REFUSED, content_of
+from tests.unit.dicom_node.deliver.test_hl7v2_oru import TO, message
 
 LENGTHS: Final[dict[str, dict[int, int]]] = {
     "MSH": {3: 227, 4: 227, 5: 227, 6: 227, 7: 26, 9: 15, 10: 20, 11: 3, 12: 60, 18: 16, 20: 20},

@@ -22,24 +22,9 @@ from pipeline.findings.codes import Code
 from pipeline.findings.model import Outcome
 from pipeline.report.content import ReportContent
 from pipeline.report.findings import Refusal
-from pipeline.report.patient_study import Issued, Study
-from tests.peers.hl7v2 import FINDINGS, MODEL, PATIENT, content_of, named
+from pipeline.report.patient_study import Issued
+from tests.peers.hl7v2 import FINDINGS, MODEL, PATIENT, REFUSED, content_of, named
 
-REFUSED = replace(
-    FINDINGS, outcome=Outcome.REFUSED, predicted_class="", probabilities=(), regions=(), caveats=(),
-    refusal=Refusal("MISSING_SLICES", "Slices 3 to 5 are missing."),
-)  # fmt: skip
-ORDERED = Study(
-    "1.2.3.1",
-    "2026-01-05",
-    "MR Schädel",
-    Issued("ACC-1", "urn:oid:1.2.276.0.99"),
-    placer_order_number=Issued("P-77", None, "KIS"),
-    filler_order_number=Issued("F-88", "urn:oid:1.2.3"),
-    referring_physician="Überweiser^Otto^^Dr.=山田^太郎",
-    requesting_physician="Anforderer^Uta",
-    admission=Issued("V-9", None, "KIS"),
-)
 TO = Hl7v2Destination(kind="hl7v2", host="127.0.0.1", port=1)
 
 
