@@ -19,15 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.geometry.display import UPRIGHT, Turn
 from pipeline.geometry.volume import Affine, FloatArray
 from pipeline.preprocess.recipe import Recipe
-
-# Direction (LPS) of increasing row index and of increasing column index, by the axis that the planes are normal to.
-DISPLAY: dict[int, tuple[tuple[int, float], tuple[int, float]]] = {
-    0: ((2, -1.0), (1, 1.0)),  # sagittal: rows to the feet, columns to the back
-    1: ((2, -1.0), (0, 1.0)),  # coronal: rows to the feet, columns to the patient's left
-    2: ((1, 1.0), (0, 1.0)),  # axial: rows to the back, columns to the patient's left
-}
 
 
 @dataclass(frozen=True)
@@ -101,13 +95,15 @@ class Sampling:
 
     def displayed(self, planes: FloatArray) -> FloatArray:
         """(n, rows, columns) as stored -> as displayed."""
-        turned = planes.transpose(0, 2, 1) if self.transpose else planes
-        return np.ascontiguousarray(turned[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1])
+        return np.ascontiguousarray(self._turn.image(planes))
 
     def stored(self, planes: npt.NDArray[np.float32]) -> FloatArray:
         """Inverse of `displayed`."""
-        turned = planes[:, :: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
-        return np.ascontiguousarray(turned.transpose(0, 2, 1) if self.transpose else turned)
+        return np.ascontiguousarray(self._turn.stored(planes))
+
+    @property
+    def _turn(self) -> Turn:
+        return Turn(self.shape[1:], self.transpose, self.flip)
 
     @cached_property
     def centres(self) -> npt.NDArray[np.float64]:
@@ -150,7 +146,7 @@ def sampling(array: FloatArray, affine: Affine, recipe: Recipe) -> Sampling:
     slices, rows, columns = array.shape
     thickness, row_mm, column_mm = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    (row_axis, row_sign), (column_axis, column_sign) = DISPLAY[int(np.argmax(np.abs(directions[:, 0])))]
+    (row_axis, row_sign), (column_axis, column_sign) = UPRIGHT[int(np.argmax(np.abs(directions[:, 0])))]
     down, right = directions[:, 1], directions[:, 2]
     transpose = bool(abs(down[column_axis]) > abs(down[row_axis]))
     if transpose:

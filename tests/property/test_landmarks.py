@@ -16,10 +16,10 @@ from scipy.ndimage import center_of_mass
 from models.workflow.image import as_image, to_source
 from pipeline import phantom
 from pipeline.geometry.build import build_volume
+from pipeline.geometry.display import UPRIGHT
 from pipeline.geometry.volume import Volume
 from pipeline.preprocess.intensity import NormalizeHeadIntensityd
 from pipeline.preprocess.recipe import Recipe
-from pipeline.preprocess.sampling import DISPLAY
 from pipeline.preprocess.slabs import SampleSlabsd, sampling_of
 from tests.strategies import Landmarked, landmarked_series
 
@@ -77,7 +77,7 @@ def test_the_network_sees_the_landmark_where_the_patient_has_it(made: Landmarked
     maps, _ = there_and_back(volume, volume.array > BALL, made.recipe)
     plan, _ = sampling_of(maps)
     _, row, column = center_of_mass(maps[0].numpy())
-    axes = DISPLAY[("sagittal", "coronal", "axial").index(made.plane)]
+    axes = UPRIGHT[("sagittal", "coronal", "axial").index(made.plane)]
     middle = volume.to_patient((np.array(volume.shape) - 1) / 2)
     field = [made.recipe.matrix * made.recipe.pixel_mm] * 2
     for place, (axis, sign), width, offset, size in zip(

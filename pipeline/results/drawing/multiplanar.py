@@ -11,21 +11,13 @@ from scipy.ndimage import map_coordinates
 
 from pipeline.caveats import CaveatCode
 from pipeline.findings.model import Findings
+from pipeline.geometry.display import Turn, Vector
 from pipeline.geometry.volume import Volume
 
-Vector = npt.NDArray[np.float64]
 FloatImage = npt.NDArray[np.float32]
 GreyRange = tuple[float, float]
 """Values shown black and white."""
 
-UPRIGHT: dict[int, tuple[tuple[int, int], tuple[int, int]]] = {
-    0: ((1, 1), (2, -1)),
-    1: ((0, 1), (2, -1)),
-    2: ((0, 1), (1, 1)),
-}
-"""How a plane whose normal is nearest to patient axis x, y or z is shown: the axis, and the sign along it (LPS), that
-columns and rows follow. Sagittal: posterior on the right, head up; coronal: left on the right, head up; axial: left on
-the right, anterior up."""
 MOST_SAMPLES = 320
 """Rows and columns of a plane across; it is shown on fewer pixels of the page."""
 OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
@@ -36,42 +28,6 @@ fewer would show an unrecognisable strip."""
 
 TRIM_BELOW, TRIM_NOISE, TRIM_MM = 0.08, 0.01, 9.0
 """Air is darker than this share of the window, save for this share of a row or column (noise); mm kept around."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How a stored plane of ``shape`` (rows, columns) is shown: transposed first, then mirrored along ``flip``."""
-
-    shape: tuple[int, int]
-    transpose: bool = False
-    flip: tuple[bool, bool] = (False, False)
-
-    @classmethod
-    def upright(cls, shape: tuple[int, int], down: Vector, across: Vector) -> Turn:
-        """How a plane whose rows follow ``down`` and columns ``across`` (LPS) is shown as `UPRIGHT` says."""
-        (column_axis, column_sign), (row_axis, row_sign) = UPRIGHT[int(np.argmax(np.abs(np.cross(across, down))))]
-        straight = abs(across[column_axis]) + abs(down[row_axis]) >= abs(down[column_axis]) + abs(across[row_axis])
-        rows, columns = (down, across) if straight else (across, down)
-        return cls(
-            shape, not straight, (bool(rows[row_axis] * row_sign < 0), bool(columns[column_axis] * column_sign < 0))
-        )
-
-    def image(self, plane: FloatImage) -> FloatImage:
-        """``plane`` (rows, columns) as it is shown."""
-        turned = plane.T if self.transpose else plane
-        return turned[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
-
-    def pixel(self, at: tuple[float, float]) -> tuple[float, float]:
-        """Where the stored (row, column) ``at`` is shown."""
-        place = at[::-1] if self.transpose else at
-        size = self.shape[::-1] if self.transpose else self.shape
-        row, column = (n - 1 - v if turned else v for v, n, turned in zip(place, size, self.flip, strict=True))
-        return row, column
-
-    def axes(self, rows: Vector, columns: Vector) -> tuple[Vector, Vector]:
-        """What increasing rows and columns follow in the picture, of what they follow as stored."""
-        first, second = (columns, rows) if self.transpose else (rows, columns)
-        return first * (-1 if self.flip[0] else 1), second * (-1 if self.flip[1] else 1)
 
 
 @dataclass(frozen=True)
@@ -129,8 +85,8 @@ class Reformat:
 
 
 def source_plane(volume: Volume, findings: Findings, index: int) -> Reformat:
-    """Source plane ``index``, turned by quarters and mirrored to the usual display (`UPRIGHT`), whatever way it is
-    stored; a radiograph as it is stored.
+    """Source plane ``index`` in the usual display (`pipeline.geometry.display`), whatever way it is stored; a
+    radiograph as it is stored.
     """
     shape = (volume.shape[1], volume.shape[2])
     down, across = volume.affine[:3, 1] / volume.spacing[1], volume.affine[:3, 2] / volume.spacing[2]
