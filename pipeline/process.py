@@ -162,7 +162,7 @@ def process(
         first = next(iter(profiles))
         reported = tuple(item for item in objects if pacs is not None or first in item.profiles)
         content = report_content(context, reported, recorded=recorded, revision=revision, pacs=pacs)
-        pages = _pages(context, objects, languages)
+        pages = _pages(context, objects, profiles, languages)
     images = {name: (one.series_instance_uid, str(one.sources[0].SOPInstanceUID)) for name, one in filled.items()}
     return Processed(volume.series_instance_uid, volume, findings, objects, content, pages, watch.seconds, run, images)
 
@@ -179,9 +179,13 @@ def _printable(caveat: Caveat) -> Caveat:
 
 
 def _pages(
-    context: ResultContext, objects: tuple[ResultObject, ...], languages: Iterable[Language]
+    context: ResultContext,
+    objects: tuple[ResultObject, ...],
+    profiles: Mapping[str, Profile],
+    languages: Iterable[Language],
 ) -> dict[Language, bytes]:
-    """The report as PDF in each of ``languages``, and in English where the run made it anyway."""
-    made = document.pdf_of(objects)
-    pages = {} if made is None else {Language.ENGLISH: made}
+    """The report as PDF in each of ``languages``, and in those in which the run made it anyway."""
+    printed = (item for item in objects if item.role == document.KIND)
+    made = {profiles[item.profiles[0]].language: document.pdf_of((item,)) for item in printed}
+    pages = {language: pdf for language, pdf in made.items() if pdf is not None}
     return pages | {one: document.pdf_page(context, one) for one in languages if one not in pages}

@@ -63,6 +63,7 @@ DEFAULTS: Final = {
     "profiles.omit_empty_frames": "the preset's",
     "profiles.report_flavour": "the preset's",
     "profiles.report_title": "the preset's",
+    "profiles.language": "the preset's",
     "profiles.heatmap_frame_order": "the preset's",
     "profiles.heatmap_planes": "the preset's",
     "rules.name": "the model's name",

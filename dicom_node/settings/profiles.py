@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from dicom_node.settings.base import Section
+from pipeline.report.sentences import Language
 from pipeline.results.profile import (
     DEFAULT_PRESET,
     PRESETS,
@@ -51,6 +52,9 @@ class ProfileSettings(Section):
     report_title: ReportTitle | None = None
     """Coded title of the structured report: `imaging` (126000, DCM) or `oncology` (126001, DCM). Some viewers choose
     the display by it ([destinations.md](destinations.md))."""
+    language: Language | None = None
+    """Language of the presentation state's texts and of the PDF: `en`, `de`, `es` or `fr`. The other objects are in
+    English."""
     heatmap_frame_order: FrameOrder | None = None
     """Order of the heat map's frames along the slice normal: `ascending` (which OHIF needs) or `descending`."""
     heatmap_planes: HeatmapPlanes | None = None

@@ -14,6 +14,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydicom import uid
 
+from pipeline.report.sentences import Language
+
 ObjectKind = Literal["overlay", "segmentation", "report", "presentation", "heatmap", "document", "keyobjects"]
 KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 """Every kind of DICOM object, in the order in which they are built: each refers to earlier ones only."""
@@ -52,6 +54,8 @@ class Profile(BaseModel):
         "Oncology Measurement Report". OHIF lays a report of the first title over images, which it can only where every
         group has coordinates, and shows one of any other title as text, which it always can.
     heatmap_frame_order : frames of the parametric map along the slice normal, or against it.
+    language : language of the presentation state's texts and of the PDF: ``en``, ``de``, ``es`` or ``fr``. All else is
+        English. Where the source's character set lacks a letter, the presentation state has its plain spelling.
     heatmap_planes : the parametric map has the planes that show something (and those between), or all of the series,
         which a viewer needs that takes the frames as they come.
     """
@@ -72,6 +76,7 @@ class Profile(BaseModel):
     omit_empty_frames: bool = True
     report_flavour: ReportFlavour = "volumetric"
     report_title: ReportTitle = "imaging"
+    language: Language = Language.ENGLISH
     heatmap_frame_order: FrameOrder = "ascending"
     heatmap_planes: HeatmapPlanes = "shown"
 
@@ -92,35 +97,32 @@ class Profile(BaseModel):
 
     def form(self, kind: str) -> tuple[str, ...]:
         """The words that distinguish an object of ``kind`` under this profile from the usual form, which has none."""
+        words: tuple[str, ...] = ()
         match kind:
             case "overlay":
-                return () if self.overlay_slices == OVERLAY_SLICES else (f"{self.overlay_slices} slices",)
+                words = () if self.overlay_slices == OVERLAY_SLICES else (f"{self.overlay_slices} slices",)
+            case "presentation" | "document":
+                words = () if self.language is Language.ENGLISH else (str(self.language),)
             case "segmentation":
-                words = [] if self.segmentation_type == "BINARY" else [self.segmentation_type]
-                return (*words, *(() if self.omit_empty_frames else ("with empty frames",)))
+                name = () if self.segmentation_type == "BINARY" else (self.segmentation_type,)
+                words = (*name, *(() if self.omit_empty_frames else ("with empty frames",)))
             case "heatmap":
                 order = () if self.heatmap_frame_order == "ascending" else (self.heatmap_frame_order,)
-                return (*order, *(() if self.heatmap_planes == "shown" else ("all planes",)))
+                words = (*order, *(() if self.heatmap_planes == "shown" else ("all planes",)))
             case "report":
-                flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
-                title = () if self.report_title == "imaging" else (self.report_title,)
-                pictures = self.form("overlay") if self.gets("overlay") else ("without overlay",)
-                return (
-                    *flavour,
-                    *title,
-                    *pictures,
-                    *(() if self.report_flavour == "planar" else self.form("segmentation")),
-                )
+                words = self._form_of_report()
             case "keyobjects":
                 left_out = sorted({*Profile().objects} ^ {*self.objects} - {"keyobjects"})
-                return (
-                    *left_out,
-                    *(word for other in ("overlay", "segmentation", "report", "heatmap") for word in self._of(other)),
-                )
-        return ()
+                others = (other for other in KINDS if other != "keyobjects" and self.gets(other))
+                words = (*left_out, *(word for other in others for word in self.form(other)))
+        return words
 
-    def _of(self, kind: ObjectKind) -> tuple[str, ...]:
-        return self.form(kind) if self.gets(kind) else ()
+    def _form_of_report(self) -> tuple[str, ...]:
+        flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
+        title = () if self.report_title == "imaging" else (self.report_title,)
+        pictures = self.form("overlay") if self.gets("overlay") else ("without overlay",)
+        segments = () if self.report_flavour == "planar" else self.form("segmentation")
+        return (*flavour, *title, *pictures, *segments)
 
     @property
     def transfer_syntax_uid(self) -> uid.UID:

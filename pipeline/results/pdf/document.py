@@ -34,7 +34,7 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
 
     Burned In Annotation is YES: the page names the patient. The source images are those that it was derived from.
     """
-    pdf = pdf_page(context)
+    pdf = pdf_page(context, context.profile.language)
     ds = Dataset()
     ds.SOPClassUID = EncapsulatedPDFStorage
     ds.Modality = "DOC"

@@ -12,14 +12,16 @@ import highdicom as hd
 import numpy as np
 
 from pipeline.findings.contours import outlines, pieces
-from pipeline.findings.model import AnswerKind, Diameter, Findings, ModelIdentity, Region
+from pipeline.findings.diagnosis import diagnosis
+from pipeline.findings.model import AnswerKind, Diameter, Findings, Region
 from pipeline.findings.own_results import MANUFACTURER
-from pipeline.report import sentences
+from pipeline.report import sentences, tables
+from pipeline.report.phrasebook import phrase
 from pipeline.results.colours import STRUCTURES, colour_index
 from pipeline.results.pr.grayscale import Grayscale, grayscale_of
 from pipeline.results.provenance import ResultContext, decimal, finish, set_body_part
 from pipeline.results.result_object import ResultObject
-from pipeline.results.wording import DISCLAIMER, ascii_text
+from pipeline.results.wording import DISCLAIMER, ascii_text, text_in
 
 KIND = "presentation"
 TEXT_RGB = (255, 214, 0)
@@ -117,7 +119,7 @@ def _annotations(
         here = [_line(axis, region) for region in regions for axis in region.axes if axis.slice_index == k]
         if here:
             yield hd.pr.GraphicAnnotation(image, layers["AI_DIAMETER"], graphic_objects=here)
-        labels = [_label(region, k, context) for region in regions]
+        labels = [_label(number - 1, k, context) for number, _ in numbered]
         yield hd.pr.GraphicAnnotation(image, layers["AI_LABEL"], text_objects=labels)
 
 
@@ -142,11 +144,10 @@ def _polyline(points: np.ndarray, region: Region) -> hd.pr.GraphicObject:
     )
 
 
-def _label(region: Region, k: int, context: ResultContext) -> hd.pr.TextObject:
-    """The label of a region, below it, or above if there is no room; complete on the plane where it is measured."""
-    lines = [f"{region.tracking_id} (AI)"]
-    if k == region.measured_slice:
-        lines = _complete_label(region, context.findings.model)
+def _label(index: int, k: int, context: ResultContext) -> hd.pr.TextObject:
+    """What region ``index`` is, and its size, below it on plane ``k``, or above it if there is no room."""
+    region = context.findings.regions[index]
+    lines = (_name(index, context), _size(index, k, context))
     rows, columns = context.volume.shape[1:]
     touched_rows, touched_columns = np.nonzero(region.voxels.plane(k))
     width, height = max(1.0, LABEL_SHARE[0] * columns), max(1.0, LABEL_SHARE[1] * rows * len(lines))
@@ -154,7 +155,7 @@ def _label(region: Region, k: int, context: ResultContext) -> hd.pr.TextObject:
     top = below if below + height <= rows else max(0.0, float(touched_rows.min()) - 1.5 * height)
     left = max(0.0, min(float(touched_columns.min()), columns - width))
     return hd.pr.TextObject(
-        "\r\n".join(ascii_text(line) for line in lines),
+        _written("\r\n".join(lines), context),
         PIXEL,
         bounding_box=(left, top, left + width, top + height),
         text_justification="LEFT",
@@ -163,32 +164,42 @@ def _label(region: Region, k: int, context: ResultContext) -> hd.pr.TextObject:
     )
 
 
-def _complete_label(region: Region, model: ModelIdentity) -> list[str]:
-    """What the region is, and its size: axes of a lesion, sides and score of a box, volume of a structure."""
-    if region.boxed:
-        sides = f"{region.value('length'):.0f} x {region.value('width'):.0f} mm"
-        return [f"{region.tracking_id} (AI)", f"{sides}, score {region.value('score'):.2f}"]
-    if region.long_axis is None or region.short_axis is None:
-        return [f"{region.tracking_id} (AI)", size_text(region)]
-    size = f"{region.long_axis.length_mm:.0f} x {region.short_axis.length_mm:.0f} mm"
-    if model.kind is not AnswerKind.LESION:
-        return [f"{region.tracking_id} (AI)", size]
-    return [f"{region.tracking_id} (AI): {model.term(region.label).title} suggested", size]
+def _name(index: int, context: ResultContext) -> str:
+    """Number of a lesion and the class that is suggested, as far as `pipeline.findings.diagnosis` goes; the title of
+    any other region.
+    """
+    findings, language = context.findings, context.profile.language
+    name = f"{sentences.region_name(context.reported, index, language)} ({sentences.label('ai', language)})"
+    found = diagnosis(findings, findings.regions[index].label)
+    if findings.model.kind is not AnswerKind.LESION or found.withheld:
+        return name
+    if found.suspected:
+        return f"{name}: {sentences.label('suspected', language, name=sentences.name_of(found.code, language))}"
+    suggested = sentences.title(findings.model, findings.regions[index].label, language)
+    return f"{name}: {phrase('headline', 'finding', language, name=suggested)}"
 
 
-def size_text(region: Region) -> str:
-    """Volume of a structure, or its area on a radiograph."""
-    area = region.value("area")
-    if area is None:
-        return sentences.millilitres(region.value("volume") or 0.0)
-    return sentences.square_centimetres(area)
+def _size(index: int, k: int, context: ResultContext) -> str:
+    """The region's size: sides and score of a box, volume or area of an outline, with the axes where they lie."""
+    region, language = context.reported.regions[index], context.profile.language
+    measured = k == context.findings.regions[index].measured_slice
+    shown = ("size", "score") if region.has("score") else ("axes", "volume", "area") if measured else ("volume", "area")
+    parts = [tables.cell(region, name, language) for name in shown]
+    if region.has("score"):
+        parts[1] = f"{sentences.label('score', language)} {parts[1]}"
+    return ", ".join(filter(None, parts))
 
 
 def _notice(context: ResultContext) -> hd.pr.TextObject:
     """The notice at the lower edge of every image: the algorithm that drew the outline, and that it is unverified."""
     model = context.findings.model
-    text = ascii_text(f"{DISCLAIMER}. {model.title} {model.version}")
+    text = _written(f"{sentences.disclaimer(context.profile.language)}. {model.title} {model.version}", context)
     return hd.pr.TextObject(text, DISPLAY, bounding_box=(0.01, 0.955, 0.99, 0.99), text_justification="LEFT")
+
+
+def _written(text: str, context: ResultContext) -> str:
+    """``text`` as the character set of the object, which is the source's, can write it."""
+    return text_in(text, context.volume.identity.get("SpecificCharacterSet"))
 
 
 def _windows(grey: Grayscale, context: ResultContext) -> list[hd.pr.SoftcopyVOILUTTransformation]:

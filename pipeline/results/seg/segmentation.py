@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
@@ -61,10 +63,24 @@ def build(context: ResultContext) -> tuple[ResultObject, ...]:
     made.BodyPartExamined = body_part(context)
     if context.volume.projection:  # without a place in the patient a picture must say how it lies (PS3.3 C.7.6.1)
         made.PatientOrientation = context.volume.sources[0].get("PatientOrientation")
+    _identify_each_frame(made)
     _refer_to_companions(made, context)
     set_lossy_compression(made, context)
     ds = finish(made, context, kind=KIND, number=1, description="segmentation")
     return (ResultObject(role=KIND, filename="segmentation.dcm", dataset=ds),)
+
+
+def _identify_each_frame(ds: Dataset) -> None:
+    """Name the segment in each frame's own functional groups (PS3.3 C.8.20.3.1).
+
+    highdicom (0.28.2) puts the only segment of an object into the shared groups, which is as valid, but readers such as
+    dwv look for it in the frames alone.
+    """
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    if "SegmentIdentificationSequence" in shared:
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            frame.SegmentIdentificationSequence = deepcopy(shared.SegmentIdentificationSequence)
+        del shared.SegmentIdentificationSequence
 
 
 def _refer_to_companions(ds: Dataset, context: ResultContext) -> None:

@@ -143,6 +143,7 @@ def test_every_form_has_uids_of_its_own(context: ResultContext) -> None:
         {"report_flavour": "both"},
         {"heatmap_frame_order": "descending"},
         {"heatmap_planes": "all"},
+        {"language": "de"},
         {"objects": ("overlay", "report", "keyobjects"), "report_flavour": "planar"},
         {"objects": ("segmentation", "report", "keyobjects")},
         {"objects": ("report", "keyobjects"), "report_flavour": "planar"},

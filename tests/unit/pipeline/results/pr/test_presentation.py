@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from pydicom.dataset import Dataset
 from skimage.measure import grid_points_in_poly
 
 from pipeline import phantom
+from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings.model import BoolArray, Outcome
+from pipeline.report.sentences import Language
 from pipeline.results.drawing.picture import display_window
 from pipeline.results.pr import presentation
+from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import context_of, file_bytes, phantom_context
 from tests.shapes import with_pixels
@@ -102,7 +106,7 @@ def test_an_outline_of_many_corners_is_drawn_in_pieces() -> None:
 
 
 def test_the_label_says_what_it_is_and_the_diameters_are_drawn_on_their_image() -> None:
-    """In full where the lesion is longest, with its size in millimetres; nowhere is it said without "AI"."""
+    """Class and volume on every image, the axes where the lesion is longest; nowhere is it said without "AI"."""
     context = phantom_context()
     (lesion,) = context.findings.regions
     state = state_of(context)
@@ -111,7 +115,7 @@ def test_the_label_says_what_it_is_and_the_diameters_are_drawn_on_their_image() 
     assert texts[0].startswith("AI result, not verified, not for diagnosis")
     assert texts[1].splitlines() == [
         "Lesion 1 (AI): Glioma suggested",
-        f"{lesion.long_axis.length_mm:.0f} x {lesion.short_axis.length_mm:.0f} mm",
+        f"{lesion.long_axis.length_mm:.1f} x {lesion.short_axis.length_mm:.1f} mm, 11.4 mL",
     ]
     long_axis, short_axis = graphics(state, "AI_DIAMETER", key)
     for drawn, axis in ((long_axis, lesion.long_axis), (short_axis, lesion.short_axis)):
@@ -122,7 +126,55 @@ def test_the_label_says_what_it_is_and_the_diameters_are_drawn_on_their_image() 
     for k, source in enumerate(context.volume.sources):
         notice = graphics(state, "AI_LABEL", source.SOPInstanceUID)[0].UnformattedTextValue
         assert "not for diagnosis" in notice
+        for text in graphics(state, "AI_LABEL", source.SOPInstanceUID)[1:]:
+            assert text.UnformattedTextValue.splitlines()[0] == "Lesion 1 (AI): Glioma suggested"
+            assert text.UnformattedTextValue.endswith("11.4 mL")
         assert bool(graphics(state, "AI_DIAMETER", source.SOPInstanceUID)) == (k == lesion.long_axis.slice_index)
+
+
+def labels_in(context: ResultContext, language: Language, character_set: str | list[str] | None) -> tuple[str, str]:
+    """The notice and the lesion's label on its key image, as a reader decodes them from the file."""
+    if character_set is None:
+        del context.volume.identity.SpecificCharacterSet
+    else:
+        context.volume.identity.SpecificCharacterSet = character_set
+    context = replace(context, profile=Profile(language=language))
+    key = context.volume.sources[context.findings.regions[0].measured_slice].SOPInstanceUID
+    notice, label = graphics(state_of(context), "AI_LABEL", key)
+    return notice.UnformattedTextValue, label.UnformattedTextValue
+
+
+@pytest.mark.parametrize(
+    ("character_set", "size"),
+    [
+        ("ISO_IR 192", "29,3 x 26,6 mm, 11,4 mL"),
+        ("ISO_IR 100", "29,3 x 26,6 mm, 11,4 mL"),
+        ("ISO_IR 144", "29,3 x 26,6 mm, 11,4 mL"),
+        (["", "ISO 2022 IR 87"], "29,3 x 26,6 mm, 11,4 mL"),
+        (None, "29,3 x 26,6 mm, 11,4 mL"),
+    ],
+)
+def test_labels_are_in_the_profiles_language_and_the_sources_character_set(
+    character_set: str | list[str] | None, size: str
+) -> None:
+    """With their accents where the set has them, in plain letters where it has not; never with a question mark."""
+    notice, label = labels_in(phantom_context(slices=16), Language.FRENCH, character_set)
+    accents = character_set in ("ISO_IR 192", "ISO_IR 100")
+    assert notice.startswith("Résultat d'IA, non vérifié" if accents else "Resultat d'IA, non verifie")
+    name, measured = label.splitlines()
+    assert (name[-6:], measured) == ("Gliome", size)
+
+
+def test_a_label_says_no_more_than_the_report() -> None:
+    """Of an uncertain kind, what is suspected; of a lesion that is less probable than none, no class."""
+    context = phantom_context()
+    doubted = replace(context.findings, caveats=(Caveat(CaveatCode.LESION_KIND_UNCERTAIN),))
+    uncertain = replace(context, findings=doubted)
+    withheld = replace(context, findings=replace(context.findings, outcome=Outcome.INDETERMINATE))
+    _, suspected = labels_in(uncertain, Language.ENGLISH, "ISO_IR 192")
+    assert suspected.splitlines()[0] == "Lesion 1 (AI): Suspected: Neoplasm"
+    _, without = labels_in(withheld, Language.ENGLISH, "ISO_IR 192")
+    assert without.splitlines()[0] == "Lesion 1 (AI)"
 
 
 def test_labels_stay_on_the_image() -> None:

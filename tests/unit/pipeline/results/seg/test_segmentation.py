@@ -8,11 +8,13 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from skimage.color import lab2rgb
 
 from pipeline import phantom
 from pipeline.errors import BadResult
 from pipeline.findings import codes
-from pipeline.findings.model import BoolArray, Outcome, Voxels
+from pipeline.findings.model import AnswerKind, BoolArray, Outcome, Voxels
+from pipeline.results.colours import region_rgb
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.seg import segmentation
@@ -185,6 +187,38 @@ def test_a_segment_says_what_it_is_and_who_made_it() -> None:
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (MODEL.name, MODEL.version)
     assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
     assert "threshold=0.5" in algorithm.AlgorithmParameters
+
+
+@pytest.mark.parametrize("name", ["one voxel", "forty"])
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+def test_each_frame_names_its_segment(kind: str, name: str) -> None:
+    """In its own functional groups, of one segment as of many: dwv looks nowhere else."""
+    context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()[name])
+    (item,) = segmentation.build(of(context, segmentation_type=kind))
+    seg = item.dataset
+    numbers = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber for frame in seg.PerFrameFunctionalGroupsSequence
+    ]
+    assert set(numbers) == set(range(1, len(context.findings.regions) + 1))
+    assert "SegmentIdentificationSequence" not in seg.SharedFunctionalGroupsSequence[0]
+
+
+def test_a_viewer_that_takes_the_recommended_colours_draws_as_the_pages_do() -> None:
+    """Each structure's CIELab, read by another library, is the colour of its outline on the pages."""
+    findings = phantom_context(slices=12).findings
+    (lesion,) = findings.regions
+    model = replace(
+        MODEL, kind=AnswerKind.SEGMENTATION, target=None, terms=tuple(map(codes.class_term, ("brain", "skull")))
+    )
+    regions = tuple(replace(lesion, label=name, tracking_id=name) for name in ("brain", "skull"))
+    context = replace(phantom_context(slices=12), findings=replace(findings, model=model, regions=regions))
+    shown = []
+    for number, segment in enumerate(seg_of(context).SegmentSequence, start=1):
+        light, a, b = (value / 65535 for value in segment.RecommendedDisplayCIELabValue)  # PS3.3 C.10.7.1.1
+        rgb = lab2rgb([light * 100, a * 255 - 128, b * 255 - 128]) * 255
+        assert rgb == pytest.approx(region_rgb(context.findings, number), abs=2)
+        shown.append(tuple(rgb.round()))
+    assert len(set(shown)) == 2
 
 
 def test_every_source_image_is_referenced() -> None:
