@@ -31,6 +31,7 @@ LATER = {
     "backup": "backup:backup",
     "restore": "backup:restore",
     "jobs": "jobs:app",
+    "results": "results:app",
     "destinations": "destinations:app",
     "errors": "errors:errors",
     "models": "models:app",

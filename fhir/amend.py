@@ -26,12 +26,13 @@ from pipeline.report.sentences import Language
 FINALISED = {"final", "amended", "corrected", "appended"}
 """States of a report that a human has finalised. A report of Candela is preliminary, modified or registered, that of a
 refusal by version 0.2 cancelled."""
+IN_ERROR = "entered-in-error"
 REFUSED = {"registered", "cancelled"}
 """States of report and Observation that say that the series was not read."""
 VANISHED: dict[str, Json] = {
-    "Observation": {"status": "entered-in-error"},
-    "Media": {"status": "entered-in-error"},
-    "ImagingSelection": {"status": "entered-in-error"},
+    "Observation": {"status": IN_ERROR},
+    "Media": {"status": IN_ERROR},
+    "ImagingSelection": {"status": IN_ERROR},
     "DocumentReference": {"status": "superseded"},
     "BodyStructure": {"active": False},
 }
@@ -53,6 +54,7 @@ class State(Enum):
     AMENDS = auto()
     BESIDE = auto()
     OUTDATED = auto()
+    WITHDRAWN = auto()
     BLIND = auto()
 
 
@@ -71,8 +73,8 @@ def settle(bundle: Json, search: Search, base: str, patients: Patients) -> Settl
     NEW: the server has no such report: unchanged. RESENT: the server has this run: unchanged, which creates nothing.
     AMENDS: the server has an earlier revision that no human has finalised: updates it. BESIDE: a human has finalised
     the earlier revision: it stays, and this one stands beside it as a draft of its own. OUTDATED: the server has a
-    later revision: nothing to send. BLIND: the server permits no search, or the report has no identifier that lasts
-    (an older version of Candela wrote it): unchanged.
+    later revision: nothing to send. WITHDRAWN: this run was withdrawn: nothing to send. BLIND: the server permits no
+    search, or the report has no identifier that lasts (an older version of Candela wrote it): unchanged.
 
     Raises
     ------
@@ -87,9 +89,13 @@ def settle(bundle: Json, search: Search, base: str, patients: Patients) -> Settl
     if found is None:
         return Settled(State.BLIND, bundle)
     known = [item for item in found if item.get("resourceType") == "DiagnosticReport" and has_identifier(item, lasting)]
-    known = [item for item in known if item.get("status") != "entered-in-error"]
+    withdrawn = [item for item in known if item.get("status") == IN_ERROR]
+    known = [item for item in known if item not in withdrawn]
+    if any(has_identifier(item, own) for item in withdrawn):
+        return Settled(State.WITHDRAWN, None, f"nothing sent: {name_of(withdrawn[0])} was withdrawn")
     if not known:
-        return Settled(State.NEW, bundle)
+        # By its own identifier: the one that lasts would find the report that was withdrawn.
+        return Settled(State.NEW, _sought_by_own(bundle) if withdrawn else bundle)
     _refuse_another_patients(known, report, patients)
     if any(has_identifier(item, own) for item in known):
         return Settled(State.RESENT, _sought_by_own(bundle))
@@ -112,7 +118,7 @@ def _settled_with(known: list[Json], bundle: Json, report: Json, search: Search,
     latest = max(known, key=_order)
     if _order(latest) > _order(report):
         return Settled(State.OUTDATED, None, f"nothing sent: {name_of(latest)} is of a later revision of the series")
-    drafts = [item for item in known if not _finalised(item)]
+    drafts = [item for item in known if not finalised(item)]
     if not drafts:
         note = f"{name_of(latest)} was finalised by a human and is left as it is; this revision stands beside it"
         return Settled(State.BESIDE, _sought_by_own(bundle), note)
@@ -134,7 +140,7 @@ def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
     if report["status"] == "preliminary" and draft["status"] in ("preliminary", "modified") and "study" in report:
         report["status"] = "modified"  # R5 alone has a state for "changed before it was final"
     stored: dict[str, list[Json]] = {
-        kind: [item for item in _tagged(kind, report, search) if not _finalised(item)]
+        kind: [item for item in tagged(kind, report, search) if not finalised(item)]
         for kind in VANISHED
         if kind not in NEVER_MADE["study" in report]
     }
@@ -146,7 +152,7 @@ def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
         if earlier is None:
             continue
         kept.add(name_of(earlier))
-        if resource is report or not _same_run(resource, earlier):
+        if resource is report or not same_run(resource, earlier):
             renamed[entry["fullUrl"]] = name_of(earlier)
             entry.update(update(_merged(resource, earlier), earlier, base))
     for kind, items in stored.items():
@@ -157,7 +163,7 @@ def _amended(bundle: Json, draft: Json, search: Search, base: str) -> Json:
     return made
 
 
-def _tagged(kind: str, report: Json, search: Search) -> list[Json]:
+def tagged(kind: str, report: Json, search: Search) -> list[Json]:
     """The server's resources of every revision of ``report``."""
     tag = tag_of(report, REPORT_TAG)
     found = search(kind, {"_tag": f"{REPORT_TAG}|{tag}"}) or ()
@@ -169,13 +175,13 @@ def _earlier(resource: Json, stored: Any) -> Json | None:
     the one that lasts over revisions.
     """
     identifiers = resource.get("identifier", ())
-    same = next((item for item in stored if _same_run(resource, item)), None)
+    same = next((item for item in stored if same_run(resource, item)), None)
     if same is not None or len(identifiers) < 2:
         return same
     return next((item for item in stored if has_identifier(item, identifiers[-1])), None)
 
 
-def _same_run(resource: Json, stored: Json) -> bool:
+def same_run(resource: Json, stored: Json) -> bool:
     """Whether both have the identifier that one run gives."""
     own = [item for item in resource.get("identifier", ()) if item.get("system") == DICOM_UID]
     return any(has_identifier(stored, item) for item in own)
@@ -229,7 +235,7 @@ def _sought_by_own(bundle: Json) -> Json:
     return made
 
 
-def _finalised(stored: Json) -> bool:
+def finalised(stored: Json) -> bool:
     """Whether a human has worked on it: its state, an interpreter, or a cancellation that is not of a refusal."""
     if stored.get("status") in FINALISED or stored.get("resultsInterpreter") or stored.get("performer"):
         return stored.get("resourceType") != "ImagingSelection"  # whose performer is the device

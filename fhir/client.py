@@ -22,7 +22,9 @@ from fhir.study_merge import StudyState, with_study
 from fhir.subjects import identifying_texts, is_meant, literal, logical_references, patient_in, searched
 from fhir.transport import Connection, check_url, connect
 from fhir.urls import origin, public_url
+from fhir.withdraw import withdrawn
 from pipeline.errors import PeerBusy, Rejected
+from pipeline.report.withdrawal import Withdrawal
 
 NOT_SEARCHABLE = {400, 403, 404, 405, 406, 415, 422, 501}
 """Answers to a search that mean that this server does not let us search; the logical reference stays."""
@@ -85,6 +87,20 @@ class FhirClient:
             got = sorted_out(receipt(response, self._place, secrets), posted)
             self._check_race(settled, merged.state, got)
             return replace(got, notes=(*notes, *more))
+
+    def withdraw(self, bundle: dict[str, Any], withdrawal: Withdrawal) -> Receipt:
+        """Enter in error what ``bundle`` sent, as far as the server holds it. Raises as `send`."""
+        with self._connect() as server:
+            search, base = functools.partial(self._matches, server, bundle), self.url.rstrip("/")
+            settled = withdrawn(bundle, withdrawal, search, base)
+            if settled.bundle is None:
+                return Receipt((), (), notes=(settled.note,))
+            response, posted, more = self._post(server, settled.bundle, search)
+            secrets = identifying_texts(bundle) | server.secrets | {withdrawal.why}
+            if not response.is_success:
+                raise failure(response.status_code, response, self._place, secrets)
+            got = sorted_out(receipt(response, self._place, secrets), posted)
+            return replace(got, notes=(settled.note, *more))
 
     def _post(
         self, server: Connection, bundle: dict[str, Any], search: Search

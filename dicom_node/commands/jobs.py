@@ -38,6 +38,7 @@ STYLES = {
     "not_chosen": "dim",
     "companion": "dim",
     "superseded": "dim",
+    "withdrawn": "dim",
     "held": "yellow",
 }
 

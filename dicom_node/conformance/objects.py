@@ -102,7 +102,7 @@ OBJECTS: Final[Mapping[str, ObjectClass]] = {
         uid.KeyObjectSelectionDocumentStorage,
         "Key Object Selection Document Storage",
         "KO",
-        "TID 2010: the key images",
+        "TID 2010: the key images; also a rejection note of withdrawn results",
         ("Key Object Document Series", "Key Object Document", "SR Document Content"),
     ),
     "refusal": ObjectClass(

@@ -23,6 +23,7 @@ from fhir.report import build
 from fhir.urls import origin
 from pipeline.report.sentences import Language
 from pipeline.report.stored import from_json, page_filename, stored_in
+from pipeline.report.withdrawal import withdrawal_in
 
 
 class FhirSender:
@@ -41,9 +42,12 @@ class FhirSender:
         self._language = destination.language
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`."""
+        """See `Sender.send`. With a withdrawal among ``files``, the report is entered in error."""
         most, wait = self._destination.maximum_in_flight, self._destination.timeout
+        withdrawal = withdrawal_in(files)
         with slot(self._locks, origin(self._destination.url), most, wait):
+            if withdrawal is not None:
+                return str(self._client.withdraw(self._built(files), withdrawal))
             return str(self._client.send(self._bundle(files)))
 
     def _bundle(self, files: tuple[Path, ...]) -> dict[str, Any]:

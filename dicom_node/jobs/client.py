@@ -17,6 +17,7 @@ from dicom_node.jobs import engine, status
 from dicom_node.jobs.circuits import Circuit, Circuits
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.outcome import WITHDRAWALS
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
@@ -157,14 +158,17 @@ class JobsClient:
         readings = [row for row in rows if row.name == engine.SERIES_WORKFLOW]
         job = status.job_of(readings[0])
         again = []
+        targets = status.targets(rows)
+        if withdrawals := {item: tries for item, tries in targets.items() if item.result.name in WITHDRAWALS}:
+            targets = withdrawals  # what was withdrawn is never sent again
         with self._typed():
-            for item, attempts in status.targets(rows).items():
+            for item, attempts in targets.items():
                 if status.is_over(attempts):
                     number = status.next_attempt(attempts)
                     options = self._delivery_options(item, number)
                     self._client.enqueue(options, item.to_dict(), number, number + jobs.delivery_tries - 1)
                     again.append((item.result.name, item.destination))
-            if reading := status.is_over(readings):
+            if reading := not withdrawals and status.is_over(readings):
                 number = status.next_attempt(readings)
                 options = engine.series_options(job, number)
                 self._client.enqueue(options, job.to_dict(), number, number + jobs.tries - 1)
@@ -191,6 +195,17 @@ class JobsClient:
                 number = status.next_attempt(readings)
                 self._mark(engine.series_options(job, number), job.to_dict(), number)
         return Retried(reading, tuple(sorted(given_up)))
+
+    def send(self, item: DeliveryJob, *, delay: float | None = None) -> None:
+        """Queue a delivery that no reading made, such as a withdrawal; durable when this returns, and queued once.
+
+        ``delay``: seconds before it may begin.
+        """
+        options = self._delivery_options(item, 1)
+        if delay is not None:
+            options["delay_seconds"] = delay
+        with self._typed():
+            self._client.enqueue(options, item.to_dict(), 1, self._settings.jobs.delivery_tries)
 
     def destinations(self) -> tuple[DestinationRow, ...]:
         """Every destination of the settings, with its circuit and the number of results that wait for it or are being

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pipeline.errors import Broken, CandelaError, OutOfResources, Retryable
 from pipeline.findings.model import Outcome
@@ -15,6 +15,10 @@ from pipeline.findings.model import Outcome
 ResultKind = Literal["dicom", "fhir", "hl7v2"]
 REFUSAL = "refusal"
 """Name of the result that states why a series was not read; only destinations that ask for it receive it."""
+WITHDRAWAL: Final = "withdrawal"
+REJECTION: Final = "rejection-note"
+"""Names of the results that withdraw others: that of a report, and that of DICOM objects."""
+WITHDRAWALS: Final = frozenset({WITHDRAWAL, REJECTION})
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 

@@ -14,7 +14,7 @@ from dbos import PortableWorkflowError, WorkflowStatus
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import Failure, ResultKind, SeriesResult, StepState
+from dicom_node.jobs.outcome import WITHDRAWALS, Failure, ResultKind, SeriesResult, StepState
 from pipeline.errors import NotChosen
 from pipeline.findings.model import Outcome
 
@@ -43,6 +43,8 @@ class JobState(StrEnum):
     """The model reads another series of the study: there was nothing to do, and nothing went wrong."""
     COMPANION = "companion"
     """Another job reads the series, as one of its model's channels (`SeriesJob.companion_of`)."""
+    WITHDRAWN = "withdrawn"
+    """Every destination that may have had results was told that they are withdrawn."""
     DEAD = "dead"
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
@@ -199,6 +201,10 @@ def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ..
         return JobState.QUEUED if len(readings) == 1 else JobState.RETRYING
     if reading.status in _UNDONE:
         return _UNDONE[reading.status]
+    withdrawals = {row.state for row in deliveries if row.result in WITHDRAWALS}
+    if withdrawals:  # what was to be sent before them no longer counts
+        state = _state_of_deliveries(withdrawals)
+        return JobState.WITHDRAWN if state is JobState.DONE else state
     return _state_of_deliveries({row.state for row in deliveries})
 
 

@@ -20,11 +20,13 @@ from dicom_node.audit.trail import AuditRecord, open_trail
 from dicom_node.backoff import delay
 from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
+from dicom_node.deliver.rejection import note_of
 from dicom_node.deliver.senders import Sender, privacy, takes
 from dicom_node.jobs import engine, holding
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import Failure, ResultRef, SeriesResult, StepState
+from dicom_node.jobs.outcome import WITHDRAWALS, Failure, ResultRef, SeriesResult, StepState
+from dicom_node.jobs.withdrawn import WITHDRAWN, withdrawn
 from dicom_node.observability.log import uid
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
@@ -32,6 +34,7 @@ from dicom_node.store.layout import located
 from dicom_node.store.manifest import read_manifest
 from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
+from pipeline.report.withdrawal import withdrawal_in
 
 log = structlog.get_logger("candela.jobs")
 
@@ -119,6 +122,8 @@ def register_delivery(settings: Settings, make_sender: MakeSender, circuit: Circ
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
         item = DeliveryJob.from_dict(delivery)
         try:
+            if item.result.name not in WITHDRAWALS and withdrawn(item.job, settings):
+                return {"superseded": WITHDRAWN}
             if item.provisional and not holding.may_leave(item.job, settings):
                 return {"superseded": holding.SUPERSEDED}
             receipt = _send(item, settings, make_sender, circuit)
@@ -199,7 +204,7 @@ def _count(item: DeliveryJob, settings: Settings) -> int:
     if item.result.name == SOURCE_IMAGES:
         manifests = (located(path, settings.data_dir) for _, path in item.job.companions)
         return item.job.instances + sum(len(read_manifest(path)) for path in manifests if path.is_file())
-    return len(item.result.files) if item.result.kind == "dicom" else 1
+    return len(item.result.files) if item.result.kind == "dicom" and item.result.name not in WITHDRAWALS else 1
 
 
 def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, circuit: CircuitBreaker) -> str:
@@ -217,6 +222,9 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, ci
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
     asked = privacy(destination)
+    withdrawal = withdrawal_in(files)
+    if withdrawal is not None and delivery.result.kind == "dicom":
+        files = (note_of(files, withdrawal, delivery.destination, settings.uid_root, with_why=asked is None),)
     if asked is not None:
         manifest = located(delivery.job.manifest, settings.data_dir)
         if delivery.result.name == SOURCE_IMAGES:

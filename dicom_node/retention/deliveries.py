@@ -13,7 +13,13 @@ from dicom_node.store.manifest import read_manifest
 from dicom_node.store.series_index import SeriesRecord
 from pipeline.findings.identity import instances_digest
 
-OVER = RECORDS | {JobState.DONE, JobState.CANCELLED, JobState.DISCARDED, JobState.SUPERSEDED}
+OVER = RECORDS | {
+    JobState.DONE,
+    JobState.CANCELLED,
+    JobState.DISCARDED,
+    JobState.SUPERSEDED,
+    JobState.WITHDRAWN,
+}
 """States in which nothing is outstanding or lost. A dead letter is not among them, since an operator may still send
 it."""
 

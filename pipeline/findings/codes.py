@@ -122,6 +122,13 @@ RADIOLOGY = Code("LP29684-5", "LN", "Radiology")
 DICOM_STUDY = Code("113014", "DCM", "DICOM Study")
 SERIES_INSTANCE_UID = Code("112002", "DCM", "Series Instance UID")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+
+# Rejection notes: titles of Key Object Selections (PS3.16 CID 7010; IHE RAD, Imaging Object Change Management).
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+INCORRECT_WORKLIST_ENTRY = Code("113038", "DCM", "Incorrect Modality Worklist Entry")
+RETENTION_EXPIRED = Code("113039", "DCM", "Data Retention Policy Expired")
+
 SOURCE = Code("260753009", "SCT", "Source")
 MR_BRAIN = Code("24590-2", "LN", "MR Brain")
 CT_UNSPECIFIED = Code("25045-6", "LN", "CT unspecified body region")

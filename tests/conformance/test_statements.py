@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import hl7
@@ -28,6 +29,7 @@ from fhir.study_merge import with_study
 from fhir.subjects import literal, logical_references, searched
 from pipeline.findings.model import Outcome
 from pipeline.report.patient_study import Issued, Patient, Study
+from pipeline.report.withdrawal import Reason, Withdrawal
 from tests.conftest import ROOT
 from tests.peers.fhir_bundles import content_of
 from tests.peers.fhir_validators import problems
@@ -134,7 +136,7 @@ NOWHERE = Hl7v2Destination(kind="hl7v2", host="localhost", port=1, sending_appli
 
 @functools.cache
 def messages() -> tuple[hl7.Message, ...]:
-    """With all that a study can have and with nothing of it; a finding, and a refusal."""
+    """With all that a study can have and with nothing of it; a finding, a refusal, and a withdrawal."""
     ordered = replace(ORDERED, description="MR", referring_physician="A^B", requesting_physician="C^D")
     full = replace(hl7_content(patient=replace(PATIENT, dicom_name="A^B", name="A B")), study=ordered)
     bare = replace(hl7_content(patient=NOBODY), study=Study("1.2.3.1", None, "", None), acquired=None)
@@ -147,7 +149,9 @@ def messages() -> tuple[hl7.Message, ...]:
             (replace(bare, findings=REFUSED), NOWHERE, None),
         )
     ]
-    codecs = [ENCODINGS[item.character_set].codec for item in (EVERYWHERE, NOWHERE, EVERYWHERE, NOWHERE)]
+    said = Withdrawal("job", Reason.QUALITY, "blurred", datetime(2026, 11, 30, tzinfo=UTC), "operator")
+    built.append(oru.build(full, EVERYWHERE, withdrawal=said))
+    codecs = [ENCODINGS[item.character_set].codec for item in (EVERYWHERE, NOWHERE, EVERYWHERE, NOWHERE, EVERYWHERE)]
     return tuple(hl7.parse(item.data.decode(codec)) for item, codec in zip(built, codecs, strict=True))
 
 

@@ -74,15 +74,17 @@ def results(settings: Settings, job: SeriesJob) -> tuple[ResultRef, ...]:
     (folder / "fhir-bundle.json").write_text(json.dumps({"resourceType": "Bundle", "type": "transaction"}))
     (folder / FILENAME).write_bytes(to_json(content_of(job.job_id[-4:])))
     hl7v2 = ResultRef("hl7v2-report", "hl7v2", (str(folder / FILENAME),))
-    return overlay, report, ResultRef("fhir-bundle", "fhir", (str(folder / "fhir-bundle.json"),)), hl7v2
+    content = FILENAME if job.rule == "reported" else "fhir-bundle.json"
+    return overlay, report, ResultRef("fhir-bundle", "fhir", (str(folder / content),)), hl7v2
 
 
 class ScriptedReader:
     """Reads a series as its rule says.
 
-    ``plain``: at once. ``slow``: until the file ``<data_dir>/go`` exists. ``refuse``: as a value. ``flaky``: a peer is
-    busy twice. ``negative``, ``uncertain``: at once, and no finding. ``busy``: always. ``broken``: an unforeseen error
-    whose message holds a name. ``crash``: takes the process down.
+    ``plain``: at once. ``reported``: at once, with the report content for FHIR. ``slow``: until the file
+    ``<data_dir>/go`` exists. ``refuse``: as a value. ``flaky``: a peer is busy twice. ``negative``, ``uncertain``: at
+    once, and no finding. ``busy``: always. ``broken``: an unforeseen error whose message holds a name. ``crash``: takes
+    the process down.
     """
 
     def __init__(self, settings: Settings) -> None:

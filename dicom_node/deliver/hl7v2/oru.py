@@ -53,6 +53,7 @@ from pipeline.findings.model import SEEKS, AnswerKind, Outcome
 from pipeline.report import sentences
 from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
+from pipeline.report.withdrawal import Withdrawal
 
 VERSION: Final = "2.5.1"
 KIND: Final = "ORU^R01^ORU_R01"
@@ -64,6 +65,10 @@ UNKNOWN_NAME: Final = "^^^^^^U"
 NO_ORDER: Final = Caveat(CaveatCode.ACCESSION_NUMBER_TOO_LONG)
 PRELIMINARY: Final = "P"
 """Of tables 0085 and 0123."""
+CORRECTION: Final = "C"
+"""Of table 0123, which has no code for a withdrawal: "Correction to results"."""
+POSTED_AS_WRONG: Final = "W"
+"""Of table 0085: "Post original as wrong, e.g., transmitted for wrong patient"."""
 SEXES: Final = {"M": "M", "F": "F", "O": "O"}
 """DICOM's PatientSex in table 0001."""
 
@@ -74,6 +79,23 @@ class Built:
 
     data: bytes
     control_id: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """OBR-25, OBX-11, and since when (OBR-22)."""
+
+    report: str
+    observation: str
+    changed: str
+
+    @classmethod
+    def of(cls, content: ReportContent, withdrawal: Withdrawal | None, zone: ZoneInfo | None) -> Status:
+        if withdrawal is not None:
+            at = withdrawal.at.astimezone(zone) if zone else withdrawal.at
+            return cls(CORRECTION, POSTED_AS_WRONG, instant(at.isoformat(timespec="seconds")))
+        report = "I" if is_refusal(content) else PRELIMINARY
+        return cls(report, PRELIMINARY, instant(content.recorded.isoformat()))
 
 
 @dataclass(frozen=True)
@@ -88,11 +110,18 @@ class Observed:
 
 
 def build(
-    content: ReportContent, destination: Hl7v2Destination, pdf: bytes | None = None, *, zone: ZoneInfo | None = None
+    content: ReportContent,
+    destination: Hl7v2Destination,
+    pdf: bytes | None = None,
+    *,
+    zone: ZoneInfo | None = None,
+    withdrawal: Withdrawal | None = None,
 ) -> Built:
     """The message for ``destination``; the same content gives the same bytes and control id, which marks a resend.
 
-    ``zone`` is the site's time zone, None where it is not set.
+    ``zone`` is the site's time zone, None where it is not set. With a ``withdrawal``, the message withdraws the report
+    (docs/adr/0067-results-are-withdrawn.md): the same numbers and the same OBX, each with the status ``W`` and without
+    its value; the first OBX states the reason.
 
     Raises
     ------
@@ -115,16 +144,18 @@ def build(
     content = content.in_zone(zone)
     message = Message("ORU_R01", version=VERSION, validation_level=VALIDATION_LEVEL.TOLERANT)
     try:
-        _msh(message, content, destination, zone)
+        status = Status.of(content, withdrawal, zone)
+        _msh(message, destination, _sent(content, zone) if withdrawal is None else status.changed)
         result = message.add_group("ORU_R01_PATIENT_RESULT")
         patient = result.add_group("ORU_R01_PATIENT")
         _pid(patient.add_segment("PID"), content, destination)
         _pv1(patient.add_group("ORU_R01_VISIT").add_segment("PV1"), content, destination)
         named, order = order_of(content, destination), result.add_group("ORU_R01_ORDER_OBSERVATION")
         _orc(order.add_segment("ORC"), named)
-        _obr(order.add_segment("OBR"), content, named, destination)
-        for number, item in enumerate(_observations(content, destination, pdf is not None), start=1):
-            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content, destination)
+        _obr(order.add_segment("OBR"), content, named, destination, status)
+        found = _observations(content, destination, pdf is not None)
+        for number, item in enumerate(_blanked(found, withdrawal, destination) if withdrawal else found, start=1):
+            _obx(order.add_group("ORU_R01_OBSERVATION").add_segment("OBX"), number, item, content, destination, status)
         message.validate()
     except HL7apyException as error:
         raise BadResult(
@@ -140,7 +171,19 @@ def build(
     return Built(encode(f"{text}\r", destination.character_set), control_id)
 
 
-def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination, zone: ZoneInfo | None) -> None:
+def _blanked(found: Iterable[Observed], withdrawal: Withdrawal, destination: Hl7v2Destination) -> Iterable[Observed]:
+    """``found`` without values; the first, the notice, says that the report was withdrawn.
+
+    A receiver that ignores OBX-11 then has no value that it could show as a result.
+    """
+    character_set = destination.character_set
+    why = "".join(mark if is_encodable(mark, character_set) else "?" for mark in plain(withdrawal.why, character_set))
+    text = sentences.label("withdrawn", Language(destination.language), why=why)
+    for number, item in enumerate(found):
+        yield replace(item, value="" if number else escaped(plain(text, character_set)), unit="")
+
+
+def _msh(message: Message, destination: Hl7v2Destination, sent: str) -> None:
     encoding = ENCODINGS[destination.character_set]
     _set(
         message.msh,
@@ -148,7 +191,7 @@ def _msh(message: Message, content: ReportContent, destination: Hl7v2Destination
         msh_4=escaped(destination.sending_facility),
         msh_5=escaped(destination.receiving_application),
         msh_6=escaped(destination.receiving_facility),
-        msh_7=_sent(content, zone),
+        msh_7=sent,
         msh_9=KIND,
         msh_10=CONTROL_ID_MARK,
         msh_11=destination.processing_id,
@@ -190,7 +233,7 @@ def _orc(orc: Any, order: Order) -> None:
     _set(orc, orc_1="RE", orc_2=order.placer, orc_3=order.filler, orc_12=order.provider)
 
 
-def _obr(obr: Any, content: ReportContent, order: Order, destination: Hl7v2Destination) -> None:
+def _obr(obr: Any, content: ReportContent, order: Order, destination: Hl7v2Destination, status: Status) -> None:
     _set(
         obr,
         obr_1="1",
@@ -200,9 +243,9 @@ def _obr(obr: Any, content: ReportContent, order: Order, destination: Hl7v2Desti
         obr_7=instant(content.acquired_local or content.acquired),
         obr_16=order.provider,
         obr_18=order.accession,
-        obr_22=instant(content.recorded.isoformat()),
+        obr_22=status.changed,
         obr_24="RAD",
-        obr_25="I" if is_refusal(content) else PRELIMINARY,
+        obr_25=status.report,
     )
 
 
@@ -212,7 +255,9 @@ def _procedure(code: Code, character_set: str) -> str:
     return coded(code if known else replace(code, meaning=""))
 
 
-def _obx(obx: Any, number: int, item: Observed, content: ReportContent, destination: Hl7v2Destination) -> None:
+def _obx(
+    obx: Any, number: int, item: Observed, content: ReportContent, destination: Hl7v2Destination, status: Status
+) -> None:
     _set(
         obx,
         obx_1=str(number),
@@ -221,7 +266,7 @@ def _obx(obx: Any, number: int, item: Observed, content: ReportContent, destinat
         obx_4=item.sub_id,
         obx_5=item.value,
         obx_6=item.unit,
-        obx_11=PRELIMINARY,
+        obx_11=status.observation,
         obx_14=instant(content.acquired_local or content.acquired),
         obx_17=coded(codes.ARTIFICIAL_INTELLIGENCE),
         obx_18=own_number(content.run.device_uid, destination),

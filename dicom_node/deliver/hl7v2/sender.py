@@ -15,6 +15,7 @@ from pipeline.errors import Broken
 from pipeline.report.content import ReportContent
 from pipeline.report.sentences import Language
 from pipeline.report.stored import from_json, page_filename, stored_in
+from pipeline.report.withdrawal import withdrawal_in
 
 
 class Hl7v2Sender:
@@ -37,13 +38,19 @@ class Hl7v2Sender:
         )
 
     def send(self, files: tuple[Path, ...]) -> str:
-        """See `Sender.send`. ``files`` are the report content and, where the run made one, the PDF."""
+        """See `Sender.send`. ``files`` are the report content and, where the run made one, the PDF; or the report
+        content and its withdrawal.
+        """
         stored = stored_in(files)
         if stored is None:
             raise Broken("There is no stored report content among the result files.", where=str(files[0].parent))
         content = from_json(stored.read_bytes(), where=str(stored))
         page = self._page({path.name: path for path in files}) if self._destination.pdf else None
-        message = oru.build(content, self._destination, page.read_bytes() if page else None, zone=self._zone)
+        withdrawal = withdrawal_in(files)
+        if withdrawal is None:
+            message = oru.build(content, self._destination, page.read_bytes() if page else None, zone=self._zone)
+        else:
+            message = oru.build(content, self._destination, zone=self._zone, withdrawal=withdrawal)
         with slot(self._locks, self._where, self._destination.maximum_in_flight, self._destination.timeout):
             answer = self._peer.exchange(message.data)
         code = acknowledgement.check(answer, message.control_id, self._where, _secrets(content))
