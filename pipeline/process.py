@@ -15,6 +15,7 @@ from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
 from pipeline.findings.measure import to_findings
 from pipeline.findings.model import Findings, Prediction
+from pipeline.findings.places import with_places
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.projection import build_projection
 from pipeline.geometry.volume import Volume
@@ -148,7 +149,7 @@ def process(
             measured = to_findings(predicted, volume, run, model.identity)
         else:
             measured = findings_of(predicted, volume, run, model.identity)
-        findings = judged(measured, volume, series.datasets, model.identity.needs, expected)
+        findings = judged(with_places(measured, volume), volume, series.datasets, model.identity.needs, expected)
         if beside:
             findings = beside.judged(findings, model.identity.needs)
         replaces = (Caveat(CaveatCode.REPLACES_EARLIER_RESULT),) if predecessors else ()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes
 
 from pipeline.findings.model import BoolArray, FloatArray, Region
@@ -28,7 +29,7 @@ def within_body(heatmap: FloatArray, volume: Volume) -> FloatArray:
     explained = np.flatnonzero(cut.max(axis=(1, 2)) > 0)
     if not len(explained):
         return cut
-    for k, body in zip(explained, _body(volume.array[explained]), strict=True):
+    for k, body in zip(explained, body_of(volume.array[explained]), strict=True):
         cut[k][~binary_fill_holes(body)] = 0.0
     top = float(cut.max())
     return cut / top if top > 0 else cut
@@ -36,9 +37,24 @@ def within_body(heatmap: FloatArray, volume: Volume) -> FloatArray:
 
 def middle_of_body(volume: Volume) -> int:
     """The plane in the middle of those that show at least half as much of the body as the fullest one."""
-    shares = _body(volume.array).mean(axis=(1, 2))
-    filled = np.flatnonzero(shares >= shares.max() / 2)
+    filled = _filled(volume)
     return int(filled[len(filled) // 2])
+
+
+def nearest_within_body(volume: Volume, index: int) -> int:
+    """The plane nearest to ``index`` that shows at least half as much of the body as the fullest one and, where there
+    is another, neither begins nor ends the volume.
+    """
+    filled = _filled(volume)
+    inner = filled[(filled > 0) & (filled < volume.shape[0] - 1)]
+    planes = inner if len(inner) else filled
+    return int(planes[np.argmin(np.abs(planes - index))])
+
+
+def _filled(volume: Volume) -> npt.NDArray[np.intp]:
+    """The planes that show at least half as much of the body as the fullest one, ascending."""
+    shares = body_of(volume.array).mean(axis=(1, 2))
+    return np.flatnonzero(shares >= shares.max() / 2)
 
 
 def points_at(heatmap: FloatArray, regions: Sequence[Region], volume: Volume) -> bool:
@@ -52,7 +68,7 @@ def points_at(heatmap: FloatArray, regions: Sequence[Region], volume: Volume) ->
         return True
     inside = _union(regions, volume)[explained]
     heat = np.nan_to_num(heatmap[explained]).astype(np.float64)
-    body = _body(volume.array[explained]) | inside
+    body = body_of(volume.array[explained]) | inside
     energy = float(heat[inside].sum() / heat.sum())
     return energy > MORE_THAN_CHANCE * float(inside.sum() / body.sum()) or math.isclose(energy, 1.0)
 
@@ -64,7 +80,7 @@ def _union(regions: Sequence[Region], volume: Volume) -> BoolArray:
     return mask
 
 
-def _body(planes: FloatArray) -> BoolArray:
+def body_of(planes: FloatArray) -> BoolArray:
     """The voxels of ``planes`` (n, rows, columns) that show something."""
     values = np.nan_to_num(planes)
     low = values.min(axis=(1, 2), keepdims=True)

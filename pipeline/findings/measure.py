@@ -10,7 +10,7 @@ from skimage.measure import find_contours
 
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.findings import codes, measurements
-from pipeline.findings.explanation import middle_of_body, points_at, within_body
+from pipeline.findings.explanation import middle_of_body, nearest_within_body, points_at, within_body
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measurements import Measurement
 from pipeline.findings.model import (
@@ -36,11 +36,16 @@ CHORDS = 201
 def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model: ModelIdentity) -> Findings:
     """A model's prediction with its regions measured and named; without a heat map that points elsewhere.
 
-    Of a negative answer no plane is special: the key slice is the middle of the body.
+    Of a negative answer no plane is special: the key slice is the middle of the body. An answer that is not reliable
+    may point at noise beside the body: its key slice is the nearest that shows the body.
     """
     regions = measure_lesions(prediction.mask, volume, prediction.predicted_class, run)
     shown = points_at(prediction.heatmap, regions, volume)
-    negative = prediction.outcome is Outcome.NO_FINDING
+    key = prediction.key_slice
+    if prediction.outcome is Outcome.NO_FINDING:
+        key = middle_of_body(volume)
+    elif prediction.outcome is Outcome.INDETERMINATE and not regions:
+        key = nearest_within_body(volume, key)
     left_out = () if shown else (Caveat(CaveatCode.HEAT_MAP_LEFT_OUT),)
     return Findings(
         outcome=prediction.outcome,
@@ -48,7 +53,7 @@ def to_findings(prediction: Prediction, volume: Volume, run: RunIdentity, model:
         probabilities=prediction.probabilities,
         regions=regions,
         heatmap=within_body(prediction.heatmap, volume) if shown else None,
-        key_slice=middle_of_body(volume) if negative else prediction.key_slice,
+        key_slice=key,
         model=model,
         caveats=(*prediction.caveats, *left_out),
     )

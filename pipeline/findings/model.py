@@ -157,6 +157,17 @@ class Voxels:
         return tuple(int(k) + self.box[0].start for k in np.flatnonzero(self.inside.any(axis=(1, 2))))
 
 
+class Side(StrEnum):
+    """Where a lesion lies in the head, as seen from the patient (`pipeline.findings.sides`)."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both_sides"
+    """It reaches beyond the midline on either side."""
+    MIDLINE = "midline"
+    """It touches the midline."""
+
+
 @dataclass(frozen=True)
 class Region:
     """A region of interest: a lesion, a segmented structure, or a detected object.
@@ -164,7 +175,9 @@ class Region:
     ``label`` is its class. ``voxels`` are on the source pixels; those of a detected object (``boxed``) fill its box,
     and no result calls them an outline. ``measurements`` are coded, in mm, mm³ or modality values. ``tracking_uid`` is
     the same in SEG, SR, presentation state and FHIR. ``long_axis`` and ``short_axis`` lie in the plane where a lesion
-    is longest, the short axis perpendicular to the long one; None for regions that are not measured so.
+    is longest, the short axis perpendicular to the long one; None for regions that are not measured so. ``images``
+    are the numbers under which a PACS lists the planes that it touches, in their order; empty where it lists none.
+    ``side`` is None where the images do not tell.
     """
 
     tracking_id: str
@@ -177,6 +190,8 @@ class Region:
     long_axis: Diameter | None = None
     short_axis: Diameter | None = None
     boxed: bool = False
+    images: tuple[int, ...] = ()
+    side: Side | None = None
 
     @property
     def mask(self) -> BoolArray:

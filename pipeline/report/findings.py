@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.caveats import Caveat
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import AnswerKind, ClassProbability, Findings, ModelIdentity, Outcome, Region
+from pipeline.findings.model import AnswerKind, ClassProbability, Findings, ModelIdentity, Outcome, Region, Side
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,11 @@ class ReportedRegion:
     tracking_uid: str
     label: str
     measurements: tuple[Measurement, ...]
+    side: Side | None = None
 
     @classmethod
     def of(cls, region: Region) -> ReportedRegion:
-        return cls(region.tracking_id, region.tracking_uid, region.label, region.measurements)
+        return cls(region.tracking_id, region.tracking_uid, region.label, region.measurements, region.side)
 
     def value(self, name: str) -> float:
         """The value of the measurement called ``name``.

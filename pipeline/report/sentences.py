@@ -10,7 +10,7 @@ from pipeline.caveats import VALUES, Caveat, CaveatCode, free_text
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
 from pipeline.findings.measurements import Measurement
-from pipeline.findings.model import AnswerKind, ModelIdentity
+from pipeline.findings.model import AnswerKind, ModelIdentity, Side
 from pipeline.report import phrasebook, situations
 from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.phrasebook import phrase
@@ -89,11 +89,13 @@ def amount(item: Measurement, language: Language = Language.ENGLISH) -> str:
 
 
 def additions(findings: ReportedFindings, language: Language = Language.ENGLISH) -> tuple[str, ...]:
-    """Further sentences: the size of the largest lesion, and that an earlier result is replaced."""
+    """Further sentences: size and side of the largest lesion, and that an earlier result is replaced."""
     measured = [item for item in findings.regions if item.has("long_axis") and item.has("volume")]
+    beside = measured[0].side if measured else None
     holds = {
         "one_region": len(measured) == 1,
         "several_regions": len(measured) > 1,
+        **{item.value: item is beside for item in Side},
         "later_revision": findings.revision > 1 and Caveat(CaveatCode.REPLACES_EARLIER_RESULT) not in findings.caveats,
     }
     size = {}
@@ -208,6 +210,11 @@ def millilitres(mm3: float, language: Language = Language.ENGLISH) -> str:
 def square_centimetres(mm2: float, language: Language = Language.ENGLISH) -> str:
     """An area given in mm²."""
     return f"{number(mm2 / SQUARE_CENTIMETRE_MM2, language, digits=1)} cm²"
+
+
+def side(value: Side, language: Language = Language.ENGLISH) -> str:
+    """``left``, as it stands in a table."""
+    return phrase("side", value.value, language)
 
 
 def number(value: float, language: Language = Language.ENGLISH, *, digits: int) -> str:

@@ -14,6 +14,7 @@ from pipeline.caveats import free_text
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.measure import measure_lesions
 from pipeline.findings.model import BoolArray, ClassProbability, Findings, ModelIdentity, Outcome
+from pipeline.findings.places import with_places
 from pipeline.geometry.build import build_volume
 from pipeline.patient.source_values import cleaned_volume
 from pipeline.results.build import build
@@ -66,7 +67,7 @@ def context_of(
         model=model,
         caveats=(free_text(CAVEAT),),
     )
-    return ResultContext(volume, findings, run)
+    return ResultContext(volume, with_places(findings, volume), run)
 
 
 def phantom_context(

@@ -134,6 +134,12 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
     return (item for item in objects(value) if "type" in item and ("reference" in item or "identifier" in item))
 
 
+def without_sides(content: ReportContent) -> ReportContent:
+    """``content`` as a version says it that told no side of a lesion."""
+    regions = tuple(replace(item, side=None) for item in content.findings.regions)
+    return replace(content, findings=replace(content.findings, regions=regions))
+
+
 def as_earlier(content: ReportContent) -> dict[str, Any]:
     """``content`` as a version before this one stored it in ``findings.json``."""
     made: dict[str, Any] = json.loads(to_json(content))

@@ -13,13 +13,15 @@ from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.sentences import Language
 from pipeline.results.colours import RGB, region_rgb
 
+WHERE = ("side", "slices", "images")
+"""Columns that say where a region is."""
 NUMBERED_LESIONS, NUMBERED_REGIONS = 9, 16
 """As many as a picture has room for."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Regions ``numbers`` (from 1) with their ``columns`` (`pipeline.report.tables`, and ``slices``), in ``blocks``
+    """Regions ``numbers`` (from 1) with their ``columns`` (`pipeline.report.tables`, and `WHERE`), in ``blocks``
     side by side of at most ``rows`` rows; ``more`` are not listed. ``named``: the title of each has a column too.
     """
 
@@ -41,8 +43,7 @@ def listing(findings: Findings, *, rows: int, blocks: int) -> Listing:
     count = len(findings.regions)
     if count <= rows or blocks < 2:
         shown = count if count <= rows else max(1, rows - 1)
-        where = ("slices",) if any(item.voxels.shape[0] > 1 for item in findings.regions) else ()
-        return Listing(_foremost(findings, shown), (*columns, *where), 1, rows, count - shown)
+        return Listing(_foremost(findings, shown), (*columns, *where(findings)), 1, rows, count - shown)
     room = rows * blocks
     shown = count if count <= room else room - 1
     named = len({item.label for item in findings.regions}) > 1
@@ -86,13 +87,34 @@ def cells(
     region = findings.regions[number - 1]
     reported = ReportedRegion.of(region)
     return tuple(
-        slice_range(region) if name == "slices" else tables.cell(reported, name, language) or "–" for name in columns
+        place(region, name, language) if name in WHERE else tables.cell(reported, name, language) or "–"
+        for name in columns
     )
 
 
-def slice_range(region: Region) -> str:
-    """The slices that it touches, counted from 1: ``7–10``."""
-    first, last = region.slices[0] + 1, region.slices[-1] + 1
+def where(findings: Findings) -> tuple[str, ...]:
+    """The columns, of `WHERE`, that say where the regions are."""
+    regions = findings.regions
+    holds = {
+        "side": any(item.side for item in regions),
+        "slices": any(item.voxels.shape[0] > 1 for item in regions),
+        "images": any(item.images and item.voxels.shape[0] > 1 for item in regions),
+    }
+    return tuple(name for name in WHERE if holds[name])
+
+
+def place(region: Region, column: str, language: Language = Language.ENGLISH) -> str:
+    """The cell of ``column`` of `WHERE`: slices are counted along the normal from 1, images as a PACS numbers them."""
+    if column == "side":
+        return sentences.side(region.side, language) if region.side else "–"
+    return number_range(region.images if column == "images" else [k + 1 for k in region.slices]) or "–"
+
+
+def number_range(numbers: Collection[int]) -> str:
+    """``7–10``: the lowest and the highest number."""
+    if not numbers:
+        return ""
+    first, last = min(numbers), max(numbers)
     return f"{first}" if first == last else f"{first}–{last}"
 
 

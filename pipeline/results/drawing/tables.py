@@ -79,7 +79,7 @@ def region_table(canvas: Canvas, findings: Findings, box: Box, listed: Listing) 
 def _block(canvas: Canvas, findings: Findings, box: Box, listed: Listing, numbers: tuple[int, ...]) -> None:
     """One column of regions; its figures take the width that they need, the titles what is left."""
     rows = [cells(findings, number, listed.columns) for number in numbers]
-    heads = [name if name == "slices" else sentences.label(name).lower() for name in listed.columns]
+    heads = [sentences.label(name).lower() for name in listed.columns]
     right = float(box.right)
     for place in reversed(range(len(heads))):
         canvas.text((right, box.y), heads[place], size=17, colour=DIM, anchor="ra")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pipeline.findings.model import AnswerKind, Findings
 from pipeline.report import sentences
 from pipeline.results.colours import region_rgb
-from pipeline.results.drawing.lesion_table import region_cells
-from pipeline.results.drawing.listing import Listing, cells, distinct_colours, has_numbers, row_title
+from pipeline.results.drawing.lesion_table import column_stops, region_cells
+from pipeline.results.drawing.listing import Listing, cells, distinct_colours, has_numbers, row_title, where
 from pipeline.results.pdf.sheet import INK, INNER, LEFT, LINE, RIGHT, SOFT, Sheet, printed
 from pipeline.results.wording import ascii_text
 
@@ -47,22 +47,23 @@ def probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
 
 
 def lesion_table(sheet: Sheet, findings: Findings, y: float) -> float:
-    left = LEFT + INNER / 2 + 4
-    stops = [left + (RIGHT - left) * share for share in (0.34, 0.58, 0.80, 1.0)]
+    left = LEFT + INNER / 2 - 2
+    columns = ("volume", "size", *where(findings))
+    stops = column_stops(columns, left, RIGHT - left)
+    room = [stop - before - 1.5 for before, stop in zip((left + NUMBER, *stops), stops, strict=False)]
     sheet.text(left, y, sheet.label("region"), size=8.5, colour=SOFT)
     if not findings.regions:
         sheet.text(left, y + 5.4, sheet.label("none_outlined"))
         return y + 10.8
-    for x, name in zip(stops, ("volume", "long_axis", "short_axis", "slices"), strict=True):
-        sheet.text(x, y, sheet.label(name), size=8.5, colour=SOFT, right=True)
+    for x, wide, name in zip(stops, room, columns, strict=True):
+        head = sentences.within(sheet.label(name), sheet.language)
+        sheet.text(x, y, head, size=8.5, least=7, colour=SOFT, right=True, most=wide)
     most = MOST_REGIONS if len(findings.regions) <= MOST_REGIONS else MOST_REGIONS - 1
     for number, region in enumerate(findings.regions[:most], start=1):
         y += 5.4
         sheet.text(left, y, f"{number}", bold=True)
-        figures = region_cells(region)
-        cells = tuple(cell.replace(".", sentences.number(0.1, sheet.language, digits=1)[1]) for cell in figures)
-        for x, cell in zip(stops, cells, strict=True):
-            sheet.text(x, y, cell, right=True)
+        for x, wide, cell in zip(stops, room, region_cells(region, columns, sheet.language), strict=True):
+            sheet.text(x, y, cell, least=7, right=True, most=wide)
     if len(findings.regions) > most:
         y += 5.4
         more = sheet.label("more", count=f"{len(findings.regions) - most}")

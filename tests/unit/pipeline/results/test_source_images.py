@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from fhir.report import build as build_report
 from pipeline import phantom
+from pipeline.findings.places import with_places
 from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.reported import report_content
@@ -44,7 +45,7 @@ def with_frames(places: Sequence[tuple[str, int | None]], totals: dict[str, int]
             source.SOPClassUID, source.NumberOfFrames = EnhancedMRImageStorage, totals[uid]
         sources.append(source)
     volume = replace(context.volume, sources=tuple(sources), frames=tuple(frame for _, frame in places))
-    return ResultContext(volume, context.findings, context.run, WITH_EMPTY_FRAMES)
+    return ResultContext(volume, with_places(context.findings, volume), context.run, WITH_EMPTY_FRAMES)
 
 
 LAYOUTS = {

@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 from pipeline import phantom
 from pipeline.caveats import free_text
 from pipeline.findings.model import Outcome
+from pipeline.findings.places import with_places
 from pipeline.results.pdf import document
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
@@ -62,13 +63,18 @@ def test_it_says_whose_it_is_what_was_found_and_what_it_is_not(outcome: Outcome)
 
 
 def test_measures_and_probabilities_stand_in_its_tables() -> None:
-    """Volume, axes and slices of each region, and every class with its probability."""
+    """Volume, axes, side, slices and images of each region, and every class with its probability."""
     context = phantom_context()
+    for k, ds in enumerate(context.volume.sources):
+        ds.InstanceNumber = 900 - k
+    context = replace(context, findings=with_places(context.findings, context.volume))
     shown = read(document.pdf_page(context))
     (lesion,) = context.findings.regions
+    first, last = lesion.slices[0], lesion.slices[-1]
     for expected in (
         f"{lesion.value('volume') / 1000:.1f} mL",
-        f"{lesion.long_axis.length_mm:.0f} mm",
+        f"{lesion.long_axis.length_mm:.0f} × {lesion.short_axis.length_mm:.0f} mm left {first + 1}–{last + 1} ",
+        f" {900 - last}–{900 - first} ",
         "Meningioma",
         "0.09",
     ):
