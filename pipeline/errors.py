@@ -31,7 +31,9 @@
     │   ├── MissingSeries
     │   ├── SeveralCandidates
     │   ├── SeriesDoNotMatch
-    │   └── NotChosen
+    │   ├── NotChosen
+    │   ├── ImagesRejected
+    │   └── RejectionNote
     ├── Retryable
     │   ├── PeerUnavailable
     │   ├── PeerBusy
@@ -309,6 +311,20 @@ class NotChosen(Refused):
 
     code = "NOT_CHOSEN"
     remedy = "Nothing. `candela jobs show JOB` names the series and the criterion."
+
+
+class ImagesRejected(Refused):
+    """Images of the series were rejected at their source by a rejection note (IHE Imaging Object Change Management)."""
+
+    code = "IMAGES_REJECTED"
+    remedy = "Nothing: the corrected images come as others. If the rejection was wrong, send the series under new UIDs."
+
+
+class RejectionNote(Refused):
+    """The object is a rejection note: it says that images must not be used."""
+
+    code = "REJECTION_NOTE"
+    remedy = "See with `candela jobs show JOB` which jobs it concerns; `candela results withdraw` withdraws results."
 
 
 class Retryable(CandelaError):

@@ -81,6 +81,7 @@ def process(
     predecessors: tuple[Predecessor, ...] = (),
     identity_from: str | None = None,
     expected: int | None = None,
+    withdrawn: str | None = None,
     companions: Mapping[str, Series] | None = None,
     profiles: Mapping[str, Profile] = USUAL,
     pacs: Mapping[str, str] | None = None,
@@ -95,7 +96,7 @@ def process(
     ``predecessors`` are the earlier runs over the series whose results these replace (`RunIdentity`). ``identity_from``
     is the instance whose patient an operator has chosen (`pipeline.patient.subject.reconcile`). ``expected``
     is the number of instances that a peer counts, if one was asked: an incomplete series gets no negative answer
-    (`pipeline.findings.completeness`).
+    (`pipeline.findings.completeness`). ``withdrawn`` as in `RunIdentity`.
 
     ``companions``: for a model that reads several series of a study (`pipeline.ports.ChannelModel`), the series of each
     channel but the first, by the channel's name; ``series`` is the first channel's. Regions and images of the results
@@ -143,6 +144,7 @@ def process(
         predecessors=predecessors,
         identity_from=identity_from,
         expected=expected,
+        withdrawn=withdrawn,
     )
     with watch.stage("measure"):
         if isinstance(predicted, Prediction):

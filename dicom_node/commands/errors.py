@@ -45,7 +45,7 @@ def errors(
 
 def codes() -> dict[str, type[CandelaError]]:
     """The class of every code, as the code's own modules state them."""
-    from dicom_node.jobs import client, identity_choice  # noqa: F401  (they have codes of their own)
+    from dicom_node.jobs import client, identity_choice, withdrawal  # noqa: F401  (they have codes of their own)
 
     found: dict[str, type[CandelaError]] = {}
     waiting = CandelaError.__subclasses__()

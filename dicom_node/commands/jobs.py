@@ -18,7 +18,9 @@ from dicom_node.commands.common import ConfigOption, console, load_settings
 from dicom_node.commands.job_lookup import full_id, open_client
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.rejected import rejected_images
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobState, Tries
+from dicom_node.jobs.withdrawn import withdrawn
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
 from dicom_node.store.received_again import received_again
@@ -77,13 +79,23 @@ def show(job: JobArgument, as_json: JsonOption = False, config_file: ConfigOptio
     with open_client(settings) as client:
         detail = client.show(full_id(client, job))
     manifests = (located(path, settings.data_dir) for path in detail.job.manifests)
+    rejected = rejected_images(detail.job, settings)
+    said = withdrawn(detail.job, settings)
     again = tuple(line for manifest in manifests for line in received_again(manifest, settings.data_dir))
     caveats = _caveats(detail, settings)
     if as_json:
-        typer.echo(json.dumps({**_plain(detail), "caveats": caveats, "received_again": again}, indent=1))
+        more = {
+            "caveats": caveats,
+            "received_again": again,
+            "rejected": asdict(rejected) if rejected else None,
+            "withdrawn": json.loads(said.to_json()) if said else None,
+        }
+        typer.echo(json.dumps({**_plain(detail), **more}, indent=1))
         return
     out = console()
     told = [*(("note", text) for text in caveats), *(("since", text) for text in again)]
+    told += [("rejected", rejected.sentence())] if rejected else []
+    told += [("withdrawn", f"for {said.reason} by {said.by}, at {said.at.isoformat()}: {said.why}")] if said else []
     for name, value in [*_facts(detail), *told]:  # whole lines, from which an id or a reason can be copied
         out.print(f"[bold]{name:<11}[/]{value if name == 'state' else escape(value)}", soft_wrap=True)
     if detail.deliveries:

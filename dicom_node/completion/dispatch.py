@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from pydicom.dataset import Dataset
@@ -17,7 +18,7 @@ from dicom_node.observability.log import uid
 from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import sync_folder, write_durably
 from dicom_node.store.layout import located
-from dicom_node.store.manifest import manifest_text
+from dicom_node.store.manifest import StoredInstance, manifest_text
 from dicom_node.store.series_header import read_header, read_identity, representative_of
 from dicom_node.store.study_series import other_series
 from models import registry
@@ -43,17 +44,31 @@ COMPANION = "for-"
 """Precedes a digest in a job's id where another job reads the series as one of its channels."""
 
 
+class Rejections(Protocol):
+    """Rejection notes and the images that they reject; implemented by `dicom_node.jobs.rejections.Rejections`."""
+
+    def apply(self, instances: Sequence[StoredInstance], calling_ae: str, /) -> Refused | None:
+        """Apply the notes among ``instances``, durably; what to record, or None where there is none."""
+
+    def refusal_of(self, series_instance_uid: str, instances: Sequence[StoredInstance], /) -> Refused | None:
+        """The refusal to read ``instances``, of which some were rejected before; None where none was."""
+
+
 class Dispatch:
     """Queues the jobs of each complete series. Idempotent: dispatching a revision twice makes the same jobs.
 
     A series that a rule with ``per_study`` takes is noted; `decide` makes its jobs once the study is quiet
-    (`dicom_node.completion.study_watch`). ``submit`` is `JobsClient.submit`. Runs in the receiver, which loads no
+    (`dicom_node.completion.study_watch`). ``submit`` is `JobsClient.submit`. ``rejections`` applies the rejection notes
+    among what is received; without it they are objects like any others. Runs in the receiver, which loads no
     network: it knows a model's name, digest and contract.
     """
 
-    def __init__(self, settings: Settings, submit: Callable[[SeriesJob], bool]) -> None:
+    def __init__(
+        self, settings: Settings, submit: Callable[[SeriesJob], bool], rejections: Rejections | None = None
+    ) -> None:
         self._settings = settings
         self._submit = submit
+        self._rejections = rejections
         self._notes = StudyNotes(settings.studies_dir)
 
     def __call__(self, series: CompleteSeries) -> None:
@@ -64,6 +79,9 @@ class Dispatch:
         CandelaError, OSError
             where the database or disk fails, or the rule's model is unknown; call again later.
         """
+        if self._rejections is not None and (note := self._rejections.apply(series.instances, series.calling_ae)):
+            self._queue(series, UNROUTED, refusal=(note.code, str(note)))
+            return
         found = representative_of(series.instances)
         header = found.header
         routing = judge(self._settings.rules, _attributes(header, series, found.images), self._settings.routing.match)
@@ -238,6 +256,7 @@ class Dispatch:
         """
         name = _job_id([series, *(item for _, item in companions)], digest)
         folder = self._folder(name)
+        refusal = refusal or self._rejected([series, *(item for _, item in companions)])
         read = refusal is None or (refusal[0] == MixedPatients.code and readable)
         job = SeriesJob(
             job_id=name,
@@ -275,6 +294,13 @@ class Dispatch:
             refusal=job.refusal_code or "none",
             new=new,
         )
+
+    def _rejected(self, every: Sequence[CompleteSeries]) -> tuple[str, str] | None:
+        """Code and text of the refusal to read ``every`` where images of them were rejected before; None without."""
+        if self._rejections is None:
+            return None
+        found = (self._rejections.refusal_of(one.series_instance_uid, one.instances) for one in every)
+        return next(((refusal.code, str(refusal)) for refusal in found if refusal), None)
 
     @staticmethod
     def _write_manifest(folder: Path, series: CompleteSeries, filename: str = "manifest.json") -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from dicom_node.inference.lineage import predecessors
+from dicom_node.inference.lineage import NO_LINEAGE, Lineage, lineage_of
 from dicom_node.inference.output import SUMMARY, write_refusal, write_results
 from dicom_node.inference.reading_time import first_reading
 from dicom_node.inference.refusals import refusal_page
@@ -32,7 +32,7 @@ from models.residents import Residents
 from models.runtime import load_model
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import Broken, Refused
-from pipeline.findings.identity import Predecessor, RunIdentity, instances_digest
+from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import Outcome
 from pipeline.ports import ChannelModel, Progress, SeriesModel
 from pipeline.process import Processed, process
@@ -96,6 +96,7 @@ class SeriesRunner:
             }
             model = self._model(job.model)
             profiles = self._settings.profiles_of(job.destinations)
+            lineage = NO_LINEAGE if job.identity_from else lineage_of(job, out)
             summary = run(
                 series,
                 model,
@@ -105,7 +106,7 @@ class SeriesRunner:
                 _silent,
                 profiles,
                 pacs=self._settings.pacs_of(job.destinations),
-                predecessors=() if job.identity_from else predecessors(job, out),
+                lineage=lineage,
                 identity_from=job.identity_from,
                 revision=job.revision,
                 expected=job.expected,
@@ -236,7 +237,7 @@ def run(
     profiles: Mapping[str, Profile],
     *,
     pacs: Mapping[str, str] | None = None,
-    predecessors: tuple[Predecessor, ...] = (),
+    lineage: Lineage = NO_LINEAGE,
     identity_from: str | None = None,
     revision: int = 1,
     expected: int | None = None,
@@ -257,7 +258,8 @@ def run(
         recorded=recorded,
         revision=revision,
         uid_root=settings.uid_root,
-        predecessors=predecessors,
+        predecessors=lineage.predecessors,
+        withdrawn=lineage.withdrawn,
         identity_from=identity_from,
         expected=expected,
         companions=companions,

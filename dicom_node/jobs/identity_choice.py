@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.status import JobDetail
+from dicom_node.jobs.withdrawn import withdrawn
 from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import sync_folder, write_durably
 from dicom_node.store.layout import located
@@ -100,22 +101,28 @@ def chosen(detail: JobDetail, sop_instance_uid: str, settings: Settings) -> Seri
 
 
 def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settings) -> SeriesJob:
-    """The job that reads a refused series again in its last received versions; its manifest is on disk.
+    """The job that reads a series again in its last received versions, after it was refused or its results were
+    withdrawn; its manifest is on disk.
 
-    A PACS corrects a patient under the same SOP Instance UIDs, which alone makes no new revision (ADR 3).
-    ``all_jobs`` are those of the series.
+    A PACS corrects a patient, an order or a study under the same SOP Instance UIDs, which alone makes no new revision
+    (ADR 3). ``all_jobs`` are those of the series.
 
     Raises
     ------
     NoChoice
-        where the series was not refused for its patient or study, was read since, is gone, or its study still names
-        two patients.
+        where the series was not refused for its patient or study and its results stand, it was read since, is gone,
+        has not changed, or its study still names two patients.
     BadModel
         where the model is not installed.
     """
     job = detail.job
-    if _code(detail) not in (MixedPatients.code, MixedStudies.code):
-        raise NoChoice("The series was not refused for its patient or study.", where=job.job_id)
+    refused = _code(detail) in (MixedPatients.code, MixedStudies.code)
+    if not refused and withdrawn(job, settings) is None:
+        raise NoChoice(
+            "The series was not refused for its patient or study, and its results stand.",
+            where=job.job_id,
+            todo="If they are wrong, withdraw them first: `candela results withdraw JOB`.",
+        )
     _refuse_several(job, settings)
     instances = current_instances(settings, job.series_instance_uid)
     if not instances:
@@ -127,13 +134,24 @@ def corrected(detail: JobDetail, all_jobs: Iterable[JobDetail], settings: Settin
             where=job.job_id,
             todo="Correct them too, or state the patient of this one: `candela jobs identity JOB --right UID`.",
         )
-    # A result's SOP Instance UID never has two contents: a series that was read is not read again.
-    if any(_may_have_results(item, instances, settings) for item in all_jobs):
+    # A result's SOP Instance UID never has two contents: a series that was read is not read again, unless the results
+    # were withdrawn: those of the next reading have other UIDs (`RunIdentity.withdrawn`).
+    standing = [item for item in all_jobs if withdrawn(item.job, settings) is None]
+    if any(_may_have_results(item, instances, settings) for item in standing):
         raise NoChoice(
             "The series was read since it was refused.", where=job.job_id, todo="`candela jobs list` shows the job."
         )
     before = {item.sha256 for item in _listed(job, settings)}
-    return _job(job, instances, settings, *(item.sha256 for item in instances if item.sha256 not in before))
+    changed = [item.sha256 for item in instances if item.sha256 not in before]
+    if not refused and not changed:
+        raise NoChoice(
+            "No image of the series has changed since it was read.",
+            where=job.job_id,
+            todo="Correct the images at their source and send them again.",
+        )
+    header = read_identity(located(instances[0].path, settings.data_dir))
+    again = _job(job, instances, settings, *changed)
+    return replace(again, study_instance_uid=text_of(header, "StudyInstanceUID") or job.study_instance_uid)
 
 
 def _may_have_results(detail: JobDetail, instances: tuple[StoredInstance, ...], settings: Settings) -> bool:

@@ -96,6 +96,7 @@ def receive(settings: Settings, config: Path | None = None) -> int:
     from dicom_node.completion.dispatch import Dispatch
     from dicom_node.jobs import engine
     from dicom_node.jobs.client import JobsClient
+    from dicom_node.jobs.rejections import Rejections
     from dicom_node.node.receiver import Receiver
     from dicom_node.node.reload import Reloader
     from dicom_node.retention.deliveries import DeliveredSeries
@@ -107,7 +108,7 @@ def receive(settings: Settings, config: Path | None = None) -> int:
     layout.check(settings.data_dir)
     engine.prepare(settings)
     with JobsClient(settings) as client:
-        dispatch = Dispatch(settings, client.submit)
+        dispatch = Dispatch(settings, client.submit, Rejections(settings, client))
         receiver = Receiver(
             settings,
             submit=dispatch,

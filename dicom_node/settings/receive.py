@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, model_validator
 
@@ -159,6 +159,9 @@ class Completion(Section):
     """The same for a series that has as many instances as the sender's archive counts (`peers.expected_count`)."""
     study_quiet: Annotated[Seconds, Field(ge=0)] = 60.0
     """Silence after all series of a study are complete before a rule with `per_study` chooses one of them."""
+    rejected_images: Literal["hold", "withdraw"] = "hold"
+    """What becomes of results whose images a rejection note rejects afterwards. `hold`: what was not sent is held, and
+    an operator decides; `withdraw`: the results are withdrawn from every destination that has them."""
 
     def quiet(self, reopened: int) -> float:
         """``quiet_time``, doubled for each time that the series was reopened, up to ``quiet_most``."""

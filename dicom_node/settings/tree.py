@@ -286,6 +286,11 @@ class Settings(BaseSettings):
         return self.data_dir / "studies"
 
     @property
+    def rejected_dir(self) -> Path:
+        """Where the images that rejection notes reject are recorded."""
+        return self.data_dir / "rejected"
+
+    @property
     def audit_dir(self) -> Path:
         """Where the audit trail is written."""
         return self.audit.folder or self.data_dir / "audit"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from pydicom.uid import KeyObjectSelectionDocumentStorage
+
 from dicom_node.settings.tree import Settings
 from dicom_node.store.manifest import StoredInstance
+from dicom_node.store.rejected_instances import RejectedInstances
 from pipeline.errors import OutOfResources
 
 INDEX = "index.sqlite"
 """The file of `dicom_node.store.series_index` in ``data_dir``."""
 
 OTHERS = """
-SELECT series_instance_uid, path FROM instances
-WHERE NOT own AND series_instance_uid != :series
+SELECT series_instance_uid, sop_instance_uid, path FROM instances
+WHERE NOT own AND series_instance_uid != :series AND sop_class_uid IS NOT :selection
 AND series_instance_uid IN (SELECT series_instance_uid FROM series WHERE study_instance_uid = :study)
 ORDER BY series_instance_uid, sop_instance_uid, version DESC
 """
@@ -31,7 +35,9 @@ ORDER BY sop_instance_uid, version DESC
 def other_series(settings: Settings, study_instance_uid: str, series_instance_uid: str) -> dict[str, Path]:
     """The current version of one instance of each other series of the study, by Series Instance UID.
 
-    Leaves out Candela's own results. A node that has received nothing yet has no series.
+    Leaves out Candela's own results, key object selections, which point at images and show none, and instances that
+    were rejected at their source: the corrected ones may name another patient. A node that has received nothing yet
+    has no series.
 
     Raises
     ------
@@ -39,8 +45,15 @@ def other_series(settings: Settings, study_instance_uid: str, series_instance_ui
         where the index cannot be read now.
     """
     found: dict[str, Path] = {}
-    for series, path in _rows(settings, OTHERS, study=study_instance_uid, series=series_instance_uid):
-        found.setdefault(series, settings.store_dir.absolute() / path)
+    rejected = functools.cache(RejectedInstances(settings.rejected_dir).of)
+    values = {
+        "study": study_instance_uid,
+        "series": series_instance_uid,
+        "selection": KeyObjectSelectionDocumentStorage,
+    }
+    for series, instance, path in _rows(settings, OTHERS, **values):
+        if instance not in rejected(series):
+            found.setdefault(series, settings.store_dir.absolute() / path)
     return found
 
 

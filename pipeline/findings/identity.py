@@ -95,7 +95,8 @@ class RunIdentity:
     release that builds them differently gives them other UIDs. ``identity_from`` is the SOP Instance UID of the
     instance whose patient an operator has chosen (`pipeline.patient.subject`): such a run's results share no UID and no
     series with those of any other. ``expected`` is a peer's count of instances, where that exceeds those read: results
-    repeat it.
+    repeat it. ``withdrawn`` is a digest of the earlier runs over the series whose results were
+    withdrawn, None without any: their series may lie in another patient's study, so this run's results share none.
     """
 
     series_instance_uid: str
@@ -106,6 +107,7 @@ class RunIdentity:
     results_revision: int = RESULTS_REVISION
     identity_from: str | None = None
     expected: int | None = None
+    withdrawn: str | None = None
 
     @property
     def previous(self) -> RunIdentity | None:
@@ -143,8 +145,9 @@ class RunIdentity:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The parts of a UID that an operator's choice adds; none without a choice."""
-        return () if self.identity_from is None else ("identity from", self.identity_from)
+        """The parts of a UID that an operator's choice and withdrawn runs add; none without them."""
+        choice = () if self.identity_from is None else ("identity from", self.identity_from)
+        return choice if self.withdrawn is None else (*choice, "after withdrawn", self.withdrawn)
 
     @property
     def device_uid(self) -> str:

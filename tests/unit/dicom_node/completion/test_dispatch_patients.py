@@ -34,6 +34,8 @@ from pipeline import phantom
 from pipeline.errors import MixedPatients
 from pipeline.export.deidentify import Pseudonyms
 from pipeline.findings.model import Outcome
+from pipeline.report.withdrawal import FILENAME as WITHDRAWAL
+from pipeline.report.withdrawal import Reason, Withdrawal
 from tests.peers.study import Series, series, uid_of
 from tests.shapes import as_file
 
@@ -264,6 +266,39 @@ def test_a_corrected_series_is_read_again_as_it_is_now(node: Node) -> None:
     assert "was read since" in node.run("identity", job, "--again")
     (file,) = audit.files(node.settings.audit_dir)
     assert [line["what"] for line in audit.read(file)] == ["corrected series read again"] * 2
+
+
+def test_a_series_whose_results_were_withdrawn_is_read_again_as_it_is_now(node: Node) -> None:
+    """A PACS moved it to another patient and study under the same UIDs: a job of its own, of the new study."""
+    prepare(node.settings)
+    read = one("moved")
+    with JobsClient(node.settings) as client:
+        node.dispatch = Dispatch(node.settings, client.submit)
+        node.complete(read)
+        (detail,) = client.of_series(uid_of(read))
+    job = detail.job.job_id
+    moved = one("moved", PatientID="RIGHT", StudyInstanceUID="1.2.3.44")
+    node.receive(moved)
+    assert "its results stand" in node.run("identity", job, "--again")
+    said = Withdrawal(job, Reason.WRONG_PATIENT, "moved", datetime(2026, 11, 30, tzinfo=UTC), "operator")
+    (Path(detail.job.manifest).parent / WITHDRAWAL).write_bytes(said.to_json())
+    assert "reading the series again" in node.run("identity", job, "--again")
+    assert "read before" in node.run("identity", job, "--again")
+    with JobsClient(node.settings) as client:
+        again = next(item.job for item in client.of_series(uid_of(read)) if item.job.job_id != job)
+    assert again.study_instance_uid == "1.2.3.44"
+    assert {pydicom.dcmread(item.path).PatientID for item in read_manifest(Path(again.manifest))} == {"RIGHT"}
+
+
+def test_withdrawn_results_of_images_that_did_not_change_are_not_made_again(node: Node) -> None:
+    prepare(node.settings)
+    with JobsClient(node.settings) as client:
+        node.dispatch = Dispatch(node.settings, client.submit)
+        node.complete(one("same"))
+        (detail,) = client.of_series(uid_of(one("same")))
+    said = Withdrawal(detail.job.job_id, Reason.QUALITY, "blurred", datetime(2026, 11, 30, tzinfo=UTC), "operator")
+    (Path(detail.job.manifest).parent / WITHDRAWAL).write_bytes(said.to_json())
+    assert "No image of the series has changed" in node.run("identity", detail.job.job_id, "--again")
 
 
 def test_the_chosen_job_reads_what_was_refused(node: Node) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from dicom_node.inference.lineage import LINEAGE, predecessors
+from dicom_node.inference.lineage import LINEAGE, lineage_of
 from dicom_node.inference.output import SUMMARY
 from dicom_node.jobs.holding import HELD_MARK, RELEASED_MARK
 from dicom_node.jobs.job import SeriesJob
 from pipeline.findings.identity import UNNUMBERED, Predecessor, job_id
+from pipeline.report.withdrawal import FILENAME as WITHDRAWAL
 
 SERIES = "1.2.3"
 MODEL = "0123456789ab" + "0" * 52
@@ -43,7 +44,7 @@ def job_of(results: Path, revision: int, *, model: str = MODEL, series: str = SE
 
 def read(job: SeriesJob, outcome: str = "finding", results_revision: int = 1) -> tuple[str, ...]:
     """What a worker does with ``job``: asks for predecessors, reads, writes the summary. The predecessors' digests."""
-    found = predecessors(job, Path(job.manifest).parent)
+    found = lineage_of(job, Path(job.manifest).parent).predecessors
     content: dict[str, Any] = {"outcome": outcome, "objects": []}
     if outcome != "refused":
         content |= {"instances_digest": f"digest of {job.revision}", "results_revision": results_revision}
@@ -68,7 +69,7 @@ def test_each_predecessor_keeps_the_results_revision_that_built_it(tmp_path: Pat
     read(job_of(tmp_path, 1), results_revision=1)
     read(job_of(tmp_path, 2), results_revision=2)
     late = job_of(tmp_path, 3)
-    assert predecessors(late, Path(late.manifest).parent) == (
+    assert lineage_of(late, Path(late.manifest).parent).predecessors == (
         Predecessor("digest of 1", 1),
         Predecessor("digest of 2", 2),
     )
@@ -81,7 +82,7 @@ def test_what_0_1_0_wrote_is_read(tmp_path: Path) -> None:
     folder = Path(second.manifest).parent
     (folder / LINEAGE).write_text(json.dumps({"revision": 2, "predecessors": ["digest of 1"]}))
     (folder / SUMMARY).write_text(json.dumps({"outcome": "finding", "objects": [], "instances_digest": "digest of 2"}))
-    assert predecessors(third, Path(third.manifest).parent) == (
+    assert lineage_of(third, Path(third.manifest).parent).predecessors == (
         Predecessor("digest of 1", UNNUMBERED),
         Predecessor("digest of 2", UNNUMBERED),
     )
@@ -101,10 +102,28 @@ def test_another_model_or_series_is_not_replaced(other: dict[str, str], tmp_path
     assert read(job_of(tmp_path, 2)) == ()
 
 
+def test_what_was_withdrawn_is_not_replaced_and_gives_other_uids(tmp_path: Path) -> None:
+    """Its series may lie in another patient's study; what follows a withdrawal builds on what followed it too."""
+    first = job_of(tmp_path, 1)
+    read(first)
+    (Path(first.manifest).parent / WITHDRAWAL).write_text("{}")
+    assert read(job_of(tmp_path, 2)) == ()
+    assert read(job_of(tmp_path, 3)) == ("digest of 2",)
+    digests = [
+        json.loads((Path(job_of(tmp_path, n).manifest).parent / LINEAGE).read_text())["withdrawn"] for n in (1, 2, 3)
+    ]
+    assert digests[0] is None
+    assert digests[1] is not None
+    assert digests[1] == digests[2]
+    (Path(job_of(tmp_path, 2).manifest).parent / WITHDRAWAL).write_text("{}")
+    assert read(job_of(tmp_path, 4)) == ()
+    assert read(job_of(tmp_path, 2)) == ()  # noted before
+
+
 def test_a_second_try_replaces_what_the_first_try_did(tmp_path: Path) -> None:
     """Noted before the reading: what a crash interrupts makes the same bytes afterwards, whatever came between."""
     late = job_of(tmp_path, 2)
-    assert predecessors(late, Path(late.manifest).parent) == ()
+    assert lineage_of(late, Path(late.manifest).parent).predecessors == ()
     read(job_of(tmp_path, 1))
     assert read(late) == ()
     assert json.loads((Path(late.manifest).parent / LINEAGE).read_text())["predecessors"] == []
@@ -130,6 +149,6 @@ def test_an_answer_that_never_left_is_replaced_by_nothing(tmp_path: Path) -> Non
     (Path(first.manifest).parent / HELD_MARK).touch()
     assert read(second, "no_finding") == ()
     (Path(first.manifest).parent / RELEASED_MARK).touch()
-    assert predecessors(second, Path(second.manifest).parent) == ()  # noted once
+    assert lineage_of(second, Path(second.manifest).parent).predecessors == ()  # noted once
     (Path(second.manifest).parent / HELD_MARK).touch()
     assert read(third) == ("digest of 1",)

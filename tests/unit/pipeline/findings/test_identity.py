@@ -12,7 +12,13 @@ RUN = RunIdentity("1.2.3", "a" * 64, "b" * 64)
 
 
 @pytest.mark.parametrize(
-    "change", [{"series_instance_uid": "1.2.4"}, {"model_digest": "c" * 64}, {"identity_from": "1.2.3.1"}]
+    "change",
+    [
+        {"series_instance_uid": "1.2.4"},
+        {"model_digest": "c" * 64},
+        {"identity_from": "1.2.3.1"},
+        {"withdrawn": "d" * 64},
+    ],
 )
 def test_another_series_model_or_patient_shares_no_uid(change: dict[str, str]) -> None:
     other = replace(RUN, **change)
