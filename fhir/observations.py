@@ -41,20 +41,24 @@ def _finding(context: ReportContext) -> Entry:
     """Whether the model's target is present (and of which class), absent, or indeterminate; never omitted."""
     findings = context.findings
     components = []
-    if findings.model.target is not None:
-        components.append(_component(concept(codes.FINDING, context.label("sought")), concept(findings.model.target)))
     if findings.outcome is Outcome.FINDING:
         classes = findings.suggested or ((findings.predicted_class,) if findings.predicted_class else ())
         components += [item for name in classes for item in _suggested(context, name)]
-    target = sentences.target(findings.model, context.language)
     return _observation(
         context,
         ("finding",),
-        concept(codes.PRESENCE, context.label("presence", target=target)),
+        _sought(context),
         bodySite=context.place(findings.predicted_class),
         valueCodeableConcept=concept(codes.presence(findings.outcome), sentences.headline(findings, context.language)),
         component=components,
     )
+
+
+def _sought(context: ReportContext) -> Json:
+    """What the model looks for, whose presence is the value; the property itself where the bundle does not say."""
+    model = context.findings.model
+    text = context.label("presence", target=sentences.target(model, context.language))
+    return concept(model.target or codes.PRESENCE, text)
 
 
 def _suggested(context: ReportContext, name: str) -> Iterator[Json]:
@@ -141,11 +145,10 @@ def _place(region: ReportedRegion, context: ReportContext) -> Json:
 def _unread(context: ReportContext) -> Entry:
     """Of a series that was refused: the observation was not made, and why; nothing is said of the patient."""
     reason = hl7_concept("data-absent-reason", "not-performed", "Not Performed")
-    target = sentences.target(context.findings.model, context.language)
     return _observation(
         context,
         ("finding",),
-        concept(codes.PRESENCE, context.label("presence", target=target)),
+        _sought(context),
         status="cancelled",
         dataAbsentReason=reason | {"text": sentences.statement(context.findings, context.language)},
     )

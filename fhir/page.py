@@ -30,8 +30,8 @@ _environment = Environment(
 )
 
 
-def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes:
-    """The page, UTF-8, self-contained: the key picture is inline."""
+def html(content: ReportContent, language: Language = Language.ENGLISH, *, picture: bool = True) -> bytes:
+    """The page, UTF-8, self-contained, with the key picture inline unless ``picture`` is False."""
     findings, patient, study = content.findings, content.patient, content.study
     by_share = sorted(findings.probabilities, key=lambda item: -item.probability)
     page = _environment.get_template("report.html").render(
@@ -80,7 +80,7 @@ def html(content: ReportContent, language: Language = Language.ENGLISH) -> bytes
             for index, region in enumerate(findings.regions[:REGIONS_SHOWN])
         ],
         more=max(0, len(findings.regions) - REGIONS_SHOWN),
-        picture=content.picture.data_url if content.picture else None,
+        picture=content.picture.data_url if content.picture and picture else None,
         model=findings.model,
         series=content.source,
         written=f"{sentences.day(content.recorded.date(), language)} {content.recorded.strftime('%H:%M %Z')}".strip(),

@@ -63,7 +63,8 @@ def _report(context: ReportContext, found: Sequence[Entry], picture: Entry | Non
     language, title = context.language, context.label("report")
     findings = context.findings
     refused = findings.outcome is Outcome.REFUSED
-    html = attachment(page.html(content, language), "text/html", title, language)
+    # The report's media and the PDF show the key picture: a third copy would double the Bundle.
+    html = attachment(page.html(content, language, picture=printed is None), "text/html", title, language)
     study_reference = [to(context.imaging_study_url, "ImagingStudy")]
     resource = context.release.make(
         "DiagnosticReport",

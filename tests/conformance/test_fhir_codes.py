@@ -64,7 +64,9 @@ BOUND: dict[tuple[str, str], ValueSet] = {
     ),
     ("Observation", "code"): ValueSet(
         "R4 observation-codes (example); PS3.16 TID 1419, TID 1501, CID 7469",
-        of("", SCT, "705057003", "118565006", "103339001", "103340004").codes | of("", DCM, "122157", "110852").codes,
+        of("", SCT, "118565006", "103339001", "103340004").codes
+        | of("", DCM, "122157", "110852").codes
+        | TARGETS.codes,
     ),
     ("Observation", "valueCodeableConcept"): of(
         "PS3.16 CID 240 Present-Absent, CID 4220", SCT, "52101004", "272519000", "82334004"
@@ -73,8 +75,8 @@ BOUND: dict[tuple[str, str], ValueSet] = {
         "PS3.16 TID 300, TID 1411, TID 1501", DCM, "121071", "112039", "112040", "121401"
     ),
     ("Observation", "component.valueCodeableConcept"): ValueSet(
-        "the model's classes and target; PS3.16 CID 7464 (derivation)",
-        CLASSES.codes | TARGETS.codes | {f"{SCT}|373098007"},
+        "the model's classes; PS3.16 CID 7464 (derivation)",
+        CLASSES.codes | {f"{SCT}|373098007"},
     ),
     ("Observation", "dataAbsentReason"): of(
         "R4 data-absent-reason (extensible)", f"{HL7}data-absent-reason", "not-performed"

@@ -16,10 +16,12 @@ import pytest
 from fhir import report
 from fhir.context import patient_reference
 from fhir.resources.R4B import get_fhir_model_class
+from pipeline.findings import codes
 from pipeline.findings.model import Outcome
 from pipeline.report.patient_study import patient_of
 from pipeline.results.reported import report_content
 from tests.conformance import synthetic
+from tests.peers import fhir_bundles
 from tests.peers.fhir_bundles import (
     READ,
     RECORDED,
@@ -161,6 +163,9 @@ def test_each_outcome_has_its_own_truthful_form(outcome: Outcome, presence: str,
     """Present, absent or indeterminate, said in codes and in words; only a finding names a class."""
     bundle = plain_bundle(outcome)
     first = resources(bundle, "Observation")[0]
+    assert (
+        first["code"]["coding"][0]["code"] == codes.NEOPLASM.value
+    )  # a search for it finds the answer, with its value
     assert first["valueCodeableConcept"]["coding"][0]["code"] == presence
     made = one(bundle, "DiagnosticReport")
     assert made["conclusionCode"][0]["coding"][0] | {"display": ""} == {
@@ -289,6 +294,16 @@ def test_the_page_needs_nothing_from_anywhere() -> None:
     assert not {"script", "link", "iframe"} & set(Collector(page).tags)
     assert "http" not in re.sub(r'src="data:image/[^"]+"', "", page).replace("http-equiv", "")
     assert 'src="data:image/' in page
+
+
+def test_the_key_picture_is_in_the_bundle_once_beside_the_pdf() -> None:
+    """The HTML page leaves it to the report's media and the PDF: it would be three quarters of the Bundle."""
+    content = fhir_bundles.content_of(Outcome.FINDING, "once")
+    assert content.picture is not None
+    with_pdf, without = (report.build(content, pdf=pdf) for pdf in (b"%PDF-1.7", None))
+    assert "data:image/" not in html_of(with_pdf)
+    assert one(with_pdf, "Media")["content"]["data"] == one(without, "Media")["content"]["data"]
+    assert len(json.dumps(with_pdf)) < 0.5 * len(json.dumps(without))
 
 
 @pytest.mark.parametrize(
