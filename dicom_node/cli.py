@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from dicom_node.commands.common import REFUSED, ConfigOption, load_settings
 from dicom_node.observability import log as observability
+from dicom_node.start_up import without_collection
 from pipeline.errors import BadSettings, CandelaError, Refused
 from pipeline.results.profile import DEFAULT_PRESET
 
@@ -100,8 +101,9 @@ def process(
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, without network."""
-    from dicom_node.inference.process_path import process_path
-    from dicom_node.inference.study_folder import Pick
+    with without_collection():
+        from dicom_node.inference.process_path import process_path
+        from dicom_node.inference.study_folder import Pick
 
     settings = load_settings(config_file)
     console = Console(stderr=True)

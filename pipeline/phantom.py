@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -67,10 +68,7 @@ def head_phantom(
     ``matrix`` is rows and columns over a 240 mm field of view; the slices cover the head. The lesion, where wanted,
     is a ball of 14 mm radius around `LESION_CENTRE` (LPS, mm). The same arguments give the same bytes.
     """
-    spacing = FIELD_OF_VIEW / matrix
-    thickness = COVERAGE[plane] / slices
-    points = _grid(slices, matrix, spacing, thickness, plane)
-    signal = _signal(points, spacing, thickness, plane, lesion=lesion, seed=seed)
+    signal, spacing, thickness = _drawn(slices, matrix, plane, lesion=lesion, seed=seed)
     kind = "lesion" if lesion else "healthy"
     made = header or Header(key=f"phantom/{plane}/{slices}/{matrix}/{kind}/{seed}")
     return series_from_arrays(signal, plane=plane, pixel_spacing=spacing, slice_spacing=thickness, header=made)
@@ -182,6 +180,17 @@ def instance_of(header: Header) -> Dataset:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ds.WindowCenter, ds.WindowWidth = "600", "1200"
     return ds
+
+
+@lru_cache(maxsize=16)
+def _drawn(slices: int, matrix: int, plane: Plane, *, lesion: bool, seed: int) -> tuple[Grid, float, float]:
+    """The signal (slices, rows, columns), not to be written to, and the spacing of pixels and of slices in mm."""
+    spacing, thickness = FIELD_OF_VIEW / matrix, COVERAGE[plane] / slices
+    signal = _signal(
+        _grid(slices, matrix, spacing, thickness, plane), spacing, thickness, plane, lesion=lesion, seed=seed
+    )
+    signal.flags.writeable = False
+    return signal, spacing, thickness
 
 
 def _grid(slices: int, matrix: int, spacing: float, thickness: float, plane: Plane) -> Grid:

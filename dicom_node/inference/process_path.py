@@ -15,6 +15,7 @@ from dicom_node.inference.refusals import refusal_page
 from dicom_node.inference.study_channels import ChosenStudy, pick_channels
 from dicom_node.inference.study_folder import Pick, pick_series
 from dicom_node.settings.tree import Settings
+from dicom_node.start_up import without_collection
 from models import registry
 from pipeline.errors import BadSettings, Refused
 from pipeline.ports import Progress
@@ -75,8 +76,9 @@ def process_path(
             companions=tuple(companions.values()),
         )
         progress("loading the model")
-        from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
-        from models.runtime import load_model  # noqa: PLC0415 - the same
+        with without_collection():
+            from dicom_node.inference.runner import run  # noqa: PLC0415 - not before the headers were asked
+            from models.runtime import load_model  # noqa: PLC0415 - the same
 
         models = settings.models
         loaded = load_model(name, folders=models.folders, device=models.device, time_limit=models.time_limit)

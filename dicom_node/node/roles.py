@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from dicom_node.node.supervisor import Role, supervise
 from dicom_node.settings.destinations import DicomWebDestination, FhirDestination
 from dicom_node.settings.peers import OrthancCount
 from dicom_node.settings.tree import Settings
+from dicom_node.start_up import without_collection
 from dicom_node.store import layout
 from pipeline.errors import BadSettings
 
@@ -93,15 +95,17 @@ def receive(settings: Settings, config: Path | None = None) -> int:
     """Run the receiver until SIGTERM or SIGINT; returns the exit status. SIGHUP or a change of
     ``config`` reloads it.
     """
-    from dicom_node.completion.dispatch import Dispatch
-    from dicom_node.jobs import engine
-    from dicom_node.jobs.client import JobsClient
-    from dicom_node.jobs.rejections import Rejections
-    from dicom_node.node.receiver import Receiver
-    from dicom_node.node.reload import Reloader
-    from dicom_node.retention.deliveries import DeliveredSeries
-    from pipeline.findings.own_results import is_own_result
+    with without_collection():
+        from dicom_node.completion.dispatch import Dispatch
+        from dicom_node.jobs import engine
+        from dicom_node.jobs.client import JobsClient
+        from dicom_node.jobs.rejections import Rejections
+        from dicom_node.node.receiver import Receiver
+        from dicom_node.node.reload import Reloader
+        from dicom_node.retention.deliveries import DeliveredSeries
+        from pipeline.findings.own_results import is_own_result
 
+    gc.freeze()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -155,8 +159,9 @@ def _orthanc_counter(source: OrthancCount) -> ExpectedCount:
 
 def work(settings: Settings, queues: tuple[str, ...]) -> int:
     """Run a worker until SIGTERM or SIGINT. The process ends within `run_worker`."""
-    from dicom_node.jobs import engine
-    from dicom_node.jobs.worker import run_worker
+    with without_collection():
+        from dicom_node.jobs import engine
+        from dicom_node.jobs.worker import run_worker
 
     layout.check(settings.data_dir)
     if engine.DELIVER in queues:
@@ -165,8 +170,10 @@ def work(settings: Settings, queues: tuple[str, ...]) -> int:
         audit_forward.start(settings)
     if engine.INFER not in queues:
         run_worker(settings, queues)
-    from dicom_node.inference.runner import SeriesRunner
+    with without_collection():
+        from dicom_node.inference.runner import SeriesRunner
 
+    gc.freeze()
     runner = SeriesRunner(settings)
     runner.warm_up()
     run_worker(settings, queues, run_series=runner)
