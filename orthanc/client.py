@@ -51,6 +51,7 @@ class OrthancClient:
             timeout=timeout,
             trust_env=False,  # Orthanc runs on the hospital's network: a proxy of the environment is for the internet
         )
+        self._named = bool(username)
         if username:
             self._orthanc.setup_credentials(username, password)
 
@@ -142,8 +143,17 @@ class OrthancClient:
             raise PeerBusy(what, where=self.url)
         if answer.is_server_error:
             raise PeerUnavailable(what, where=self.url, todo="See Orthanc's log.")
-        todo = "Check user name and password." if answer.status_code in {401, 403} else "See Orthanc's log."
+        todo = self._who_we_are() if answer.status_code in {401, 403} else "See Orthanc's log."
         raise Rejected(what, where=self.url, todo=todo)
+
+    def _who_we_are(self) -> str:
+        """What an administrator does about a 401 or 403."""
+        if self._named:
+            return "Check user name and password."
+        return (
+            'Let other machines in ("RemoteAccessAllowed": true in Orthanc) with a user of its "RegisteredUsers", and'
+            " give username and password here."
+        )
 
 
 def _series(item: dict[str, Any]) -> OrthancSeries:

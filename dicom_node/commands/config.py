@@ -42,26 +42,53 @@ def show(config_file: ConfigOption = None) -> None:
 def check(
     path: Annotated[Path | None, typer.Argument(help="A series or study: explain where it would go.")] = None,
     calling_ae: CallingOption = "",
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask every destination and every source of counts for an answer.")
+    ] = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Validate the settings; with PATH, explain rule by rule where that series would go, as `explain` does."""
+    """Validate the settings; with PATH, explain rule by rule where that series would go, as `explain` does.
+
+    With --online, exit code 1 says that a peer does not answer.
+    """
     settings = load_settings(config_file)
     check_models(settings)
     check_destinations(settings)
-    if not settings.rules:
-        typer.echo("note: there are no [[rules]]: every series is kept and refused as NOT_ROUTED.", err=True)
-    if not settings.receive.allow and not settings.receive.accept_any_peer:
-        typer.echo("note: receive.allow names no peer: every association is rejected.", err=True)
-    for rule in settings.rules:
-        if not rule.enabled:
-            typer.echo(f"note: rule {rule.name!r} is disabled: it takes no series.", err=True)
-    for name in sorted(settings.disabled_destinations):
-        typer.echo(f"note: destination {name!r} is disabled: new results are not sent to it.", err=True)
-    for note in _hl7v2_notes(settings):
+    for note in _notes(settings, online=online):
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"settings are valid: {len(settings.rules)} rule(s), {len(settings.destinations)} destination(s)")
+    failed = _ask_everyone(settings) if online else 0
     if path is not None:
         _explain(path, settings, calling_ae, None)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _notes(settings: Settings, *, online: bool) -> Iterator[str]:
+    """What is valid, and may not be meant."""
+    if not settings.rules:
+        yield "there are no [[rules]]: every series is kept and refused as NOT_ROUTED."
+    if not settings.receive.allow and not settings.receive.accept_any_peer:
+        yield "receive.allow names no peer: every association is rejected."
+    for rule in settings.rules:
+        if not rule.enabled:
+            yield f"rule {rule.name!r} is disabled: it takes no series."
+    for name in sorted(settings.disabled_destinations):
+        yield f"destination {name!r} is disabled: new results are not sent to it."
+    yield from _hl7v2_notes(settings)
+    if not online and (any(peer.expected_count for peer in settings.receive.allow) or settings.destinations):
+        yield "no peer was asked: `candela config check --online` asks whether each answers."
+
+
+def _ask_everyone(settings: Settings) -> int:
+    """Print who answers; how many do not."""
+    from dicom_node.commands.online import answers
+
+    failed = 0
+    for name, error in answers(settings):
+        typer.echo(f"{name}: answers" if error is None else f"{name}: FAILED: {error}")
+        failed += error is not None
+    return failed
 
 
 def _hl7v2_notes(settings: Settings) -> Iterator[str]:
