@@ -193,11 +193,12 @@ class ResultContext:
 def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, description: str) -> Dataset:
     """``made`` as a complete result: with patient and study of the source, series, equipment, dates and times.
 
+    The result takes over the elements of ``made``, which is not to be used afterwards.
     ``description`` goes between "AI" and "for review" in Series Description. Nothing that a library put in from a
     clock or a random generator is left, and frames are named truly.
     """
     ds = Dataset()
-    ds.update({element.tag: element for element in deepcopy(made) if element.keyword not in PATIENT_AND_STUDY})
+    ds.update({element.tag: element for element in made if element.keyword not in PATIENT_AND_STUDY})
     ds.InstanceCreatorUID = CREATOR_UID
     ds.SOPClassUID = made.SOPClassUID
     ds.SOPInstanceUID = context.instance_uid(kind, number)

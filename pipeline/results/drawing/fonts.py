@@ -102,6 +102,7 @@ def runs(text: str, wanted: Face) -> Iterator[tuple[str, Face]]:
         yield piece, current
 
 
+@lru_cache(maxsize=8192)
 def width(text: str, size: int, face: Face = Face.REGULAR) -> float:
     """Length of ``text`` in pixels when drawn at ``size``."""
     return sum(font(size, piece_face).getlength(piece) for piece, piece_face in runs(text, face))
