@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
-from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from dicom_node.jobs import engine
 from dicom_node.jobs.client import JobsClient
 from dicom_node.jobs.status import JobDetail, JobState
+from dicom_node.network.requestor import Requestor
 from dicom_node.settings.tree import load
 from pipeline.errors import CandelaError
 from tests.peers import gossip
@@ -263,7 +263,7 @@ class Installation:
         raise AssertionError("too many reports")
 
     def echoes(self) -> bool:
-        ae = AE("MODALITY")
+        ae = Requestor("MODALITY")
         ae.add_requested_context(Verification)
         ae.connection_timeout = 1
         assoc = ae.associate("127.0.0.1", self.port, ae_title="CANDELA")

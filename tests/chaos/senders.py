@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 
+from dicom_node.network.requestor import Requestor
 from pipeline import phantom
 from tests.chaos.ledger import Ledger
 from tests.peers.dcmtk import storescu
@@ -87,7 +87,7 @@ class Senders:
                 return
 
     def _pynetdicom(self, _number: int, series: list[Dataset]) -> set[str]:
-        ae = AE("MODALITY")
+        ae = Requestor("MODALITY")
         ae.add_requested_context(series[0].SOPClassUID, series[0].file_meta.TransferSyntaxUID)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT
         assoc = ae.associate("127.0.0.1", self._proxy.port, ae_title="CANDELA")

@@ -12,6 +12,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
+from dicom_node.network.requestor import Requestor
+
 HEADER: Final = struct.Struct(">BBI")
 """PDU type, reserved byte, length of what follows (PS3.8 9.3.1)."""
 HOSTILE_LENGTHS: Final = (0, 1, 5, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000, 0xFFFE)
@@ -33,7 +35,7 @@ def record(datasets: tuple[Dataset, ...]) -> list[bytes]:
     server.add_supported_context(datasets[0].SOPClassUID, datasets[0].file_meta.TransferSyntaxUID)
     scp = server.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0x0000)])
     try:
-        client = AE("MODALITY")
+        client = Requestor("MODALITY")
         client.add_requested_context(datasets[0].SOPClassUID, datasets[0].file_meta.TransferSyntaxUID)
         assoc = client.associate(
             "127.0.0.1", scp.server_address[1], ae_title="CANDELA",

@@ -10,9 +10,9 @@ import httpx
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
+from dicom_node.network.requestor import Requestor
 from orthanc.client import OrthancClient
 from pipeline import phantom
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected, Retryable
@@ -144,7 +144,7 @@ def test_candela_alone_may_query(
     query.StudyInstanceUID = series[0].StudyInstanceUID
     query.SeriesInstanceUID = series[0].SeriesInstanceUID
     query.NumberOfSeriesRelatedInstances = None
-    ae = AE(calling_ae)
+    ae = Requestor(calling_ae)
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
     assoc = ae.associate("127.0.0.1", peer.dicom_port, ae_title=peer.ae_title)
     found = None

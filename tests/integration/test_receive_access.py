@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import MRImageStorage, Verification
 
 from dicom_node.audit.trail import files, read, verify
+from dicom_node.network.requestor import Requestor
 from dicom_node.node.reload import Reloader
 from dicom_node.settings.access import Limits, Metrics, Retention
 from dicom_node.settings.peers import Peer
@@ -54,7 +54,7 @@ def ask(
     identity: Identity | None = None,
 ) -> Association:
     """An association for C-ECHO and MR, established or not."""
-    ae = AE(calling)
+    ae = Requestor(calling)
     ae.add_requested_context(Verification)
     ae.add_requested_context(MRImageStorage)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 20
@@ -168,7 +168,7 @@ def test_both_versions_of_tls_take_a_series(
     tmp_path: Path, identity: Identity, series: tuple[Dataset, ...], version: str
 ) -> None:
     """What comes over TLS is stored byte for byte as without."""
-    ae = AE(CALLING)
+    ae = Requestor(CALLING)
     ae.add_requested_context(MRImageStorage, series[0].file_meta.TransferSyntaxUID)
     context = ssl.create_default_context(cafile=str(identity.trusted))
     context.load_cert_chain(identity.certificate, identity.key)
@@ -258,14 +258,14 @@ def test_a_full_disk_turns_new_senders_away_while_running_ones_finish(
 ) -> None:
     """A-ASSOCIATE-RJ transient, local limit exceeded; a caller for C-ECHO or commitment alone is let in."""
     with running_receiver(tmp_path) as node:
-        ae = AE(CALLING)
+        ae = Requestor(CALLING)
         ae.add_requested_context(MRImageStorage, series[0].file_meta.TransferSyntaxUID)
         running = ae.associate("127.0.0.1", node.port, ae_title=CALLED)
         assert running.send_c_store(series[0]).Status == 0
         node.set_retention(Retention(refuse_above=0.000001))
         assert verdict(ask(node.port)) == TRY_LATER
         assert verdict(ask(node.port, calling="STRANGER")) == NOTHING_TOLD
-        echo = AE(CALLING)
+        echo = Requestor(CALLING)
         echo.add_requested_context(Verification)
         assert verdict(echo.associate("127.0.0.1", node.port, ae_title=CALLED)) == "in"
         assert running.send_c_store(series[1]).Status == 0

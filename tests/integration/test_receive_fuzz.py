@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.sop_class import MRImageStorage
 
+from dicom_node.network.requestor import Requestor
 from dicom_node.settings.access import Limits
 from dicom_node.settings.receive import Stow
 from pipeline import phantom
@@ -47,7 +48,7 @@ def series() -> tuple[Dataset, ...]:
 def spoken(node: Node, series: tuple[Dataset, ...]) -> tuple[bytes, ...]:
     """The PDUs of a good sender, in order: association, two C-STOREs, release."""
     said: list[bytes] = []
-    ae = AE(CALLING)
+    ae = Requestor(CALLING)
     ae.add_requested_context(MRImageStorage, series[0].file_meta.TransferSyntaxUID)
     heard = [(evt.EVT_DATA_SENT, lambda event: said.append(bytes(event.data)))]
     assoc = ae.associate("127.0.0.1", node.port, ae_title=CALLED, evt_handlers=heard)
@@ -148,7 +149,7 @@ def test_after_all_that_the_node_is_well(node: Node, series: tuple[Dataset, ...]
 def test_an_association_that_ends_without_a_word_is_not_counted_for_ever(node: Node) -> None:
     """pynetdicom ends one without any event where it fails within: its place must come free all the same."""
     assert node.receiver._admission is not None
-    ae = AE(CALLING)
+    ae = Requestor(CALLING)
     ae.add_requested_context(MRImageStorage)
     assoc = ae.associate("127.0.0.1", node.port, ae_title=CALLED)
     deadline = time.monotonic() + 10

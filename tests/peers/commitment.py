@@ -15,6 +15,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicom_node.commitment.ledger import SOP_CLASS, SOP_INSTANCE, Reference, Report, Request
+from dicom_node.network.requestor import Requestor
 from tests.peers.ports import free_port
 
 Heard = dict[str, Report]
@@ -72,7 +73,7 @@ class Modality:
         called: str = "CANDELA",
     ) -> int:
         """N-ACTION of whatever kind; the status."""
-        ae = AE(self.ae_title)
+        ae = Requestor(self.ae_title)
         ae.acse_timeout = ae.dimse_timeout = 20
         assoc = ae.associate(
             "127.0.0.1",
@@ -163,7 +164,7 @@ def report_to(port: int, report: Report, *, calling: str, event_type: int | None
     """N-EVENT-REPORT by an association of our own; the status, None where there is no association."""
     from pynetdicom import build_role
 
-    ae = AE(calling)
+    ae = Requestor(calling)
     ae.add_requested_context(StorageCommitmentPushModel)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
     assoc = ae.associate("127.0.0.1", port, ae_title="CANDELA", ext_neg=[role])

@@ -179,10 +179,11 @@ destinations = {json.dumps(list(destinations))}
         return content
 
     def _echoes(self) -> bool:
-        from pynetdicom import AE
         from pynetdicom.sop_class import Verification
 
-        ae = AE("MODALITY")
+        from dicom_node.network.requestor import Requestor
+
+        ae = Requestor("MODALITY")
         ae.add_requested_context(Verification)
         ae.connection_timeout = 1
         assoc = ae.associate("127.0.0.1", self.port, ae_title="CANDELA")

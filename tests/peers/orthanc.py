@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from dicom_node.network.requestor import Requestor
 from orthanc.local import CONFIG, LocalOrthanc, missing_packages
 from pipeline import phantom
 from tests.peers.pacs import Pacs
@@ -146,7 +146,7 @@ def small_series(*, slices: int = 3, modality: str = "MR", **tags: Any) -> tuple
 def store(peer: OrthancPeer, datasets: Iterable[Dataset], *, calling_ae: str = "SCANNER") -> None:
     """C-STORE ``datasets`` to Orthanc as ``calling_ae``."""
     wanted = list(datasets)
-    ae = AE(calling_ae)
+    ae = Requestor(calling_ae)
     for name in {ds.SOPClassUID for ds in wanted}:
         ae.add_requested_context(name, wanted[0].file_meta.TransferSyntaxUID)
     assoc = ae.associate("127.0.0.1", peer.dicom_port, ae_title=peer.ae_title)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from dicom_node.completion.monitor import ExpectedCount
 from dicom_node.completion.rules import CompleteSeries
+from dicom_node.network.requestor import Requestor
 from dicom_node.node.receiver import Receiver
 from dicom_node.observability import log as observability
 from dicom_node.retention.purge import Deliveries
@@ -130,7 +131,7 @@ def association(
     handlers: list[tuple[evt.EventType, Callable[..., object]]] | None = None,
 ) -> Iterator[Association]:
     """A pynetdicom sender's association; (SOP class, transfer syntax) for each context. Released at the end."""
-    ae = AE(calling)
+    ae = Requestor(calling)
     for sop_class, syntax in dict.fromkeys(contexts):
         ae.add_requested_context(sop_class, syntax)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 20
