@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,6 +99,14 @@ def process(
             help="Where the images do not name one patient: the SOP Instance UID of an image that names the right one."
         ),
     ] = None,
+    began: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S%z"],
+            help="The instant that the results state, with its offset; default: now. With the instant of an earlier run"
+            " (`began` in its summary.json) they are the same objects.",
+        ),
+    ] = None,
     config_file: ConfigOption = None,
 ) -> None:
     """Read one series and write its results to a folder, without network."""
@@ -121,6 +130,7 @@ def process(
             with_page=refusal_page,
             pick=Pick(series, best, identity_chosen=identity is not None),
             identity_from=identity,
+            began=began,
             progress=lambda stage: status.update(f"{stage} ..."),
         )
     if summary["outcome"] == "refused":

@@ -24,7 +24,7 @@ from pipeline.ports import Progress, SeriesModel, ViewModel
 from pipeline.radiographs import read_radiographs
 from pipeline.reading.files import Series
 from pipeline.reading.value_forms import printable
-from pipeline.report.content import ReportContent
+from pipeline.report.content import ReportContent, whole_seconds
 from pipeline.report.sentences import Language
 from pipeline.results.build import build as build_results
 from pipeline.results.pdf import document
@@ -103,8 +103,9 @@ def process(
     are those of ``series``. For a model that reads several radiographs (`pipeline.ports.ViewModel`), the other series
     that hold images of its channels, by any name; ``series`` holds the first channel's.
 
-    ``recorded`` is the instant, with its time zone, that the report gives for the reading; ``revision`` counts the
-    revisions of the series from 1. ``languages`` are those of the PDF reports.
+    ``recorded`` is the instant, with its time zone, at which the analysis began: every result states it, and its UIDs
+    depend on it (ADR 70). ``revision`` counts the revisions of the series from 1. ``languages`` are those of the PDF
+    reports.
 
     Raises
     ------
@@ -145,6 +146,7 @@ def process(
         identity_from=identity_from,
         expected=expected,
         withdrawn=withdrawn,
+        began=whole_seconds(recorded).isoformat(),
     )
     with watch.stage("measure"):
         if isinstance(predicted, Prediction):

@@ -24,6 +24,7 @@ def summary(processed: Processed) -> dict[str, Any]:
         "expected_instances": processed.run.expected,
         "predecessors": [item.instances for item in processed.run.predecessors],
         "results_revision": processed.run.results_revision,
+        "began": processed.run.began,
         "identity_from": processed.run.identity_from,
         "kind": str(findings.model.kind),
         "outcome": str(findings.outcome),

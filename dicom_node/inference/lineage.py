@@ -88,7 +88,10 @@ def _chain(folder: Path, job: SeriesJob) -> tuple[int, list[Predecessor]] | None
     if lineage.get("withdrawn") != _withdrawn(job, folder.parent / job.job_id.replace(":", "_")):
         return None  # its series is another one than this run's
     read = Predecessor(
-        summary["instances_digest"], summary.get("results_revision", UNNUMBERED), summary.get("expected_instances")
+        summary["instances_digest"],
+        summary.get("results_revision", UNNUMBERED),
+        summary.get("expected_instances"),
+        summary.get("began"),
     )
     return int(lineage["revision"]), [*_read_predecessors(lineage["predecessors"]), read]
 

@@ -5,7 +5,7 @@ A refusal by the headers comes before torch, MONAI, scipy and highdicom are load
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ def process_path(
     pick: Pick | None = None,
     profile: str = DEFAULT_PRESET,
     identity_from: str | None = None,
+    began: datetime | None = None,
 ) -> dict[str, Any]:
     """Read the series at ``path`` and write its results, or its refusal, to ``out``. Returns the summary.
 
@@ -51,8 +52,11 @@ def process_path(
 
     Without ``model`` the rules choose; without rules, the brain model that ships. ``nifti`` adds volume, mask and heat
     map as NIfTI, ``with_page`` a page with the reason of a refusal. ``pick`` selects one of several series at ``path``.
-    ``identity_from`` is the instance whose patient is right, where the images name several.
+    ``identity_from`` is the instance whose patient is right, where the images name several. ``began``, with its time
+    zone, is the instant that every result states, by default now. The same series, model and instant give the same
+    bytes.
     """
+    began = began or settings.now()
     _refuse_foreign_folder(out)
     profiles = {profile: settings.profile(profile)}
     series, entry = None, None
@@ -87,7 +91,7 @@ def process_path(
             loaded,
             out,
             settings,
-            datetime.now(tz=UTC),
+            began,
             progress,
             profiles,
             identity_from=identity_from,
@@ -100,7 +104,7 @@ def process_path(
         page: tuple[ResultObject, ...] = ()
         if with_page and series and entry:
             others = tuple(study.companions.values()) if study else ()
-            page = refusal_page(series, entry.identity, refusal, settings.uid_root, identity_from, others)
+            page = refusal_page(series, entry.identity, refusal, settings.uid_root, identity_from, others, began=began)
         series_uid = str(series.datasets[0].SeriesInstanceUID) if series else None
         return write_refusal(refusal_summary(series_uid, refusal.code, str(refusal), page), page, out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from pipeline.errors import OwnResult, Refused
 from pipeline.findings.model import ModelIdentity
@@ -17,6 +18,8 @@ def refusal_page(
     uid_root: str | None,
     identity_from: str | None = None,
     companions: Sequence[Series] = (),
+    *,
+    began: datetime,
 ) -> tuple[ResultObject, ...]:
     """The page for ``series``, and for the ``companions`` of its model's other channels. Candela makes no page for its
     own results, for images without a Study Instance UID, and for images that name two patients or studies. highdicom is
@@ -27,4 +30,4 @@ def refusal_page(
     from pipeline.results.sc.refusal import build  # noqa: PLC0415 - a page alone needs highdicom
 
     others = [one.datasets for one in companions]
-    return build(series.datasets, refusal, model, uid_root, identity_from, companions=others)
+    return build(series.datasets, refusal, model, uid_root, identity_from, companions=others, began=began)

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from pipeline.findings.model import Outcome
 from pipeline.ports import ChannelModel, Progress, SeriesModel
 from pipeline.process import Processed, process
 from pipeline.reading.files import Series, read_parts
-from pipeline.report.content import ReportContent, content_of_refusal
+from pipeline.report.content import ReportContent, content_of_refusal, whole_seconds
 from pipeline.report.findings import Refusal
 from pipeline.report.sentences import Language
 from pipeline.report.stored import FILENAME, page_filename, to_json
@@ -58,9 +58,9 @@ class SeriesRunner:
     from its manifest: the results get the same UIDs, bytes and time of reading, and replace what the dead worker wrote.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC)) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], datetime] | None = None) -> None:
         self._settings = settings
-        self._clock = clock
+        self._clock = clock or settings.now
         self._model = Residents(self._load, self._weights, int(settings.models.memory))
 
     def warm_up(self) -> None:
@@ -140,6 +140,7 @@ class SeriesRunner:
                 self._settings.uid_root,
                 job.identity_from,
                 companions,
+                began=began,
             )
         result = _refused(refusal.code, str(refusal), out, job, page)
         content = (
@@ -166,6 +167,7 @@ class SeriesRunner:
             model.digest,
             self._settings.uid_root,
             identity_from=job.identity_from,
+            began=whole_seconds(began).isoformat(),
         )
         try:
             return content_of_refusal(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
@@ -264,6 +265,10 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo | None:
         """The site's time zone, None where it is not set."""
         return None if self.time_zone is None else ZoneInfo(self.time_zone)
+
+    def now(self) -> datetime:
+        """The present instant in the site's time zone, or in that of this machine."""
+        return datetime.now(tz=UTC).astimezone(self.zone)
 
     @property
     def database_url(self) -> str:

@@ -77,12 +77,13 @@ class Predecessor:
     """An earlier run over the same series whose results a later run's replace.
 
     ``instances`` is the `instances_digest` that it read, ``results_revision`` the `RESULTS_REVISION` that built its
-    results, ``expected`` as in `RunIdentity`: all are needed to derive the UID of its report.
+    results, ``expected`` and ``began`` as in `RunIdentity`: all are needed to derive the UID of its report.
     """
 
     instances: str
     results_revision: int = RESULTS_REVISION
     expected: int | None = None
+    began: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class RunIdentity:
     series with those of any other. ``expected`` is a peer's count of instances, where that exceeds those read: results
     repeat it. ``withdrawn`` is a digest of the earlier runs over the series whose results were
     withdrawn, None without any: their series may lie in another patient's study, so this run's results share none.
+    ``began`` is the instant at which the analysis began (ISO 8601 with its offset, whole seconds): results
+    state it. It is None for runs of Candela 0.2.0 and earlier, whose results state the latest time of the source.
     """
 
     series_instance_uid: str
@@ -108,6 +111,7 @@ class RunIdentity:
     identity_from: str | None = None
     expected: int | None = None
     withdrawn: str | None = None
+    began: str | None = None
 
     @property
     def previous(self) -> RunIdentity | None:
@@ -121,6 +125,7 @@ class RunIdentity:
             predecessors=tuple(earlier),
             results_revision=last.results_revision,
             expected=last.expected,
+            began=last.began,
         )
 
     def lineage_uid(self, *what: str) -> str:
@@ -133,14 +138,9 @@ class RunIdentity:
         ``uid("lesion", "1")`` is the tracking UID of lesion 1, ``uid("observation", "lesion", "1", "volume")`` the
         observation UID of its volume, the same in SR and FHIR.
         """
-        replaced = [
-            part
-            for item in self.predecessors
-            for part in (item.instances, *_numbered(item.results_revision), *_counted(item.expected))
-        ]
+        replaced = [part for item in self.predecessors for part in (item.instances, *_built(item))]
         after = ("after", *replaced) if replaced else ()
-        built = (*_numbered(self.results_revision), *_counted(self.expected))
-        about = (self.series_instance_uid, self.instances, self.model_digest, *after, *built, *self.chosen)
+        about = (self.series_instance_uid, self.instances, self.model_digest, *after, *_built(self), *self.chosen)
         return derived_uid("run", *about, *what, root=self.root)
 
     @property
@@ -155,9 +155,9 @@ class RunIdentity:
         return derived_uid("device", self.model_digest, root=self.root)
 
 
-def _numbered(results_revision: int) -> tuple[str, ...]:
-    return () if results_revision == UNNUMBERED else ("results", str(results_revision))
-
-
-def _counted(expected: int | None) -> tuple[str, ...]:
-    return () if expected is None else ("expected", str(expected))
+def _built(run: RunIdentity | Predecessor) -> tuple[str, ...]:
+    """The parts of a UID that a run adds to the instances that it read; what a run lacks adds none."""
+    numbered = () if run.results_revision == UNNUMBERED else ("results", str(run.results_revision))
+    counted = () if run.expected is None else ("expected", str(run.expected))
+    begun = () if run.began is None else ("began", run.began)
+    return (*numbered, *counted, *begun)

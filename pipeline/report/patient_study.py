@@ -177,18 +177,23 @@ def _first_moment(header: Dataset, *keywords: tuple[str, str]) -> date | None:
         if day is None:
             continue
         clock = re.fullmatch(r"(\d{2})(\d{2})(\d{2})(\.\d+)?", text(header, time_keyword))
-        zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(header, "TimezoneOffsetFromUTC"))
         if clock is None:
             return day
         hour, minute, second = (int(part) for part in clock.groups()[:3])
         if hour > 23 or minute > 59 or second > 59:
             return day
         moment = datetime(day.year, day.month, day.day, hour, minute, second)  # noqa: DTZ001  (a clock without a zone)
-        if zone is None:
-            return moment
-        offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
-        return moment.replace(tzinfo=timezone(offset) if offset else UTC)
+        return moment.replace(tzinfo=utc_offset(header))
     return None
+
+
+def utc_offset(header: Dataset) -> timezone | None:
+    """The zone of the header's dates and times (Timezone Offset From UTC, PS3.3 C.12.1.1); None without a valid one."""
+    zone = re.fullmatch(r"([+-])(\d{2})(\d{2})", text(header, "TimezoneOffsetFromUTC"))
+    if zone is None:
+        return None
+    offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
+    return timezone(offset) if offset else UTC
 
 
 def _date(value: str) -> date | None:

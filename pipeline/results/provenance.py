@@ -1,7 +1,7 @@
 """The attributes of a result object that state its origin; `pipeline.findings.own_results` recognises it by them.
 
-Every byte of a result is a function of the source series and the model, so that one SOP Instance UID never names two
-contents: dates and times are the latest of the source, UIDs are derived, and nothing reads a clock.
+Every byte of a result is a function of the source series, the model and the instant at which the analysis began, and
+so are its UIDs: one SOP Instance UID never names two contents (ADR 70). Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from pydicom.dataelem import DataElement
@@ -27,7 +28,16 @@ from pipeline.patient.attributes import PATIENT_AND_STUDY, carry_patient_and_stu
 from pipeline.reading.attributes import texts
 from pipeline.reading.validation import is_uid
 from pipeline.report.findings import ReportedFindings
-from pipeline.report.patient_study import Patient, SourceSeries, Study, patient_of, procedure_of, series_of, study_of
+from pipeline.report.patient_study import (
+    Patient,
+    SourceSeries,
+    Study,
+    patient_of,
+    procedure_of,
+    series_of,
+    study_of,
+    utc_offset,
+)
 from pipeline.results.profile import DEFAULT_PRESET, PRESETS, Profile
 from pipeline.results.source_images import instances, name_frames, stand_in_identity
 from pipeline.results.wording import DISCLAIMER, ascii_text
@@ -86,9 +96,35 @@ class ResultContext:
         return self.run.uid("instance", kind, f"{number}", *self.profile.form(kind))
 
     @cached_property
+    def began(self) -> datetime | None:
+        """When the analysis began, on the clock of the source's dates and times: in the zone of Timezone Offset From
+        UTC where the header states one, since it holds for every date and time of the result; None for a run that does
+        not know.
+        """
+        return self._on_source_clock(self.run.began)
+
+    @cached_property
     def instant(self) -> tuple[str, str]:
-        """Date and time (DA, TM) of the latest instant in the source's headers, `NO_DATE` where they have none."""
+        """Date and time (DA, TM) at which the analysis began; for a run that does not know, the latest in the source's
+        headers, `NO_DATE` where they have none.
+        """
+        if self.began is not None:
+            return _da_tm(self.began)
         return max((one for volume in (self.volume, *self.companions) for one in _instants(volume)), default=NO_DATE)
+
+    @cached_property
+    def series_instant(self) -> tuple[str, str]:
+        """Date and time (DA, TM) of the series of results, the same for every revision: when the first one began."""
+        first = next((item.began for item in self.run.predecessors), None)
+        began = self._on_source_clock(first)
+        return self.instant if began is None else _da_tm(began)
+
+    def _on_source_clock(self, began: str | None) -> datetime | None:
+        if began is None:
+            return None
+        moment = datetime.fromisoformat(began)
+        zone = utc_offset(self.volume.identity)
+        return moment if zone is None else moment.astimezone(zone)
 
     @cached_property
     def frame_of_reference_uid(self) -> str:
@@ -264,6 +300,10 @@ def decimal(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+def _da_tm(moment: datetime) -> tuple[str, str]:
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
+
 def _instants(volume: Volume) -> Iterator[tuple[str, str]]:
     for ds in volume.sources:
         for what in ("Study", "Series", "Acquisition", "Content"):
@@ -275,8 +315,8 @@ def _instants(volume: Volume) -> Iterator[tuple[str, str]]:
 
 def _set_instants(ds: Dataset, context: ResultContext) -> None:
     date, time = context.instant
-    ds.SeriesDate = ds.InstanceCreationDate = date
-    ds.SeriesTime = ds.InstanceCreationTime = time
+    ds.SeriesDate, ds.SeriesTime = context.series_instant
+    ds.InstanceCreationDate, ds.InstanceCreationTime = date, time
     if "PresentationCreationDate" in ds:  # has no content of its own (PS3.3 C.11.10)
         ds.PresentationCreationDate, ds.PresentationCreationTime = date, time
     else:
@@ -294,6 +334,8 @@ def _set_equipment(ds: Dataset, context: ResultContext) -> None:
         target.DeviceSerialNumber = model.digest[:16]
     item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
     item.DeviceUID = context.run.device_uid
+    if context.began is not None:
+        item.ContributionDateTime = context.began.strftime("%Y%m%d%H%M%S%z")
     item.ContributionDescription = f"{COMPUTED} {DISCLAIMER}."
     ds.ContributingEquipmentSequence = [item]
 

@@ -31,6 +31,7 @@ MODEL = ModelIdentity(
 )
 CAVEAT = "Plain T1 — the model was validated on contrast-enhanced T1 (224² pixels)."
 EVERYTHING = Profile(objects=KINDS)
+BEGAN = "2026-01-05T11:30:00+01:00"
 UNDRAWN = tuple(kind for kind in KINDS if kind != "overlay")
 """All kinds but the pictures, whose drawing takes most of the time."""
 ANSWERS = {
@@ -50,7 +51,7 @@ def context_of(
     """The context of a run over ``datasets`` that outlined ``mask`` (None: nothing)."""
     volume = cleaned_volume(build_volume(datasets))
     uids = [str(ds.SOPInstanceUID) for ds in datasets]
-    run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest, root)
+    run = RunIdentity(volume.series_instance_uid, instances_digest(uids), model.digest, root, began=BEGAN)
     name, shares = ANSWERS[outcome]
     outlined = np.zeros(volume.shape, bool) if mask is None else mask
     lesions = measure_lesions(outlined, volume, name, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -16,6 +17,7 @@ from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned
 from pipeline.patient.subject import reconcile
 from pipeline.report import sentences
+from pipeline.report.content import whole_seconds
 from pipeline.results.drawing.canvas import DIM, TEXT, Canvas, Pixels
 from pipeline.results.drawing.page_parts import FOOT, HEAD, INNER, MARGIN, frame, shown
 from pipeline.results.provenance import ResultContext, code_item, finish, set_body_part
@@ -37,6 +39,7 @@ def build(
     identity_from: str | None = None,
     *,
     companions: Sequence[Sequence[Dataset]] = (),
+    began: datetime | None = None,
 ) -> tuple[ResultObject, ...]:
     """One Secondary Capture image with the reason, for the series whose headers are ``sources``, and those of the
     other channels of its model, the ``companions``.
@@ -46,7 +49,7 @@ def build(
     ``identity_from`` as in `pipeline.patient.subject.reconcile`.
 
     It claims no geometry, which often is what is wrong, and names the first image of each series. Its UIDs are
-    derived from the instances, the model and the reason.
+    derived from the instances, the model, the reason and the instant at which the analysis ``began``.
     """
     try:
         every = [ds for one in (sources, *companions) for ds in one]
@@ -66,6 +69,7 @@ def build(
         model.digest,
         root,
         identity_from=identity_from,
+        began=None if began is None else whole_seconds(began).isoformat(),
     )
     findings = Findings(Outcome.REFUSED, "", (), (), nothing, 0, model)
     context = ResultContext(Volume(nothing, np.eye(4), tuple(sources), subject=identity), findings, run)
