@@ -88,6 +88,22 @@ class FhirClient:
             self._check_race(settled, merged.state, got)
             return replace(got, notes=(*notes, *more))
 
+    def capability(self) -> str:
+        """Software and FHIR version of the server, as its CapabilityStatement states them. Raises as `send`."""
+        with self._connect() as server:
+            response = server.get(f"{self.url.rstrip('/')}/metadata")
+            if not response.is_success:
+                raise failure(response.status_code, response, self._place, server.secrets)
+        try:
+            stated = response.json()
+            version, software = str(stated["fhirVersion"]), stated.get("software") or {}
+            name = " ".join(str(software[key]) for key in ("name", "version") if software.get(key))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Rejected(
+                "The answer is not a CapabilityStatement.", where=self._place, todo="Check the server's URL."
+            ) from None
+        return f"{name or 'a server'}, FHIR {version}"
+
     def withdraw(self, bundle: dict[str, Any], withdrawal: Withdrawal) -> Receipt:
         """Enter in error what ``bundle`` sent, as far as the server holds it. Raises as `send`."""
         with self._connect() as server:

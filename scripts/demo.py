@@ -67,8 +67,11 @@ def main() -> int:
         _show(detail, series, orthanc, fhir_url)
         if arguments.viewer:
             _start_viewer(stack, out, orthanc, str(series.header.StudyInstanceUID))
+        console.print(f"Dashboard: {settings.web.address}/studies/{series.header.StudyInstanceUID}", soft_wrap=True)
         if arguments.keep or arguments.viewer:
             _keep(settings, orthanc)
+        else:
+            console.print("           gone with this demo; scripts/demo --keep leaves it running")
     return 0 if detail.state is JobState.DONE else 1
 
 
@@ -93,7 +96,7 @@ def _series(path: Path | None, out: Path) -> tuple[Series, list[Path]]:
 
 
 def _start_everything(stack: contextlib.ExitStack, out: Path) -> tuple[LocalOrthanc | None, str | None, Settings]:
-    node, http, dicom, fhir = _free_ports(4)
+    node, http, dicom, fhir, web = _free_ports(5)
     lacking = missing_packages()
     orthanc = None
     if lacking:
@@ -103,14 +106,16 @@ def _start_everything(stack: contextlib.ExitStack, out: Path) -> tuple[LocalOrth
         _step("Orthanc", f"runs at {orthanc.url}, DICOM port {dicom}")
     fhir_url = _start_fhir(stack, fhir, out)
     settings_file = out / "candela.toml"
-    settings_file.write_text(_settings_text(out, node, orthanc, fhir_url))
+    settings_file.write_text(_settings_text(out, node, orthanc, fhir_url, web))
     settings = load(settings_file)
     engine.prepare(settings)
     log = stack.enter_context((out / "candela.log").open("wb"))
     command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(settings_file)]
     stack.enter_context(_running(subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)))
     _wait_for_port(node)
+    _wait_for_port(web)
     _step("Candela", f"`candela serve` listens as CANDELA on port {node}; settings {settings_file}, log {log.name}")
+    _step("Dashboard", f"{settings.web.address} shows what follows, live")
     return orthanc, fhir_url, settings
 
 
@@ -156,7 +161,7 @@ def _start_viewer(stack: contextlib.ExitStack, out: Path, orthanc: LocalOrthanc 
     console.print("      double-click a series at the left; Yes loads the segmentation over the images", soft_wrap=True)
 
 
-def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url: str | None) -> str:
+def _settings_text(out: Path, port: int, orthanc: LocalOrthanc | None, fhir_url: str | None, web: int) -> str:
     sender = 'ae_title = "DEMO"'
     destinations = {"folder": f'kind = "folder"\npath = "{out / "delivered"}"'}
     if orthanc:
@@ -179,6 +184,11 @@ allow = ["sender"]
 
 [completion]
 quiet_after_release = 1.0
+
+[web]
+enabled = true
+port = {web}
+demo = true
 
 {tables}
 [[rules]]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +18,7 @@ from dicom_node.jobs import engine, status
 from dicom_node.jobs.circuits import Circuit, Circuits
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
+from dicom_node.jobs.lookup import JobLookup
 from dicom_node.jobs.outcome import WITHDRAWALS
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
 from dicom_node.settings.destinations import Destination
@@ -24,6 +26,10 @@ from dicom_node.settings.tree import Settings
 from pipeline.errors import CandelaError
 
 PAGE: Final = 100
+LOOKED_BACK: Final = 30
+"""Days in which a destination's last success is looked for."""
+IDS_TOGETHER: Final = 500
+"""Ids of workflows in one question."""
 
 
 class NoSuchJob(CandelaError):
@@ -84,6 +90,7 @@ class JobsClient:
         with self._typed():
             self._client = engine.open_client(settings)
         self._circuits = Circuits(settings, lambda circuit: engine.set_queue(self._client, settings, circuit))
+        self.lookup = JobLookup(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +101,7 @@ class JobsClient:
         self.close()
 
     def close(self) -> None:
+        self.lookup.close()
         self._circuits.close()
         self._client.destroy()
 
@@ -128,12 +136,26 @@ class JobsClient:
 
     def of_series(self, series_instance_uid: str) -> tuple[JobDetail, ...]:
         """Every job of a series."""
+        return self.of_several([series_instance_uid])[series_instance_uid]
+
+    def of_several(self, series: Iterable[str]) -> dict[str, tuple[JobDetail, ...]]:
+        """By Series Instance UID, every job of each of ``series``, in the order of submission."""
+        found: dict[str, tuple[JobDetail, ...]] = dict.fromkeys(series, ())
         with self._typed():
-            rows = self._client.list_workflows(workflow_id_prefix=f"{series_instance_uid}:")
+            rows = list(self._listed(self.lookup.of_series(found)))
         groups: dict[str, list[WorkflowStatus]] = {}
         for row in rows:
             groups.setdefault(status.job_of(row).job_id, []).append(row)
-        return tuple(status.detail(group) for group in groups.values())
+        for item in sorted(map(status.detail, groups.values()), key=lambda one: one.submitted_at):
+            found[item.job.series_instance_uid] += (item,)
+        return found
+
+    def several(self, job_ids: Iterable[str]) -> tuple[JobDetail, ...]:
+        """The details of these jobs, in their order; those that do not exist are left out."""
+        names = list(job_ids)
+        by_series = self.of_several(dict.fromkeys(name.partition(":")[0] for name in names))
+        by_id = {item.job.job_id: item for items in by_series.values() for item in items}
+        return tuple(by_id[name] for name in names if name in by_id)
 
     def show(self, job_id: str) -> JobDetail:
         """The details of a job.
@@ -227,6 +249,23 @@ class JobsClient:
                 for (name, target), queue in zip(self._settings.destinations.items(), queues, strict=True)
             )
 
+    def last_success(self, destination: str) -> datetime | None:
+        """When ``destination`` last took a result; None where none of its last deliveries, or of the last month,
+        succeeded.
+        """
+        since = datetime.now(tz=UTC) - timedelta(days=LOOKED_BACK)
+        with self._typed():
+            rows = self._client.list_workflows(
+                name=engine.DELIVERY_WORKFLOW,
+                queue_name=engine.deliver_queue(destination),
+                status="SUCCESS",
+                start_time=since.isoformat(),
+                sort_desc=True,
+                limit=PAGE,
+                load_input=False,
+            )
+        return max((at for row in rows if (at := status.delivered_at(row))), default=None)
+
     def resume(self, destination: str) -> bool:
         """Try a destination with an open circuit now; False where its circuit is not open."""
         with self._typed():
@@ -274,6 +313,11 @@ class JobsClient:
                 if row.state is DeliveryState.CANCELLED and (row.result, row.destination) in sending
             ),
         )
+
+    def _listed(self, ids: Sequence[str]) -> Iterator[WorkflowStatus]:
+        """The workflows of these ids."""
+        for start in range(0, len(ids), IDS_TOGETHER):
+            yield from self._client.list_workflows(workflow_ids=[*ids[start : start + IDS_TOGETHER]])
 
     def _rows(self, *job_ids: str) -> tuple[WorkflowStatus, ...]:
         with self._typed():

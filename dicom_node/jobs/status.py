@@ -154,6 +154,11 @@ def detail(rows: Iterable[WorkflowStatus]) -> JobDetail:
     )
 
 
+def delivered_at(row: WorkflowStatus) -> datetime | None:
+    """When the attempt delivered its result; None where it did not."""
+    return _instant(row.updated_at) if _output(row).get("state") == StepState.DONE else None
+
+
 def next_attempt(rows: Iterable[WorkflowStatus]) -> int:
     """The number of the next attempt at the same work."""
     return max(_attempt(row) for row in rows) + 1

@@ -32,6 +32,8 @@ from pipeline.errors import BadSettings, OutOfResources
 NOTE: Final = "backup.json"
 DATA: Final = "data"
 INDEX: Final = "index.sqlite"
+SESSIONS: Final = "sessions.sqlite"
+"""Logins to the dashboard, which need no backup."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
     data = settings.data_dir.absolute()
     store = settings.store_dir.absolute()
     database = sqlite_file(settings)
-    names = [data / INDEX, store / ".incoming", store / ".lock", *([database.absolute()] if database else [])]
+    logins = settings.web_dir.absolute() / SESSIONS
+    names = [data / INDEX, logins, store / ".incoming", store / ".lock", *([database.absolute()] if database else [])]
     return tuple(str(name) for name in names)
 
 

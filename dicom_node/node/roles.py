@@ -82,13 +82,14 @@ def serve(settings: Settings, config: Path | None) -> int:
     engine.prepare(settings)
     options = ("--config", str(config)) if config else ()
     command = (sys.executable, "-m", "dicom_node.cli")
-    return supervise(
-        [
-            Role("receiver", (*command, "receiver", *options), reloads=True),
-            Role("infer", (*command, "worker", "--queues", "infer", *options)),
-            Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
-        ]
-    )
+    roles = [
+        Role("receiver", (*command, "receiver", *options), reloads=True),
+        Role("infer", (*command, "worker", "--queues", "infer", *options)),
+        Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
+    ]
+    if settings.web.enabled:
+        roles.append(Role("web", (*command, "web", *options)))
+    return supervise(roles)
 
 
 def receive(settings: Settings, config: Path | None = None) -> int:

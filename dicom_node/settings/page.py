@@ -49,6 +49,7 @@ DEFAULTS: Final = {
     "retention.committed_days": "forever",
     "audit.folder": "`audit/` in `data_dir`",
     "audit.retention_days": "forever",
+    "web.hosts": "any name, and loopback names in the demo",
     "jobs.database_url": "SQLite in `data_dir`",
     "destinations.objects_of": "the first PACS of the rule",
     "destinations.smart.key_id": "the key's own, or its thumbprint",

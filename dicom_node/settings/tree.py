@@ -30,6 +30,7 @@ from dicom_node.settings.profiles import ProfileName, ProfileSettings, known_pro
 from dicom_node.settings.receive import Completion, Receive
 from dicom_node.settings.remotes import DicomRemote, Remote
 from dicom_node.settings.routing import Defaults, Matching
+from dicom_node.settings.web import Web
 from pipeline.errors import BadSettings
 from pipeline.report.sentences import Language
 from pipeline.results.profile import USUAL, Profile
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     completion: Completion = Completion()
     jobs: Jobs = Jobs()
     audit: Audit = Audit()
+    web: Web = Web()
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
     remotes: dict[str, Remote] = Field(default_factory=dict)
@@ -299,6 +301,11 @@ class Settings(BaseSettings):
     def audit_dir(self) -> Path:
         """Where the audit trail is written."""
         return self.audit.folder or self.data_dir / "audit"
+
+    @property
+    def web_dir(self) -> Path:
+        """Where the dashboard keeps accounts, tokens and logins."""
+        return self.data_dir / "web"
 
     @property
     def in_flight_dir(self) -> Path:

@@ -71,6 +71,11 @@ def read_identity(path: Path) -> Dataset:
     return header if "SeriesInstanceUID" in header else read_header(path)
 
 
+def read_found_by(path: Path) -> Dataset:
+    """Modality and identifiers of the instance at ``path``; empty where it is damaged. OSError as `read_header`."""
+    return _read(path, "SpecificCharacterSet", "Modality", "AccessionNumber", "PatientID")
+
+
 def _read(path: Path, *keywords: str) -> Dataset:
     """The data set at ``path`` without pixels, or only some of its attributes; empty where it is damaged."""
     try:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
 import structlog
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text, update
+from sqlalchemy import Connection, Engine, Index, Select, create_engine, event, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError
@@ -23,8 +23,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dicom_node.store import schema
 from dicom_node.store.header import InstanceHeader
+from dicom_node.store.identifier_keys import IdentifierKeys
 from dicom_node.store.instance_store import Dispatched, InstanceStore, Stored
 from dicom_node.store.manifest import StoredInstance
+from dicom_node.store.series_header import read_found_by
 from pipeline.errors import BadSettings
 from pipeline.findings.identity import instances_digest
 from pipeline.reading import attributes
@@ -91,6 +93,14 @@ class SeriesRow(Base):
     revision: Mapped[int] = mapped_column(default=0)
     handed_digest: Mapped[str | None]
     instances: Mapped[int] = mapped_column(default=0)
+    modality: Mapped[str | None]
+    patient_key: Mapped[str | None]
+    accession_key: Mapped[str | None]
+    __table_args__ = (
+        Index("ix_series_last_received", "last_received", "series_instance_uid"),
+        Index("ix_series_study", "study_instance_uid", "last_received", "series_instance_uid"),
+        *(Index(f"ix_series_{name}", name) for name in ("state", "patient_key", "accession_key")),
+    )
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,7 @@ class SeriesIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._keys = IdentifierKeys.open(path.parent)
         try:
             self._engine = self._open()
         except DatabaseError as error:
@@ -199,7 +210,28 @@ class SeriesIndex:
                     row.reason, row.completed_at = dispatched.reason, dispatched.completed_at
                 self._settle(session, row)
             session.commit()
+        self._describe_undescribed(store.folder)
         return len(missed)
+
+    def _describe_undescribed(self, folder: Path) -> None:
+        """Read modality and identifiers of series that an earlier version indexed, from one file of each."""
+        with Session(self._engine) as session:
+            unknown = SeriesRow.state != SeriesState.OWN
+            if not self._keys.made:  # no digest of before fits a new key
+                unknown &= SeriesRow.modality.is_(None)
+            for row in session.scalars(select(SeriesRow).where(unknown)).all():
+                sample = session.scalars(_one_path(row.series_instance_uid)).first()
+                if sample is not None:
+                    _set_all(row, self._found_by(read_found_by(folder / sample)))
+            session.commit()
+
+    def _found_by(self, header: Dataset) -> dict[str, str | None]:
+        """What a series is found by, from the header of one of its instances."""
+        return {
+            "modality": attributes.text(header, "Modality") or "",
+            "patient_key": self._keys.of(attributes.text(header, "PatientID")),
+            "accession_key": self._keys.of(attributes.text(header, "AccessionNumber")),
+        }
 
     @staticmethod
     def _settle(session: Session, row: SeriesRow) -> None:
@@ -239,8 +271,7 @@ class SeriesIndex:
                 self._note(session, arrival, further=further)
             session.commit()
 
-    @staticmethod
-    def _note(session: Session, arrival: Arrival, *, further: bool) -> None:
+    def _note(self, session: Session, arrival: Arrival, *, further: bool) -> None:
         stored, header = arrival.stored, arrival.stored.header
         row = session.get(SeriesRow, header.series_instance_uid)
         if row is None:
@@ -258,6 +289,8 @@ class SeriesIndex:
         row.first_received = min(row.first_received, stored.received_at)
         row.last_received = max(row.last_received, stored.received_at)
         if not arrival.own:
+            if row.modality is None:
+                _set_all(row, self._found_by(header.elements))
             row.calling_ae = stored.calling_ae
             row.released = False
             if row.state == SeriesState.OWN:
@@ -394,6 +427,16 @@ def _described(header: InstanceHeader) -> dict[str, object]:
     }
 
 
+def _one_path(series_instance_uid: str) -> Select[str]:
+    of_series = InstanceRow.series_instance_uid == series_instance_uid
+    return select(InstanceRow.path).where(of_series, InstanceRow.own.is_(False)).limit(1)
+
+
+def _set_all(row: SeriesRow, values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
 def _distinct(session: Session, series_instance_uid: str) -> int:
     """Count `SeriesRow.instances` again."""
     number = func.count(InstanceRow.sop_instance_uid.distinct())
@@ -436,7 +479,7 @@ def _drop_empty(session: Session, series_instance_uid: str) -> None:
 
 
 def _record(row: SeriesRow) -> SeriesRecord:
-    values = {column.key: getattr(row, column.key) for column in SeriesRow.__table__.columns}
+    values = {field.name: getattr(row, field.name) for field in fields(SeriesRecord)}
     return SeriesRecord(**{**values, "state": SeriesState(row.state)})
 
 

@@ -8,6 +8,7 @@ from dicom_node.settings import page
 from dicom_node.settings.access import Metrics, Retention
 from dicom_node.settings.engine import Jobs
 from dicom_node.settings.receive import Receive, Stow
+from dicom_node.settings.web import Web
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "checklist.md").read_text()
@@ -17,6 +18,8 @@ def test_ports_are_the_defaults() -> None:
     assert f"{Receive().port} (`receive.port`)" in TEXT
     assert f"{Stow().port} (`receive.stow.port`), off by default, loopback only" in TEXT
     assert (Receive().stow, Stow().host) == (None, "127.0.0.1")
+    assert f"{Web().port} (`web.port`), off by default, loopback only" in TEXT
+    assert (Web().enabled, Web().host) == (False, "127.0.0.1")
     assert "`metrics.port`, off by default, loopback only" in TEXT
     assert (Metrics().port, Metrics().host) == (None, "127.0.0.1")
 

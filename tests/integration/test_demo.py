@@ -48,6 +48,8 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     assert re.search(r"FHIR: http://\S+/DiagnosticReport/\S+ \(preliminary\)", ran.stdout)
     for picture in re.findall(r"^Picture: (\S+\.png)", ran.stdout, re.MULTILINE):
         assert (ROOT / picture).is_file()
+    (page,) = re.findall(r"^Dashboard: (http://127\.0\.0\.1:\d+/studies/[\d.]+)$", ran.stdout, re.MULTILINE)
+    assert page.split("/studies")[0] in ran.stdout.split("where to look")[0], "its address is known from the start"
     assert "Traceback" not in (tmp_path / "demo" / "candela.log").read_text()
 
 

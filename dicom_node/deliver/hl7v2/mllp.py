@@ -30,6 +30,13 @@ class Mllp:
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
 
+    def reach(self) -> None:
+        """Connect, with TLS where set, and disconnect: a receiver acknowledges nothing but messages. Raises as
+        `exchange`.
+        """
+        with self._typed(), self._connected():
+            pass
+
     def exchange(self, message: bytes) -> bytes:
         """Send ``message`` on its own connection; returns the receiver's answer without its frame.
 
@@ -38,10 +45,14 @@ class Mllp:
         PeerUnavailable
             where no whole answer came; whether the receiver took the message is then unknown.
         """
+        with self._typed(), self._connected() as connection:
+            connection.sendall(START + message + END + RETURN)
+            return self._answer(connection)
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
         try:
-            with self._connected() as connection:
-                connection.sendall(START + message + END + RETURN)
-                return self._answer(connection)
+            yield
         except TimeoutError:
             raise self._unavailable(f"did not answer within {self.timeout:g} s") from None
         except ssl.SSLCertVerificationError as error:

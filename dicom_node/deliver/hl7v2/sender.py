@@ -28,14 +28,7 @@ class Hl7v2Sender:
         self._zone = zone
         self._locks = locks
         self._where = f"{destination.host}:{destination.port}"
-        tls = destination.tls
-        self._peer = Mllp(
-            destination.host,
-            destination.port,
-            destination.timeout,
-            client_context(tls) if tls else None,
-            tls.server_name if tls else None,
-        )
+        self._peer = receiver_of(destination)
 
     def send(self, files: tuple[Path, ...]) -> str:
         """See `Sender.send`. ``files`` are the report content and, where the run made one, the PDF; or the report
@@ -62,6 +55,18 @@ class Hl7v2Sender:
         """
         names = [page_filename(language) for language in (Language(self._destination.language), Language.ENGLISH)]
         return next((by_name[name] for name in names if name in by_name), None)
+
+
+def receiver_of(destination: Hl7v2Destination) -> Mllp:
+    """The receiver that the settings name. Raises BadSettings where its certificates cannot be used."""
+    tls = destination.tls
+    return Mllp(
+        destination.host,
+        destination.port,
+        destination.timeout,
+        client_context(tls) if tls else None,
+        tls.server_name if tls else None,
+    )
 
 
 def _secrets(content: ReportContent) -> Iterable[str]:

@@ -1,0 +1,88 @@
+"""Settings of the dashboard and the REST API."""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, model_validator
+
+from dicom_node.settings.base import Port, Section
+from dicom_node.settings.quantities import Seconds
+
+
+class Role(StrEnum):
+    """What an account may do: see, act on jobs and destinations, manage accounts and tokens."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Web(Section):
+    """The dashboard and the REST API, served by a role of their own ([dashboard.md](dashboard.md))."""
+
+    enabled: bool = False
+    """`true`: `candela serve` starts the dashboard. `candela web` starts it alone, with either value."""
+    host: str = "127.0.0.1"
+    """Address on which the dashboard listens. An address that other machines can reach needs `certificate` or
+    `proxies`."""
+    port: Port = 8105
+    """Port on which the dashboard listens."""
+    hosts: tuple[str, ...] = ()
+    """Host names and addresses by which browsers reach the dashboard, without port. The node refuses requests for
+    other names; loopback names and `host` are always accepted."""
+    certificate: Path | None = None
+    """PEM file of the dashboard's certificate, with its chain. With it the dashboard speaks HTTPS only."""
+    key: Path | None = None
+    """PEM file of the certificate's private key."""
+    key_password: SecretStr | None = None
+    """Password of the private key. Set it by an environment variable rather than in the file."""
+    proxies: tuple[str, ...] = ()
+    """Addresses of reverse proxies that end TLS. The node believes the `X-Forwarded-For` and `X-Forwarded-Proto` of
+    these alone."""
+    demo: bool = False
+    """`true`: no login; whoever reaches the dashboard is an administrator. Only on a loopback address."""
+    identity: tuple[Role, ...] = (Role.OPERATOR, Role.ADMIN)
+    """Roles that see patient identity, descriptions and result files: of `viewer`, `operator`, `admin`. Others see
+    states, answers and times."""
+    session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
+    """Time without a request after which a login ends."""
+    session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0
+    """Maximum time of a login."""
+
+    @model_validator(mode="after")
+    def _safe_where_others_reach_it(self) -> Web:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if is_loopback(self.host):
+            return self
+        if self.demo:
+            raise ValueError(f"demo = true has no login, and host {self.host} can be reached from other machines")
+        if self.certificate is None and not self.proxies:
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: give certificate and key, or the proxies"
+                " that end TLS"
+            )
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """How a browser on this machine reaches the dashboard."""
+        return "https" if self.certificate else "http"
+
+    @property
+    def address(self) -> str:
+        """The dashboard's URL, as this machine reaches it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"

@@ -1,0 +1,86 @@
+"""The worklist, studies and series."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from dicom_node.web.api.paging import Cursor, Limit, cursor_of, day, place_of
+from dicom_node.web.api.problems import Problem
+from dicom_node.web.api.schemas import Series, Study, StudyPage, StudyState
+from dicom_node.web.auth.gate import Here, Reads
+from dicom_node.web.auth.principal import Principal, Scope
+from dicom_node.web.context import Context
+from dicom_node.web.reading import StudyQuery
+from pipeline.findings.model import Outcome
+
+router = APIRouter(tags=["studies"])
+
+Text = Annotated[str, Query(max_length=128, description="UID, or a whole PatientID or AccessionNumber.")]
+Since = Annotated[str | None, Query(max_length=40, description="Received at or after this date or time (ISO 8601).")]
+Until = Annotated[str | None, Query(max_length=40, description="Received before this time, or on this day or before.")]
+Name = Annotated[str | None, Query(max_length=64)]
+
+
+@router.get("/studies")
+def list_studies(
+    here: Here,
+    who: Reads,
+    q: Text = "",
+    state: StudyState | None = None,
+    outcome: Outcome | None = None,
+    modality: Name = None,
+    calling_ae: Name = None,
+    destination: Name = None,
+    since: Since = None,
+    until: Until = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> StudyPage:
+    query = StudyQuery(
+        text=q,
+        state=state,
+        outcome=outcome,
+        modality=modality,
+        calling_ae=calling_ae,
+        destination=destination,
+        since=day(since),
+        until=day(until, end=True),
+        identified=who.may(Scope.IDENTITY),
+    )
+    return study_page(here, who, query, cursor, limit)
+
+
+def study_page(here: Context, who: Principal, query: StudyQuery, cursor: str | None, limit: int) -> StudyPage:
+    """A page of the worklist, for API and pages. The audit trail records what is shown before it is."""
+    first = here.reader.first(query) if query.plain and cursor is None else ()
+    without = [row.study_instance_uid for row in first]
+    if cursor is not None and query.plain:  # what stood first on the first page does not come again
+        without = [row.study_instance_uid for row in here.reader.first(query)]
+    rows, following = here.reader.page(query, after=place_of(cursor), limit=limit, without=without)
+    here.seen.studies(who, "worklist", [row.study_instance_uid for row in (*first, *rows)])
+    return StudyPage(first=first, items=rows, next=cursor_of(following))
+
+
+@router.get("/studies/{study_instance_uid}")
+def show_study(here: Here, who: Reads, study_instance_uid: str) -> Study:
+    return study_of(here, who, study_instance_uid)
+
+
+def study_of(here: Context, who: Principal, study_instance_uid: str) -> Study:
+    """A study, recorded as seen. Raises Problem (404)."""
+    study = here.reader.study(study_instance_uid, identified=who.may(Scope.IDENTITY))
+    if study is None:
+        raise Problem(404, "The store has no such study.", code="NO_SUCH_STUDY")
+    here.seen.studies(who, "study", [study_instance_uid])
+    return study
+
+
+@router.get("/series/{series_instance_uid}")
+def show_series(here: Here, who: Reads, series_instance_uid: str) -> Series:
+    series = here.reader.series(series_instance_uid, identified=who.may(Scope.IDENTITY))
+    if series is None:
+        raise Problem(404, "The store has no such series.", code="NO_SUCH_SERIES")
+    here.seen.studies(who, "series", [series.study_instance_uid])
+    return series

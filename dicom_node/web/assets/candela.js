@@ -1,0 +1,120 @@
+// What the pages need beside htmx: the theme, live updates, answers to actions, keys, the picture viewer.
+"use strict";
+(() => {
+  const body = document.body;
+
+  document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
+    localStorage.setItem("theme", root.dataset.theme);
+  });
+
+  // Live: an event says that something has changed; each part that listens for "changed" then asks for itself.
+  const mark = document.getElementById("live-mark");
+  let source = null;
+  const connect = () => {
+    if (!body.dataset.events || source) return;
+    source = new EventSource(body.dataset.events);
+    let first = true;
+    source.addEventListener("open", () => show(true));
+    source.addEventListener("error", () => show(false));
+    source.addEventListener("changed", () => {
+      if (first && !body.dataset.late) { first = false; return; }
+      first = false;
+      delete body.dataset.late;
+      refresh();
+    });
+  };
+  const show = (works) => {
+    mark.classList.toggle("broken", !works);
+    if (!works) body.dataset.late = "yes";
+    mark.title = works ? mark.dataset.title : body.dataset.broken;
+  };
+  const refresh = () => htmx.trigger(body, "changed");
+  if (mark) mark.dataset.title = mark.title;
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && source) {
+      source.close();
+      source = null;
+      body.dataset.late = "yes";
+    } else if (!document.hidden) connect();
+  });
+  window.addEventListener("pagehide", () => { if (source) source.close(); source = null; });
+  window.addEventListener("pageshow", connect);
+  connect();
+
+  // Answers of actions, which are the API's: a sentence, or problem details.
+  const toast = (text, bad) => {
+    const line = document.createElement("p");
+    line.className = bad ? "toast bad" : "toast";
+    line.textContent = text;
+    document.getElementById("toasts").append(line);
+    setTimeout(() => line.remove(), bad ? 12000 : 6000);
+  };
+  body.addEventListener("htmx:afterRequest", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    if (!requestConfig || requestConfig.verb === "get" || !xhr.getResponseHeader("content-type")) return;
+    if (!/json/.test(xhr.getResponseHeader("content-type"))) return;
+    const answer = JSON.parse(xhr.responseText);
+    const bad = xhr.status >= 400 || answer.works === false;
+    toast(answer.text || answer.detail || answer.title, bad);
+    refresh();
+  });
+  body.addEventListener("htmx:sendError", () => toast(body.dataset.broken, true));
+
+  // Keys: / searches, j and k walk through the rows, Escape leaves the search.
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (event.key === "Escape" && typing) event.target.blur();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      const search = document.getElementById("q");
+      if (search) { event.preventDefault(); search.focus(); }
+    }
+    if (event.key === "j" || event.key === "k") {
+      const rows = [...document.querySelectorAll("a.row")];
+      const at = rows.indexOf(document.activeElement);
+      const next = rows[Math.min(rows.length - 1, Math.max(0, at + (event.key === "j" ? 1 : -1)))];
+      if (next) next.focus();
+    }
+    const viewer = document.querySelector("[data-viewer]");
+    if (viewer && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const thumbs = [...viewer.querySelectorAll("[data-picture]")];
+      const at = thumbs.findIndex((one) => one.getAttribute("aria-current"));
+      const next = thumbs[at + (event.key === "ArrowRight" ? 1 : -1)];
+      if (next) next.click();
+    }
+  });
+
+  // Pictures: a small one chosen is shown large. What was chosen stays when the page updates itself.
+  const chosen = new Map();
+  const choose = (viewer, thumb) => {
+    const large = viewer.querySelector("a img");
+    large.src = large.parentElement.href = thumb.dataset.picture;
+    large.alt = thumb.getAttribute("aria-label");
+    chosen.set(large.id, thumb.dataset.picture);
+    for (const one of viewer.querySelectorAll("[data-picture]")) one.removeAttribute("aria-current");
+    thumb.setAttribute("aria-current", "true");
+  };
+  document.addEventListener("click", (event) => {
+    const more = event.target.closest("[data-more]");
+    if (more) more.setAttribute("aria-expanded", more.closest("form").classList.toggle("open"));
+    const thumb = event.target.closest("[data-picture]");
+    if (thumb) choose(thumb.closest("[data-viewer]"), thumb);
+  });
+  const opened = new Set();
+  document.addEventListener("toggle", (event) => {
+    const name = event.target.querySelector && event.target.querySelector("summary")?.textContent;
+    if (name) event.target.open ? opened.add(name) : opened.delete(name);
+  }, true);
+  body.addEventListener("htmx:afterSwap", () => {
+    for (const viewer of document.querySelectorAll("[data-viewer]")) {
+      const kept = chosen.get(viewer.querySelector("a img").id);
+      const thumb = kept && [...viewer.querySelectorAll("[data-picture]")].find((one) => one.dataset.picture === kept);
+      if (thumb) choose(viewer, thumb);
+    }
+    for (const part of document.querySelectorAll("#live details")) {
+      if (opened.has(part.querySelector("summary").textContent)) part.open = true;
+    }
+  });
+})();
