@@ -65,7 +65,7 @@ OBJECTS: Final[Mapping[str, ObjectClass]] = {
         uid.Comprehensive3DSRStorage,
         "Comprehensive 3D SR Storage",
         "SR",
-        "TID 1500 Measurement Report with TID 1410, 1411, 1501, 4019; UNVERIFIED",
+        "TID 1500 Measurement Report with TID 1410, 1411, 1501, 1502, 1600, 4019; UNVERIFIED",
         ("SR Document Series", "SR Document General", "SR Document Content"),
     ),
     "presentation": ObjectClass(

@@ -50,8 +50,9 @@ class ProfileSettings(Section):
     """How a structured report describes a lesion: `volumetric` (a segment, TID 1411), `planar` (an outline in the
     report, TID 1410) or `both`."""
     report_title: ReportTitle | None = None
-    """Coded title of the structured report: `imaging` (126000, DCM) or `oncology` (126001, DCM). Some viewers choose
-    the display by it ([destinations.md](destinations.md))."""
+    """Coded title of the structured report: `imaging` (126000, DCM), `oncology` (126001, DCM), or `automatic`, which is
+    `oncology` for a model that looks for a neoplasm and (18748-4, LN) for others. OHIF shows `imaging` as a blank page,
+    other programs open no other title ([viewers.md](viewers.md))."""
     language: Language | None = None
     """Language of the presentation state's texts and of the PDF: `en`, `de`, `es` or `fr`. The other objects are in
     English."""

@@ -82,6 +82,14 @@ SUSPECTED = Code("415684004", "SCT", "Suspected")
 BRAIN = Code("12738006", "SCT", "Brain")
 PITUITARY = Code("56329008", "SCT", "Pituitary")
 
+# On which side: PS3.16 CID 244, CID 2.
+LEFT = Code("7771000", "SCT", "Left")
+RIGHT = Code("24028007", "SCT", "Right")
+BILATERAL = Code("51440002", "SCT", "Bilateral")
+MEDIAN = Code("130290", "DCM", "Median")
+LATERALITY = Code("272741003", "SCT", "Laterality")
+TOPOGRAPHICAL_MODIFIER = Code("106233006", "SCT", "Topographical modifier")
+
 # Whether there is one: PS3.16 CID 240, CID 4220.
 PRESENCE = Code("705057003", "SCT", "Presence")
 PRESENT = Code("52101004", "SCT", "Present")
@@ -110,12 +118,16 @@ ARBITRARY_UNIT = Code("[arb'U]", "UCUM", "arbitrary unit")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 NO_UNITS = Code("1", "UCUM", "no units")
 
-# How: PS3.16 TID 1419, TID 1501.
+
+# How: PS3.16 TID 1419, TID 1501; CID 7474.
 MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+SUM_OF_VOXELS = Code("126030", "DCM", "Sum of segmented voxel method for volume")
 
 # Procedure and report.
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 ONCOLOGY_REPORT = Code("126001", "DCM", "Oncology Measurement Report")
+NEOPLASMS = frozenset({NEOPLASM, NEOPLASM_OF_BRAIN, GLIOMA, MENINGIOMA, PITUITARY_TUMOR})
+"""Targets of a model that an oncology report is about."""
 DIAGNOSTIC_IMAGING_STUDY = Code("18748-4", "LN", "Diagnostic imaging study")
 RADIOLOGY = Code("LP29684-5", "LN", "Radiology")
 """The category that US Core's profile of reports asks for."""
@@ -150,7 +162,13 @@ FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 COMMENT = Code("121106", "DCM", "Comment")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+CONCLUSIONS = Code("121076", "DCM", "Conclusions")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
+TIME_POINT = Code("C2348792", "UMLS", "Time Point")
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+MODALITY = Code("121139", "DCM", "Modality")
+FRAME_OF_REFERENCE_UID = Code("112227", "DCM", "Frame of Reference UID")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
 REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
@@ -160,6 +178,8 @@ DEVICE = Code("121007", "DCM", "Device")
 DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+ALGORITHM_MANUFACTURER = Code("122405", "DCM", "Algorithm Manufacturer")
+ALGORITHM_FAMILY = Code("111000", "DCM", "Algorithm Family")
 ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")

@@ -21,7 +21,7 @@ KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 """Every kind of DICOM object, in the order in which they are built: each refers to earlier ones only."""
 SegmentationType = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 ReportFlavour = Literal["volumetric", "planar", "both"]
-ReportTitle = Literal["imaging", "oncology"]
+ReportTitle = Literal["automatic", "imaging", "oncology"]
 FrameOrder = Literal["ascending", "descending"]
 HeatmapPlanes = Literal["shown", "all"]
 TransferSyntax = Literal[
@@ -50,8 +50,9 @@ class Profile(BaseModel):
     omit_empty_frames : leave out the frames of a segmentation in which a lesion has no pixel.
     report_flavour : a lesion as ``volumetric`` group (TID 1411, on a segment of the segmentation), as ``planar`` group
         (TID 1410, an outline in the report itself, on the plane where the lesion is longest), or ``both``.
-    report_title : the report's coded title (PS3.16 CID 7021): ``imaging`` "Imaging Measurement Report", or ``oncology``
-        "Oncology Measurement Report". OHIF lays a report of the first title over images, which it can only where every
+    report_title : the report's coded title (PS3.16 CID 7021): ``imaging`` "Imaging Measurement Report", ``oncology``
+        "Oncology Measurement Report", or ``automatic``: the second for a model that looks for a neoplasm, "Diagnostic
+        imaging study" for others. OHIF lays a report of the first title over images, which it can only where every
         group has coordinates, and shows one of any other title as text, which it always can.
     heatmap_frame_order : frames of the parametric map along the slice normal, or against it.
     language : language of the presentation state's texts and of the PDF: ``en``, ``de``, ``es`` or ``fr``. All else is
@@ -75,7 +76,7 @@ class Profile(BaseModel):
     segmentation_type: SegmentationType = "BINARY"
     omit_empty_frames: bool = True
     report_flavour: ReportFlavour = "volumetric"
-    report_title: ReportTitle = "imaging"
+    report_title: ReportTitle = "automatic"
     language: Language = Language.ENGLISH
     heatmap_frame_order: FrameOrder = "ascending"
     heatmap_planes: HeatmapPlanes = "shown"
@@ -119,7 +120,7 @@ class Profile(BaseModel):
 
     def _form_of_report(self) -> tuple[str, ...]:
         flavour = () if self.report_flavour == "volumetric" else (self.report_flavour,)
-        title = () if self.report_title == "imaging" else (self.report_title,)
+        title = () if self.report_title == "automatic" else (self.report_title,)
         pictures = self.form("overlay") if self.gets("overlay") else ("without overlay",)
         segments = () if self.report_flavour == "planar" else self.form("segmentation")
         return (*flavour, *title, *pictures, *segments)
@@ -137,7 +138,6 @@ PRESETS: Mapping[str, Profile] = MappingProxyType(
             objects=("overlay", "segmentation", "report", "document", "keyobjects"),
             omit_empty_frames=False,
             report_flavour="both",
-            report_title="oncology",
             heatmap_planes="all",
         ),
         "archive": Profile(

@@ -18,12 +18,15 @@ from tests.conformance.test_templates import (
     CONTAINS,
     HAS_MOD,
     HAS_OBS,
+    METHOD,
     SELECTED,
+    SIDE,
     TID_1500,
     TID_4019,
     Row,
     concept,
     group_faults,
+    order_faults,
     selection_faults,
     tid_300,
     walk,
@@ -37,7 +40,7 @@ def number(code: Code, *, most: int | None = 1, rows: tuple[Row, ...] = ()) -> R
 
 MEAN = Row(HAS_MOD, "CODE", "121401 DCM", 1, 1, values=(codes.MEAN.value,))
 WHOLE = (
-    number(codes.VOLUME),
+    number(codes.VOLUME, rows=(METHOD,)),
     number(codes.MR_SIGNAL_INTENSITY, rows=(MEAN,)),
     number(codes.ATTENUATION_COEFFICIENT, rows=(MEAN,)),
 )
@@ -54,7 +57,8 @@ def group(*rows: Row) -> Row:
         Row(HAS_OBS, "UIDREF", "112040 DCM", 1, 1),
         Row(CONTAINS, "CODE", "276214006 SCT", 0, 1, values=CATEGORIES),
         Row(CONTAINS, "CODE", "121071 DCM", 0, 1),
-        Row(HAS_MOD, "CODE", "363698007 SCT", 0, None),
+        Row(HAS_MOD, "CODE", "363698007 SCT", 0, None, rows=SIDE),
+        Row(HAS_OBS, "TEXT", "C2348792 UMLS", 0, 1),
         *TID_4019,
     )
     return Row(CONTAINS, "CONTAINER", "125007 DCM", 0, None, rows=(*named, *rows))
@@ -64,7 +68,7 @@ def groups_of(name: str) -> dict[str, Row]:
     """The templates of the groups of an answer: estimates are numbers of the bundle's own concepts."""
     findings = answer_context(name).findings
     estimates = tuple(number(item.code) for item in findings.quantities)
-    shares = number(codes.PROBABILITY, most=None, rows=(Row(HAS_MOD, "CODE", "121071 DCM", 1, 1),))
+    shares = number(codes.PROBABILITY, rows=(Row(HAS_MOD, "CODE", "121071 DCM", 1, 1),))
     plain = (shares,) if findings.probabilities else (*WHOLE, *estimates)
     return {
         "1410": group(*FLAT, *BOXED, REGION),
@@ -74,7 +78,7 @@ def groups_of(name: str) -> dict[str, Row]:
 
 
 EVALUATIONS = next(row for row in TID_1500 if row.concept == "C0034375 UMLS")
-PRESENCE, COMMENT = EVALUATIONS.rows
+(PRESENCE,) = EVALUATIONS.rows
 
 
 def root_rows(name: str) -> tuple[Row, ...]:
@@ -84,10 +88,12 @@ def root_rows(name: str) -> tuple[Row, ...]:
     target = Row(HAS_MOD, "CODE", "121071 DCM", 1, 1, values=sought)
     presence = Row(CONTAINS, "CODE", PRESENCE.concept, len(sought), len(sought), rows=(target,), values=PRESENCE.values)
     classes = Row(CONTAINS, "CODE", "121071 DCM", 0, None, values=tuple(term.code.value for term in model.terms))
-    evaluations = Row(CONTAINS, "CONTAINER", EVALUATIONS.concept, 1, 1, rows=(presence, classes, COMMENT))
-    rows = [evaluations if row is EVALUATIONS else row for row in TID_1500]
     measures = answer_context(name).findings
     any_group = bool(measures.regions or measures.probabilities or measures.quantities)
+    comment = Row(CONTAINS, "TEXT", codes.COMMENT.value + " DCM", 0, 0 if any_group else 1)
+    least = 1 if sought or not any_group else 0
+    evaluations = Row(CONTAINS, "CONTAINER", EVALUATIONS.concept, least, 1, rows=(presence, classes, comment))
+    rows = [evaluations if row is EVALUATIONS else row for row in TID_1500]
     return tuple(
         Row(CONTAINS, "CONTAINER", "126010 DCM", int(any_group), int(any_group)) if row.concept == "126010 DCM" else row
         for row in rows
@@ -95,7 +101,7 @@ def root_rows(name: str) -> tuple[Row, ...]:
 
 
 def faults_of(report: Dataset, name: str) -> list[str]:
-    faults = walk(report, root_rows(name), "1500")
+    faults = walk(report, root_rows(name), "1500") + order_faults(report, root_rows(name))
     for item in (item for item in report.ContentSequence if concept(item) == "126010 DCM"):
         for index, one in enumerate(item.ContentSequence):
             faults += group_faults(one, groups_of(name), f"group {index}")

@@ -209,7 +209,7 @@ def test_the_structured_report_says_what_is_present_or_measured(name: str) -> No
     assert ds is not None
     stated = [item.ConceptCodeSequence[0].CodeValue for item in items(ds, codes.PRESENCE)]
     assert stated == ([codes.presence(findings.outcome).value] if findings.outcome in SEEKS else [])
-    texts = " ".join(item.TextValue for item in items(ds, codes.COMMENT))
+    texts = " ".join(item.TextValue for code in (codes.CONCLUSION, codes.COMMENT) for item in items(ds, code))
     assert sentences.disclaimer() in texts
     for region in findings.regions[:6]:
         if findings.outcome is Outcome.MEASURED:

@@ -38,7 +38,7 @@ class Row:
 HAS_MOD, HAS_OBS, CONTAINS = "HAS CONCEPT MOD", "HAS OBS CONTEXT", "CONTAINS"
 SELECTED = "SELECTED FROM"
 
-TID_4019 = (
+TID_4019 = (  # in full in the first group of a report (`detail_faults`)
     Row(HAS_MOD, "TEXT", "111001 DCM", 1, 1),  # Algorithm Name
     Row(HAS_MOD, "TEXT", "111003 DCM", 1, 1),  # Algorithm Version
     Row(HAS_MOD, "TEXT", "122405 DCM", 0, 1),  # Algorithm Manufacturer
@@ -53,6 +53,13 @@ EXPLANATION = Row(
     None,
     rows=(Row(HAS_MOD, "CODE", "370129005 SCT", 1, 1, values=("130402", "130403", "130404")),),
 )
+
+
+SIDE = (
+    Row(HAS_MOD, "CODE", "272741003 SCT", 0, 1, values=("7771000", "24028007", "51440002")),  # Laterality
+    Row(HAS_MOD, "CODE", "106233006 SCT", 0, 1, values=("130290",)),  # Topographical modifier
+)
+METHOD = Row(HAS_MOD, "CODE", "370129005 SCT", 1, 1, values=("126030",))
 
 
 def tid_300(concept: str, least: int, most: int | None, *rows: Row) -> Row:
@@ -73,7 +80,8 @@ def group(*rows: Row) -> Row:
             Row(HAS_OBS, "UIDREF", "112040 DCM", 1, 1),  # Tracking Unique Identifier
             Row(CONTAINS, "CODE", "276214006 SCT", 0, 1, values=("49755003",)),  # Finding category
             Row(CONTAINS, "CODE", "121071 DCM", 1, 1),  # Finding
-            Row(HAS_MOD, "CODE", "363698007 SCT", 1, None),  # Finding Site
+            Row(HAS_MOD, "CODE", "363698007 SCT", 1, None, rows=SIDE),  # Finding Site
+            Row(HAS_OBS, "TEXT", "C2348792 UMLS", 0, 1),  # Time Point (TID 1502)
             *TID_4019,
             Row(CONTAINS, "CODE", "408729009 SCT", 0, 1, values=("415684004",)),  # a qualitative evaluation
             *rows,
@@ -95,9 +103,9 @@ TID_1410 = group(
         rows=(Row(SELECTED, "IMAGE", "260753009 SCT", 1, 1),),
     ),
 )
-TID_1501_OF_A_LESION = group(tid_300("118565006 SCT", 1, 1), MEAN_SIGNAL)
+TID_1501_OF_A_LESION = group(tid_300("118565006 SCT", 1, 1, METHOD), MEAN_SIGNAL)
 TID_1411 = group(
-    tid_300("118565006 SCT", 1, 1),
+    tid_300("118565006 SCT", 1, 1, METHOD),
     tid_300("103339001 SCT", 1, 1),
     tid_300("103340004 SCT", 1, 1),
     MEAN_SIGNAL,
@@ -115,9 +123,39 @@ TID_1501 = Row(
         Row(HAS_OBS, "UIDREF", "112040 DCM", 1, 1),
         Row(HAS_MOD, "CODE", "363698007 SCT", 0, None),
         *TID_4019,
-        tid_300("122157 DCM", 1, None, Row(HAS_MOD, "CODE", "121071 DCM", 1, 1)),
+        tid_300("122157 DCM", 1, 1, Row(HAS_MOD, "CODE", "121071 DCM", 1, 1)),
         EXPLANATION,
     ),
+)
+HAS_ACQ = "HAS ACQ CONTEXT"
+TID_1600 = Row(
+    CONTAINS,
+    "CONTAINER",
+    "111028 DCM",  # Image Library
+    0,
+    1,
+    rows=(
+        Row(
+            CONTAINS,
+            "CONTAINER",
+            "126200 DCM",  # Image Library Group
+            1,
+            None,
+            rows=(  # TID 1602, then TID 1601
+                Row(HAS_ACQ, "CODE", "121139 DCM", 1, 1),  # Modality
+                Row(HAS_ACQ, "UIDREF", "112227 DCM", 0, 1),  # Frame of Reference UID
+                Row(CONTAINS, "IMAGE", "260753009 SCT", 1, None),
+            ),
+        ),
+    ),
+)
+CONCLUSIONS = Row(  # an extension
+    CONTAINS,
+    "CONTAINER",
+    "121076 DCM",
+    1,
+    1,
+    rows=(Row(CONTAINS, "TEXT", "121077 DCM", 1, 2), Row(CONTAINS, "TEXT", "121106 DCM", 1, None)),
 )
 TID_1500 = (
     Row(HAS_MOD, "CODE", "121049 DCM", 1, 1),  # Language
@@ -128,6 +166,8 @@ TID_1500 = (
     Row(HAS_OBS, "TEXT", "121015 DCM", 0, 1),  # Model Name
     Row(HAS_OBS, "TEXT", "121016 DCM", 0, 1),  # Serial Number
     Row(HAS_MOD, "CODE", "121058 DCM", 1, None),  # Procedure reported
+    CONCLUSIONS,
+    TID_1600,
     Row(CONTAINS, "CONTAINER", "126010 DCM", 1, 1),  # Imaging Measurements; its groups are walked by their template
     Row(
         CONTAINS,
@@ -145,7 +185,6 @@ TID_1500 = (
                 values=("52101004", "272519000", "82334004"),
                 rows=(Row(HAS_MOD, "CODE", "121071 DCM", 1, 1, values=("108369006",)),),
             ),
-            Row(CONTAINS, "TEXT", "121106 DCM", 1, None),
         ),
     ),
 )
@@ -163,8 +202,8 @@ TID_2010 = (
     Row(CONTAINS, "IMAGE", "260753009 SCT", 1, None),
     Row(CONTAINS, "COMPOSITE", "260753009 SCT", 0, None),
 )
-CID_7021 = ("126000 DCM", "126001 DCM")
-"""Titles of measurement reports, those of them that we use."""
+CID_7021 = ("126000 DCM", "126001 DCM", "18748-4 LN")
+"""Titles of measurement reports, those of them that we use; the last extends the context group, which is a baseline."""
 CID_7010 = ("113000 DCM",)
 """Of the key object titles the one that we use: "Of Interest"."""
 
@@ -218,13 +257,37 @@ def faults_of(report: Dataset) -> list[str]:
         faults.append(f"root template {template.TemplateIdentifier}")
     if concept(report) not in CID_7021:
         faults.append(f"title {concept(report)}")
-    faults += walk(report, TID_1500, "1500")
+    faults += walk(report, TID_1500, "1500") + order_faults(report, TID_1500)
     (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
-    *of_lesions, of_classes = measurements.ContentSequence
+    of_classes = [item for item in measurements.ContentSequence if is_of_class(item)]
+    of_lesions = [item for item in measurements.ContentSequence if not is_of_class(item)]
+    faults += [] if of_classes else ["no group of probabilities"]
+    faults += detail_faults(measurements)
     by_template = {"1410": TID_1410, "1411": TID_1411, "1501": TID_1501_OF_A_LESION}
     for number, item in enumerate(of_lesions, start=1):
         faults += group_faults(item, by_template, f"group {number}")
-    return faults + group_faults(of_classes, {"1501": TID_1501}, "group of probabilities")
+    for number, item in enumerate(of_classes, start=1):
+        faults += group_faults(item, {"1501": TID_1501}, f"class {number}")
+    return faults
+
+
+def is_of_class(group: Dataset) -> bool:
+    """Whether a measurement group is about the probability of a class."""
+    return any(concept(item) == "122157 DCM" for item in group.ContentSequence)
+
+
+def order_faults(report: Dataset, rows: tuple[Row, ...]) -> list[str]:
+    """Items that stand before one of an earlier row: the order of TID 1500 is significant."""
+    order = [row.concept for row in rows]
+    places = [order.index(concept(item)) for item in report.ContentSequence if concept(item) in order]
+    return [] if places == sorted(places) else [f"order {places}"]
+
+
+def detail_faults(measurements: Dataset) -> list[str]:
+    """The first group identifies the algorithm in full; the others by name and version."""
+    details = {"122405 DCM", "111002 DCM", "111000 DCM"}
+    found = [details & {concept(item) for item in group.ContentSequence} for group in measurements.ContentSequence]
+    return [] if found[0] == details and not any(found[1:]) else [f"algorithm identification {found}"]
 
 
 def group_faults(item: Dataset, by_template: dict[str, Row], path: str) -> list[str]:
@@ -274,7 +337,7 @@ def test_every_flavour_of_every_lesion_follows_its_templates(name: str, flavour:
     profile = Profile(objects=("segmentation", "report"), report_flavour=flavour)
     (report,) = (item.dataset for item in build_all(context, profile) if item.role == "report")
     assert faults_of(report) == []
-    assert templates_of(report) == FLAVOURS[flavour] * len(context.findings.regions) + ["1501"]
+    assert templates_of(report) == FLAVOURS[flavour] * len(context.findings.regions) + ["1501"] * 4
 
 
 @pytest.mark.parametrize("outcome", list(Outcome)[:3])
@@ -328,30 +391,54 @@ def test_a_report_of_forty_lesions_follows_its_templates() -> None:
     assert faults_of(report_of(context)) == []
 
 
+def measurements_of(report: Dataset) -> list[Dataset]:
+    (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
+    return list(measurements.ContentSequence)
+
+
 def test_the_walk_finds_faults() -> None:
     """A missing tracking UID, a private unit, a stray item and a wrong relationship are each reported."""
     context = phantom_context(slices=12)
 
-    def first_group(report: Dataset) -> Dataset:
-        (measurements,) = (item for item in report.ContentSequence if concept(item) == "126010 DCM")
-        found: Dataset = measurements.ContentSequence[0]
-        return found
-
     def drop_tracking(report: Dataset) -> None:
-        items = first_group(report).ContentSequence
+        items = measurements_of(report)[0].ContentSequence
         items[:] = [item for item in items if concept(item) != "112040 DCM"]
 
     def private_unit(report: Dataset) -> None:
-        number = next(item for item in first_group(report).ContentSequence if item.ValueType == "NUM")
+        number = next(item for item in measurements_of(report)[0].ContentSequence if item.ValueType == "NUM")
         number.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodingSchemeDesignator = "99X"
 
     def stray(report: Dataset) -> None:
-        first_group(report).ContentSequence[0].ConceptNameCodeSequence[0].CodeValue = "121106"
+        measurements_of(report)[0].ContentSequence[0].ConceptNameCodeSequence[0].CodeValue = "121106"
 
     def relationship(report: Dataset) -> None:
-        first_group(report).ContentSequence[0].RelationshipType = "CONTAINS"
+        measurements_of(report)[0].ContentSequence[0].RelationshipType = "CONTAINS"
 
     for spoil in (drop_tracking, private_unit, stray, relationship):
+        report = report_of(context)
+        spoil(report)
+        assert faults_of(report), spoil.__name__
+
+
+def test_the_walk_finds_faults_of_sections() -> None:
+    """Sections in another order, an image library without images, and an algorithm that is identified twice in full."""
+    context = phantom_context(slices=12)
+
+    def order(report: Dataset) -> None:
+        items = list(report.ContentSequence)
+        report.ContentSequence = [*items[1:], items[0]]
+
+    def no_images(report: Dataset) -> None:
+        (library,) = (item for item in report.ContentSequence if concept(item) == "111028 DCM")
+        (group,) = library.ContentSequence
+        group.ContentSequence = [item for item in group.ContentSequence if item.ValueType != "IMAGE"]
+
+    def twice_in_full(report: Dataset) -> None:
+        first, second, *_ = measurements_of(report)
+        details = [item for item in first.ContentSequence if concept(item) == "111000 DCM"]
+        second.ContentSequence = [*second.ContentSequence, *details]
+
+    for spoil in (order, no_images, twice_in_full):
         report = report_of(context)
         spoil(report)
         assert faults_of(report), spoil.__name__

@@ -108,11 +108,13 @@ def test_ohif_shows_the_overlay_in_colour(ohif: OhifPage) -> None:
     assert ohif.errors == []
 
 
-@pytest.mark.nightly
-def test_ohif_shows_the_report_as_text_and_no_blank_page(ohif: OhifPage) -> None:
-    """What preset orthanc-ohif sends: each measurement by name, the probabilities, and what it must not be used for."""
+@pytest.mark.parametrize("profile", ["generic-pacs", pytest.param("orthanc-ohif", marks=NIGHTLY)])
+def test_ohif_shows_the_report_as_text_and_no_blank_page(profile: str, ohif: OhifPage) -> None:
+    """Also that of the default profile: the answer before the figures, each measurement by name, each probability below
+    the name of its class, and what the result must not be used for.
+    """
     made = acquire("axial")
-    (report,) = made.results("report")
+    (report,) = made.results("report", profile)
     (lesion,) = made.processed.findings.regions
     ohif.open(made.study_instance_uid)
     ohif.open_series(report)
@@ -121,11 +123,18 @@ def test_ohif_shows_the_report_as_text_and_no_blank_page(ohif: OhifPage) -> None
         "Tracking Identifier: Lesion 1",
         f"Long axis: {lesion.long_axis.length_mm:.1f} mm",
         f"Volume: {round(lesion.value('volume'), 1):g} mm3",
-        "Model probability: Glioma 0.86, Meningioma 0.09",
+        "Tracking Identifier: Probability of meningioma",
+        "Probability: 0.09",
         "not for diagnosis",
     )
     ohif.until(lambda: all(words in ohif.text() for words in wanted), f"the report does not say {wanted}")
-    ohif.shot("report")
+    shown = ohif.text()
+    ohif.shot(f"report-{profile}")
+    order = ("Conclusion: Presence of neoplasm", "The algorithm suggests glioma", "Computed by", "Long axis:")
+    places = [shown.index(words) for words in order]
+    assert places == sorted(places)
+    classes = [shown.index(f"Probability of {name}") for name in ("glioma", "meningioma")]
+    assert classes[0] < shown.index("Probability: 0.86") < classes[1] < shown.index("Probability: 0.09")
     assert ohif.errors == []
 
 

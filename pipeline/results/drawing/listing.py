@@ -13,6 +13,8 @@ from pipeline.report.findings import ReportedFindings, ReportedRegion
 from pipeline.report.sentences import Language
 from pipeline.results.colours import RGB, region_rgb
 
+NOTHING = "–"
+"""A cell of which nothing is known."""
 WHERE = ("side", "slices", "images")
 """Columns that say where a region is."""
 NUMBERED_LESIONS, NUMBERED_REGIONS = 9, 16
@@ -87,7 +89,7 @@ def cells(
     region = findings.regions[number - 1]
     reported = ReportedRegion.of(region)
     return tuple(
-        place(region, name, language) if name in WHERE else tables.cell(reported, name, language) or "–"
+        place(region, name, language) if name in WHERE else tables.cell(reported, name, language) or NOTHING
         for name in columns
     )
 
@@ -106,8 +108,8 @@ def where(findings: Findings) -> tuple[str, ...]:
 def place(region: Region, column: str, language: Language = Language.ENGLISH) -> str:
     """The cell of ``column`` of `WHERE`: slices are counted along the normal from 1, images as a PACS numbers them."""
     if column == "side":
-        return sentences.side(region.side, language) if region.side else "–"
-    return number_range(region.images if column == "images" else [k + 1 for k in region.slices]) or "–"
+        return sentences.side(region.side, language) if region.side else NOTHING
+    return number_range(region.images if column == "images" else [k + 1 for k in region.slices]) or NOTHING
 
 
 def number_range(numbers: Collection[int]) -> str:

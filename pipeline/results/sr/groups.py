@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import highdicom as hd
@@ -18,7 +20,9 @@ from pipeline.findings.measurements import (
     quantity_observation_uid,
     region_observation_uid,
 )
-from pipeline.findings.model import Region
+from pipeline.findings.model import Region, Side
+from pipeline.report.patient_study import acquired
+from pipeline.results.drawing.page_parts import in_sentence
 from pipeline.results.drawing.pages import shows_heatmap
 from pipeline.results.provenance import ResultContext
 from pipeline.results.result_object import ResultObject
@@ -35,6 +39,14 @@ Group = (
 )
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+ALGORITHM_DETAILS = frozenset(
+    {codes.ALGORITHM_MANUFACTURER.value, codes.ALGORITHM_PARAMETERS.value, codes.ALGORITHM_FAMILY.value}
+)
+METHODS: Mapping[str, Code] = MappingProxyType({codes.VOLUME.value: codes.SUM_OF_VOXELS})
+"""How a measurement was made, by its code, where PS3.16 has a term for it."""
+LATERALITY: Mapping[Side, Code] = MappingProxyType(
+    {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BOTH: codes.BILATERAL}
+)
 IN_PLANE = ("long_axis", "short_axis")
 """Measurements that lie in one plane; the others are of the whole region."""
 
@@ -47,10 +59,19 @@ def build(
     for number, region in enumerate(context.findings.regions, start=1):
         groups += _region_groups(number, region, context, segmentation, overlays)
     if context.findings.probabilities:
-        groups.append(_probability_group(context, overlays))
+        groups += _probability_groups(context, overlays)
     if context.findings.quantities:
         groups.append(_quantity_group(context))
+    for group in groups[1:]:
+        _shorten_algorithm(group[0])
     return groups
+
+
+def _shorten_algorithm(group: Dataset) -> None:
+    """Leave name and version of the algorithm, which TID 4019 asks for: the first group of a report has all of it."""
+    group.ContentSequence = hd.sr.ContentSequence(
+        [item for item in group.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue not in ALGORITHM_DETAILS]
+    )
 
 
 def _region_groups(
@@ -154,46 +175,65 @@ def _about(region: Region, context: ResultContext) -> dict[str, Any]:
     return {
         "finding_category": coded(property_category(model.term(region.label), model)),
         "finding_type": coded(found.code),
-        "finding_sites": _sites(found.site),
+        "finding_sites": _sites(found.site, region.side),
+        "time_point_context": _time_point(context),
         "qualitative_evaluations": [suspected] if found.suspected else None,
         "algorithm_id": algorithm(context),
     }
 
 
-def _sites(site: Code | None) -> list[hd.sr.FindingSite] | None:
-    return [hd.sr.FindingSite(coded(site))] if site else None
+def _sites(site: Code | None, side: Side | None = None) -> list[hd.sr.FindingSite] | None:
+    """``site`` with its laterality, or with the modifier that it lies in the middle."""
+    if site is None:
+        return None
+    laterality = LATERALITY.get(side) if side else None
+    return [
+        hd.sr.FindingSite(
+            coded(site),
+            laterality=None if laterality is None else coded(laterality),
+            topographical_modifier=coded(codes.MEDIAN) if side is Side.MIDLINE else None,
+        )
+    ]
 
 
-def _probability_group(
+def _time_point(context: ResultContext) -> hd.sr.TimePointContext | None:
+    """TID 1502: the day of acquisition, by which a follow-up tells the measurements of one lesion apart."""
+    when = acquired(deepcopy(context.volume.sources[0]))
+    return hd.sr.TimePointContext(time_point=when[:10]) if when else None
+
+
+def _probability_groups(
     context: ResultContext, overlays: tuple[ResultObject, ...]
-) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: the probability of each class, and the picture that explains the predicted one.
+) -> Iterator[hd.sr.MeasurementsAndQualitativeEvaluations]:
+    """TID 1501, a group for the probability of each class, the likeliest first; that of the predicted class has the
+    picture that explains it.
 
     Which class a probability is of stands as a modifier of the measurement, never as the finding of a group: a reader
-    that collects findings must not take up a tumour that is held 9 % probable.
+    that collects findings must not take up a tumour that is held 9 % probable. Viewers that show a report as text leave
+    modifiers out: for them the group's tracking identifier names the class.
     """
     findings = context.findings
     names = _classes(context)
-    made = []
     for name in names:
+        term = findings.model.term(name)
         measurement = _measurement(measurements.of_probability(findings.probability(name)))
         modifier = hd.sr.CodeContentItem(
-            name=coded(codes.FINDING), value=coded(findings.model.term(name).code), relationship_type=HAS_CONCEPT_MOD
+            name=coded(codes.FINDING), value=coded(term.code), relationship_type=HAS_CONCEPT_MOD
         )
         measurement[0].ContentSequence = hd.sr.ContentSequence([modifier])
-        made.append(measurement)
-    group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=context.run.uid("class probabilities"), identifier="Class probabilities"
-        ),
-        finding_sites=_sites(diagnosis(findings, findings.predicted_class or names[0]).site),
-        algorithm_id=algorithm(context),
-        measurements=made,
-    )
-    _set_observation_uids(group[0], [probability_observation_uid(context.run, name) for name in names])
-    if overlays and shows_heatmap(findings):
-        group[0].ContentSequence.append(visual_explanation(overlays[0].dataset, findings.technique))
-    return group
+        group = hd.sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=hd.sr.TrackingIdentifier(
+                uid=context.run.uid("class probability", name),
+                identifier=ascii_text(f"Probability of {in_sentence(term.title)}", 64),
+            ),
+            finding_sites=_sites(diagnosis(findings, findings.predicted_class or names[0]).site),
+            algorithm_id=algorithm(context),
+            measurements=[measurement],
+        )
+        _set_observation_uids(group[0], [probability_observation_uid(context.run, name)])
+        if name == names[0] and overlays and shows_heatmap(findings):
+            group[0].ContentSequence.append(visual_explanation(overlays[0].dataset, findings.technique))
+        yield group
 
 
 def _quantity_group(context: ResultContext) -> hd.sr.MeasurementsAndQualitativeEvaluations:
@@ -240,6 +280,7 @@ def _measurement(item: Measurement) -> hd.sr.Measurement:
         value=round(item.value, item.digits),
         unit=coded(item.unit),
         derivation=coded(item.derivation) if item.derivation else None,
+        method=coded(METHODS[item.code.value]) if item.code.value in METHODS else None,
     )
 
 

@@ -22,9 +22,11 @@ NOT_IN_PS3_16 = {
     "PRESENCE",
     "FINDING_CONTEXT",
     "QUALITATIVE_EVALUATIONS",
+    "TIME_POINT",
 }
-"""SNOMED CT disorders, a property and an attribute that PS3.16 does not list, our private code, a LOINC part, and a
-concept that PS3.16 names only within TID 1500, where pydicom does not collect it."""
+"""SNOMED CT disorders, a property and an attribute that PS3.16 does not list, our private code, a LOINC part, and
+concepts that PS3.16 names only within its templates (TID 1500, 1502), where pydicom does not collect
+them."""
 OTHER_NAMES = {
     "MR_BRAIN": "brain mri",
     "DIAGNOSTIC_IMAGING_STUDY": "diagnostic imaging report",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -91,12 +93,21 @@ def test_the_title_is_the_profiles() -> None:
     """Viewers choose by it how they show a report; another title is another object."""
     context = phantom_context(slices=12)
     found = {}
-    for title in ("imaging", "oncology"):
+    for title in ("imaging", "oncology", "automatic"):
         profile = Profile(objects=("segmentation", "report"), report_title=title)
         (item,) = (item for item in build_all(context, profile) if item.role == "report")
         found[title] = (item.dataset.ConceptNameCodeSequence[0].CodeValue, item.dataset.SOPInstanceUID)
-    assert (found["imaging"][0], found["oncology"][0]) == ("126000", "126001")
-    assert found["imaging"][1] != found["oncology"][1]
+    assert [code for code, _ in found.values()] == ["126000", "126001", "126001"]
+    assert len({uid for _, uid in found.values()}) == 3
+
+
+def test_the_title_is_true_of_what_the_model_looks_for() -> None:
+    """And under none that is chosen so does OHIF look for coordinates: a report of anatomy is no oncology report."""
+    context = phantom_context(slices=12)
+    for target, code in ((codes.NEOPLASM, "126001"), (codes.LESION, "18748-4"), (None, "18748-4")):
+        model = replace(context.findings.model, target=target)
+        report = report_of(replace(context, findings=replace(context.findings, model=model)), "volumetric")
+        assert report.ConceptNameCodeSequence[0].CodeValue == code
 
 
 def test_each_flavour_is_an_object_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import highdicom as hd
 import pydicom
@@ -11,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings import codes
-from pipeline.findings.model import Outcome
+from pipeline.findings.model import Outcome, Side
+from pipeline.findings.places import with_places
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import CAVEAT, build_all, context_of, file_bytes, phantom_context
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
@@ -67,7 +69,7 @@ def test_a_lesion_is_one_thing_in_report_and_segmentation() -> None:
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()["forty"])
     objects = build_all(context)
     (segmentation,) = (item.dataset for item in objects if item.role == "segmentation")
-    found = groups(report_of(context))[:-1]
+    found = groups(report_of(context))[:-4]
     assert len(found) == 40
     for index, (group, segment, lesion) in enumerate(
         zip(found, segmentation.SegmentSequence, context.findings.regions, strict=True), start=1
@@ -94,6 +96,7 @@ def test_probabilities_name_their_class_and_are_no_findings() -> None:
     for item in named(report, codes.PROBABILITY):
         (modifier,) = item.ContentSequence
         assert modifier.RelationshipType == "HAS CONCEPT MOD"
+        assert modifier.ConceptNameCodeSequence[0].CodeValue == codes.FINDING.value
         found[modifier.ConceptCodeSequence[0].CodeValue] = (*number(item), item.ObservationUID)
     assert found == {
         codes.class_code(item.name).value: (
@@ -105,6 +108,100 @@ def test_probabilities_name_their_class_and_are_no_findings() -> None:
     }
     findings = [item for item in named(report, codes.FINDING) if item.RelationshipType == "CONTAINS"]
     assert [item.ConceptCodeSequence[0].CodeValue for item in findings] == [codes.GLIOMA.value]
+
+
+def plain_lines(ds: Dataset) -> Iterator[str]:
+    """What a viewer writes that knows names and values of items, and neither modifiers nor templates."""
+    for item in ds.get("ContentSequence", ()):
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        match item.ValueType:
+            case "TEXT":
+                yield f"{name}: {item.TextValue}"
+            case "NUM":
+                yield f"{name}: {number(item)[0]:g}"
+            case "CODE":
+                yield f"{name}: {item.ConceptCodeSequence[0].CodeMeaning}"
+            case "CONTAINER":
+                yield name
+                yield from plain_lines(item)
+
+
+def test_a_plain_rendering_reads_from_the_answer_to_the_details() -> None:
+    """Presence, conclusion and disclaimer before any figure; each probability below the name of its class; the
+    algorithm in full once.
+    """
+    context = phantom_context()
+    for k, ds in enumerate(context.volume.sources):
+        ds.InstanceNumber = 900 - k
+    context = replace(context, findings=with_places(context.findings, context.volume))
+    lines = list(plain_lines(report_of(context)))
+    begun = lines.index("Conclusions")
+    statement = (
+        "The algorithm suggests glioma (model probability 0.86), 1 region outlined."
+        " The region measures 29 x 27 mm in its plane, 11.4 mL in volume. It lies left of the midline."
+    )
+    first, last = context.findings.regions[0].slices[0], context.findings.regions[0].slices[-1]
+    assert lines[begun + 1 : begun + 5] == [
+        "Conclusion: Presence of neoplasm, suggested by an algorithm: present",
+        f"Conclusion: {statement}",
+        "Comment: AI result, not verified, not for diagnosis. Computed by Brain MRI tumor 0.1.0.",
+        f"Comment: Lesion 1: left, slices {first + 1}-{last + 1}, images {900 - last}-{900 - first}.",
+    ]
+    assert not any(line.startswith(("Volume", "Probability")) for line in lines[:begun])
+    shares = {"glioma": 0.86, "meningioma": 0.09, "pituitary tumor": 0.03, "no tumor": 0.02}
+    named_by = [line for line in lines if line.startswith(("Tracking Identifier: Prob", "Probability"))]
+    assert named_by == [
+        text
+        for name, share in shares.items()
+        for text in (f"Tracking Identifier: Probability of {name}", f"Probability: {share:g}")
+    ]
+    assert sum("digest=" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "laterality", "modifier"),
+    [
+        (Side.LEFT, ["7771000"], []),
+        (Side.RIGHT, ["24028007"], []),
+        (Side.BOTH, ["51440002"], []),
+        (Side.MIDLINE, [], ["130290"]),
+        (None, [], []),
+    ],
+)
+def test_a_finding_site_has_its_side(side: Side | None, laterality: list[str], modifier: list[str]) -> None:
+    context = phantom_context(slices=12)
+    regions = tuple(replace(item, side=side) for item in context.findings.regions)
+    context = replace(context, findings=replace(context.findings, regions=regions))
+    (group, *_) = groups(report_of(context))
+    (site,) = named(group, codes.FINDING_SITE)
+    for code, values in ((codes.LATERALITY, laterality), (codes.TOPOGRAPHICAL_MODIFIER, modifier)):
+        assert [item.ConceptCodeSequence[0].CodeValue for item in named(site, code)] == values
+
+
+def test_the_library_names_the_images_of_the_findings() -> None:
+    """Key slice and measured planes, each once, with modality and frame of reference in their group."""
+    context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()["forty"])
+    (library,) = named(report_of(context), codes.IMAGE_LIBRARY)
+    (group,) = library.ContentSequence
+    images = [item for item in group.ContentSequence if item.ValueType == "IMAGE"]
+    listed = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in images]
+    planes = sorted({context.findings.key_slice, *(region.measured_slice for region in context.findings.regions)})
+    assert len(planes) == 3
+    assert listed == [context.volume.sources[k].SOPInstanceUID for k in planes]
+    (modality,) = named(group, codes.MODALITY)
+    assert modality.ConceptCodeSequence[0].CodeValue == "MR"
+    (frame,) = named(group, codes.FRAME_OF_REFERENCE_UID)
+    assert context.volume.sources[0].FrameOfReferenceUID == frame.UID
+
+
+def test_measurements_name_their_method_and_time_point() -> None:
+    """Volume by the sum of voxels; the day of acquisition, by which follow-ups are told apart."""
+    (group, *_) = groups(report_of(phantom_context(slices=12)))
+    (volume,) = named(group, codes.VOLUME)
+    (method,) = named(volume, codes.MEASUREMENT_METHOD)
+    assert method.ConceptCodeSequence[0].CodeValue == "126030"
+    (when,) = named(group, codes.TIME_POINT)
+    assert when.TextValue == "2026-01-05"
 
 
 @pytest.mark.parametrize(
@@ -120,13 +217,14 @@ def test_every_outcome_is_said(outcome: Outcome, presence: codes.Code) -> None:
     report = report_of(phantom_context(outcome=outcome))
     (answer,) = named(report, codes.PRESENCE)
     assert answer.ConceptCodeSequence[0].CodeValue == presence.value
-    texts = [item.TextValue for item in named(report, codes.COMMENT)]
-    assert texts[0].startswith("AI result, not verified, not for diagnosis.")
+    said, conclusion = (item.TextValue for item in named(report, codes.CONCLUSION))
+    assert said == f"Presence of neoplasm, suggested by an algorithm: {presence.meaning.lower()}"
     assert {"finding": "suggests glioma", "no_finding": "no tumor", "indeterminate": "no reliable answer"}[
         outcome
-    ] in texts[1]
-    assert texts[2].startswith("Model probability: Glioma 0.")
-    assert texts[3] == "Plain T1 - the model was validated on contrast-enhanced T1 (224^2 pixels)."
+    ] in conclusion
+    texts = [item.TextValue for item in named(report, codes.COMMENT)]
+    assert texts[0].startswith("AI result, not verified, not for diagnosis.")
+    assert texts[-1] == "Plain T1 - the model was validated on contrast-enhanced T1 (224^2 pixels)."
     assert CAVEAT.startswith("Plain T1")
     assert (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag) == (
         "PARTIAL",
@@ -141,8 +239,9 @@ def test_the_explanation_is_the_page_of_the_lesion() -> None:
     (lesion,) = context.findings.regions
     objects = build_all(context)
     pages = {item.dataset.SOPInstanceUID: item.dataset for item in objects if item.role == "overlay"}
-    lesion_group, classes = groups(report_of(context))
-    for group, summary in ((lesion_group, False), (classes, True)):
+    lesion_group, predicted, *others = groups(report_of(context))
+    assert not any(named(group, codes.VISUAL_EXPLANATION) for group in others)
+    for group, summary in ((lesion_group, False), (predicted, True)):
         (item,) = named(group, codes.VISUAL_EXPLANATION)
         page = pages[item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID]
         assert (page.InstanceNumber == 1) is summary
@@ -176,8 +275,8 @@ def test_highdicom_reads_the_report() -> None:
     assert group.finding_type.value == codes.GLIOMA.value
     (volume,) = group.get_measurements(name=hd.sr.CodedConcept("118565006", "SCT", "Volume"))
     assert volume.value == round(lesion.value("volume"), 1)
-    (classes,) = report.content.get_image_measurement_groups()
-    assert len(classes.get_measurements()) == 4
+    classes = report.content.get_image_measurement_groups()
+    assert [len(item.get_measurements()) for item in classes] == [1] * 4
 
 
 def test_every_reference_is_in_the_evidence() -> None:
