@@ -23,10 +23,10 @@ def duplicates(bundle: Json, search: Search) -> tuple[Json, ...]:
     Where the server permits no search for a kind of resource, duplicates of that kind are unknown.
     """
     creates = (entry for entry in bundle.get("entry", ()) if entry["request"].get("ifNoneExist"))
-    return tuple(entry for entry in creates if len(_matches(entry, search) or ()) > 1)
+    return tuple(entry for entry in creates if len(matches(entry, search) or ()) > 1)
 
 
-def _matches(entry: Json, search: Search) -> list[Json] | None:
+def matches(entry: Json, search: Search) -> list[Json] | None:
     """The resources that match the condition of ``entry``; None where it permits no search."""
     kind = kind_of(entry)
     name, _, value = entry["request"]["ifNoneExist"].partition("=")

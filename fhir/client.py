@@ -17,6 +17,7 @@ from fhir.amend import Settled, State, revision_of, settle
 from fhir.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
 from fhir.auth import Authorization
 from fhir.same_patient import Patients, Whose
+from fhir.singly import Singly, StoredIds, Unsaved
 from fhir.stored import Search, kind_of, name_of
 from fhir.study_merge import StudyState, with_study
 from fhir.subjects import identifying_texts, is_meant, literal, logical_references, patient_in, searched
@@ -41,7 +42,7 @@ class FhirClient:
 
     ``patient_system`` and ``accession_system`` are the identifier systems of patients and accession numbers whose
     DICOM issuer names none: without a system the number of another hospital's patient would match as well, so such a
-    patient is not searched for.
+    patient is not searched for. ``singly``: the server takes no transactions (`fhir.singly`).
 
     Raises
     ------
@@ -55,12 +56,15 @@ class FhirClient:
     tls: ssl.SSLContext | None = None
     patient_system: str | None = None
     accession_system: str | None = None
+    singly: bool = False
 
     def __post_init__(self) -> None:
         check_url(self.url, secret=self.authorization is not None)
 
-    def send(self, bundle: dict[str, Any]) -> Receipt:
+    def send(self, bundle: dict[str, Any], ids: StoredIds | None = None) -> Receipt:
         """Resolve patient and order, then post the transaction ``bundle``.
+
+        ``ids`` knows what earlier attempts created at a server that takes single resources.
 
         Raises
         ------
@@ -80,13 +84,11 @@ class FhirClient:
                 return Receipt((), (), notes=notes)
             merged = with_study(settled.bundle, search, base, patients)
             notes += (merged.note,) if merged.note else ()
-            response, posted, more = self._post(server, merged.bundle, search)
-            secrets = identifying_texts(bundle) | server.secrets
-            if not response.is_success:
-                raise failure(response.status_code, response, self._place, secrets)
-            got = sorted_out(receipt(response, self._place, secrets), posted)
+            if self.singly and settled.state is State.BLIND and revision_of(bundle) > 1:
+                raise self._not_amended()
+            got = self._deliver(server, merged.bundle, search, identifying_texts(bundle), ids)
             self._check_race(settled, merged.state, got)
-            return replace(got, notes=(*notes, *more))
+            return replace(got, notes=(*notes, *got.notes))
 
     def capability(self) -> str:
         """Software and FHIR version of the server, as its CapabilityStatement states them. Raises as `send`."""
@@ -104,19 +106,35 @@ class FhirClient:
             ) from None
         return f"{name or 'a server'}, FHIR {version}"
 
-    def withdraw(self, bundle: dict[str, Any], withdrawal: Withdrawal) -> Receipt:
+    def withdraw(self, bundle: dict[str, Any], withdrawal: Withdrawal, ids: StoredIds | None = None) -> Receipt:
         """Enter in error what ``bundle`` sent, as far as the server holds it. Raises as `send`."""
         with self._connect() as server:
             search, base = functools.partial(self._matches, server, bundle), self.url.rstrip("/")
             settled = withdrawn(bundle, withdrawal, search, base)
             if settled.bundle is None:
                 return Receipt((), (), notes=(settled.note,))
-            response, posted, more = self._post(server, settled.bundle, search)
-            secrets = identifying_texts(bundle) | server.secrets | {withdrawal.why}
-            if not response.is_success:
-                raise failure(response.status_code, response, self._place, secrets)
-            got = sorted_out(receipt(response, self._place, secrets), posted)
-            return replace(got, notes=(settled.note, *more))
+            secrets = identifying_texts(bundle) | {withdrawal.why}
+            got = self._deliver(server, settled.bundle, search, secrets, ids)
+            return replace(got, notes=(settled.note, *got.notes))
+
+    def _deliver(
+        self,
+        server: Connection,
+        bundle: dict[str, Any],
+        search: Search,
+        texts: frozenset[str],
+        ids: StoredIds | None,
+    ) -> Receipt:
+        """Post ``bundle`` as the server takes it. ``texts`` identify the patient. Raises as `send`."""
+        if self.singly:
+            secrets = frozenset(texts | server.secrets)
+            return Singly(server, search, Unsaved() if ids is None else ids, self._place, secrets).post(bundle)
+        response, posted, more = self._post(server, bundle, search)
+        secrets = frozenset(texts | server.secrets)
+        if not response.is_success:
+            raise failure(response.status_code, response, self._place, secrets)
+        got = sorted_out(receipt(response, self._place, secrets), posted)
+        return replace(got, notes=more)
 
     def _post(
         self, server: Connection, bundle: dict[str, Any], search: Search
@@ -171,17 +189,20 @@ class FhirClient:
         if not any(name.startswith("DiagnosticReport/") for name in got.existing):
             return
         if settled.state is State.BLIND and settled.bundle and revision_of(settled.bundle) > 1:
-            raise Rejected(
-                "The server has an earlier revision of the report and permits no search for it: it was not amended.",
-                where=self._place,
-                todo="Permit us to search for DiagnosticReport and Observation, then retry the delivery.",
-            )
+            raise self._not_amended()
         if settled.state is State.NEW:
             raise PeerBusy(
                 "Another revision of the report, or the same, was stored at this moment.",
                 where=self._place,
                 todo="It is tried again, and then settled with that one.",
             )
+
+    def _not_amended(self) -> Rejected:
+        return Rejected(
+            "The server has an earlier revision of the report and permits no search for it: it was not amended.",
+            where=self._place,
+            todo="Permit us to search for DiagnosticReport and Observation, then retry the delivery.",
+        )
 
     def resolve(self, bundle: dict[str, Any]) -> dict[str, Any]:
         """``bundle`` with literal references to the patient and order that the server knows.

@@ -43,6 +43,12 @@ class Connection:
         headers = {"Content-Type": FHIR_JSON, "Prefer": "return=minimal"} if "json" in content else {}
         return self._authorised("POST", self.url.rstrip("/") + path, headers, content)
 
+    def put(self, path: str, resource: dict[str, Any], version: str | None) -> httpx.Response:
+        """The answer to an update at ``path``, of ``version`` (If-Match) where it is known. Errors as `post`."""
+        headers = {"Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
+        headers |= {"If-Match": version} if version else {}
+        return self._authorised("PUT", self.url.rstrip("/") + path, headers, {"json": resource})
+
     def get(self, url: str) -> httpx.Response:
         """The answer to a GET of ``url``, the next page of a search. A 401 is handled, and errors raised, as `post`."""
         return self._authorised("GET", url, {}, {})

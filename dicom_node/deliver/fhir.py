@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from dicom_node.deliver.credentials import secret
 from dicom_node.deliver.in_flight import slot
+from dicom_node.deliver.stored_ids import StoredIdsFile
 from dicom_node.network.tls import client_context
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.http import Smart
@@ -46,9 +47,10 @@ class FhirSender:
         most, wait = self._destination.maximum_in_flight, self._destination.timeout
         withdrawal = withdrawal_in(files)
         with slot(self._locks, origin(self._destination.url), most, wait):
+            ids = StoredIdsFile(files[0].parent, self._destination.url) if self._client.singly else None
             if withdrawal is not None:
-                return str(self._client.withdraw(self._built(files), withdrawal))
-            return str(self._client.send(self._bundle(files)))
+                return str(self._client.withdraw(self._built(files), withdrawal, ids))
+            return str(self._client.send(self._bundle(files), ids))
 
     def _bundle(self, files: tuple[Path, ...]) -> dict[str, Any]:
         bundle = self._built(files)
@@ -88,6 +90,7 @@ def client_for(destination: FhirDestination) -> FhirClient:
         tls=client_context(destination.tls) if destination.tls else None,
         patient_system=destination.patient_system,
         accession_system=destination.accession_system,
+        singly=destination.bundle == "single",
     )
 
 

@@ -117,6 +117,9 @@ class FhirDestination(Outgoing):
     for the ServiceRequest of such an accession number."""
     release: Literal["R4", "R5"] = "R4"
     """FHIR release that the server speaks: `R4` (4.0.1) or `R5` (5.0.0)."""
+    bundle: Literal["transaction", "single"] = "transaction"
+    """How the server takes a report: as one `transaction` with conditional creates, or each resource as a request of
+    its own (`single`), the report last."""
     language: Language = Language.ENGLISH
     """Language of the report: `en`, `de`, `es` or `fr`."""
     objects_of: str | None = None

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import new_database
 from tests.peers.engine import MakeNode, Node
+from tests.peers.fhir_server import FhirServer, start_fhir_server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
@@ -30,3 +31,10 @@ def make_node(database_url: str | None, tmp_path: Path) -> Iterator[MakeNode]:
     yield make
     for node in nodes:
         node.close()
+
+
+@pytest.fixture(scope="module")
+def own_fhir_server() -> Iterator[FhirServer]:
+    """A FHIR R4 server for one file, whose tests look at all that it holds or leave doubles in it."""
+    with start_fhir_server() as running:
+        yield running

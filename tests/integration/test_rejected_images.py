@@ -35,7 +35,7 @@ def reports(server: FhirServer) -> list[tuple[str, str]]:
     return sorted((item["status"], item["subject"]["identifier"]["value"]) for item in found)
 
 
-def test_results_follow_a_rejection_and_a_correction(tmp_path: Path, fhir_server: FhirServer) -> None:
+def test_results_follow_a_rejection_and_a_correction(tmp_path: Path, own_fhir_server: FhirServer) -> None:
     """`rejected_images = "withdraw"`: the PACS gets our note, the EHR a report in error; `--again` reads the images as
     they are now, under the right patient, with UIDs that share nothing with what was withdrawn.
     """
@@ -43,7 +43,7 @@ def test_results_follow_a_rejection_and_a_correction(tmp_path: Path, fhir_server
     port = free_port()
     orthanc = OrthancPeer(tmp_path / "orthanc", free_port(), free_port(), candela_port=port)
     peers = f'[peers.orthanc]\nae_title = "{orthanc.ae_title}"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
-    destinations = {"pacs": 'kind = "dicom"\npeer = "orthanc"', "ehr": fhir_destination(fhir_server.url)}
+    destinations = {"pacs": 'kind = "dicom"\npeer = "orthanc"', "ehr": fhir_destination(own_fhir_server.url)}
     completion = f'{QUICK}\nrejected_images = "withdraw"'
     images = phantom.head_phantom(header=phantom.Header(key="rejected", patient_id="WRONG"))
     series = str(images[0].SeriesInstanceUID)
@@ -61,13 +61,13 @@ def test_results_follow_a_rejection_and_a_correction(tmp_path: Path, fhir_server
 
         orthanc.upload(phantom.save(images, tmp_path / "images"))
         first = job_of(JobState.DONE)
-        assert reports(fhir_server) == [("preliminary", "WRONG")]
+        assert reports(own_fhir_server) == [("preliminary", "WRONG")]
         note = rejection_note(images, "IncorrectModalityWorklistEntry")
         (instance,) = orthanc.upload(phantom.save((note,), tmp_path / "note"))
         url = f"{orthanc.url}/modalities/candela/store"
         httpx.post(url, content=instance, trust_env=False, timeout=30).raise_for_status()
         job_of(JobState.WITHDRAWN)
-        assert reports(fhir_server) == [("entered-in-error", "WRONG")]
+        assert reports(own_fhir_server) == [("entered-in-error", "WRONG")]
         before = held(orthanc)
         (ours,) = (ds for ds in before if "withdrawn" in str(ds.get("SeriesDescription")))
 
@@ -95,4 +95,4 @@ def test_results_follow_a_rejection_and_a_correction(tmp_path: Path, fhir_server
     assert len(new) == len(sent)
     assert {ds.PatientID for ds in new} == {"RIGHT"}
     assert not {ds.SeriesInstanceUID for ds in new} & {ds.SeriesInstanceUID for ds in sent}
-    assert reports(fhir_server) == [("entered-in-error", "WRONG"), ("preliminary", "RIGHT")]
+    assert reports(own_fhir_server) == [("entered-in-error", "WRONG"), ("preliminary", "RIGHT")]

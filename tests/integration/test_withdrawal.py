@@ -48,7 +48,7 @@ def notes(orthanc: OrthancPeer) -> list[pydicom.Dataset]:
     return [ds for ds in found if ds.SOPClassUID == KeyObjectSelectionDocumentStorage]
 
 
-def test_what_was_sent_is_withdrawn_everywhere_once(tmp_path: Path, fhir_server: FhirServer) -> None:
+def test_what_was_sent_is_withdrawn_everywhere_once(tmp_path: Path, own_fhir_server: FhirServer) -> None:
     """The PACS has a rejection note of every object, the FHIR server a report in error, the RIS a message with W; all
     of it survives that no worker runs and that one is killed, and a second command changes nothing.
     """
@@ -57,7 +57,7 @@ def test_what_was_sent_is_withdrawn_everywhere_once(tmp_path: Path, fhir_server:
     with orthanc, MllpReceiver() as ris:
         tables: dict[str, Any] = {
             "pacs": {"kind": "dicom", "peer": address(orthanc.dicom_port, orthanc.ae_title)},
-            "ehr": {"kind": "fhir", "url": fhir_server.url},
+            "ehr": {"kind": "fhir", "url": own_fhir_server.url},
             "ris": {"kind": "hl7v2", "host": "127.0.0.1", "port": ris.port},
             "archive": {"kind": "folder", "path": str(tmp_path / "archive")},
         }
@@ -114,13 +114,13 @@ def test_what_was_sent_is_withdrawn_everywhere_once(tmp_path: Path, fhir_server:
     assert [bool(str(x[5])) for x in w.segments("OBX")] == [True] + [False] * (len(w.segments("OBX")) - 1)
     assert WHY in str(w.segments("OBX")[0][5])
 
-    report = next(entry["resource"] for entry in fhir_server.get("DiagnosticReport")["entry"])
+    report = next(entry["resource"] for entry in own_fhir_server.get("DiagnosticReport")["entry"])
     assert report["status"] == "entered-in-error"
     assert WHY in report["conclusion"]
     assert "presentedForm" not in report
-    observations = [entry["resource"] for entry in fhir_server.get("Observation", _count="50")["entry"]]
+    observations = [entry["resource"] for entry in own_fhir_server.get("Observation", _count="50")["entry"]]
     assert {item["status"] for item in observations} == {"entered-in-error"}
-    told = [entry["resource"] for entry in fhir_server.get("Provenance")["entry"]]
+    told = [entry["resource"] for entry in own_fhir_server.get("Provenance")["entry"]]
     assert [item["activity"]["coding"][0]["code"] for item in told] == ["CREATE", "NULLIFY"]
     assert told[1]["reason"] == [{"text": WHY}]
 

@@ -12,7 +12,8 @@ import httpx
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 
-HANDED_ON = ("Content-Type", "Authorization", "Prefer")
+HANDED_ON = ("Content-Type", "Authorization", "Prefer", "If-Match")
+HANDED_BACK = ("Location",)
 
 
 def handed_on(server: FhirServer, asked: Asked) -> Reply:
@@ -20,7 +21,8 @@ def handed_on(server: FhirServer, asked: Asked) -> Reply:
     url = httpx.URL(server.url).join(asked.path)
     headers = {name: value for name, value in asked.headers.items() if name in HANDED_ON}
     answer = httpx.request(asked.method, url, content=asked.body, headers=headers, timeout=60, trust_env=False)
-    return Reply(answer.status_code, answer.json())
+    back = {name: answer.headers[name] for name in HANDED_BACK if name in answer.headers}
+    return Reply(answer.status_code, answer.json() if answer.content else None, back)
 
 
 @contextmanager
