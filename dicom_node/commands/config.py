@@ -85,9 +85,9 @@ def _ask_everyone(settings: Settings) -> int:
     from dicom_node.commands.online import answers
 
     failed = 0
-    for name, error in answers(settings):
-        typer.echo(f"{name}: answers" if error is None else f"{name}: FAILED: {error}")
-        failed += error is not None
+    for name, said, does in answers(settings):
+        typer.echo(f"{name}: {said}" if does else f"{name}: FAILED: {said}")
+        failed += not does
     return failed
 
 

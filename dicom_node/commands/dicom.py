@@ -57,32 +57,21 @@ def peer_named(name: str, settings: Settings) -> DicomPeer:
 def echo(peer: PeerArgument, calling: CallingOption = "CANDELA", config_file: ConfigOption = None) -> None:
     """C-ECHO: check that the peer answers and accepts us."""
     target = _peer_called(peer, config_file)
-    c_echo(target, calling)
-    typer.echo(f"{target.ae_title} at {target.host}:{target.port} answers")
-
-
-def c_echo(target: DicomPeer, calling: str) -> None:
-    """C-ECHO to ``target`` under the AE title ``calling``.
-
-    Raises
-    ------
-    PeerUnavailable, Rejected
-        where there is no association, or the answer is no success.
-    """
-    place = f"{target.ae_title} at {target.host}:{target.port}"
     ae = application_entity(calling)
     ae.add_requested_context(Verification)
-    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title, tls_args=towards(target))
+    secure = towards(target)
+    assoc = ae.associate(target.host, target.port, ae_title=target.ae_title, tls_args=secure)
     if not assoc.is_established:
         raise PeerUnavailable(
             "The association was rejected." if assoc.is_rejected else "No association.",
-            where=place,
+            where=peer,
             todo="Check AE titles, host and port on both sides.",
         )
     status = assoc.send_c_echo()
     assoc.release()
     if status.get("Status") != 0x0000:
-        raise Rejected(f"C-ECHO was answered with status 0x{status.get('Status', 0):04X}.", where=place)
+        raise Rejected(f"C-ECHO was answered with status 0x{status.get('Status', 0):04X}.", where=peer)
+    typer.echo(f"{target.ae_title} at {target.host}:{target.port} answers")
 
 
 def send(
