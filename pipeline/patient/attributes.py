@@ -119,6 +119,11 @@ def readable_name(source: Dataset) -> tuple[str, ...]:
     )
 
 
+def person_name(value: str) -> str:
+    """The first component group of a PN ``value`` as people write it: "Gray, Asa" for "Gray^Asa=..."."""
+    return next((name for group in value.split("=") if (name := _as_written(group, comma="^" in group))), "")
+
+
 def _as_written(group: str, *, comma: bool) -> str:
     family, *others = (part.strip() for part in group.split("^"))
     given = " ".join(part for part in others if part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from bisect import bisect_left
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
 from fpdf import FPDF
@@ -21,10 +21,13 @@ LEFT, RIGHT, TOP, BOTTOM = 16.0, 194.0, 11.0, 268.0
 """mm. What is printed lies within both A4 and Letter."""
 INNER = RIGHT - LEFT
 INK: RGB = (26, 31, 36)
+WHITE: RGB = (255, 255, 255)
 SOFT: RGB = (90, 99, 108)
 LINE: RGB = (216, 221, 226)
 NOTICE: RGB = (255, 244, 222)
 NOTICE_INK: RGB = (122, 56, 6)
+LEADING = 0.48
+"""mm from line to line of a paragraph, for each point of its size."""
 LEAST_SIZE = 6.5
 """Points; what is longer at that size is cut."""
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets fonts with it, and it logs each table
@@ -33,13 +36,13 @@ logging.getLogger("fontTools").setLevel(logging.ERROR)  # fpdf2 subsets fonts wi
 class Sheet:
     """One page being set. Places in mm from the left upper corner, sizes in points."""
 
-    def __init__(self, instant: tuple[str, str], language: Language) -> None:
+    def __init__(self, created: datetime, language: Language) -> None:
         self.language = language
         self._pdf = FPDF(format="A4", unit="mm")
         self._pdf.set_auto_page_break(auto=False)
         self._pdf.set_margin(0)
         self._pdf.c_margin = 0
-        self._pdf.set_creation_date(_moment(*instant))
+        self._pdf.set_creation_date(created)
         self._pdf.set_title(sentences.disclaimer(language))
         self._pdf.set_lang(language.value)
         self._pdf.set_text_shaping(use_shaping_engine=True)  # joins Arabic; all or nothing, since glyphs are renumbered
@@ -95,14 +98,19 @@ class Sheet:
         self, x: float, y: float, text: str, *, wide: float, lines: int, size: float = 9.5, colour: RGB = INK
     ) -> float:
         """Lines of at most ``wide`` mm, at most ``lines``, the last ending in an ellipsis. Returns the y below."""
+        for line in self._broken(text, wide, lines, size):
+            self.text(x, y, line, size=size, colour=colour, most=wide + 1)
+            y += size * LEADING
+        return y
+
+    def paragraph_height(self, text: str, *, wide: float, lines: int, size: float = 9.5) -> float:
+        """Mm that `paragraph` takes."""
+        return len(self._broken(text, wide, lines, size)) * size * LEADING
+
+    def _broken(self, text: str, wide: float, lines: int, size: float) -> list[str]:
         self._use(text, size, bold=False)
         broken = cast("list[str]", self._pdf.multi_cell(wide, text=text, dry_run=True, output="LINES", align="L"))
-        if len(broken) > lines:
-            broken = [*broken[: lines - 1], f"{broken[lines - 1].rstrip()}…"]
-        for line in broken:
-            self.text(x, y, line, size=size, colour=colour, most=wide + 1)
-            y += size * 0.48
-        return y
+        return broken if len(broken) <= lines else [*broken[: lines - 1], f"{broken[lines - 1].rstrip()}…"]
 
     def box(self, x: float, y: float, wide: float, high: float, colour: RGB) -> None:
         self._pdf.set_fill_color(*colour)
@@ -130,10 +138,6 @@ class Sheet:
                 self._pdf.add_font(face, "", path_of(Face(face)))
                 self._others.append(face)
                 self._pdf.set_fallback_fonts(self._others, exact_match=False)
-
-
-def _moment(date: str, time: str) -> datetime:
-    return datetime.strptime(f"{date}{time[:6]}", "%Y%m%d%H%M%S").replace(tzinfo=UTC)
 
 
 def printed(text: str, otherwise: str = "—") -> str:

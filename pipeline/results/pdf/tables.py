@@ -23,6 +23,19 @@ GAP = 6.0
 """mm between columns."""
 
 
+def height(findings: Findings, listed: Listing) -> float:
+    """Mm that the tables of a page take: what `probabilities`, `lesion_table` and the like return, less their ``y``."""
+    classes, quantities = len(findings.probabilities), len(findings.quantities)
+    if findings.model.kind is AnswerKind.LESION:
+        return ROW * (1 + max(min(classes, MOST_CLASSES), min(max(len(findings.regions), 1), MOST_REGIONS)))
+    if findings.regions:
+        rows = min(len(listed.numbers), listed.rows)
+        if listed.more:
+            rows = max(rows, len(listed.numbers) - (listed.blocks - 1) * listed.rows + 1)
+        return ROW * (1 + rows)
+    return ROW * (1 + (min(quantities, MOST_QUANTITIES) if quantities else min(classes, MOST_SCORES)))
+
+
 def probabilities(sheet: Sheet, findings: Findings, y: float) -> float:
     lesions = findings.model.kind is AnswerKind.LESION
     wide, names = (INNER / 2 - 8, 32) if lesions else (MOST_WIDE, 70)

@@ -19,7 +19,11 @@ from pipeline import phantom
 from pipeline.caveats import free_text
 from pipeline.findings.model import Outcome
 from pipeline.findings.places import with_places
+from pipeline.report.sentences import Language
+from pipeline.results.drawing.pages import Story
 from pipeline.results.pdf import document
+from pipeline.results.pdf.pictures import CAPTIONS, HEIGHT, layout
+from pipeline.results.pdf.sheet import INNER
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
 from tests.conftest import ROOT
@@ -148,6 +152,34 @@ def test_a_header_without_anything_is_a_page_all_the_same() -> None:
     assert "Date —" in shown
 
 
+def test_it_names_sex_referrer_and_the_time_of_the_analysis() -> None:
+    context = named("Doe^Jane", PatientSex="F", ReferringPhysicianName="Gray^Asa", TimezoneOffsetFromUTC="+0100")
+    shown = read(document.pdf_page(context, Language.GERMAN))
+    for expected in ("Geschlecht weiblich", "Überwiesen von Gray, Asa", "Berechnet 05.01.2026 11:30."):
+        assert expected in shown
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING])
+def test_pictures_take_the_room_that_there_is(outcome: Outcome) -> None:
+    """Three planes of every head, apart from each other, and captions within the room."""
+    made = phantom_context(outcome=outcome)
+    story = Story(made.volume, made.findings)
+    highs = []
+    for room in (HEIGHT, 100.0, 120.0, 150.0):
+        places = layout(story, room)
+        assert places.high + (0 if places.beside else CAPTIONS) <= room
+        assert places.wide <= INNER + 0.01
+        boxes = [*places.key, *places.across]
+        assert len(boxes) == (4 if outcome is Outcome.FINDING else 3)
+        canvas = np.zeros((round(places.high * 8), round(places.wide * 8)), int)
+        for box in boxes:
+            canvas[box.y : box.y + box.height, box.x : box.x + box.width] += 1
+        assert canvas.max() == 1
+        highs.append(places.high)
+    assert highs == sorted(highs)
+    assert highs[0] < highs[-1]
+
+
 @pytest.mark.parametrize("name", awkward_masks())
 def test_any_number_of_regions_fits_on_one_page(name: str) -> None:
     """Forty regions, one voxel, the border: one page, and what is left out is counted."""
@@ -175,7 +207,7 @@ def test_the_same_findings_give_the_same_bytes_in_another_process() -> None:
     }
     assert len(runs) == 1
     pdf = document.pdf_page(phantom_context())
-    assert b"D:20260105101500" in pdf
+    assert b"D:20260105113000+01'00'" in pdf
 
 
 def test_the_object_holds_the_page_and_its_true_length() -> None:
