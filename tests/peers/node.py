@@ -37,7 +37,7 @@ class Node:
 
     ``destinations`` are tables by name (see `settings_text.tables`), ``peers`` is the text of further peers' tables,
     ``allow`` names those that may send besides MODALITY, ``completion`` are lines of that table that say how long
-    negative answers are held. Every MR series goes to the brain model and all destinations.
+    negative answers are held, ``web`` are lines of [web]. Every MR series goes to the brain model and all destinations.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Node:
         peers: str = "",
         allow: Sequence[str] = (),
         completion: str = QUICK,
+        web: str = "",
+        delivery_tries: int = 60,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
@@ -73,11 +75,13 @@ plausible_part = 1
 backoff_first = 0.5
 backoff_most = 1.0
 tries = 60
-delivery_tries = 60
+delivery_tries = {delivery_tries}
 circuit_first = 1.0
 circuit_most = 2.0
 poll_interval = 0.25
 dead_worker_grace = 2
+[web]
+{web}
 {tables("destinations", destinations)}
 [[rules]]
 name = "brain MRI"

@@ -44,6 +44,8 @@ def card_html(card: str, name: str) -> Markup:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(card)
     for token in tokens:
+        if token.type == "table_open":  # a wide one is scrolled, by keys too
+            token.attrs["tabindex"] = 0
         token.children = [item for item in (_local(part, name) for part in token.children or []) if item is not None]
     # markdown-it escapes text and attributes.
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704
