@@ -36,6 +36,7 @@ from pipeline.findings.codes import (
 from pipeline.findings.from_answer import findings_of
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import AnswerKind, BoolArray, ModelIdentity
+from pipeline.findings.places import with_places
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume
 from pipeline.patient.source_values import cleaned_volume
@@ -193,4 +194,5 @@ def answer_context(name: str, modality: str = "MR") -> ResultContext:
     volume = volume_of(modality)
     uids = [str(ds.SOPInstanceUID) for ds in volume.sources]
     run = RunIdentity(volume.series_instance_uid, instances_digest([*uids, name]), model.digest)
-    return ResultContext(volume, findings_of(Answered(answer), volume, run, model), run)
+    findings = with_places(findings_of(Answered(answer), volume, run, model), volume)
+    return ResultContext(volume, findings, run)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from pipeline.results.colours import OUTLINE_RGB
 from tests.peers.orthanc import OrthancPeer
 from tests.viewer.acquisitions import PLANES, Acquisition, Name, acquire
 from tests.viewer.ohif_page import OhifPage, until
@@ -53,7 +54,9 @@ def test_what_is_compared_would_show_every_mirroring(name: Name) -> None:
     ],
 )
 def test_ohif_lays_the_segmentation_on_the_lesion(name: Name, profile: str, ohif: OhifPage) -> None:
-    """First, middle and last slice of the lesion, and those beside it, which stay grey; empty frames kept or not."""
+    """First, middle and last slice of the lesion, and those beside it, which stay grey; empty frames kept or not. In
+    the segment's Recommended Display CIELab Value.
+    """
     made = acquire(name)
     (segmentation,) = made.results("segmentation", profile)
     kept = int(segmentation.NumberOfFrames) == len(made.datasets)
@@ -65,6 +68,8 @@ def test_ohif_lays_the_segmentation_on_the_lesion(name: Name, profile: str, ohif
     for index in sorted({max(first - 1, 0), first, middle, last, min(last + 1, len(made.datasets) - 1)}):
         try:
             lies_on_the_lesion(made, index, ohif)
+            away = np.abs(ohif.picture().astype(int) - OUTLINE_RGB).max(axis=-1)
+            assert (away.min() <= 2) == made.mask[index].any()
         finally:
             ohif.shot(f"segmentation-{name}-{'with' if kept else 'without'}-empty-frames-{index:02d}")
     assert ohif.errors == []

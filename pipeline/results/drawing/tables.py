@@ -22,6 +22,8 @@ BLOCK = 220
 WIDEST = 620
 """The eye loses the row of a wider table."""
 GAP = 22
+SPARED = (("slices", "images"), ("mean", "volume"))
+"""Columns that a narrow table leaves out, and the other one that says the like or more."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def lists(findings: Findings, box: Box) -> Listing:
 def region_table(canvas: Canvas, findings: Findings, box: Box, listed: Listing) -> None:
     """The regions of ``listed``: colour or number, title, and what was measured."""
     wide = min(WIDEST, (box.width - (listed.blocks - 1) * GAP) // listed.blocks)
+    listed = replace(listed, columns=_columns_that_fit(findings, listed, wide))
     for block in range(listed.blocks):
         numbers = listed.numbers[block * listed.rows : (block + 1) * listed.rows]
         if numbers:
@@ -74,6 +77,22 @@ def region_table(canvas: Canvas, findings: Findings, box: Box, listed: Listing) 
         row = len(listed.numbers) - (listed.blocks - 1) * listed.rows
         x = box.x + (listed.blocks - 1) * (wide + GAP)
         canvas.text((x, box.y + PITCH * (row + 1)), f"and {listed.more} more in the report", size=16, colour=DIM)
+
+
+def _columns_that_fit(findings: Findings, listed: Listing, wide: float) -> tuple[str, ...]:
+    """The columns of ``listed`` without those of `SPARED` that would cut the title of a region."""
+    columns = listed.columns
+    titles = max((width(region_title(findings, number), 18) for number in listed.numbers), default=0.0)
+    titles += mark_width(findings, listed.numbers)
+
+    def needed(name: str) -> float:
+        rows = (cells(findings, number, (name,))[0] for number in listed.numbers)
+        return max(width(sentences.label(name).lower(), 17), *(width(text, 18) for text in rows)) + GAP
+
+    for spared, other in SPARED:
+        if listed.named and titles + sum(map(needed, columns)) > wide and other in columns:
+            columns = tuple(name for name in columns if name != spared)
+    return columns
 
 
 def _block(canvas: Canvas, findings: Findings, box: Box, listed: Listing, numbers: tuple[int, ...]) -> None:

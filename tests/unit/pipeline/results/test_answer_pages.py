@@ -229,6 +229,19 @@ def test_many_structures_are_listed_as_far_as_they_fit_and_counted(written: list
         assert story.findings.key_slice in region.slices
 
 
+def test_a_narrow_table_leaves_out_columns_before_it_cuts_titles(written: list[Written]) -> None:
+    """Of regions with a side, slices and images beside volume and mean: the images stay, and each title is whole."""
+    story = story_of("nested")
+    assert {region.side for region in story.findings.regions} != {None}
+    summary_page(story, pages=1)
+    texts = [item.text for item in written]
+    assert {"volume", "side", "images"} <= set(texts)
+    assert "slices" not in texts
+    for title in ("Tumor core", "Whole tumor", "Enhancing tumor"):
+        (drawn,) = (item for item in written if item.text == title)
+        assert drawn.within[2] - drawn.within[0] == pytest.approx(font(drawn.size, Face.REGULAR).getlength(title))
+
+
 def test_colours_alone_tell_few_structures_apart_and_numbers_those_that_share_one(written: list[Written]) -> None:
     """Three structures have three colours and no numbers; parts of one structure share its colour."""
     for name, count in (("nested", 0), ("separate", 2)):
