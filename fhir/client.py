@@ -16,6 +16,7 @@ from fhir.ambiguous import duplicates, named_by_identifier, note, versions
 from fhir.amend import Settled, State, revision_of, settle
 from fhir.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
 from fhir.auth import Authorization
+from fhir.closing import closing
 from fhir.same_patient import Patients, Whose
 from fhir.singly import Singly, StoredIds, Unsaved
 from fhir.stored import Search, kind_of, name_of
@@ -116,6 +117,21 @@ class FhirClient:
             secrets = identifying_texts(bundle) | {withdrawal.why}
             got = self._deliver(server, settled.bundle, search, secrets, ids)
             return replace(got, notes=(settled.note, *got.notes))
+
+    def close(self, bundle: dict[str, Any], ids: StoredIds | None = None) -> Receipt | None:
+        """Close the draft that ``bundle`` sent where a human's final report of its order is there; None where there is
+        none yet. Raises as `send`.
+        """
+        with self._connect() as server:
+            search, base = functools.partial(self._matches, server, bundle), self.url.rstrip("/")
+            patients = Patients(search, base, self.patient_system)
+            found = closing(bundle, search, base, patients, self.accession_system)
+            if not found.done:
+                return None
+            if found.bundle is None:
+                return Receipt((), (), notes=(found.note,))
+            got = self._deliver(server, found.bundle, search, identifying_texts(bundle), ids)
+            return replace(got, notes=(found.note, *got.notes))
 
     def _deliver(
         self,

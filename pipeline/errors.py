@@ -37,6 +37,7 @@
     ├── Retryable
     │   ├── PeerUnavailable
     │   ├── PeerBusy
+    │   ├── NotYet
     │   └── OutOfResources
     ├── Rejected
     ├── Broken
@@ -361,6 +362,13 @@ class PeerBusy(Retryable):
 
     code = "PEER_BUSY"
     remedy = "Nothing; it is tried again by itself. If it lasts, lower `destinations.rate`."
+
+
+class NotYet(Retryable):
+    """What is waited for is not there yet: no radiologist has finalised a report of the order."""
+
+    code = "NOT_YET"
+    remedy = "Nothing; the node looks again (`final_report_every`)."
 
 
 class OutOfResources(Retryable):

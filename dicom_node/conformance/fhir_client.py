@@ -49,11 +49,22 @@ EXCHANGES: Final = (
     Exchange("Media", "the key picture", ("identifier", "_tag"), updates=True, releases=R4_ONLY),
     Exchange("DocumentReference", "the key picture", ("identifier", "_tag"), updates=True, releases=R5_ONLY),
     Exchange("ImagingSelection", "segment, explanation", ("identifier", "_tag"), updates=True, releases=R5_ONLY),
-    Exchange("DiagnosticReport", "the report, preliminary or amended", ("identifier",), updates=True),
+    Exchange(
+        "DiagnosticReport",
+        "the report, preliminary or amended; final ones of the order are read",
+        ("identifier", "based-on"),
+        updates=True,
+    ),
     Exchange("Provenance", "which device made it from what", ("_tag",)),
     Exchange("AuditEvent", "the audit trail, where `audit.repository` is set", (), releases=R4_ONLY),
 )
-PARAMETER_TYPES: Final = {"identifier": "token", "_id": "token", "_tag": "token", "subject": "reference"}
+PARAMETER_TYPES: Final = {
+    "identifier": "token",
+    "_id": "token",
+    "_tag": "token",
+    "subject": "reference",
+    "based-on": "reference",
+}
 
 
 def exchanges(release: Release) -> Iterable[Exchange]:

@@ -22,6 +22,7 @@ from fhir.client import FhirClient
 from fhir.release import Release
 from fhir.report import build
 from fhir.urls import origin
+from pipeline.errors import NotYet
 from pipeline.report.sentences import Language
 from pipeline.report.stored import from_json, page_filename, stored_in
 from pipeline.report.withdrawal import withdrawal_in
@@ -51,6 +52,28 @@ class FhirSender:
             if withdrawal is not None:
                 return str(self._client.withdraw(self._built(files), withdrawal, ids))
             return str(self._client.send(self._bundle(files), ids))
+
+    def close(self, files: tuple[Path, ...]) -> str:
+        """Close the draft of an earlier `send` where a human's final report of its order is there.
+
+        Raises
+        ------
+        NotYet
+            where there is none yet.
+        Retryable, Rejected
+            as `send`.
+        """
+        most, wait = self._destination.maximum_in_flight, self._destination.timeout
+        with slot(self._locks, origin(self._destination.url), most, wait):
+            ids = StoredIdsFile(files[0].parent, self._destination.url) if self._client.singly else None
+            done = self._client.close(self._built(files), ids)
+        if done is None:
+            raise NotYet(
+                "There is no final report of the order yet.",
+                todo="The node looks again.",
+                retry_after=self._destination.final_report_every,
+            )
+        return str(done)
 
     def _bundle(self, files: tuple[Path, ...]) -> dict[str, Any]:
         bundle = self._built(files)

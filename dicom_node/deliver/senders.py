@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from dicom_node.settings.destinations import (
     Destination,
@@ -42,6 +42,21 @@ class Sender(Protocol):
             where the same call may succeed later.
         Rejected
             where the destination rejected them for good.
+        """
+        ...
+
+
+@runtime_checkable
+class Closer(Protocol):
+    """A sender whose reports are drafts that can be closed."""
+
+    def close(self, files: tuple[Path, ...]) -> str:
+        """Close the draft that ``files`` made, where a human's final report is there; what was done.
+
+        Raises
+        ------
+        NotYet
+            where there is none yet; otherwise as `Sender.send`.
         """
         ...
 

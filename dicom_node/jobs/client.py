@@ -19,7 +19,7 @@ from dicom_node.jobs.circuits import Circuit, Circuits
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.lookup import JobLookup
-from dicom_node.jobs.outcome import WITHDRAWALS
+from dicom_node.jobs.outcome import CLOSING, WITHDRAWALS
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobDetail, JobRow, JobState
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
@@ -242,6 +242,8 @@ class JobsClient:
                 load_input=False,
                 load_output=False,
             ) if queues else []  # fmt: skip
+            # A look for a final report is no result on its way.
+            rows = [row for row in rows if f"|{CLOSING}|" not in row.workflow_id]
             sending = Counter(row.queue_name for row in rows if row.status == "PENDING")
             waiting = Counter(row.queue_name for row in rows if row.status in status.WAITING)
             return tuple(

@@ -19,6 +19,8 @@ WITHDRAWAL: Final = "withdrawal"
 REJECTION: Final = "rejection-note"
 """Names of the results that withdraw others: that of a report, and that of DICOM objects."""
 WITHDRAWALS: Final = frozenset({WITHDRAWAL, REJECTION})
+CLOSING: Final = "closing"
+"""Name of the delivery that closes a draft once a human's final report is there; it says nothing of the job's state."""
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 

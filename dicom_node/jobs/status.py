@@ -14,7 +14,7 @@ from dbos import PortableWorkflowError, WorkflowStatus
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.engine import DELIVERY_WORKFLOW, SERIES_WORKFLOW
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import WITHDRAWALS, Failure, ResultKind, SeriesResult, StepState
+from dicom_node.jobs.outcome import CLOSING, WITHDRAWALS, Failure, ResultKind, SeriesResult, StepState
 from pipeline.errors import NotChosen
 from pipeline.findings.model import Outcome
 
@@ -206,6 +206,7 @@ def _job_state(readings: list[WorkflowStatus], deliveries: tuple[DeliveryRow, ..
         return JobState.QUEUED if len(readings) == 1 else JobState.RETRYING
     if reading.status in _UNDONE:
         return _UNDONE[reading.status]
+    deliveries = tuple(row for row in deliveries if row.result != CLOSING)
     withdrawals = {row.state for row in deliveries if row.result in WITHDRAWALS}
     if withdrawals:  # what was to be sent before them no longer counts
         state = _state_of_deliveries(withdrawals)

@@ -21,18 +21,19 @@ from dicom_node.backoff import delay
 from dicom_node.deliver.audited import delivery_record
 from dicom_node.deliver.deidentified import SOURCE_IMAGES, copies, is_document, source_images
 from dicom_node.deliver.rejection import note_of
-from dicom_node.deliver.senders import Sender, privacy, takes
+from dicom_node.deliver.senders import Closer, Sender, privacy, takes
 from dicom_node.jobs import engine, holding
+from dicom_node.jobs.closing import GIVEN_UP, closing_of
 from dicom_node.jobs.delivery import DeliveryJob
 from dicom_node.jobs.job import SeriesJob
-from dicom_node.jobs.outcome import WITHDRAWALS, Failure, ResultRef, SeriesResult, StepState
+from dicom_node.jobs.outcome import CLOSING, WITHDRAWALS, Failure, ResultRef, SeriesResult, StepState
 from dicom_node.jobs.withdrawn import WITHDRAWN, withdrawn
 from dicom_node.observability.log import uid
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.tree import Settings
 from dicom_node.store.layout import located
 from dicom_node.store.manifest import read_manifest
-from pipeline.errors import Broken, OutOfResources, PeerBusy, PeerUnavailable, Rejected
+from pipeline.errors import Broken, NotYet, OutOfResources, PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
 from pipeline.report.withdrawal import withdrawal_in
 
@@ -122,13 +123,13 @@ def register_delivery(settings: Settings, make_sender: MakeSender, circuit: Circ
     def send(delivery: dict[str, Any]) -> dict[str, Any]:
         item = DeliveryJob.from_dict(delivery)
         try:
-            if item.result.name not in WITHDRAWALS and withdrawn(item.job, settings):
-                return {"superseded": WITHDRAWN}
-            if item.provisional and not holding.may_leave(item.job, settings):
-                return {"superseded": holding.SUPERSEDED}
+            if unwanted := _unwanted(item, settings):
+                return {"superseded": unwanted}
             receipt = _send(item, settings, make_sender, circuit)
             # If this fails, the result is sent again, which does no harm: its identifiers are deterministic.
             trail.record(_audit_record(item, settings))
+        except NotYet as error:
+            return {"failure": Failure.of(error).to_dict()}
         except Exception as error:  # noqa: BLE001  (the boundary: every exception of a sender must become a value)
             failure = Failure.of(error)
             try:
@@ -149,16 +150,53 @@ def register_delivery(settings: Settings, make_sender: MakeSender, circuit: Circ
             return {"state": StepState.SUPERSEDED.value, "receipt": step["superseded"]}
         if "failure" not in step:
             log.info("delivered", **about, receipt=step["receipt"])
+            _follow(item, settings)
             return {"state": StepState.DONE.value, "receipt": step["receipt"]}
-        failure = Failure.from_dict(step["failure"])
-        if not failure.again or attempt >= last:
-            log.error("delivery_dead", **about, code=failure.code)
-            raise dead_letter(failure)
-        wait = delay(attempt, f"{job.job_id}|{name}|{destination}", settings.jobs, failure.retry_after)
-        options = engine.delivery_options(job, name, destination, attempt + 1, settings.destinations, delay=wait)
-        DBOS.enqueue_workflow_with_options(options, what, attempt + 1, last)
-        log.warning("delivery_retry", **about, code=failure.code, wait_s=round(wait, 1))
-        return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
+        return _again(item, Failure.from_dict(step["failure"]), attempt, last, settings)
+
+
+def _again(item: DeliveryJob, failure: Failure, attempt: int, last: int, settings: Settings) -> dict[str, Any]:
+    """Queue, within the workflow of a failed delivery, the next attempt; its end where there is none.
+
+    Raises
+    ------
+    PortableWorkflowError
+        the dead letter.
+    """
+    job, name, destination = item.job, item.result.name, item.destination
+    about = {"job": uid(job.job_id), "result": name, "destination": destination, "attempt": attempt}
+    if failure.code == NotYet.code and attempt >= last:
+        log.info("draft_stays", **about)
+        return {"state": StepState.DONE.value, "receipt": GIVEN_UP}
+    if not failure.again or attempt >= last:
+        log.error("delivery_dead", **about, code=failure.code)
+        raise dead_letter(failure)
+    wait = delay(attempt, f"{job.job_id}|{name}|{destination}", settings.jobs, failure.retry_after)
+    options = engine.delivery_options(job, name, destination, attempt + 1, settings.destinations, delay=wait)
+    DBOS.enqueue_workflow_with_options(options, item.to_dict(), attempt + 1, last)
+    log.warning("delivery_retry", **about, code=failure.code, wait_s=round(wait, 1))
+    return {"state": StepState.RETRY.value, "failure": failure.to_dict()}
+
+
+def _unwanted(item: DeliveryJob, settings: Settings) -> str | None:
+    """Why a delivery must not be sent any more; None where it may be."""
+    if item.result.name not in WITHDRAWALS and withdrawn(item.job, settings):
+        return WITHDRAWN
+    if item.provisional and not holding.may_leave(item.job, settings):
+        return holding.SUPERSEDED
+    return None
+
+
+def _follow(item: DeliveryJob, settings: Settings) -> None:
+    """Queue, within its workflow, what follows a delivery."""
+    follows = closing_of(item, settings)
+    if follows is None:
+        return
+    look, wait, tries = follows
+    options = engine.delivery_options(
+        look.job, look.result.name, look.destination, 1, settings.destinations, delay=wait
+    )
+    DBOS.enqueue_workflow_with_options(options, look.to_dict(), 1, tries)
 
 
 def fan_out(job: SeriesJob, result: SeriesResult, settings: Settings) -> tuple[DeliveryJob, ...]:
@@ -219,6 +257,8 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, ci
         return f"nothing sent: a {destination.kind} destination does not take {delivery.result.kind} results"
     files = tuple(located(name, settings.data_dir) for name in delivery.result.files)
     gone = [path for path in files if not path.is_file()]
+    if gone and delivery.result.name == CLOSING:
+        return "nothing closed: the results are no longer on this disk"
     if gone:
         raise Broken(f"{len(gone)} of {len(files)} result files are gone.", where=str(Path(gone[0])))
     asked = privacy(destination)
@@ -234,7 +274,12 @@ def _send(delivery: DeliveryJob, settings: Settings, make_sender: MakeSender, ci
         key = asked.key.get_secret_value().encode()
         files = copies(files, manifest, settings.data_dir, key, delivery.job.identity_from)
     with _noted(delivery.destination, circuit):
-        return make_sender(delivery.destination, destination).send(files)
+        sender = make_sender(delivery.destination, destination)
+        if delivery.result.name != CLOSING:
+            return sender.send(files)
+        return (
+            sender.close(files) if isinstance(sender, Closer) else "nothing closed: the destination is no FHIR server"
+        )
 
 
 @contextmanager
@@ -245,7 +290,7 @@ def _noted(destination: str, circuit: CircuitBreaker) -> Iterator[None]:
     except PeerUnavailable as error:
         _tell(circuit.failed, destination, error.code)
         raise
-    except (PeerBusy, Rejected):
+    except (PeerBusy, NotYet, Rejected):
         _tell(circuit.answered, destination)
         raise
     _tell(circuit.answered, destination)

@@ -120,6 +120,11 @@ class FhirDestination(Outgoing):
     bundle: Literal["transaction", "single"] = "transaction"
     """How the server takes a report: as one `transaction` with conditional creates, or each resource as a request of
     its own (`single`), the report last."""
+    final_report_every: Annotated[Seconds, Field(gt=0)] | None = None
+    """How often the node looks for a radiologist's final report of the same order, by which the draft is closed.
+    Without it, drafts stay `preliminary`."""
+    final_report_most: Annotated[Seconds, Field(gt=0)] = 14 * 86400.0
+    """For how long it looks."""
     language: Language = Language.ENGLISH
     """Language of the report: `en`, `de`, `es` or `fr`."""
     objects_of: str | None = None

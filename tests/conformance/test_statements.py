@@ -22,6 +22,7 @@ from dicom_node.settings.hl7v2 import Hl7v2Destination
 from fhir.ambiguous import duplicates, versions
 from fhir.amend import settle
 from fhir.audit_event import transaction
+from fhir.closing import closing
 from fhir.release import Json, Release
 from fhir.report import build
 from fhir.same_patient import Patients
@@ -95,7 +96,7 @@ def stored(bundle: Json, subject: str) -> list[Json]:
 
 @pytest.mark.parametrize("release", Release)
 def test_the_fhir_client_does_what_its_statement_says(release: Release, tmp_path: Path) -> None:
-    """Over a new report, one that amends it, the look for patient and order, and the audit trail."""
+    """Over a new report, one that amends it, the look for patient, order and final report, and the audit trail."""
     first, later = (
         build(content_of(Outcome.FINDING, "stated", revision=revision), release=release) for revision in (1, 2)
     )
@@ -108,6 +109,11 @@ def test_the_fhir_client_does_what_its_statement_says(release: Release, tmp_path
     literal_patient = literal(first, patient, "Patient/1")
     for reference, bundle in ((patient, first), (order, literal_patient)):
         server.searched |= {(reference["type"], name) for name in searched(reference, "urn:x", bundle) or ()}
+    based = {"basedOn": [{"reference": "ServiceRequest/1"}]}
+    server.stored = [
+        {**item, **based} if item["resourceType"] == "DiagnosticReport" else item for item in stored(first, "Patient/1")
+    ]
+    assert not closing(first, server.search, BASE, Patients(server.search, BASE)).done
     if release is Release.R4:
         audit.AuditTrail(tmp_path).record(SENT)
         (record,) = (item for path in audit.files(tmp_path) for item in audit.read(path))
