@@ -21,6 +21,7 @@ def tables(result: dict[str, Any]) -> str:
         _by_fold(result),
         _confusion(result["confusion"], tuple(result["slices"])),
         _classes(result["by_class"]),
+        _operating(result["operating"]),
         _overlap(result),
         _calibration(result["calibration"]),
         _runs(result["runs"]),
@@ -119,6 +120,24 @@ def _classes(by_class: dict[str, Any]) -> str:
         for name, own in by_class.items()
     ]
     return _table(["", "recall", "precision", "area under ROC", "average precision"], rows)
+
+
+def _operating(found: dict[str, Any]) -> str:
+    points = [(f"{own['limit']:g}", own["name"], own) for own in found["limits"]]
+    points += [
+        (f"{own['limit']:.2f}", f"{_share(float(share))} of slices without a tumour below", own)
+        for share, own in found["specificity"].items()
+    ]
+    kinds = list(points[0][2]["by_class"])
+    rows = [
+        [limit, name, _share(own["false_alarms"]), *(_share(own["by_class"][kind]) for kind in kinds)]
+        for limit, name, own in points
+    ]
+    head = ["limit", "", "false alarms", *kinds]
+    return (
+        "**Operating points**: the share of single slices whose probability of a tumour reaches a limit. A series "
+        "answers by all its slices, so these are not its rates.\n\n" + _table(head, rows)
+    )
 
 
 def _overlap(result: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from models.evaluation.gallery import write_gallery
 from models.evaluation.held_out import Set, every_picture, held_out, neighbours, validation
 from models.evaluation.members import members_of
 from models.evaluation.metrics import dice, softmax
+from models.evaluation.operating import operating_points
 from models.evaluation.plots import write_plots
 from models.evaluation.scope import real_series, synthetic, unseen_series
 from models.networks import PretrainedRegionNet
@@ -124,6 +125,7 @@ def evaluate(
             },
             "weights": {str(one): sha256(path) for one, path in sorted((weights or {}).items()) if one in asked},
             **figures(cases, plan.classes, wrong_outlines=plan.excluded_outlines),
+            "operating": operating_points(cases, plan.classes, shipped_limits(bundle.contract)),
             "temperature_shipped": bundle.contract.temperature,
             "bf16_agreement": round(_bf16_agreement(folds[-1]), 4),
             "runs": _runs(folds),
@@ -138,11 +140,16 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
         (out / EVALUATION).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
         (out / FIGURES).write_text(tables(result))
-        write_plots(cases, plan.classes, out / "plots")
+        write_plots(cases, plan.classes, out / "plots", shipped_limits(bundle.contract))
         which = np.concatenate([np.flatnonzero(everything.pictures.folds == one.number) for one in folds])
         write_gallery(cases, everything.take(which), plan.classes, out / "gallery")
     tell("done", 1.0)
     return result
+
+
+def shipped_limits(contract: Contract) -> dict[str, float]:
+    """The limits on a series' probability of a tumour, by what they decide."""
+    return {"no finding below": contract.thresholds.no_finding, "finding from": contract.thresholds.finding}
 
 
 def weights_in(folder: Path) -> dict[int, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from models.evaluation.figures import THIRDS, Cases, curves_by_class, headline, taken
 from models.evaluation.metrics import BINS, across, confusion, expected_error, reliability, softmax, thirds
+from models.evaluation.operating import curve, tumour_probability
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito's palette, which people with any colour vision tell apart."""
@@ -35,13 +36,17 @@ LOOK: Any = {
 }
 
 
-def write_plots(cases: Cases, classes: tuple[str, ...], out: Path) -> list[Path]:
-    """Every plot of ``cases`` as SVG in ``out`` (made where missing); returns the paths."""
+def write_plots(cases: Cases, classes: tuple[str, ...], out: Path, limits: Mapping[str, float]) -> list[Path]:
+    """Every plot of ``cases`` as SVG in ``out`` (made where missing); returns the paths.
+
+    ``limits`` on the probability of a tumour are marked by name on the curve of operating points.
+    """
     names = tuple(name.replace("_", " ") for name in classes)
     plots: dict[str, Callable[[], Figure]] = {
         "reliability": lambda: reliability_diagram(cases),
         "confusion": lambda: confusion_matrix(cases, names),
         "curves": lambda: roc_and_pr(cases, names),
+        "operating": lambda: operating_curve(cases, names, limits),
         "dice-by-class": lambda: dice_by(cases, names),
         "dice-by-size": lambda: dice_by_size(cases, names),
         "folds": lambda: by_fold(cases),
@@ -115,17 +120,34 @@ def confusion_matrix(cases: Cases, names: Sequence[str]) -> Figure:
 def roc_and_pr(cases: Cases, names: Sequence[str]) -> Figure:
     """ROC and precision-recall curve of each class against the rest."""
     figure, (left, right) = new_axes(8.4, 4.0, columns=2)
-    for k, (name, curve) in enumerate(zip(names, curves_by_class(cases), strict=True)):
+    for k, (name, found) in enumerate(zip(names, curves_by_class(cases), strict=True)):
         line: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "ls": STYLES[k % len(STYLES)], "lw": 1.5}
-        left.step(curve.false_positive, curve.recall, where="post", label=f"{name}, area {curve.auc:.3f}", **line)
+        left.step(found.false_positive, found.recall, where="post", label=f"{name}, area {found.auc:.3f}", **line)
         right.step(
-            curve.recall, curve.precision, where="pre", label=f"{name}, average {curve.average_precision:.3f}", **line
+            found.recall, found.precision, where="pre", label=f"{name}, average {found.average_precision:.3f}", **line
         )
     left.set(xlabel="1 − specificity", ylabel="sensitivity", title="ROC, each class against the rest")
     right.set(xlabel="recall", ylabel="precision", title="Precision and recall")
     for axes in (left, right):
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         axes.legend(loc="lower center" if axes is right else "lower right")
+    return figure
+
+
+def operating_curve(cases: Cases, names: Sequence[str], limits: Mapping[str, float]) -> Figure:
+    """Share of each kind's slices that are called a tumour, against the share of slices without one that are."""
+    figure, (axes,) = new_axes(5.4, 4.2)
+    for k, name in enumerate(names[:-1]):
+        alarms, found = curve(cases, cases.truth == k)
+        axes.step(alarms, found, where="post", color=COLOURS[k], ls=STYLES[k % len(STYLES)], lw=1.5, label=name)
+    said = tumour_probability(cases)
+    for k, (name, limit) in enumerate(limits.items()):
+        alarms_at = float((said[~cases.tumour] >= limit).mean())
+        axes.axvline(alarms_at, color=GREY, lw=0.8, ls=":")
+        axes.text(alarms_at + 0.003, 0.52 + 0.04 * k, f"{name} {limit:g}", fontsize=8, color=GREY)
+    axes.set(xlim=(-0.003, 0.25), ylim=(0.5, 1.01), xlabel="false alarms: share of slices without a tumour")
+    axes.set(ylabel="sensitivity: share of the kind's slices", title="Called a tumour, by the limit on its probability")
+    axes.legend(loc="lower right")
     return figure
 
 

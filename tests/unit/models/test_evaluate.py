@@ -24,6 +24,7 @@ from models.evaluation.figures import Cases, answers, figures, headline, measure
 from models.evaluation.gallery import chosen
 from models.evaluation.held_out import Set, every_picture, held_out, neighbours, stretches
 from models.evaluation.members import members_of
+from models.evaluation.operating import curve, operating_points
 from models.evaluation.plots import write_plots
 from models.networks import Committee
 from models.registry import SHIPPED
@@ -235,6 +236,29 @@ def test_a_perfect_network_has_perfect_figures() -> None:
     assert figures(perfect, CLASSES)["by_class"]["glioma"]["auc"] == 1
 
 
+def test_operating_points_count_what_reaches_a_limit() -> None:
+    """Glioma 0.9, meningioma 0.6, pituitary tumour 0.3 at most; of the slices without a tumour one in five at 0.7."""
+    cases = some_cases()
+    share = np.select([cases.truth == 0, cases.truth == 1, cases.truth == 2], [0.9, 0.6, 0.3], 0.05)
+    share[np.flatnonzero(cases.truth == 3)[:3]] = 0.7
+    logits = np.full((60, 4), -30.0)
+    logits[:, 0], logits[:, 3] = np.log(share), np.log(1 - share)
+    points = operating_points(
+        dataclasses.replace(cases, logits=logits.astype(np.float32)), CLASSES, {"finding from": 0.5}
+    )
+    by_limit = {point["limit"]: point for point in points["limits"]}
+    assert by_limit[0.5]["name"] == "finding from"
+    assert by_limit[0.5]["by_class"] == {CLASSES[0]: 1.0, CLASSES[1]: 1.0, CLASSES[2]: 0.0}
+    assert by_limit[0.5]["false_alarms"] == 0.2
+    assert by_limit[0.5]["sensitivity"] == pytest.approx(2 / 3, abs=1e-4)
+    assert points["specificity"]["0.98"]["false_alarms"] == 0
+    assert points["specificity"]["0.98"]["by_class"][CLASSES[1]] == 0
+    alarms, found = curve(cases, cases.truth == 0)
+    assert (np.diff(alarms) >= 0).all()
+    assert (np.diff(found) >= 0).all()
+    assert (alarms[-1], found[-1]) == (1, 1)
+
+
 def test_one_fold_is_calibrated_by_its_halves() -> None:
     """Of a single fold no cluster lies in both halves, and both halves hold every class."""
     cases = some_cases(80, folds=1)
@@ -283,11 +307,11 @@ def test_neighbours_look_alike() -> None:
 
 
 def test_plots_are_the_same_files_each_time(tmp_path: Path) -> None:
-    """Six plots; the same cases give the same bytes, so that the card's pictures change with its figures only."""
+    """Seven plots; the same cases give the same bytes, so that the card's pictures change with its figures only."""
     for name in ("first", "second"):
-        write_plots(some_cases(), CLASSES, tmp_path / name)
+        write_plots(some_cases(), CLASSES, tmp_path / name, {"finding from": 0.85})
     made = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(made) == 6
+    assert len(made) == 7
     for name in made:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
