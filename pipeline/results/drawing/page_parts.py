@@ -15,7 +15,8 @@ MARGIN = 24
 INNER = SIDE - 2 * MARGIN
 HEAD, FOOT = 104, 945
 """What stands near the left and right edges of a page lies between these. Viewers write over the corners of every
-picture, three lines at the top and one at the bottom as a rule: there pages use only the middle.
+picture, three lines at the top and one at the bottom as a rule: there pages use only the middle. OHIF lays its cine bar
+over the middle of the top, 40 to 85 pixels of the screen below the edge: pages are empty between notice and `HEAD`.
 """
 MIDDLE = 560
 """Width of the foot line, between what viewers write into the lower corners."""
@@ -33,11 +34,11 @@ STANDING = "Computed, not read by anyone: compare with the original images."
 def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> None:
     """The notice that the page is unverified, and the algorithm that made it; on every page."""
     middle = SIDE / 2
-    canvas.text((middle, 12), DISCLAIMER, size=21, colour=WARNING, face=Face.BOLD, anchor="ma")
-    canvas.text((middle, 41), f"for review · page {page} of {pages}", size=17, colour=DIM, anchor="ma")
+    canvas.text((middle, 8), DISCLAIMER, size=21, colour=WARNING, face=Face.BOLD, anchor="ma")
+    canvas.text((middle, FOOT + 3), f"for review · page {page} of {pages}", size=16, colour=DIM, anchor="ma")
     version = f"version {model.version} · digest {model.digest[:12]}"
     made = cut(shown(f"{model.manufacturer} · {model.title} ·", f"{model.name} ·"), MIDDLE - width(version, 16) - 5, 16)
-    canvas.text((middle, FOOT + 9), f"{made} {version}", size=16, colour=DIM, anchor="ma")
+    canvas.text((middle, FOOT + 24), f"{made} {version}", size=16, colour=DIM, anchor="ma")
 
 
 def shown(text: str, otherwise: str) -> str:

@@ -407,3 +407,4 @@ def test_the_corners_are_left_to_the_viewer(outcome: Outcome) -> None:
         assert page[FOOT:, :220].max() == page[FOOT:, -220:].max() == 0
         assert page[:HEAD, 300:-300].max() > 0
         assert page[FOOT:, 220:-220].max() > 0
+        assert page[38:HEAD].max() == 0  # OHIF's cine bar lies there

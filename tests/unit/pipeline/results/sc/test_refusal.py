@@ -8,6 +8,7 @@ import pytest
 from pipeline import phantom
 from pipeline.errors import BadPixels, MissingSlices, Refused
 from pipeline.findings.own_results import is_own_result
+from pipeline.results.drawing.page_parts import FOOT
 from pipeline.results.sc import refusal
 from tests.conformance.synthetic import MODEL, file_bytes
 
@@ -51,6 +52,6 @@ def test_any_reason_stays_on_the_page(what: str) -> None:
     """Long ones are cut, scripts without a typeface are replaced, the frame stays readable."""
     (item,) = refusal.build(phantom.head_phantom(slices=3, matrix=16), Refused(what, where=what, todo=what), MODEL)
     assert item.preview is not None
-    assert item.preview[978:983].max() == 0  # nothing runs into the footer's line
+    assert item.preview[FOOT : FOOT + 3].max() == 0  # nothing runs into the foot lines
     assert item.preview[:, 1016:].max() == 0
     assert len(item.dataset.ImageComments) <= 10240
