@@ -28,8 +28,8 @@ hypothesis.settings.load_profile("each_run")  # scripts/nightly takes the other
 
 gc.disable()  # while the tests are imported and collected; see `pytest_collection_finish`
 
-ORDER = ("integration", "packaging", "conformance", "property")
-"""Folders by how long their files take."""
+ORDER = ("integration", "packaging", "conformance", "property", "unit/models", "unit/pipeline/results")
+"""Folders by how long their files take; all others follow."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,8 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def place(item: pytest.Item) -> tuple[bool, int]:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        return item.path not in slow, ORDER.index(folder) if folder in ORDER else len(ORDER)
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        folder = next((number for number, name in enumerate(ORDER) if path.startswith(f"{name}/")), len(ORDER))
+        return item.path not in slow, folder
 
     items.sort(key=place)  # stable: the order within a file stays
 

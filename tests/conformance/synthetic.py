@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -71,18 +74,44 @@ def context_of(
     return ResultContext(volume, with_places(findings, volume), run)
 
 
+@lru_cache(maxsize=32)
 def phantom_context(
     plane: phantom.Plane = "axial", outcome: Outcome = Outcome.FINDING, *, slices: int = 16, matrix: int = 64
 ) -> ResultContext:
-    """A phantom with its true lesion outlined where ``outcome`` is a finding."""
+    """A phantom with its true lesion outlined where ``outcome`` is a finding. Shared: nobody changes it."""
     datasets = phantom.head_phantom(plane=plane, slices=slices, matrix=matrix)
     mask = phantom.lesion_mask(datasets) if outcome is Outcome.FINDING else None
     return context_of(datasets, mask, outcome)
 
 
+def with_own_headers(context: ResultContext) -> ResultContext:
+    """``context`` with headers that a test may change."""
+    sources, subject = deepcopy((context.volume.sources, context.volume.subject))
+    return replace(context, volume=replace(context.volume, sources=sources, subject=subject))
+
+
 def build_all(context: ResultContext, profile: Profile | None = None) -> tuple[ResultObject, ...]:
-    """The result objects of a run as the pipeline builds them for ``profile`` (None: of every kind, in usual forms)."""
-    return build(context, {"made": profile or EVERYTHING})
+    """The result objects of a run as the pipeline builds them for ``profile`` (None: of every kind, in usual forms).
+
+    Shared by all who ask for those of the same context: nobody changes them.
+    """
+    return _built(_Same(context), (profile or EVERYTHING).model_dump_json())
+
+
+@dataclass(frozen=True)
+class _Same:
+    """``context``, equal to itself alone."""
+
+    context: ResultContext = field(compare=False)
+    identity: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", id(self.context))
+
+
+@lru_cache(maxsize=8)
+def _built(same: _Same, profile: str) -> tuple[ResultObject, ...]:
+    return build(same.context, {"made": Profile.model_validate_json(profile)})
 
 
 def file_bytes(ds: Dataset) -> bytes:

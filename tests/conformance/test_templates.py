@@ -8,6 +8,7 @@ and 300 are extensible.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import pytest
@@ -317,9 +318,10 @@ def selection_faults(ds: Dataset) -> list[str]:
 
 
 def report_of(context: ResultContext, flavour: ReportFlavour = "volumetric", role: str = "report") -> Dataset:
+    """The object of a role, to be spoiled at will."""
     profile = Profile(objects=KINDS, report_flavour=flavour)
     (item,) = (item for item in build_all(context, profile) if item.role == role)
-    return item.dataset
+    return deepcopy(item.dataset)
 
 
 FLAVOURS: dict[ReportFlavour, list[str]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from fhir.report import build as build_bundle
 from pipeline import phantom
 from pipeline.caveats import CaveatCode
 from pipeline.report.stored import FILENAME, from_json
+from pipeline.results.sc import overlay
+from tests.conformance.synthetic import file_bytes, phantom_context
 from tests.conftest import ROOT
 from tests.odd_values import element
 
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `candela process` in a process of its own writes of ``folder``; tests that change it copy it."""
+    """What `candela process` in a process of its own writes of ``folder``."""
     out = tmp_path_factory.mktemp("results") / "out"
     command = [sys.executable, "-m", "dicom_node.cli", "process", str(folder), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -161,10 +162,11 @@ def test_the_same_instant_gives_the_same_bytes(run, folder: Path, results: Path,
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
 
 
-def test_a_second_run_leaves_nothing_of_the_first(run, results: Path, tmp_path: Path) -> None:
+def test_a_second_run_leaves_nothing_of_the_first(run, folder: Path, tmp_path: Path) -> None:
     """Results of another series in the same folder replace the earlier ones; a refusal leaves only itself."""
-    shutil.copytree(results, tmp_path / "out")
+    run(folder)
     assert list((tmp_path / "out").glob("*.dcm"))
+    assert list((tmp_path / "out" / "previews").glob("*.png"))
     (tmp_path / "empty").mkdir()
     code, _, summary = run(tmp_path / "empty")
     assert code == 3
@@ -288,12 +290,11 @@ def test_bad_input_is_refused_with_its_reason(
     assert not list((tmp_path / "out").glob("*.dcm"))
 
 
-def test_candelas_own_results_are_refused(run, results: Path, tmp_path: Path) -> None:
+def test_candelas_own_results_are_refused(run, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    summary = json.loads((results / "summary.json").read_text())
-    overlay = next(item for item in summary["objects"] if item["role"] == "overlay")
-    shutil.copy(results / overlay["file"], own / "again.dcm")
+    page, *_ = overlay.build(phantom_context(slices=4, matrix=32))
+    (own / "again.dcm").write_bytes(file_bytes(page.dataset))
     code, text, _ = run(own)
     assert code == 3
     assert "OWN_RESULT" in text

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SECRETS = {"POSTGRES_PASSWORD": "pg0pass", "ORTHANC_PASSWORD": "orthanc0pass"}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+pytestmark = pytest.mark.slow
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

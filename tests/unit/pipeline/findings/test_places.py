@@ -18,12 +18,13 @@ from pipeline.report.findings import ReportedFindings
 from pipeline.report.sentences import Language
 from pipeline.results.drawing.listing import number_range, place, where
 from pipeline.results.provenance import ResultContext
-from tests.conformance.synthetic import MODEL, phantom_context
+from tests.conformance.synthetic import MODEL, phantom_context, with_own_headers
 from tests.unit.pipeline.results.test_source_images import with_frames
 
 
 def placed(context: ResultContext, **header: object) -> tuple[Side | None, tuple[int, ...]]:
     """Side and image numbers of the only region, with ``header`` in the images."""
+    context = with_own_headers(context)
     for ds in context.volume.sources:
         for keyword, value in header.items():
             setattr(ds, keyword, value)
@@ -33,7 +34,7 @@ def placed(context: ResultContext, **header: object) -> tuple[Side | None, tuple
 
 def test_images_are_numbered_as_the_pacs_numbers_them() -> None:
     """Against the slices where the series was stored so; none where an image has no number."""
-    context = phantom_context(slices=12)
+    context = with_own_headers(phantom_context(slices=12))
     for k, ds in enumerate(context.volume.sources):
         ds.InstanceNumber = 100 - k
     found = with_places(context.findings, context.volume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -197,27 +198,23 @@ sys.path.insert(0, sys.argv[1])
 from pipeline.findings.model import Outcome
 from tests.conformance.synthetic import build_all, file_bytes, phantom_context
 objects = [item for outcome in (Outcome.FINDING, Outcome.NO_FINDING) for item in
-           build_all(phantom_context(outcome=outcome, slices=12))]
+           build_all(phantom_context(outcome=outcome, slices=4))]
 print(json.dumps([hashlib.sha256(file_bytes(item.dataset)).hexdigest() for item in objects]))
 """
 
 
 def test_the_same_series_and_model_give_the_same_bytes_in_another_process_at_another_time() -> None:
     """No clock, no random UID and no hash seed reaches a file: the same SOP Instance UID is the same content."""
-    runs = []
-    for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(ROOT)], env=environment, capture_output=True, text=True, check=True
-        )
-        runs.append(done.stdout)
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(ROOT)], env=environment, capture_output=True, text=True, check=True
+    )
     here = [
         hashlib.sha256(file_bytes(item.dataset)).hexdigest()
         for outcome in (Outcome.FINDING, Outcome.NO_FINDING)
-        for item in build_all(phantom_context(outcome=outcome, slices=12))
+        for item in build_all(phantom_context(outcome=outcome, slices=4))
     ]
-    assert runs[0] == runs[1]
-    assert all(digest in runs[0] for digest in here)
+    assert json.loads(done.stdout) == here
 
 
 def test_another_model_makes_other_instances_and_another_device() -> None:

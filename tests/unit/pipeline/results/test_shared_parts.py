@@ -9,7 +9,10 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pipeline.findings.model import Outcome
-from tests.conformance.synthetic import build_all, phantom_context
+from pipeline.results.build import build
+from tests.conformance.synthetic import EVERYTHING, phantom_context
+
+WANTED = {"made": EVERYTHING}
 
 
 def parts(ds: Dataset) -> Iterator[Dataset | DataElement]:
@@ -27,7 +30,7 @@ def parts(ds: Dataset) -> Iterator[Dataset | DataElement]:
 @pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING])
 def test_no_result_holds_a_part_of_another_one_or_of_the_source(outcome: Outcome) -> None:
     context = phantom_context(outcome=outcome, slices=4, matrix=32)
-    results = [item.dataset for item in (*build_all(context), *build_all(context))]
+    results = [item.dataset for item in (*build(context, WANTED), *build(context, WANTED))]
     sources = (*context.references, *context.instances, *context.volume.sources, context.volume.identity)
     owned = {id(part) for ds in sources for part in parts(ds)}
     for ds in results:

@@ -145,7 +145,8 @@ def test_fhir_counts_a_multi_frame_object_once() -> None:
     for name, count in (("one object", 1), ("two objects, interleaved", 2), ("single-frame instances", SLICES)):
         context = with_frames(*LAYOUTS[name])
         recorded = datetime(2026, 1, 5, tzinfo=UTC)
-        bundle = build_report(report_content(context, build_all(context), recorded=recorded))
+        made = build_all(context, Profile(objects=("segmentation",)))
+        bundle = build_report(report_content(context, made, recorded=recorded))
         (study,) = (e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "ImagingStudy")
         (source,) = (s for s in study["series"] if s["uid"] == context.volume.series_instance_uid)
         assert source["numberOfInstances"] == count

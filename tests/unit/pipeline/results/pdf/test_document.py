@@ -25,7 +25,7 @@ from pipeline.results.pdf import document
 from pipeline.results.pdf.pictures import CAPTIONS, HEIGHT, layout
 from pipeline.results.pdf.sheet import INNER
 from pipeline.results.provenance import ResultContext
-from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
+from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context, with_own_headers
 from tests.conftest import ROOT
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
@@ -68,7 +68,7 @@ def test_it_says_whose_it_is_what_was_found_and_what_it_is_not(outcome: Outcome)
 
 def test_measures_and_probabilities_stand_in_its_tables() -> None:
     """Volume, axes, side, slices and images of each region, and every class with its probability."""
-    context = phantom_context()
+    context = with_own_headers(phantom_context())
     for k, ds in enumerate(context.volume.sources):
         ds.InstanceNumber = 900 - k
     context = replace(context, findings=with_places(context.findings, context.volume))
