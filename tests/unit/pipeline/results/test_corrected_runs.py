@@ -30,7 +30,8 @@ def revisions() -> tuple[ResultContext, ResultContext]:
     """A series that came without its last slice, and then with it."""
     first = context_of(WHOLE[:-1], MASK[:-1])
     second = context_of(WHOLE, MASK)
-    return first, replace(second, run=replace(second.run, predecessors=(Predecessor(first.run.instances),)))
+    earlier = Predecessor(first.run.instances, began=first.run.began)
+    return first, replace(second, run=replace(second.run, predecessors=(earlier,)))
 
 
 def by_file(context: ResultContext) -> dict[str, Dataset]:
@@ -67,9 +68,8 @@ def test_results_of_both_lie_in_the_same_series_side_by_side() -> None:
 def test_a_third_names_the_second() -> None:
     """The chain is a function of the run's identity alone."""
     first, second = revisions()
-    third = replace(
-        second.run, instances="c" * 64, predecessors=(*second.run.predecessors, Predecessor(second.run.instances))
-    )
+    last = Predecessor(second.run.instances, began=second.run.began)
+    third = replace(second.run, instances="c" * 64, predecessors=(*second.run.predecessors, last))
     assert third.previous == second.run
     assert second.run.previous == first.run
     assert first.run.previous is None

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -19,7 +20,7 @@ from pipeline.findings.model import Outcome
 from pipeline.findings.own_results import CREATOR_UID
 from pipeline.reading.files import read_path
 from pipeline.results.profile import KINDS, Profile, TransferSyntax
-from pipeline.results.provenance import NO_DATE, SERIES_NUMBERS
+from pipeline.results.provenance import NO_DATE, SERIES_NUMBERS, ResultContext
 from pipeline.results.wording import ascii_text
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
 
@@ -270,11 +271,16 @@ def test_series_are_told_apart_and_say_what_they_are() -> None:
         assert "for review" in item.dataset.SeriesDescription
 
 
-def test_instants_are_the_sources_latest() -> None:
+def undated(context: ResultContext) -> ResultContext:
+    """``context`` of a run that does not know when it began, as those of earlier versions."""
+    return replace(context, run=replace(context.run, began=None))
+
+
+def test_instants_of_a_run_that_does_not_know_its_own_are_the_sources_latest() -> None:
     """The latest of study, series, acquisition and content in any instance; broken values are passed over."""
     datasets = small(ContentDate="20260106", ContentTime="0815")
     datasets[5].AcquisitionDate, datasets[5].AcquisitionTime = "20260107", "235959.5"
-    context = context_of(datasets)
+    context = undated(context_of(datasets))
     assert context.instant == ("20260107", "235959.5")
     for item in build_all(context):
         what = "PresentationCreation" if item.role == "presentation" else "Content"
@@ -287,7 +293,7 @@ def test_a_source_without_any_date_still_has_results() -> None:
     changes = {
         f"{what}{kind}": "" for what in ("Study", "Series", "Acquisition", "Content") for kind in ("Date", "Time")
     }
-    assert context_of(small(**changes)).instant == NO_DATE
+    assert undated(context_of(small(**changes))).instant == NO_DATE
 
 
 def test_own_words_are_plain_ascii() -> None:
