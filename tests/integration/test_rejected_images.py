@@ -19,7 +19,7 @@ from tests.peers.orthanc import OrthancPeer, require_orthanc
 from tests.peers.ports import free_port
 from tests.peers.rejection import rejection_note
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly  # the parts are in test_withdrawal.py and tests/unit: here a model reads twice
 
 
 def held(orthanc: OrthancPeer) -> list[Dataset]:
