@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pipeline.findings.model import Findings, ModelIdentity
 from pipeline.geometry.volume import Volume
-from pipeline.report import sentences
 from pipeline.results.drawing.canvas import DIM, SIDE, WARNING, Box, Canvas
-from pipeline.results.drawing.fonts import Face, can_draw, cut, width, wrap
+from pipeline.results.drawing.fonts import Face, can_draw, cut, width
 from pipeline.results.drawing.listing import distinct_colours
 from pipeline.results.drawing.picture import draw_colour_bar
 from pipeline.results.wording import DISCLAIMER, ascii_text
@@ -28,7 +27,6 @@ series is made of many.
 """
 MOST_SAMPLED = 4
 """Colours in the legend's stroke."""
-STANDING = "Computed, not read by anyone: compare with the original images."
 
 
 def frame(canvas: Canvas, model: ModelIdentity, *, page: int, pages: int) -> None:
@@ -93,17 +91,3 @@ def outline_sample(canvas: Canvas, findings: Findings, x: int, y: int) -> None:
     canvas.text(
         (x + 34, y), f"AI {'box' if findings.regions[0].boxed else 'outline'}", size=17, colour=DIM, anchor="lm"
     )
-
-
-def caveats(canvas: Canvas, findings: Findings, box: Box, *, size: int = 16) -> None:
-    """What limits the answer, one after the other, as far as it fits; the report holds all of it."""
-    said = [
-        shown(sentences.caveat(item), "A caveat in another script stands in the report.") for item in findings.caveats
-    ]
-    text = " ".join(f"{sentence.rstrip('.')}." for sentence in (*said, STANDING))
-    lines = max(1, box.height // round(size * 1.35))
-    most = box.width
-    if len(wrap(text, most, lines + 1, size)) > lines:
-        text = " ".join(f"{sentence.rstrip('.')}." for sentence in said)
-    wide = canvas.text((box.x, box.y), "Caveats", size=size, colour=WARNING) + 12 if findings.caveats else 0
-    canvas.paragraph((box.x + wide, box.y), text, most=most - wide, lines=lines, size=size)

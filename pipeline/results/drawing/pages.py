@@ -12,6 +12,7 @@ from functools import cached_property
 
 from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.geometry.volume import Volume
+from pipeline.results.drawing import caveat_lines
 from pipeline.results.drawing.answer_rows import answer_note, answer_row, answer_title
 from pipeline.results.drawing.canvas import DIM, SIDE, Box, Canvas, Pixels, Placement
 from pipeline.results.drawing.fonts import width
@@ -22,7 +23,6 @@ from pipeline.results.drawing.page_parts import (
     FOOT,
     INNER,
     MARGIN,
-    caveats,
     frame,
     legend,
     shown,
@@ -136,8 +136,25 @@ def summary_page(story: Story, *, pages: int) -> Page:
     legend(canvas, findings, right.x, below, heat=story.heat)
     draw_across(canvas, story, ACROSS)
     tables_beside(canvas, findings, aside)
-    caveats(canvas, findings, Box(MARGIN, FOOT - 45, INNER, 44))
+    caveat_lines.below(canvas, findings, *caveat_place(story), page=pages)
     return Page(canvas.pixels(), findings.key_slice)
+
+
+def caveat_place(story: Story) -> tuple[Box, int]:
+    """Where the summary lists its caveats, and in which size."""
+    if story.compares:
+        return Box(MARGIN, FOOT - 45, INNER, 44), 16
+    below = CALM.bottom + 12
+    return Box(MARGIN, below, INNER, FOOT - below), 18
+
+
+def caveat_page(story: Story, *, page: int, pages: int) -> Page | None:
+    """Every caveat on a page of its own; None where the summary has room for all."""
+    if caveat_lines.fit(story.findings, *caveat_place(story)):
+        return None
+    canvas = Canvas()
+    caveat_lines.draw_page(canvas, story.findings, page=page, pages=pages)
+    return Page(canvas.pixels(), story.findings.key_slice)
 
 
 def draw_key_slice(canvas: Canvas, story: Story, boxes: tuple[Box, Box], numbers: Collection[int]) -> None:
@@ -197,8 +214,7 @@ def _calm_page(story: Story, pages: int) -> Page:
     canvas.text((x, CALM.y), name, size=17, colour=DIM, most=wide)
     y = canvas.paragraph((x, CALM.y + 36), shown(conclusion(findings), ""), most=wide, lines=8, size=19)
     calm_tables(canvas, findings, Box(x, round(y) + 28, wide, CALM.bottom - round(y) - 28))
-    below = CALM.bottom + 12
-    caveats(canvas, findings, Box(MARGIN, below, INNER, FOOT - below), size=18)
+    caveat_lines.below(canvas, findings, *caveat_place(story), page=pages)
     return Page(canvas.pixels(), findings.key_slice, placement, story.key if placement else None)
 
 

@@ -16,7 +16,7 @@ from pipeline.findings.model import AnswerKind, Findings, Outcome
 from pipeline.geometry.volume import Volume
 from pipeline.results.drawing.canvas import Pixels, Placement
 from pipeline.results.drawing.multiplanar import Reformat
-from pipeline.results.drawing.pages import Page, Story, shows_heatmap, slice_page, summary_page
+from pipeline.results.drawing.pages import Page, Story, caveat_page, shows_heatmap, slice_page, summary_page
 from pipeline.results.provenance import (
     ResultContext,
     code_item,
@@ -33,12 +33,17 @@ KIND = "overlay"
 
 
 def build(context: ResultContext) -> tuple[ResultObject, ...]:
-    """The summary page, then the slices of what was found from one end to the other; else the summary alone."""
+    """The summary page, then the slices of what was found from one end to the other; else the summary alone. Caveats
+    that the summary has no room for follow on a last page.
+    """
     story = Story(context.volume, context.findings)
     planes = pages_for(context.findings, context.profile.overlay_slices)
-    count = len(planes) + 1
+    last = len(planes) + 2
+    caveats = caveat_page(story, page=last, pages=last)
+    count = last if caveats else last - 1
     pages = [summary_page(story, pages=count)]
     pages += [slice_page(story, k, page=n, pages=count) for n, k in enumerate(planes, start=2)]
+    pages += [caveats] if caveats else []
     return tuple(
         ResultObject(
             role=KIND,

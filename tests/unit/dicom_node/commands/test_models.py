@@ -91,7 +91,8 @@ def test_the_check_writes_its_series_and_results(settings: Path, tmp_path: Path)
     roles = {item["role"] for item in summary["objects"]}
     assert roles == {"overlay", "segmentation", "report", "presentation", "document", "keyobjects"}
     series = tmp_path / "trial" / "series"
-    candela(settings, "process", str(series), "--model", "spots", "--out", str(tmp_path / "again"))
+    out = str(tmp_path / "again")
+    candela(settings, "process", str(series), "--model", "spots", "--out", out, "--began", summary["began"])
     again = json.loads((tmp_path / "again" / "summary.json").read_text())
     assert again["regions"] == summary["regions"]
 

@@ -147,6 +147,30 @@ def test_the_lesions_slices_follow_the_summary() -> None:
     assert [item.dataset.InstanceNumber for item in pages] == list(range(1, len(pages) + 1))
 
 
+def with_caveats(context: ResultContext, *said: str) -> ResultContext:
+    return replace(context, findings=replace(context.findings, caveats=tuple(map(free_text, said))))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINDING, Outcome.NO_FINDING])
+def test_no_caveat_is_cut_off(outcome: Outcome, written: list[str]) -> None:
+    """What the summary has no room for is whole on a last page, which the summary names."""
+    said = [f"Caveat {number}, which says what it has to say at some length, as caveats do" for number in range(14)]
+    context = phantom_context(outcome=outcome)
+    few, many = overlay.build(with_caveats(context, said[0])), overlay.build(with_caveats(context, *said))
+    assert len(many) == len(few) + 1
+    assert many[-1].dataset.SourceImageSequence == many[0].dataset.SourceImageSequence
+    assert "ImagePositionPatient" not in many[-1].dataset
+    shown = " ".join(written)
+    assert f"more on page {len(many)}." in shown
+    assert all(f"{sentence}." in shown for sentence in said)
+    assert "…" not in shown
+
+
+def test_caveats_beyond_a_page_are_counted(written: list[str]) -> None:
+    overlay.build(with_caveats(phantom_context(outcome=Outcome.NO_FINDING), *("word " * 90 for _ in range(30))))
+    assert any(text.endswith("more in the report.") for text in written)
+
+
 def test_a_long_lesion_gets_a_bounded_number_of_pages() -> None:
     """Evenly chosen slices, with the key slice and the diameter's among them."""
     datasets = phantom.head_phantom(slices=60, matrix=32)
