@@ -61,11 +61,13 @@ def _structure(region: ReportedRegion, index: int, context: ReportContext) -> En
         "description": f"{said}. {context.note()['text']}",
         "patient": context.subject,
     }
+    laterality = concept(region.side.laterality) if region.side and region.side.laterality else None
     if context.release is Release.R4:
         fields["location"] = site
+        fields["locationQualifier"] = [laterality] if laterality else None
     else:
-        structure = site or {"text": name}  # R5 asks for one
-        fields["includedStructure"] = [{"structure": structure, "spatialReference": [selection_of(region, context)]}]
+        included = {"structure": site or {"text": name}, "laterality": laterality}  # R5 asks for a structure
+        fields["includedStructure"] = [{**included, "spatialReference": [selection_of(region, context)]}]
     resource = context.release.make("BodyStructure", **fields)
     return Entry(structure_url(region, context), resource)
 

@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.caveats import Caveat
-from pipeline.findings.codes import GRAD_CAM, MR_BRAIN, NEOPLASM, ClassTerm, Code, class_term
+from pipeline.findings.codes import (
+    BILATERAL,
+    GRAD_CAM,
+    LEFT,
+    MR_BRAIN,
+    NEOPLASM,
+    RIGHT,
+    ClassTerm,
+    Code,
+    class_term,
+)
 from pipeline.findings.measurements import Measurement
 
 BoolArray = npt.NDArray[np.bool_]
@@ -166,6 +176,11 @@ class Side(StrEnum):
     """It reaches beyond the midline on either side."""
     MIDLINE = "midline"
     """It touches the midline."""
+
+    @property
+    def laterality(self) -> Code | None:
+        """Of PS3.16 CID 244; None for the midline, which has none."""
+        return {Side.LEFT: LEFT, Side.RIGHT: RIGHT, Side.BOTH: BILATERAL}.get(self)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def of(source: str, system: str, *values: str) -> ValueSet:
     return ValueSet(source, frozenset(f"{system}|{value}" for value in values))
 
 
+SIDES = of("PS3.16 CID 244; R4 bodystructure-location-qualifier (example)", SCT, "7771000", "24028007", "51440002")
 CID_4 = of("PS3.16 CID 4 Anatomic Region; SNOMED CT body structure", SCT, "12738006", "56329008")
 TARGETS = of("PS3.16 CID 7159 Lesion Segmentation Type", SCT, "108369006")
 CLASSES = ValueSet(
@@ -85,6 +86,8 @@ BOUND: dict[tuple[str, str], ValueSet] = {
     ("Observation", "method"): of("PS3.16 CID 7162 Algorithm Family", DCM, "123110"),
     ("BodyStructure", "location"): CID_4,
     ("BodyStructure", "structure"): CID_4,
+    ("BodyStructure", "locationQualifier"): SIDES,
+    ("BodyStructure", "laterality"): SIDES,
     ("BodyStructure", "morphology"): of("PS3.16 CID 7150; R4 bodystructure-code (example)", SCT, "49755003"),
     ("Media", "type"): of("R4 media-type (extensible)", f"{HL7}media-type", "image"),
     ("Media", "bodySite"): CID_4,

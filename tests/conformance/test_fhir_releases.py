@@ -179,6 +179,7 @@ def test_r5_has_its_own_forms() -> None:
     assert segment["subset"] == ["1"]
     (structure,) = (item for item in made if item["resourceType"] == "BodyStructure")
     assert structure["includedStructure"][0]["spatialReference"][0]["type"] == "ImagingSelection"
+    assert structure["includedStructure"][0]["laterality"]["coding"][0]["code"] == "7771000"
     assert structure["identifier"][0]["value"] == f"urn:oid:{told.findings.regions[0].tracking_uid}"
     volume = next(item for item in made if item.get("code", {}).get("text", "").startswith("Volume"))
     assert volume["bodyStructure"]["type"] == "BodyStructure"

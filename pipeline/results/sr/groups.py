@@ -44,9 +44,6 @@ ALGORITHM_DETAILS = frozenset(
 )
 METHODS: Mapping[str, Code] = MappingProxyType({codes.VOLUME.value: codes.SUM_OF_VOXELS})
 """How a measurement was made, by its code, where PS3.16 has a term for it."""
-LATERALITY: Mapping[Side, Code] = MappingProxyType(
-    {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BOTH: codes.BILATERAL}
-)
 IN_PLANE = ("long_axis", "short_axis")
 """Measurements that lie in one plane; the others are of the whole region."""
 
@@ -186,7 +183,7 @@ def _sites(site: Code | None, side: Side | None = None) -> list[hd.sr.FindingSit
     """``site`` with its laterality, or with the modifier that it lies in the middle."""
     if site is None:
         return None
-    laterality = LATERALITY.get(side) if side else None
+    laterality = side.laterality if side else None
     return [
         hd.sr.FindingSite(
             coded(site),
