@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.observability import log as observability
 from pipeline import phantom
+from pipeline.findings import places
+from pipeline.findings.sides import Midline, midline
+from pipeline.geometry.volume import Volume
 from tests.peers import gossip
 from tests.peers.fhir_server import FhirServer, start_fhir_server
 from tests.peers.postgres import PostgresAbsent, PostgresServer, shared_server
@@ -74,6 +78,23 @@ def _nothing_told() -> Iterator[None]:
     observability._Stderr.write = write  # type: ignore[method-assign]
     told = gossip.overheard()
     assert not told, "patient identifiers were told:\n" + "\n".join(told[:20])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_midline_an_image() -> Iterator[None]:
+    """The midline of the same image is searched for once: most results are of few images, under many headers."""
+    known: dict[bytes, Midline | None] = {}
+
+    def remembered(volume: Volume) -> Midline | None:
+        shown = (f"{volume.shape} {volume.projection}".encode(), volume.array.tobytes(), volume.affine.tobytes())
+        image = hashlib.sha256(b"".join(shown)).digest()
+        if image not in known:
+            known[image] = midline(volume)
+        return known[image]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "midline", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

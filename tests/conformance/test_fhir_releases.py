@@ -32,6 +32,7 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data" / "dicom"
 PLANES = ("axial", "coronal", "sagittal")
 
 
+@functools.cache
 def of_plane(plane: phantom.Plane) -> ReportContent:
     context = phantom_context(plane, slices=8)
     return report_content(context, build_all(context), recorded=RECORDED)
