@@ -235,17 +235,11 @@ class JobsClient:
         """
         with self._typed():
             queues = [engine.deliver_queue(name) for name in self._settings.destinations]
-            rows = self._client.list_workflows(
-                name=engine.DELIVERY_WORKFLOW,
-                queue_name=queues,
-                status=list(status.ACTIVE),
-                load_input=False,
-                load_output=False,
-            ) if queues else []  # fmt: skip
+            rows = self.lookup.in_queues(queues, status.ACTIVE) if queues else []
             # A look for a final report is no result on its way.
-            rows = [row for row in rows if f"|{CLOSING}|" not in row.workflow_id]
-            sending = Counter(row.queue_name for row in rows if row.status == "PENDING")
-            waiting = Counter(row.queue_name for row in rows if row.status in status.WAITING)
+            counted = Counter((queue, state) for queue, state, name in rows if f"|{CLOSING}|" not in name)
+            sending = {queue: counted[queue, "PENDING"] for queue in queues}
+            waiting = {queue: sum(counted[queue, state] for state in status.WAITING) for queue in queues}
             return tuple(
                 DestinationRow(name, target, self._circuits.of(name), waiting[queue], sending[queue])
                 for (name, target), queue in zip(self._settings.destinations.items(), queues, strict=True)
@@ -323,8 +317,7 @@ class JobsClient:
 
     def _rows(self, *job_ids: str) -> tuple[WorkflowStatus, ...]:
         with self._typed():
-            first = self._client.list_workflows(workflow_ids=[*job_ids])
-            return (*first, *self._client.list_workflows(workflow_id_prefix=[f"{name}|" for name in job_ids]))
+            return tuple(self._listed(self.lookup.of_jobs(job_ids)))
 
     def _rows_of(self, job_id: str) -> tuple[WorkflowStatus, ...]:
         rows = self._rows(job_id)

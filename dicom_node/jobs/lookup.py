@@ -1,12 +1,12 @@
 """Which jobs there are, by ids alone: questions that DBOS's client answers only by reading the whole table.
 
-This module reads five columns of DBOS's table: ``workflow_uuid``, ``name``, ``status``, ``priority``, ``created_at``.
-`JobsClient` then lists the rows of the ids found.
+This module reads a few columns of DBOS's table (`COLUMNS`), which the narrow pin of DBOS allows. `JobsClient` then
+lists the rows of the ids found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,15 @@ from dicom_node.settings.tree import Settings
 from dicom_node.store.data_version import DataVersion
 from pipeline.routing.rules import Priority
 
+COLUMNS: Final = ("workflow_uuid", "name", "status", "priority", "created_at", "queue_name")
+PARTIAL: Final = {
+    ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"): (
+        "status in ('ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
+    ),
+    ("ENQUEUED", "PENDING"): "status in ('ENQUEUED', 'PENDING')",
+    ("DELAYED",): "status = 'DELAYED'",
+}
+"""DBOS's partial indexes: the states of the workflows in each, and its condition as DBOS writes it."""
 TOGETHER: Final = 100
 """Ranges of ids in one question."""
 MOST: Final = 5000
@@ -42,7 +51,7 @@ class JobLookup:
         self._version = DataVersion(file) if file is not None else None
         self._rows = sa.table(
             "workflow_status",
-            *(sa.column(name) for name in ("workflow_uuid", "name", "status", "priority", "created_at")),
+            *(sa.column(name) for name in COLUMNS),
             schema=DBOS_SCHEMA if self._server else None,
         )
 
@@ -53,15 +62,17 @@ class JobLookup:
 
     def of_series(self, series: Iterable[str]) -> list[str]:
         """The ids of every workflow of these series."""
-        names = list(series)
+        return self._within([(f"{name}:", f"{name};") for name in series])  # ';' follows ':' in ASCII
+
+    def _within(self, ranges: list[tuple[str, str]]) -> list[str]:
+        """The ids from the first text of a range to before its second one, in the order of bytes."""
         column: Any = self._rows.c.workflow_uuid
         if self._server:
             column = column.collate("C")
         found: list[str] = []
-        for start in range(0, len(names), TOGETHER):
-            # ';' follows ':' in ASCII.
-            ranges = [sa.and_(column >= f"{name}:", column < f"{name};") for name in names[start : start + TOGETHER]]
-            found += self._column(sa.select(self._rows.c.workflow_uuid).where(sa.or_(*ranges)))
+        for start in range(0, len(ranges), TOGETHER):
+            some = [sa.and_(column >= first, column < end) for first, end in ranges[start : start + TOGETHER]]
+            found += self._column(sa.select(self._rows.c.workflow_uuid).where(sa.or_(*some)))
         return found
 
     def newest(
@@ -91,16 +102,48 @@ class JobLookup:
         with self._database.connect() as connection:
             return [Submitted(int(at), str(name)) for at, name in connection.execute(wanted)]
 
+    def of_jobs(self, job_ids: Iterable[str]) -> list[str]:
+        """The ids of every workflow of these jobs."""
+        names = list(job_ids)
+        column = self._rows.c.workflow_uuid
+        own = self._column(sa.select(column).where(column.in_(names)))  # the first attempt at reading has the job's id
+        return own + self._within([(f"{name}|", f"{name}}}") for name in names])  # '}' follows '|' in ASCII
+
     def with_status(self, statuses: Iterable[str]) -> tuple[str, ...]:
-        """Ids of the jobs of which a workflow has one of DBOS's ``statuses``, the newest of `MOST` workflows."""
-        rows = self._rows.c
-        wanted = (
-            sa.select(rows.workflow_uuid)
-            .where(rows.status.in_(list(statuses)))
-            .order_by(rows.created_at.desc())
-            .limit(MOST)
-        )
-        return tuple(dict.fromkeys(name.partition("|")[0] for name in self._column(wanted)))
+        """Ids of the jobs of which a workflow has one of DBOS's ``statuses`` but SUCCESS, the newest of `MOST`
+        workflows.
+        """
+        rows, found = self._rows.c, []
+        with self._database.connect() as connection:
+            for condition in self._indexed(statuses):
+                # The sum keeps SQLite from walking through all rows in the order of the index of times.
+                wanted = sa.select(rows.created_at, rows.workflow_uuid).where(*condition)
+                found += list(connection.execute(wanted.order_by((rows.created_at + 0).desc()).limit(MOST)))
+        newest = sorted(found, key=lambda row: -row[0])[:MOST]
+        return tuple(dict.fromkeys(str(name).partition("|")[0] for _, name in newest))
+
+    def in_queues(self, queues: Iterable[str], statuses: Iterable[str]) -> list[tuple[str, str, str]]:
+        """(queue, status, id) of each workflow in these queues that has one of DBOS's ``statuses`` but SUCCESS."""
+        rows, names = self._rows.c, list(queues)
+        with self._database.connect() as connection:
+            return [
+                (str(queue), str(state), str(name))
+                for condition in self._indexed(statuses)
+                for queue, state, name in connection.execute(
+                    sa.select(rows.queue_name, rows.status, rows.workflow_uuid).where(
+                        *condition, rows.queue_name.in_(names)
+                    )
+                )
+            ]
+
+    def _indexed(self, statuses: Iterable[str]) -> Iterator[tuple[sa.TextClause | sa.ColumnElement[bool], ...]]:
+        """Conditions that hold for workflows with one of ``statuses``, each such that a partial index serves it: SQLite
+        uses one only where its own condition stands in the question.
+        """
+        wanted = set(statuses)
+        for group, condition in PARTIAL.items():
+            if held := wanted & set(group):
+                yield sa.text(condition), self._rows.c.status.in_(sorted(held))
 
     def with_priority(self, priority: Priority, since: int) -> tuple[str, ...]:
         """Ids of the jobs of this priority that were submitted after ``since`` (ms since the epoch)."""

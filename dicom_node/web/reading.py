@@ -25,7 +25,7 @@ from pipeline.findings.model import Outcome
 from pipeline.reading.validation import is_uid
 
 CHUNK: Final = 100
-BUDGET: Final = 1000
+BUDGET: Final = 500
 """Studies or jobs that one page looks through for a filter that no index answers; the next page goes on from there."""
 FIRST: Final = 25
 """Studies that stand before all others, at most."""

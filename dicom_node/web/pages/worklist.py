@@ -72,12 +72,12 @@ def worklist(
         outcomes=list(Outcome),
         modalities=here.studies.modalities(),
         destinations=list(here.settings.destinations),
-        overview=_overview(here, found.first),
+        overview=_overview(here, found.first if query.plain and cursor is None else None),
         receive=here.settings.receive,
     )
 
 
-def _overview(here: Context, first: tuple[StudyRow, ...]) -> dict[str, object]:
+def _overview(here: Context, first: tuple[StudyRow, ...] | None) -> dict[str, object]:
     """What a glance must tell: failures, work, destinations that cannot be reached."""
     rows = here.jobs.destinations()
     down = [
@@ -85,7 +85,7 @@ def _overview(here: Context, first: tuple[StudyRow, ...]) -> dict[str, object]:
         for row in rows
         if row.target.enabled and (row.circuit.failures or row.circuit.state is not CircuitState.CLOSED)
     ]
-    failed = first or here.reader.first(StudyQuery())
+    failed = here.reader.first(StudyQuery()) if first is None else first
     return {
         "failed": sum(row.state is StudyState.FAILED for row in failed),
         "working": len(here.jobs.lookup.with_status(status.ACTIVE)),
