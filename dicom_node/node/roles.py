@@ -88,7 +88,7 @@ def serve(settings: Settings, config: Path | None) -> int:
         Role("deliver", (*command, "worker", "--queues", "deliver", *options)),
     ]
     if settings.web.enabled:
-        roles.append(Role("web", (*command, "web", *options)))
+        roles.append(Role("web", (*command, "web", *options), essential=False))
     return supervise(roles)
 
 

@@ -31,11 +31,15 @@ USAGE: Final = 2
 
 @dataclass(frozen=True)
 class Role:
-    """One child: its name in logs, its command line, and whether it gets SIGHUP."""
+    """One child: its name in logs, its command line, and whether it gets SIGHUP.
+
+    ``essential``: a wrong setting of it stops the node. Another one is started again and again, and the rest goes on.
+    """
 
     name: str
     command: tuple[str, ...]
     reloads: bool = False
+    essential: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def supervise(roles: Sequence[Role], policy: Policy | None = None) -> int:
 
     The first signal asks the children to stop (SIGTERM) and waits; a second one kills them at once. SIGHUP is passed on
     to the roles that reload their settings. Call it in the main thread of a process that has no other threads. 0: all
-    stopped; 1: some had to be killed; 2: a child reported a wrong command line or wrong settings, and all were stopped.
+    stopped; 1: some had to be killed; 2: an essential child reported a wrong command line or wrong settings, and all
+    were stopped.
     """
     policy = policy or Policy()
     children = [_Child(role) for role in roles]
@@ -104,7 +109,7 @@ def _tend(child: _Child, policy: Policy) -> bool:
     child.pause = policy.restart_first if ran >= policy.healthy else min(policy.restart_most, child.pause * 2)
     child.pause = max(child.pause, policy.restart_first)
     child.start_at = now + child.pause
-    if status == USAGE:
+    if status == USAGE and child.role.essential:
         log.error("role_refused", role=child.role.name, status=status)
         return True
     log.warning("role_died", role=child.role.name, status=status, ran_s=round(ran, 1), restart_in_s=child.pause)

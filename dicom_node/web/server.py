@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from typing import Any
 
@@ -38,6 +39,8 @@ def serve_web(settings: Settings) -> int:
         context = open_context(settings, client)
         _say(context)
         server = uvicorn.Server(_config(context))
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended
+            signal.signal(number, lambda *_: None)
         try:
             server.run()
         except SystemExit:  # uvicorn's answer to a port that it cannot have
@@ -51,7 +54,7 @@ def serve_web(settings: Settings) -> int:
 
 def _say(context: Context) -> None:
     web = context.settings.web
-    log.info("web_listening", address=web.address, demo=web.demo)
+    log.info("web_starts", address=web.address, demo=web.demo)
     if web.demo:
         log.warning("web_without_login", todo="everybody on this machine is an administrator; set web.demo = false")
     elif not context.accounts.accounts():

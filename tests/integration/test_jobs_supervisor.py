@@ -21,7 +21,8 @@ SUPERVISOR = """
 import sys
 from dicom_node.node.supervisor import Policy, Role, supervise
 policy = Policy(restart_first=0.1, restart_most=1.0, healthy=5.0, stop_within={stop_within})
-roles = [Role(f"role{{n}}", (sys.executable, "-c", code)) for n, code in enumerate({codes!r})]
+commands = [(sys.executable, "-c", code) for code in {codes!r}]
+roles = [Role(f"role{{n}}", command, essential=n < {essential}) for n, command in enumerate(commands)]
 sys.exit(supervise(roles, policy))
 """
 
@@ -58,16 +59,18 @@ def wait(until: Callable[[], object], seconds: float = 10) -> None:
 
 
 class Supervised:
-    """A supervisor over children that note their process ids."""
+    """A supervisor over children that note their process ids; the first ``essential`` of them are."""
 
     def __init__(self, folder: Path) -> None:
         self._pids = folder / "pids"
         self._log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *codes: str, stop_within: float = 5.0, **values: object) -> subprocess.Popen[bytes]:
+    def start(
+        self, *codes: str, stop_within: float = 5.0, essential: int = 9, **values: object
+    ) -> subprocess.Popen[bytes]:
         filled = [code.format(pids=str(self._pids), **values) for code in codes]
-        script = SUPERVISOR.format(codes=filled, stop_within=stop_within)
+        script = SUPERVISOR.format(codes=filled, stop_within=stop_within, essential=essential)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=log, stderr=log)
         return self.process
@@ -144,6 +147,14 @@ def test_a_child_with_wrong_settings_stops_everything(supervised: Supervised) ->
     process = supervised.start(LIVES, DIES, status=2)
     assert process.wait(10) == 2
     assert not any(alive(pid) for pid in supervised.pids)
+
+
+def test_wrong_settings_of_a_child_that_is_not_essential_stop_nobody(supervised: Supervised) -> None:
+    """The dashboard's port is taken: series come in as ever, and the dashboard is started again later."""
+    process = supervised.start(LIVES, DIES, status=2, essential=1)
+    wait(lambda: supervised.log.count("restart_in_s=") >= 2)
+    assert process.poll() is None
+    assert alive(supervised.pids[0])
 
 
 def test_a_child_that_does_not_stop_is_killed_in_bounded_time(supervised: Supervised) -> None:
