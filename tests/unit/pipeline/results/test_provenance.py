@@ -25,6 +25,7 @@ from pipeline.results.wording import ascii_text
 from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes, phantom_context
 
 ROOT = Path(__file__).parents[4]
+FEW_PAGES = Profile(objects=KINDS, overlay_slices=1)
 
 
 def small(**changes: object) -> tuple[Dataset, ...]:
@@ -101,7 +102,8 @@ def test_names_survive_byte_for_byte(kind: str, tmp_path: Path) -> None:
     character_sets, name, identifier, description = (value + b" " * (len(value) % 2) for value in NAMES[kind])
     values = {0x00100010: name, 0x00100020: identifier, 0x00081030: description}
     series = read_path(with_raw(tmp_path / "series", character_sets, values))
-    objects = build_all(context_of(series.datasets, phantom.lesion_mask(phantom.head_phantom(slices=12, matrix=64))))
+    mask = phantom.lesion_mask(phantom.head_phantom(slices=12, matrix=64))
+    objects = build_all(context_of(series.datasets, mask), FEW_PAGES)
     assert {item.role for item in objects} == set(KINDS)
     for item in objects:
         content = file_bytes(item.dataset)
@@ -131,7 +133,7 @@ def test_names_survive_in_other_transfer_syntaxes(kind: str, syntax: TransferSyn
 def test_results_read_back_with_the_sources_names() -> None:
     """What a PACS decodes from a result is the patient that it decodes from the source."""
     datasets = small(PatientName="Müller^Jörg", ReferringPhysicianName="Ärztin^Ünal", PatientID="Ä1")
-    for item in build_all(context_of(datasets)):
+    for item in build_all(context_of(datasets), FEW_PAGES):
         ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
         assert (ds.PatientName, ds.PatientID) == ("Müller^Jörg", "Ä1")
         assert ds.ReferringPhysicianName == "Ärztin^Ünal"
@@ -150,7 +152,7 @@ def test_issuers_and_procedure_codes_are_carried() -> None:
         IssuerOfAccessionNumberSequence=[issuer],
         ProcedureCodeSequence=[procedure],
     )
-    for item in build_all(context_of(datasets)):
+    for item in build_all(context_of(datasets), FEW_PAGES):
         assert item.dataset.IssuerOfPatientID == "HOSPITAL"
         assert item.dataset.IssuerOfPatientIDQualifiersSequence[0].UniversalEntityID == "1.2.3"
         assert item.dataset.IssuerOfAccessionNumberSequence[0].UniversalEntityID == "1.2.3"
@@ -163,7 +165,7 @@ def test_issuers_and_procedure_codes_are_carried() -> None:
 )
 def test_what_the_source_lacks_is_empty_never_invented(keyword: str) -> None:
     """Type 2 attributes are there and empty where the source has none."""
-    for item in build_all(context_of(small(**{keyword: None}))):
+    for item in build_all(context_of(small(**{keyword: None})), FEW_PAGES):
         assert keyword in item.dataset
         assert not item.dataset[keyword].value
 
@@ -175,7 +177,7 @@ def test_dates_that_are_none_are_left_out_and_names_are_not() -> None:
     for ds in datasets:
         for keyword in ("StudyDate", "PatientBirthDate", "StudyTime"):
             ds[keyword] = DataElement(keyword, "DA", "***", validation_mode=pydicom.config.IGNORE)
-    for item in build_all(context_of(datasets)):
+    for item in build_all(context_of(datasets), FEW_PAGES):
         ds = pydicom.dcmread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
         assert (ds.PatientName, ds.PatientID) == ("***", "***")
         assert (ds.StudyDate, ds.StudyTime, ds.PatientBirthDate, ds.PatientSex) == ("", "", "", "")

@@ -195,8 +195,12 @@ def test_any_number_of_regions_fits_on_one_page(name: str) -> None:
     assert MODEL.digest[:16] in shown
 
 
+@pytest.mark.nightly
 def test_the_same_findings_give_the_same_bytes_in_another_process() -> None:
-    """No clock, no random identifier: a result is a function of the source and the model."""
+    """No clock, no random identifier: a result is a function of the source and the model.
+
+    Each run compares the objects of every kind, this page among them, in `test_provenance`.
+    """
     code = (
         "import hashlib, sys; from tests.conformance.synthetic import phantom_context;"
         "from pipeline.results.pdf.document import pdf_page;"
@@ -206,6 +210,9 @@ def test_the_same_findings_give_the_same_bytes_in_another_process() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT).stdout for _ in range(2)
     }
     assert len(runs) == 1
+
+
+def test_the_page_was_made_when_the_analysis_began() -> None:
     pdf = document.pdf_page(phantom_context())
     assert b"D:20260105113000+01'00'" in pdf
 
