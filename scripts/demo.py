@@ -59,6 +59,7 @@ def main() -> int:
     except (CandelaError, FileNotFoundError) as error:
         console.print(f"[red]the series cannot be read:[/] {escape(str(error))}", soft_wrap=True)
         return 3
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is then stopped
     with contextlib.ExitStack() as stack:
         orthanc, fhir_url, settings = _start_everything(stack, out)
         start = time.monotonic()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,27 +31,57 @@ def demo(*arguments: str, without_orthanc: bool = False) -> subprocess.Completed
     """Run scripts/demo.py, which scripts/demo runs once the environment is there."""
     script = str(ROOT / "scripts" / "demo.py")
     start = ["-c", WITHOUT_ORTHANC, script] if without_orthanc else [script]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *start, *arguments], capture_output=True, text=True, env=environment, timeout=400, check=False
-    )
+    command = [sys.executable, *start, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=400, check=False)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300", "OMP_NUM_THREADS": "1"}
+
+
+def kept(*arguments: str) -> tuple[str, int]:
+    """What scripts/demo.py --keep says until all is running, and its exit code once it was asked to end."""
+    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--keep", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "everything keeps running" in line:
+                process.terminate()
+    return "".join(said), process.returncode
+
+
+def running_with(words: str) -> list[str]:
+    """The command lines of processes that name ``words``."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if words in line]
 
 
 def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
-    """From Orthanc to Candela and back: reason, answer, five kinds of results beside the images, report, pictures."""
+    """From Orthanc to Candela and back: reason, answer, five kinds of results beside the images, report, pictures.
+
+    What --keep leaves running ends with it.
+    """
     require_orthanc()
     ensure_installed()
-    ran = demo("--out", str(tmp_path / "demo"))
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "phantom" in ran.stdout
-    assert "reason: expected count 24 reached (Orthanc)" in ran.stdout
-    assert "not for diagnosis" in ran.stdout
-    assert set(re.findall(r"^Orthanc: (\w+)", ran.stdout, re.MULTILINE)) == {"MR", "OT", "SEG", "SR", "DOC", "KO"}
-    assert re.search(r"FHIR: http://\S+/DiagnosticReport/\S+ \(preliminary\)", ran.stdout)
-    for picture in re.findall(r"^Picture: (\S+\.png)", ran.stdout, re.MULTILINE):
+    said, code = kept("--out", str(tmp_path / "demo"))
+    assert code == 128 + signal.SIGTERM, said
+    assert running_with(str(tmp_path)) == [], "what the demo started ends with it"
+    assert "phantom" in said
+    assert "reason: expected count 24 reached (Orthanc)" in said
+    assert "not for diagnosis" in said
+    assert set(re.findall(r"^Orthanc: (\w+)", said, re.MULTILINE)) == {"MR", "OT", "SEG", "SR", "DOC", "KO"}
+    assert re.search(r"FHIR: http://\S+/DiagnosticReport/\S+ \(preliminary\)", said)
+    for picture in re.findall(r"^Picture: (\S+\.png)", said, re.MULTILINE):
         assert (ROOT / picture).is_file()
-    (page,) = re.findall(r"^Dashboard: (http://127\.0\.0\.1:\d+/studies/[\d.]+)$", ran.stdout, re.MULTILINE)
-    assert page.split("/studies")[0] in ran.stdout.split("where to look")[0], "its address is known from the start"
+    (page,) = re.findall(r"^Dashboard: (http://127\.0\.0\.1:\d+/studies/[\d.]+)$", said, re.MULTILINE)
+    assert page.split("/studies")[0] in said.split("where to look")[0], "its address is known from the start"
     assert "Traceback" not in (tmp_path / "demo" / "candela.log").read_text()
 
 
