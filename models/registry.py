@@ -66,6 +66,12 @@ class RegisteredModel:
         """The channels of a model that reads several series or radiographs of a study; empty for others."""
         return (*(item.name for item in self.channels), *(rule.name for rule in self.view_rules))
 
+    @property
+    def none(self) -> str | None:
+        """The class that says that nothing was found; None for a model that has no such class."""
+        answers = self.found.contract.answer if isinstance(self.found, WorkflowBundle) else self.found.contract
+        return getattr(answers, "none", None)
+
     def refuse_unread_inputs(self) -> None:
         """Refuse a model whose inputs no command reads.
 

@@ -85,7 +85,7 @@ def remove_user(name: NameArgument, config_file: ConfigOption = None) -> None:
 @tokens.command("add")
 def add_token(
     name: NameArgument,
-    scope: Annotated[list[str], typer.Option(help="read, identity, operate or admin; may be repeated.")],
+    scope: Annotated[list[str], typer.Option(help="read, identity, operate, assess or admin; may be repeated.")],
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; default: never.")] = None,
     config_file: ConfigOption = None,
 ) -> None:

@@ -11,7 +11,7 @@ from pipeline.errors import BadSettings
 MIGRATIONS: Final = "dicom_node.jobs:migrations"
 VERSION_TABLE: Final = "candela_schema"
 """The name is our own, since other programs that use Alembic may share the database."""
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 LOCK: Final = 0x43414E44454C41
 """Key of PostgreSQL's advisory lock: one process at a time creates tables."""
 

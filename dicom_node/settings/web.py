@@ -56,6 +56,9 @@ class Web(Section):
     identity: tuple[Role, ...] = (Role.OPERATOR, Role.ADMIN)
     """Roles that see patient identity, descriptions and result files: of `viewer`, `operator`, `admin`. Others see
     states, answers and times."""
+    assess: tuple[Role, ...] = (Role.OPERATOR, Role.ADMIN)
+    """Roles that may assess AI answers: of `viewer`, `operator`, `admin`. A site whose readers are viewers names all
+    three."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from dicom_node.web import assets
-from dicom_node.web.api import destinations, jobs, models, node, problems, results, studies
+from dicom_node.web.api import assessments, destinations, jobs, models, node, problems, results, studies
 from dicom_node.web.context import Context
 from dicom_node.web.pages import login, others, worklist
 from dicom_node.web.pages.errors import or_page
@@ -37,7 +37,11 @@ def web_app(context: Context) -> FastAPI:
     app.add_exception_handler(HTTPException, or_page(problems.on_http_error))
     app.add_exception_handler(RequestValidationError, or_page(problems.on_invalid))
     api = APIRouter(prefix="/api/v1")
-    for part in (node.health, node.router, *(room.router for room in (studies, jobs, results, destinations, models))):
+    for part in (
+        node.health,
+        node.router,
+        *(room.router for room in (studies, jobs, results, assessments, destinations, models)),
+    ):
         api.include_router(part)
     app.include_router(api)
     for room in (login, worklist, others):

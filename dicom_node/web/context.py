@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.audit.trail import open_trail
+from dicom_node.jobs.assessments import Assessments
 from dicom_node.jobs.client import JobsClient
 from dicom_node.settings.tree import Settings
 from dicom_node.store.worklist import StudyList
@@ -29,6 +30,7 @@ class Context:
     throttle: Throttle
     seen: Seen
     live: Live
+    assessments: Assessments
 
 
 def open_context(settings: Settings, jobs: JobsClient) -> Context:
@@ -44,4 +46,5 @@ def open_context(settings: Settings, jobs: JobsClient) -> Context:
         Throttle(),
         Seen(open_trail(settings), settings.receive.ae_title),
         Live(settings, jobs.lookup),
+        Assessments(settings),
     )

@@ -157,7 +157,14 @@ model = "brain_mri_tumor"
         assert self.jobs.submit(job)
         return job
 
-    def read(self, job: SeriesJob, outcome: Outcome = Outcome.FINDING, *, probability: float = 0.93) -> SeriesResult:
+    def read(
+        self,
+        job: SeriesJob,
+        outcome: Outcome = Outcome.FINDING,
+        *,
+        probability: float = 0.93,
+        predicted: str = "glioma",
+    ) -> SeriesResult:
         """The end of a reading: summary, one object with its picture, and one delivery a destination, queued."""
         folder = Path(job.manifest).parent
         (folder / "previews").mkdir()
@@ -166,8 +173,11 @@ model = "brain_mri_tumor"
         summary = {
             "outcome": str(outcome),
             "statement": f"The algorithm suggests glioma (model probability {probability}).",
-            "predicted_class": "glioma",
-            "probabilities": {"glioma": probability, "no_tumor": round(1 - probability, 4)},
+            "predicted_class": predicted,
+            "probabilities": {
+                predicted: probability,
+                "glioma" if predicted == "no_tumor" else "no_tumor": round(1 - probability, 4),
+            },
             "regions": [],
             "caveats": [{"code": "X", "values": {}, "text": "A note."}],
             "model": {"name": "brain_mri_tumor", "version": "1", "digest": DIGEST},

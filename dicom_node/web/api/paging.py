@@ -41,6 +41,15 @@ def cursor_of_job(place: Submitted | None) -> str | None:
     return None if place is None else _text([place.at, place.job_id])
 
 
+def number_of(cursor: str | None) -> int | None:
+    """The number of the last assessment of the page before. Raises Problem (400) for a text that is no cursor."""
+    return None if cursor is None else int(_pair(cursor)[0])
+
+
+def cursor_of_number(number: int | None) -> str | None:
+    return None if number is None else _text([number, ""])
+
+
 def day(value: str | None, *, end: bool = False) -> float | None:
     """A date or time in ISO 8601 as seconds since the epoch; a time without zone is UTC, a date is its beginning, or
     its ``end``. Raises Problem (400).

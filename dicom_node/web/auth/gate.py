@@ -46,7 +46,7 @@ def found_principal(request: Request) -> Principal | None:
         raise Problem(403, "The request comes from a page of another site.", code="CROSS_SITE")
     web = context.settings.web
     if web.demo:
-        return Principal("demo", "demo", scopes_of(Role.ADMIN, tuple(Role)), address)
+        return Principal("demo", "demo", scopes_of(Role.ADMIN, web) | {Scope.IDENTITY, Scope.ASSESS}, address)
     return _by_cookie(context, request, address)
 
 
@@ -77,6 +77,7 @@ def needs(scope: Scope) -> Callable[[Request], Principal]:
 Here = Annotated[Context, Depends(context_of)]
 Reads = Annotated[Principal, Depends(needs(Scope.READ))]
 Identifies = Annotated[Principal, Depends(needs(Scope.IDENTITY))]
+Assesses = Annotated[Principal, Depends(needs(Scope.ASSESS))]
 Operates = Annotated[Principal, Depends(needs(Scope.OPERATE))]
 Administers = Annotated[Principal, Depends(needs(Scope.ADMIN))]
 
@@ -95,6 +96,4 @@ def _by_cookie(context: Context, request: Request, address: str) -> Principal | 
     account = context.accounts.account(session.account) if session else None
     if session is None or account is None or session.stamp != account.stamp:
         return None
-    return Principal(
-        account.name, "account", scopes_of(account.role, context.settings.web.identity), address, session.csrf
-    )
+    return Principal(account.name, "account", scopes_of(account.role, context.settings.web), address, session.csrf)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from dicom_node.settings.web import Role
+from dicom_node.settings.web import Role, Web
 
 
 class Scope(StrEnum):
@@ -18,6 +18,8 @@ class Scope(StrEnum):
     """See patient identity and descriptions; download result files."""
     OPERATE = "operate"
     """Retry, cancel and discard jobs; test and resume destinations; try routing rules."""
+    ASSESS = "assess"
+    """Store a reader's assessment of an AI answer."""
     ADMIN = "admin"
     """See accounts and tokens; revoke tokens."""
 
@@ -44,6 +46,7 @@ class Principal:
         return scope in self.scopes
 
 
-def scopes_of(role: Role, identity: tuple[Role, ...]) -> frozenset[Scope]:
-    """The permissions of ``role``; ``identity`` are the roles that see patient identity."""
-    return BY_ROLE[role] | ({Scope.IDENTITY} if role in identity else set())
+def scopes_of(role: Role, web: Web) -> frozenset[Scope]:
+    """The permissions of ``role``; ``web`` says which roles see patient identity, and which assess answers."""
+    by_setting = {Scope.IDENTITY: web.identity, Scope.ASSESS: web.assess}
+    return BY_ROLE[role] | {scope for scope, roles in by_setting.items() if role in roles}

@@ -12,7 +12,7 @@ from dicom_node.settings.web import Role
 from dicom_node.web.auth.principal import Scope
 from tests.peers.dashboard import Dashboard
 
-NOBODY, READ, IDENTITY, OPERATE, ADMIN = 0, 1, 2, 3, 4
+NOBODY, READ, IDENTITY, OPERATE, ASSESS, ADMIN = range(6)
 ENDPOINTS = {
     ("GET", "/api/v1/health/live"): NOBODY,
     ("GET", "/api/v1/health/ready"): NOBODY,
@@ -29,6 +29,11 @@ ENDPOINTS = {
     ("GET", "/api/v1/jobs/{job_id}/pictures/{name}"): READ,
     ("GET", "/api/v1/jobs/{job_id}/results/{name}"): IDENTITY,
     ("GET", "/api/v1/jobs/{job_id}/fhir"): IDENTITY,
+    ("GET", "/api/v1/jobs/{job_id}/assessments"): READ,
+    ("POST", "/api/v1/jobs/{job_id}/assessments"): ASSESS,
+    ("GET", "/api/v1/assessments"): READ,
+    ("GET", "/api/v1/assessments/figures"): READ,
+    ("GET", "/api/v1/assessments/export"): READ,
     ("POST", "/api/v1/jobs/{job_id}/retry"): OPERATE,
     ("POST", "/api/v1/jobs/{job_id}/cancel"): OPERATE,
     ("POST", "/api/v1/jobs/{job_id}/discard"): OPERATE,
@@ -55,10 +60,11 @@ ENDPOINTS = {
 WHO: dict[str, tuple[Role | None, tuple[Scope, ...] | None, set[int]]] = {
     "nobody": (None, None, set()),
     "viewer": (Role.VIEWER, None, {READ}),
-    "operator": (Role.OPERATOR, None, {READ, IDENTITY, OPERATE}),
-    "admin": (Role.ADMIN, None, {READ, IDENTITY, OPERATE, ADMIN}),
+    "operator": (Role.OPERATOR, None, {READ, IDENTITY, OPERATE, ASSESS}),
+    "admin": (Role.ADMIN, None, {READ, IDENTITY, OPERATE, ASSESS, ADMIN}),
     "token that reads": (None, (Scope.READ,), {READ}),
     "token that reads identities": (None, (Scope.READ, Scope.IDENTITY), {READ, IDENTITY}),
+    "token that assesses": (None, (Scope.ASSESS,), {ASSESS}),
     "token that operates": (None, (Scope.OPERATE,), {OPERATE}),
 }
 

@@ -1,0 +1,201 @@
+"""Readers' assessments of AI answers: stored, listed, counted, exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from dicom_node.jobs import assessments
+from dicom_node.jobs.assessments import AssessmentQuery, Outline, Verdict
+from dicom_node.web.api.jobs import seen_job
+from dicom_node.web.api.paging import Cursor, Limit, cursor_of_number, day, number_of
+from dicom_node.web.api.schemas import Value
+from dicom_node.web.assessing import NewAssessment, assessment
+from dicom_node.web.auth.gate import Assesses, Here, Reads
+from dicom_node.web.auth.principal import Principal, Scope
+from dicom_node.web.context import Context
+from dicom_node.web.figures import Figures, figures
+from pipeline.findings.model import Outcome
+
+router = APIRouter(tags=["assessments"])
+
+FORMULA: Final = frozenset("=+-@\t")
+"""First characters of what a spreadsheet takes for a formula."""
+Name = Annotated[str | None, Query(max_length=128)]
+
+
+class Assessment(Value):
+    """One reader's assessment of one answer."""
+
+    number: int
+    """Ascending in the order in which assessments were stored."""
+    job_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    model: str
+    model_version: str
+    analysed_at: datetime
+    outcome: Outcome
+    """The AI answer as it was when the reader assessed it, with `answered` and `probability`."""
+    answered: str
+    """The class of the answer; empty where it names none."""
+    probability: float | None
+    verdict: Verdict
+    correct_class: str | None
+    """A class of the model, `none`, `other`, or null where the reader names none."""
+    present: bool | None
+    """Whether, by the reader, what the model looks for is present; null where the assessment does not tell."""
+    outline: Outline
+    comment: str | None
+    """Empty where the reader wrote none. Null for those who may not see patient identity, which a comment may hold, and
+    where it was purged with the results."""
+    reader: str
+    at: datetime
+
+
+class AssessmentPage(Value):
+    """A page of assessments, the newest first."""
+
+    items: tuple[Assessment, ...]
+    next: str | None
+
+
+def wanted(
+    model: Name = None,
+    verdict: Verdict | None = None,
+    reader: Name = None,
+    study: Name = None,
+    since: Name = None,
+    until: Name = None,
+    standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
+) -> AssessmentQuery:
+    """Which assessments a request wants. Raises Problem (400) for a time that is none."""
+    return AssessmentQuery(
+        study=study,
+        model=model,
+        verdict=verdict,
+        reader=reader,
+        since=day(since),
+        until=day(until, end=True),
+        standing=standing,
+    )
+
+
+@router.get("/jobs/{job_id}/assessments")
+def of_job(here: Here, who: Reads, job_id: str) -> list[Assessment]:
+    """Every assessment of a job, the newest first; corrections stand before what they correct."""
+    seen_job(here, who, "assessments", job_id)
+    return assessments_of(here, who, job_id)
+
+
+def assessments_of(here: Context, who: Principal, job_id: str) -> list[Assessment]:
+    """Every assessment of a job, as ``who`` may see them."""
+    return [shown(here, item, who) for item in here.assessments.every(AssessmentQuery(job_id=job_id))]
+
+
+@router.post("/jobs/{job_id}/assessments", status_code=201)
+def assess(here: Here, who: Assesses, job_id: str, said: NewAssessment) -> Assessment:
+    """Store an assessment. A further one of the same reader corrects the one before, which stays in the history."""
+    detail = here.jobs.show(job_id)
+    made = assessment(here, detail, said, reader=who.name, at=datetime.now(UTC))
+    here.seen.did(who, "answer assessed", study=detail.job.study_instance_uid, job=job_id)
+    stored = here.assessments.add(made, said.comment, here.reader.summaries.folder(detail.job))
+    return shown(here, stored, who)
+
+
+@router.get("/assessments")
+def list_assessments(
+    here: Here,
+    who: Reads,
+    model: Name = None,
+    verdict: Verdict | None = None,
+    reader: Name = None,
+    study: Name = None,
+    since: Name = None,
+    until: Name = None,
+    standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> AssessmentPage:
+    query = wanted(model, verdict, reader, study, since, until, standing)
+    found = here.assessments.page(query, before=number_of(cursor), limit=limit + 1)
+    items = found[:limit]
+    here.seen.studies(who, "assessments", dict.fromkeys(item.study_instance_uid for item in items))
+    following = items[-1].number if len(found) > limit else None
+    return AssessmentPage(items=tuple(shown(here, item, who) for item in items), next=cursor_of_number(following))
+
+
+@router.get("/assessments/figures")
+def show_figures(here: Here, _: Reads, model: Name = None, since: Name = None, until: Name = None) -> Figures:
+    """Confusion, share accepted, false alarms and calibration, by the newest assessment of each job."""
+    return figures(here.assessments.every(wanted(model, since=since, until=until, standing=True)), here.settings.zone)
+
+
+@router.get("/assessments/export", response_class=StreamingResponse)
+def export(
+    here: Here,
+    who: Reads,
+    model: Name = None,
+    verdict: Verdict | None = None,
+    reader: Name = None,
+    study: Name = None,
+    since: Name = None,
+    until: Name = None,
+    standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "csv",
+) -> StreamingResponse:
+    """All assessments as one file. Each download is recorded."""
+    query = wanted(model, verdict, reader, study, since, until, standing)
+    here.seen.did(who, "assessments exported")
+    rows = (shown(here, item, who) for item in here.assessments.every(query))
+    name = f"assessments.{form}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    if form == "json":
+        return StreamingResponse(_json(rows), media_type="application/json", headers=headers)
+    return StreamingResponse(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def shown(here: Context, item: assessments.Assessment, who: Principal) -> Assessment:
+    """An assessment as ``who`` may see it."""
+    values = {
+        **vars(item),
+        "analysed_at": datetime.fromtimestamp(item.analysed_at, UTC),
+        "at": datetime.fromtimestamp(item.at, UTC),
+        "comment": here.assessments.comment_of(item) if who.may(Scope.IDENTITY) else None,
+    }
+    return Assessment(**values)
+
+
+def _json(rows: Iterable[Assessment]) -> Iterator[str]:
+    """An array, an assessment a line."""
+    before = "["
+    for row in rows:
+        yield f"{before}\n{row.model_dump_json()}"
+        before = ","
+    yield "\n]\n" if before == "," else "[]\n"
+
+
+def _csv(rows: Iterable[Assessment]) -> Iterator[str]:
+    """RFC 4180, with a line of names."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(Assessment.model_fields)
+    for row in rows:
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+        writer.writerow(_cell(value) for value in row.model_dump(mode="json").values())
+    yield out.getvalue()
+
+
+def _cell(value: object) -> str:
+    """A value as text; one that a spreadsheet would run as a formula begins with an apostrophe."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return f"'{text}" if text[:1] in FORMULA and isinstance(value, str) else text

@@ -1,0 +1,227 @@
+"""What readers say of AI answers: stored with their history, refused where it contradicts itself, counted, exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from dicom_node.settings.web import Role
+from dicom_node.web.auth.principal import Scope
+from pipeline.findings.model import Outcome
+from tests.peers import gossip
+from tests.peers.dashboard import Dashboard
+
+MakeBoard = Callable[..., Dashboard]
+API = "/api/v1"
+
+
+@pytest.fixture
+def job(board: Dashboard, request: pytest.FixtureRequest) -> str:
+    """A job of its own with a finding: glioma, 93 %."""
+    return read(board, request.node.name)
+
+
+def read(
+    board: Dashboard, key: str, outcome: Outcome = Outcome.FINDING, predicted: str = "glioma", **more: float
+) -> str:
+    made = board.job(board.series(key))
+    board.read(made, outcome, predicted=predicted, **more)
+    return made.job_id
+
+
+def say(board: Dashboard, job: str, role: Role = Role.OPERATOR, **said: object) -> dict:
+    answer = board.client(role).post(f"{API}/jobs/{job}/assessments", json=said)
+    assert answer.status_code == 201, answer.text
+    found: dict = answer.json()
+    return found
+
+
+def test_an_assessment_holds_the_answer_that_it_is_about(board: Dashboard, job: str) -> None:
+    made = say(board, job, verdict="accepted", outline="usable", comment=" Small.\r\nNot new. ")
+    assert (made["outcome"], made["answered"], made["probability"]) == ("finding", "glioma", 0.93)
+    assert (made["correct_class"], made["present"], made["outline"]) == ("glioma", True, "usable")
+    assert (made["comment"], made["reader"], made["model"]) == ("Small.\nNot new.", "operator", "brain_mri_tumor")
+    assert board.client(Role.OPERATOR).get(f"{API}/jobs/{job}/assessments").json() == [made]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "predicted", "said", "correct", "present"),
+    [
+        (Outcome.FINDING, "glioma", {"verdict": "accepted"}, "glioma", True),
+        (Outcome.FINDING, "glioma", {"verdict": "supplemented"}, None, True),
+        (Outcome.FINDING, "glioma", {"verdict": "rejected"}, None, None),
+        (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "none"}, "none", False),
+        (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "no_tumor"}, "no_tumor", False),
+        (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "other"}, "other", True),
+        (Outcome.NO_FINDING, "no_tumor", {"verdict": "accepted"}, "no_tumor", False),
+        (Outcome.NO_FINDING, "no_tumor", {"verdict": "rejected", "correct_class": "glioma"}, "glioma", True),
+        (Outcome.NO_FINDING, "no_tumor", {"verdict": "supplemented"}, None, None),
+        (Outcome.INDETERMINATE, "glioma", {"verdict": "accepted"}, None, None),
+        (Outcome.MEASURED, "glioma", {"verdict": "accepted"}, "glioma", None),
+    ],
+)
+def test_what_an_assessment_says_of_presence(
+    board: Dashboard,
+    request: pytest.FixtureRequest,
+    outcome: Outcome,
+    predicted: str,
+    said: dict,
+    correct: str | None,
+    present: bool | None,
+) -> None:
+    made = say(board, read(board, request.node.name, outcome, predicted), **said)
+    assert (made["correct_class"], made["present"]) == (correct, present)
+
+
+def test_a_correction_and_a_second_reader_keep_the_history(board: Dashboard, job: str) -> None:
+    first = say(board, job, verdict="accepted")
+    second = say(board, job, verdict="rejected", correct_class="none")
+    third = say(board, job, Role.ADMIN, verdict="supplemented")
+    client = board.client(Role.OPERATOR)
+    assert client.get(f"{API}/jobs/{job}/assessments").json() == [third, second, first]
+    study = first["study_instance_uid"]
+    assert client.get(f"{API}/assessments", params={"study": study, "standing": True}).json()["items"] == [third]
+
+
+def test_a_comment_goes_with_the_results_when_they_are_purged(board: Dashboard, job: str) -> None:
+    made = say(board, job, verdict="accepted", comment="Mr Example once had a fall.")
+    shutil.rmtree(board.context.reader.summaries.folder(board.jobs.show(job).job))
+    client = board.client(Role.OPERATOR)
+    assert client.get(f"{API}/jobs/{job}/assessments").json() == [{**made, "comment": None}]
+    assert client.post(f"{API}/jobs/{job}/assessments", json={"verdict": "accepted"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ({"verdict": "accepted", "correct_class": "no_tumor"}, 422, "CONTRADICTION"),
+        ({"verdict": "rejected", "correct_class": "meningitis"}, 422, "NO_SUCH_CLASS"),
+        ({"verdict": "fine"}, 422, "INVALID_REQUEST"),
+        ({}, 422, "INVALID_REQUEST"),
+        ({"verdict": "rejected", "outline": "lovely"}, 422, "INVALID_REQUEST"),
+        ({"verdict": "rejected", "comment": "x" * 2001}, 422, "INVALID_REQUEST"),
+        ({"verdict": "rejected", "comment": "bell \x07"}, 422, "INVALID_REQUEST"),
+        ({"verdict": "rejected", "reader": "somebody else"}, 422, "INVALID_REQUEST"),
+    ],
+)
+def test_what_contradicts_itself_or_is_no_assessment_is_refused(
+    board: Dashboard, job: str, said: dict, status: int, code: str
+) -> None:
+    client = board.client(Role.OPERATOR)
+    answer = client.post(f"{API}/jobs/{job}/assessments", json=said)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert "bell" not in answer.text
+    assert client.get(f"{API}/jobs/{job}/assessments").json() == []
+
+
+def test_only_an_answer_that_stands_can_be_assessed(board: Dashboard) -> None:
+    queued = board.job(board.series("unread"))
+    refused = board.job(board.series("refused"))
+    board.refuse(refused, "NO_VOLUME", "Slices are missing.")
+    client = board.client(Role.OPERATOR)
+    for name in (queued.job_id, refused.job_id, "1.2:x:y"):
+        answer = client.post(f"{API}/jobs/{name}/assessments", json={"verdict": "accepted"})
+        assert answer.status_code == 404, answer.text
+
+
+def test_a_form_of_another_site_stores_nothing(board: Dashboard, job: str) -> None:
+    client = board.client(Role.OPERATOR)
+    address, said = f"{API}/jobs/{job}/assessments", {"verdict": "accepted"}
+    assert client.post(address, json=said, headers={"X-CSRF-Token": ""}).status_code == 403
+    assert client.post(address, json=said, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.get(address).json() == []
+
+
+def test_a_comment_is_shown_to_those_alone_who_may_see_identity_and_never_logged(board: Dashboard, job: str) -> None:
+    gossip.secret("Mrs Example of ward 7")
+    say(board, job, verdict="rejected", comment="Mrs Example of ward 7")
+    study = board.jobs.show(job).job.study_instance_uid
+    for path in (f"/jobs/{job}/assessments", f"/assessments?study={study}", f"/assessments/export?study={study}"):
+        assert "Mrs Example" in board.client(Role.OPERATOR).get(API + path).text
+        told = board.client(Role.VIEWER).get(API + path)
+        assert (told.status_code, "Mrs Example" in told.text) == (200, False)
+    lines = [line for line in (board.settings.data_dir / "audit").rglob("*") if line.is_file()]
+    trail = "".join(path.read_text() for path in lines)
+    assert "answer assessed" in trail
+    assert "Mrs Example" not in trail
+
+
+def test_a_site_may_let_its_viewers_assess(make_board: MakeBoard) -> None:
+    board = make_board('assess = ["viewer"]')
+    job = read(board, "viewers")
+    assert say(board, job, Role.VIEWER, verdict="accepted", comment="Mine.")["comment"] is None
+    answer = board.client(Role.ADMIN).post(f"{API}/jobs/{job}/assessments", json={"verdict": "accepted"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "NOT_PERMITTED")
+
+
+def test_the_list_has_filters_and_pages(make_board: MakeBoard) -> None:
+    board = make_board()
+    jobs = [read(board, name) for name in ("a", "b", "c")]
+    for name, verdict in zip(jobs, ("accepted", "rejected", "accepted"), strict=True):
+        say(board, name, verdict=verdict)
+    say(board, jobs[0], Role.ADMIN, verdict="rejected")
+    client = board.client(token=(Scope.READ,))
+    numbers: list[int] = []
+    cursor = None
+    while True:
+        page = client.get(f"{API}/assessments", params={"limit": 3, **({"cursor": cursor} if cursor else {})}).json()
+        numbers += [item["number"] for item in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert numbers == [4, 3, 2, 1]
+
+    def found(**query: str) -> list[int]:
+        answer = client.get(f"{API}/assessments", params=query)
+        assert answer.status_code == 200, answer.text
+        return [item["number"] for item in answer.json()["items"]]
+
+    assert found(verdict="rejected") == [4, 2]
+    assert found(reader="admin") == [4]
+    assert found(standing="true") == [4, 3, 2]
+    assert found(model="another") == []
+    assert found(since="2026-01-01") == [4, 3, 2, 1]
+    assert found(until="2026-01-01") == []
+    assert client.get(f"{API}/assessments", params={"since": "soon"}).status_code == 400
+    assert client.get(f"{API}/assessments", params={"cursor": "x"}).status_code == 400
+
+
+def test_an_export_is_whole_and_runs_in_no_spreadsheet(make_board: MakeBoard) -> None:
+    board = make_board()
+    client = board.client(Role.OPERATOR)
+    assert client.get(f"{API}/assessments/export?format=json").json() == []
+    job = read(board, "export")
+    made = [say(board, job, verdict="rejected", comment=text) for text in ('=HYPERLINK("x")', 'two\nlines, "quoted"')]
+    assert client.get(f"{API}/assessments/export?format=json").json() == made[::-1]
+    answer = client.get(f"{API}/assessments/export")
+    assert answer.headers["content-disposition"] == 'attachment; filename="assessments.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert [row["comment"] for row in rows] == ['two\nlines, "quoted"', '\'=HYPERLINK("x")']
+    assert [json.loads(row["number"]) for row in rows] == [2, 1]
+
+
+def test_figures_count_each_job_once_by_its_newest_assessment(make_board: MakeBoard) -> None:
+    board = make_board()
+    client = board.client(Role.VIEWER)
+    empty = client.get(f"{API}/assessments/figures").json()
+    assert (empty["jobs"], empty["false_alarms_per_day"], empty["calibration"]) == (0, None, [])
+    right = read(board, "right", probability=0.95)
+    alarm = read(board, "alarm", probability=0.9)
+    missed = read(board, "missed", Outcome.NO_FINDING, "no_tumor", probability=0.7)
+    say(board, right, verdict="rejected")
+    say(board, right, Role.ADMIN, verdict="accepted")
+    say(board, alarm, verdict="rejected", correct_class="none")
+    say(board, missed, verdict="rejected", correct_class="glioma")
+    found = client.get(f"{API}/assessments/figures").json()
+    assert (found["jobs"], found["by_verdict"]) == (3, {"accepted": 1, "rejected": 2, "supplemented": 0})
+    assert (found["false_alarms"], found["missed"], found["days"], found["false_alarms_per_day"]) == (1, 1, 1, 1.0)
+    confusion = found["confusion"]
+    assert (confusion["answers"], confusion["classes"]) == (["glioma", "no_tumor"], ["glioma", "none"])
+    assert confusion["counts"] == [[1, 1], [1, 0]]
+    assert [(item["judged"], item["accepted"]) for item in found["weeks"]] == [(3, 1)]
+    bins = [(item["low"], item["judged"], item["confirmed"], item["mean_probability"]) for item in found["calibration"]]
+    assert bins == [(0.6, 1, 0, 0.7), (0.8, 2, 1, 0.925)]
