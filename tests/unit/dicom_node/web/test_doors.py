@@ -131,7 +131,7 @@ def test_the_demo_needs_no_login_on_this_machine_and_says_so(make_board: MakeBoa
     board = make_board("demo = true")
     client = board.client()
     assert "no login" in client.get("/").text
-    assert client.get("/api/v1/me").json()["scopes"] == ["admin", "identity", "operate", "read"]
+    assert client.get("/api/v1/me").json()["scopes"] == ["admin", "assess", "identity", "operate", "read"]
     assert (
         client.post("/api/v1/destinations/archive/test", headers={"Origin": "http://evil.example"}).status_code == 403
     )
