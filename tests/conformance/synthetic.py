@@ -35,6 +35,8 @@ MODEL = ModelIdentity(
 CAVEAT = "Plain T1 — the model was validated on contrast-enhanced T1 (224² pixels)."
 EVERYTHING = Profile(objects=KINDS)
 BEGAN = "2026-01-05T11:30:00+01:00"
+UNPRINTED = Profile(objects=tuple(kind for kind in KINDS if kind != "document"))
+"""All kinds but the PDF, to which no other refers but the key objects, and which takes a third of the time."""
 UNDRAWN = tuple(kind for kind in KINDS if kind != "overlay")
 """All kinds but the pictures, whose drawing takes most of the time."""
 ANSWERS = {

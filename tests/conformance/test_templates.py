@@ -16,9 +16,9 @@ from pydicom.dataset import Dataset
 
 from pipeline import phantom
 from pipeline.findings.model import Outcome
-from pipeline.results.profile import KINDS, Profile, ReportFlavour
+from pipeline.results.profile import Profile, ReportFlavour
 from pipeline.results.provenance import ResultContext
-from tests.conformance.synthetic import build_all, context_of, phantom_context
+from tests.conformance.synthetic import EVERYTHING, UNPRINTED, build_all, context_of, phantom_context
 from tests.forms import short
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
@@ -319,7 +319,8 @@ def selection_faults(ds: Dataset) -> list[str]:
 
 def report_of(context: ResultContext, flavour: ReportFlavour = "volumetric", role: str = "report") -> Dataset:
     """The object of a role, to be spoiled at will."""
-    profile = Profile(objects=KINDS, report_flavour=flavour)
+    wanted = UNPRINTED if role == "report" else EVERYTHING
+    profile = wanted.model_copy(update={"report_flavour": flavour})
     (item,) = (item for item in build_all(context, profile) if item.role == role)
     return deepcopy(item.dataset)
 

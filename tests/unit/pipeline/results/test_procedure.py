@@ -22,7 +22,7 @@ from pipeline.report.content import content_of_refusal
 from pipeline.report.findings import Refusal
 from pipeline.report.patient_study import Study, procedure_of
 from pipeline.results.sc import refusal
-from tests.conformance.synthetic import MODEL, build_all, context_of, file_bytes
+from tests.conformance.synthetic import MODEL, UNPRINTED, build_all, context_of, file_bytes
 from tests.peers.fhir_bundles import RECORDED
 
 SKULL = Code("SCH1", "99KLINIK", "MR Schädel")
@@ -61,7 +61,7 @@ def written(ds: Dataset) -> Dataset:
 
 
 def result(datasets: tuple[Dataset, ...], role: str = "report") -> Dataset:
-    (item,) = (item for item in build_all(context_of(datasets)) if item.role == role)
+    (item,) = (item for item in build_all(context_of(datasets), UNPRINTED) if item.role == role)
     return written(item.dataset)
 
 

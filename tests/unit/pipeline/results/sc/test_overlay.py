@@ -22,6 +22,7 @@ from pipeline.results.drawing.fonts import wrap
 from pipeline.results.drawing.page_parts import FOOT, HEAD
 from pipeline.results.drawing.pages import SINGLE, Story, slice_page, summary_page
 from pipeline.results.drawing.picture import contours, direction_letters, display_window, point_of_interest
+from pipeline.results.profile import Profile
 from pipeline.results.provenance import ResultContext
 from pipeline.results.sc import overlay, refusal
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context
@@ -375,18 +376,18 @@ def test_the_image_is_plain_rgb_that_no_viewer_blackens() -> None:
         assert np.array_equal(ds.pixel_array, item.preview)
 
 
-IMAGES = {"overlay", "segmentation", "heatmap"}
+IMAGES = Profile(objects=("overlay", "segmentation", "heatmap"))
 
 
 def test_loss_in_the_source_is_passed_on() -> None:
     """What is drawn or outlined from lossy images says so, and how much was lost (PS3.3 C.7.6.1.1.5)."""
     datasets = phantom.head_phantom(slices=12, matrix=64)
     mask = phantom.lesion_mask(datasets)
-    images = [item.dataset for item in build_all(context_of(datasets, mask)) if item.role in IMAGES]
+    images = [item.dataset for item in build_all(context_of(datasets, mask), IMAGES)]
     assert {ds.LossyImageCompression for ds in images} == {"00"}
     datasets[4].LossyImageCompression, datasets[4].LossyImageCompressionRatio = "01", 12
     datasets[4].LossyImageCompressionMethod = "ISO_10918_1"
-    images = [item.dataset for item in build_all(context_of(datasets, mask)) if item.role in IMAGES]
+    images = [item.dataset for item in build_all(context_of(datasets, mask), IMAGES)]
     assert {(ds.LossyImageCompression, ds.LossyImageCompressionRatio) for ds in images} == {("01", 12)}
 
 

@@ -15,13 +15,13 @@ from pipeline.findings import codes
 from pipeline.findings.model import Outcome, Side
 from pipeline.findings.places import with_places
 from pipeline.results.provenance import ResultContext
-from tests.conformance.synthetic import CAVEAT, build_all, context_of, file_bytes, phantom_context
+from tests.conformance.synthetic import CAVEAT, UNPRINTED, build_all, context_of, file_bytes, phantom_context
 from tests.unit.pipeline.results.seg.test_segmentation import awkward_masks
 
 
 def report_of(context: ResultContext) -> Dataset:
     """The report of ``context`` as a reader gets it from the file."""
-    (item,) = (item for item in build_all(context) if item.role == "report")
+    (item,) = (item for item in build_all(context, UNPRINTED) if item.role == "report")
     return pydicom.dcmread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
 
 
@@ -67,7 +67,7 @@ def test_a_lesions_group_holds_its_measurements_in_ucum() -> None:
 def test_a_lesion_is_one_thing_in_report_and_segmentation() -> None:
     """Same tracking identifier and UID, the segment's number, and the source series, for each of forty."""
     context = context_of(phantom.head_phantom(slices=12, matrix=64), awkward_masks()["forty"])
-    objects = build_all(context)
+    objects = build_all(context, UNPRINTED)
     (segmentation,) = (item.dataset for item in objects if item.role == "segmentation")
     found = groups(report_of(context))[:-4]
     assert len(found) == 40
@@ -237,7 +237,7 @@ def test_the_explanation_is_the_page_of_the_lesion() -> None:
     """Visual explanation: the overlay of the lesion's key slice in its group, the summary beside the probabilities."""
     context = phantom_context()
     (lesion,) = context.findings.regions
-    objects = build_all(context)
+    objects = build_all(context, UNPRINTED)
     pages = {item.dataset.SOPInstanceUID: item.dataset for item in objects if item.role == "overlay"}
     lesion_group, predicted, *others = groups(report_of(context))
     assert not any(named(group, codes.VISUAL_EXPLANATION) for group in others)
@@ -269,7 +269,7 @@ def test_highdicom_reads_the_report() -> None:
     """An independent template reader finds the group by its tracking UID and the numbers in it."""
     context = phantom_context()
     (lesion,) = context.findings.regions
-    (item,) = (item for item in build_all(context) if item.role == "report")
+    (item,) = (item for item in build_all(context, UNPRINTED) if item.role == "report")
     report = hd.sr.srread(pydicom.filebase.DicomBytesIO(file_bytes(item.dataset)))
     (group,) = report.content.get_volumetric_roi_measurement_groups(tracking_uid=lesion.tracking_uid)
     assert group.finding_type.value == codes.GLIOMA.value
