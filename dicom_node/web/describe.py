@@ -18,6 +18,7 @@ from dicom_node.store.layout import located
 from dicom_node.store.series_index import SeriesState
 from dicom_node.web.api.schemas import Answer, Delivery, Event, Failure, Job, JobDetail, Series, StudyState
 from dicom_node.web.recent import Recent
+from pipeline.caveats import CaveatCode
 from pipeline.errors import NotRouted
 from pipeline.findings.model import Outcome
 
@@ -181,7 +182,9 @@ def _answer(detail: status.JobDetail, summary: dict[str, Any]) -> Answer | None:
     suggested = summary.get("predicted_class")
     share = summary.get("probabilities", {}).get(suggested) if suggested else None
     headline = str(suggested).replace("_", " ") if suggested else statement
-    return Answer(outcome=outcome, headline=headline, statement=statement, probability=share)
+    codes = {item.get("code") for item in summary.get("caveats", ()) if isinstance(item, dict)}
+    uncertain = CaveatCode.LESION_KIND_UNCERTAIN in codes
+    return Answer(outcome=outcome, headline=headline, statement=statement, probability=share, kind_uncertain=uncertain)
 
 
 def _delivery(row: DeliveryRow) -> Delivery:

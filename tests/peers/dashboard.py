@@ -164,6 +164,7 @@ model = "brain_mri_tumor"
         *,
         probability: float = 0.93,
         predicted: str = "glioma",
+        caveat: str = "X",
     ) -> SeriesResult:
         """The end of a reading: summary, one object with its picture, and one delivery a destination, queued."""
         folder = Path(job.manifest).parent
@@ -179,7 +180,7 @@ model = "brain_mri_tumor"
                 "glioma" if predicted == "no_tumor" else "no_tumor": round(1 - probability, 4),
             },
             "regions": [],
-            "caveats": [{"code": "X", "values": {}, "text": "A note."}],
+            "caveats": [{"code": caveat, "values": {}, "text": "A note."}],
             "model": {"name": "brain_mri_tumor", "version": "1", "digest": DIGEST},
             "objects": [{"file": "overlay-1.dcm", "role": "overlay"}],
             "disclaimer": "Not for diagnosis.",

@@ -63,6 +63,8 @@ class Answer(Value):
     statement: str
     probability: float | None = None
     """Of the class suggested, 0 to 1; None for models that give none."""
+    kind_uncertain: bool = False
+    """Whether the model is sure of a lesion only: the class is the likeliest of several, and no report codes it."""
     refusal_code: str | None = None
 
 

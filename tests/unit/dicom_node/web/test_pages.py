@@ -130,6 +130,16 @@ def test_an_uncertain_answer_shows_no_class_and_a_withdrawn_one_no_answer(make_b
     assert "56%" not in text
 
 
+def test_a_lesion_of_uncertain_kind_is_no_glioma_in_the_worklist(make_board: MakeBoard) -> None:
+    board = make_board()
+    job = board.job(board.series("uncertain"))
+    board.read(job, probability=0.47, caveat="LESION_KIND_UNCERTAIN")
+    page = board.client(Role.VIEWER).get("/").text
+    (headline,) = re.findall(r'<span class="headline">(.*?)</span>', page)
+    assert headline == "Lesion, kind uncertain"
+    assert re.search(r'<span class="dim">glioma</span>\s*<meter', page)
+
+
 def test_an_empty_store_says_where_to_send(make_board: MakeBoard) -> None:
     board = make_board(destinations={})
     client = board.client(Role.VIEWER)
