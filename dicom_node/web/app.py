@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from dicom_node.web import assets
 from dicom_node.web.api import assessments, destinations, jobs, models, node, problems, results, studies
 from dicom_node.web.context import Context
+from dicom_node.web.pages import assessments as assessments_pages
 from dicom_node.web.pages import login, others, worklist
 from dicom_node.web.pages.errors import or_page
 from dicom_node.web.security import Guard
@@ -44,7 +45,7 @@ def web_app(context: Context) -> FastAPI:
     ):
         api.include_router(part)
     app.include_router(api)
-    for room in (login, worklist, others):
+    for room in (login, worklist, assessments_pages, others):
         app.include_router(room.router, include_in_schema=False)
     app.mount("/assets", assets.app)
     app.add_middleware(Guard, web=context.settings.web)

@@ -43,12 +43,23 @@ class NewAssessment(BaseModel):
     """Free text. It may identify the patient: only those who may see identity read it."""
 
 
-def choices(summary: dict[str, Any]) -> tuple[str, ...]:
-    """The classes that a reader may call correct: the model's, by descending probability, then `NONE` and `OTHER`."""
+def choices(summary: dict[str, Any], negative: str | None) -> tuple[str, ...]:
+    """The classes that a reader may call correct: the model's, by descending probability, then `NONE`, unless the class
+    ``negative`` says the same, and `OTHER`.
+    """
     shares = summary.get("probabilities", {})
     regions = [item["label"] for item in summary.get("regions", summary.get("lesions", ()))]
     named = (*sorted(shares, key=shares.__getitem__, reverse=True), *regions, *summary.get("suggested", ()))
-    return tuple(dict.fromkeys((*filter(None, (*named, summary.get("predicted_class"))), NONE, OTHER)))
+    known = tuple(dict.fromkeys(filter(None, (*named, summary.get("predicted_class")))))
+    return (*known, OTHER) if negative in known else (*known, NONE, OTHER)
+
+
+def negative_class(here: Context, summary: dict[str, Any]) -> str | None:
+    """The class of the model that says that nothing was found; None where it has none, or is installed no more."""
+    try:
+        return registry.get(summary["model"]["name"], here.settings.models.folders).none
+    except BadModel:
+        return None
 
 
 def answered(summary: dict[str, Any]) -> str:
@@ -72,7 +83,8 @@ def assessment(here: Context, detail: JobDetail, said: NewAssessment, *, reader:
         raise Problem(409, "The results were withdrawn: there is no answer to assess.", code="WITHDRAWN")
     model = summary["model"]
     given, outcome = answered(summary), Outcome(summary["outcome"])
-    correct = _correct(said, given, choices(summary))
+    negative = negative_class(here, summary)
+    correct = _correct(said, given, choices(summary, negative), negative)
     share = summary.get("probabilities", {}).get(given)
     return Assessment(
         job_id=detail.job.job_id,
@@ -86,7 +98,7 @@ def assessment(here: Context, detail: JobDetail, said: NewAssessment, *, reader:
         probability=share,
         verdict=said.verdict,
         correct_class=correct,
-        present=_present(here, model["name"], outcome, said.verdict, given, correct),
+        present=_present(outcome, said.verdict, given, correct, negative),
         outline=said.outline,
         comment=None,
         reader=reader,
@@ -94,8 +106,10 @@ def assessment(here: Context, detail: JobDetail, said: NewAssessment, *, reader:
     )
 
 
-def _correct(said: NewAssessment, given: str, known: tuple[str, ...]) -> str | None:
+def _correct(said: NewAssessment, given: str, known: tuple[str, ...], negative: str | None) -> str | None:
     named = said.correct_class or None
+    if named == NONE and NONE not in known:
+        named = negative
     if named is not None and named not in known:
         raise Problem(422, f"The correct class is one of: {', '.join(known)}.", code="NO_SUCH_CLASS")
     if said.verdict is not Verdict.ACCEPTED:
@@ -110,19 +124,12 @@ def _correct(said: NewAssessment, given: str, known: tuple[str, ...]) -> str | N
     return given or None
 
 
-def _present(
-    here: Context, model: str, outcome: Outcome, verdict: Verdict, given: str, correct: str | None
-) -> bool | None:
+def _present(outcome: Outcome, verdict: Verdict, given: str, correct: str | None, negative: str | None) -> bool | None:
     """Whether, by the reader, what the model looks for is present; None where nothing says so."""
     if outcome not in SEEKS:
         return None
     if correct is None:
         return True if outcome is Outcome.FINDING and verdict is not Verdict.REJECTED else None
-    if correct == NONE:
-        return False
     if correct == given:
         return outcome is Outcome.FINDING
-    try:
-        return correct != registry.get(model, here.settings.models.folders).none
-    except BadModel:  # it is installed no more: nobody knows which of its classes is the negative one
-        return None
+    return correct not in (NONE, negative)

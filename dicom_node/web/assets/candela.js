@@ -62,6 +62,24 @@
   });
   body.addEventListener("htmx:sendError", () => toast(body.dataset.broken, true));
 
+  // Forms whose answer is the API's: sent as JSON. What was typed stays where the node refuses it.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!("json" in form.dataset)) return;
+    event.preventDefault();
+    const button = form.querySelector("[type=submit]");
+    button.disabled = true;
+    try {
+      const headers = { "Content-Type": "application/json", ...JSON.parse(body.getAttribute("hx-headers")) };
+      const sent = await fetch(form.action, { method: "POST", headers, body: JSON.stringify(Object.fromEntries(new FormData(form))) });
+      const answer = await sent.json();
+      toast(sent.ok ? form.dataset.done : answer.errors?.[0]?.detail || answer.detail || answer.title, !sent.ok);
+      if (sent.ok) form.reset();
+      refresh();
+    } catch { toast(body.dataset.broken, true); }
+    button.disabled = false;
+  });
+
   // Keys: / searches, j and k walk through the rows, Escape leaves the search.
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);

@@ -21,7 +21,12 @@ SYMBOLS: Final = {"mm2": "mm²", "[arb'U]": "a. u.", "1": "", "[hnsf'U]": "HU"}
 """UCUM codes that people write in another way."""
 LIVE: Final = frozenset({"worklist.html", "study.html", "destinations.html"})
 """Pages with a part that updates itself."""
-PAGES: Final = (("worklist", "/"), ("destinations", "/destinations"), ("models", "/models"))
+PAGES: Final = (
+    ("worklist", "/"),
+    ("destinations", "/destinations"),
+    ("models", "/models"),
+    ("assessments", "/assessments"),
+)
 
 
 def page(request: Request, template: str, who: Principal | None, *, status: int = 200, **values: Any) -> Response:

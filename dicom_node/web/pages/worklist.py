@@ -8,13 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from dicom_node.jobs import status
 from dicom_node.jobs.circuits import CircuitState
+from dicom_node.web.api.assessments import assessments_of
 from dicom_node.web.api.jobs import findings_of
 from dicom_node.web.api.paging import Cursor, day
 from dicom_node.web.api.results import results_of
 from dicom_node.web.api.schemas import JobDetail, StudyRow, StudyState
 from dicom_node.web.api.studies import study_of, study_page
+from dicom_node.web.assessing import choices, negative_class
 from dicom_node.web.auth.gate import Here, Reads
-from dicom_node.web.auth.principal import Scope
+from dicom_node.web.auth.principal import Principal, Scope
 from dicom_node.web.context import Context
 from dicom_node.web.pages.render import page
 from dicom_node.web.reading import StudyQuery
@@ -98,7 +100,7 @@ def study(request: Request, here: Here, who: Reads, study_instance_uid: str) -> 
     """A study: what happened and why, what was found, what can be done."""
     found = study_of(here, who, study_instance_uid)
     read = [item for item in found.all_series if any(job.model and job.attempts for job in item.jobs)]
-    details = {job.job_id: _shown(here, job) for item in found.all_series for job in item.jobs}
+    details = {job.job_id: _shown(here, who, job) for item in found.all_series for job in item.jobs}
     return page(
         request,
         "study.html",
@@ -110,13 +112,16 @@ def study(request: Request, here: Here, who: Reads, study_instance_uid: str) -> 
     )
 
 
-def _shown(here: Context, job: JobDetail) -> dict[str, object]:
-    """The findings and files of a job."""
+def _shown(here: Context, who: Principal, job: JobDetail) -> dict[str, object]:
+    """The findings and files of a job, and what readers said of its answer."""
     engine_job = here.jobs.show(job.job_id)
     results = results_of(here, engine_job)
+    summary = here.reader.summaries.of(engine_job)
     has_findings = job.answer is not None and job.answer.refusal_code is None and job.results
     return {
         "findings": findings_of(here, engine_job) if has_findings else None,
+        "choices": choices(summary, negative_class(here, summary)) if has_findings else (),
+        "assessments": assessments_of(here, who, job.job_id),
         "pictures": [item for item in results if item.media_type == "image/png"],
         "files": [item for item in results if item.media_type != "image/png"],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 
@@ -55,7 +56,7 @@ def test_an_assessment_holds_the_answer_that_it_is_about(board: Dashboard, job: 
         (Outcome.FINDING, "glioma", {"verdict": "accepted"}, "glioma", True),
         (Outcome.FINDING, "glioma", {"verdict": "supplemented"}, None, True),
         (Outcome.FINDING, "glioma", {"verdict": "rejected"}, None, None),
-        (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "none"}, "none", False),
+        (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "none"}, "no_tumor", False),
         (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "no_tumor"}, "no_tumor", False),
         (Outcome.FINDING, "glioma", {"verdict": "rejected", "correct_class": "other"}, "other", True),
         (Outcome.NO_FINDING, "no_tumor", {"verdict": "accepted"}, "no_tumor", False),
@@ -76,6 +77,13 @@ def test_what_an_assessment_says_of_presence(
 ) -> None:
     made = say(board, read(board, request.node.name, outcome, predicted), **said)
     assert (made["correct_class"], made["present"]) == (correct, present)
+
+
+def test_a_model_without_a_negative_class_leaves_none_to_the_reader(board: Dashboard, job: str) -> None:
+    path = board.context.reader.summaries.folder(board.jobs.show(job).job) / "summary.json"
+    path.write_text(path.read_text().replace("brain_mri_tumor", "taken_away"))
+    made = say(board, job, verdict="rejected", correct_class="none")
+    assert (made["correct_class"], made["present"]) == ("none", False)
 
 
 def test_a_correction_and_a_second_reader_keep_the_history(board: Dashboard, job: str) -> None:
@@ -220,8 +228,36 @@ def test_figures_count_each_job_once_by_its_newest_assessment(make_board: MakeBo
     assert (found["jobs"], found["by_verdict"]) == (3, {"accepted": 1, "rejected": 2, "supplemented": 0})
     assert (found["false_alarms"], found["missed"], found["days"], found["false_alarms_per_day"]) == (1, 1, 1, 1.0)
     confusion = found["confusion"]
-    assert (confusion["answers"], confusion["classes"]) == (["glioma", "no_tumor"], ["glioma", "none"])
+    assert (confusion["answers"], confusion["classes"]) == (["glioma", "no_tumor"], ["glioma", "no_tumor"])
     assert confusion["counts"] == [[1, 1], [1, 0]]
     assert [(item["judged"], item["accepted"]) for item in found["weeks"]] == [(3, 1)]
     bins = [(item["low"], item["judged"], item["confirmed"], item["mean_probability"]) for item in found["calibration"]]
     assert bins == [(0.6, 1, 0, 0.7), (0.8, 2, 1, 0.925)]
+
+
+def test_the_study_has_the_form_for_those_who_may_assess_and_what_was_said(board: Dashboard, job: str) -> None:
+    say(board, job, verdict="rejected", correct_class="other", comment="<b>Two</b> lesions")
+    way = board.client(Role.OPERATOR).get(f"/jobs/{job}/assessment")
+    place = way.headers["location"]
+    study, _, mark = place.partition("#")
+    text = board.client(Role.OPERATOR).get(study).text
+    assert (way.status_code, f'id="{mark}"' in text) == (303, True)
+    assert "&lt;b&gt;Two&lt;/b&gt; lesions" in text
+    assert re.findall(r'<option value="(\w*)">', text.split('name="correct_class"')[1].split("</select>")[0]) == [
+        *("", "glioma", "no_tumor", "other")
+    ]
+    told = board.client(Role.VIEWER).get(study).text
+    assert ("Rejected" in told, "lesions" in told, "<form" in told) == (True, False, False)
+
+
+def test_the_page_of_assessments_counts_and_explains_when_there_are_none(make_board: MakeBoard) -> None:
+    board = make_board()
+    client = board.client(Role.VIEWER)
+    assert "Nothing was assessed" in client.get("/assessments").text
+    say(board, read(board, "page"), verdict="rejected", correct_class="no_tumor", comment="Only for some.")
+    text = client.get("/assessments").text
+    assert 'class="confusion"' in text
+    assert text.count("<svg") == 2
+    assert "Only for some." not in text
+    assert "1 a day (days: 1)" in text
+    assert "Nothing was assessed" in client.get("/assessments?model=other&since=2026-01-01").text

@@ -178,7 +178,18 @@ def test_every_text_exists_is_used_and_has_the_same_places_in_each_language() ->
     english = words.texts("en")
     code = "".join(path.read_text() for path in [*TEMPLATES.rglob("*.html"), *TEMPLATES.parent.glob("*.py")])
     named = set(re.findall(r"""\b(?:t|say)\("([a-z0-9_]+\.[a-z0-9_]+)\"""", code))
-    made = ("state.", "job.", "delivery.", "outcome.", "event.", "page.", "destination.", "filter.")
+    made = (
+        "state.",
+        "job.",
+        "delivery.",
+        "outcome.",
+        "event.",
+        "page.",
+        "destination.",
+        "filter.",
+        "verdict.",
+        "outline.",
+    )
     assert named <= set(english), named - set(english)
     assert [key for key in english if key not in named and not key.startswith(made)] == []
     for language in words.languages():

@@ -50,6 +50,8 @@ ENDPOINTS = {
     ("DELETE", "/api/v1/tokens/{name}"): ADMIN,
     ("GET", "/"): READ,
     ("GET", "/studies/{study_instance_uid}"): READ,
+    ("GET", "/assessments"): READ,
+    ("GET", "/jobs/{job_id}/assessment"): READ,
     ("GET", "/destinations"): READ,
     ("GET", "/models"): READ,
     ("GET", "/models/{name}"): READ,
