@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import httpx  # noqa: E402
 
-from fhir.client import FhirClient  # noqa: E402  (runs from anywhere)
+from fhir.server.client import FhirClient  # noqa: E402  (runs from anywhere)
 from tools.fhir_server import FhirServer, running_fhir_server  # noqa: E402
 from tools.small_bundle import small_bundle  # noqa: E402
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from fhir.coding import coding
+from fhir.bundle.coding import coding
 from pipeline.findings import codes
 from pipeline.findings.codes import Code
 

@@ -4,18 +4,18 @@ Every entry is a conditional create on an identifier that the run derives: any n
 Entries create rather than update, because the hospital may have edited the resources since: a resend must not turn a
 report that a radiologist has finalised back into a preliminary one, nor overwrite an ImagingStudy of the PACS.
 
-The report itself is sought by an identifier that lasts over the revisions of its series: `fhir.amend` turns the creates
-into updates where the server has an earlier revision that no human has finalised.
+The report itself is sought by an identifier that lasts over the revisions of its series: `fhir.server.amend` turns the
+creates into updates where the server has an earlier revision that no human has finalised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fhir import observations, page, pictures, regions, study
-from fhir.coding import URI, attachment, concept, dicom_identifier, hl7_concept, lasting_identifier, to
-from fhir.context import ReportContext
-from fhir.entry import Entry
+from fhir.bundle import observations, page, pictures, regions, study
+from fhir.bundle.coding import URI, attachment, concept, dicom_identifier, hl7_concept, lasting_identifier, to
+from fhir.bundle.context import ReportContext
+from fhir.bundle.entry import Entry
 from fhir.release import Json, Release
 from pipeline.findings import codes
 from pipeline.findings.diagnosis import diagnosis
@@ -37,8 +37,8 @@ def build(
 
     ``pdf`` is the run's page as a PDF file, where there is one, in ``pdf_language``.
 
-    Patient and order are logical references by identifier, which `fhir.client.FhirClient` turns into literal ones where
-    the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, and a
+    Patient and order are logical references by identifier, which `fhir.server.client.FhirClient` turns into literal
+    ones where the server knows exactly one. Of a refusal: study, algorithm, one cancelled observation, and a
     report that is registered and refers to no order (docs/adr/0066-a-refusal-cancels-no-order.md).
     """
     context = ReportContext(content, release, language)

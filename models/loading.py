@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.bundle import Bundle, Contract, check_weights
 from models.slabs import SlabWorkflow, agree, make_workflow, use_contract
 from models.workflow.config import made, read_parser
-from models.workflow.foreign import foreign
+from models.workflow.confined.foreign import foreign
 from pipeline.errors import BadModel
 from pipeline.preprocess.recipe import Recipe
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from models.bundle import CARD, METADATA, Bundle, read_bundle
 from models.contract import CANDELA, read_contract
-from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
+from models.workflow.installing.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.caveats import Caveat
 from pipeline.errors import BadModel, BadSettings
 from pipeline.findings.model import AnswerKind, ModelIdentity

@@ -25,7 +25,7 @@ from models.layers import Layers, layers
 from models.loading import RESTORE, build, explained_layer
 from models.registry import get
 from models.series import CONNECTIVITY, SeriesAnswer, SlabAnswers, aggregate
-from models.workflow.bundle import WorkflowBundle
+from models.workflow.installing.bundle import WorkflowBundle
 from pipeline.caveats import Caveat, CaveatCode
 from pipeline.errors import BadModel, BadPixels, BadSettings, OutOfScope
 from pipeline.findings.model import BoolArray, ClassProbability, FloatArray, ModelIdentity, Outcome, Prediction

@@ -22,9 +22,9 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.workflow import rules
 from models.workflow.config import made
-from models.workflow.foreign import foreign
-from models.workflow.image import as_image, ras_affine, same_grid, to_source
-from models.workflow.reader import InMemory
+from models.workflow.confined.foreign import foreign
+from models.workflow.volumes.image import as_image, ras_affine, same_grid, to_source
+from models.workflow.volumes.reader import InMemory
 from pipeline.errors import BadModel
 from pipeline.geometry.volume import FloatArray, Volume
 from pipeline.preprocess.recipe import Recipe

@@ -14,7 +14,7 @@ from rich.table import Table
 from dicom_node.commands.common import REFUSED, ConfigOption, console, load_settings
 from dicom_node.settings.tree import Settings
 from models import registry
-from models.workflow.bundle import WorkflowBundle
+from models.workflow.installing.bundle import WorkflowBundle
 from pipeline import phantom
 from pipeline.errors import BadSettings
 from pipeline.findings.model import AnswerKind
@@ -56,7 +56,7 @@ def check(
 ) -> None:
     """Load a model as a worker would: files, digests, contract, weights. A MONAI bundle also reads computed images."""
     from models.runtime import load_model
-    from models.workflow.check import check_workflow
+    from models.workflow.installing.check import check_workflow
 
     settings = load_settings(config_file)
     found = registry.get(name, settings.models.folders).found
@@ -74,7 +74,7 @@ def check(
 def _write_trial(bundle: WorkflowBundle, out: Path, settings: Settings) -> None:
     """Write the computed series as DICOM files, and process them as `candela process` does."""
     from dicom_node.inference.process_path import process_path
-    from models.workflow.trial import trial_series
+    from models.workflow.installing.trial import trial_series
 
     for channel, datasets in trial_series(bundle.contract).items():
         phantom.save(datasets, out / "series" / channel)
@@ -100,7 +100,7 @@ def add(
 ) -> None:
     """Install a MONAI bundle into a folder of models, with a first candela block. A bundle is code: it is run here."""
     from models.contract import unfinished
-    from models.workflow.install import add as install
+    from models.workflow.installing.install import add as install
 
     folders = load_settings(config_file).models.folders
     into = folder or next(iter(folders), None)

@@ -9,7 +9,7 @@ from typing import Final
 
 from dicom_node.conformance.markdown import table
 from fhir.release import Json, Release
-from fhir.transport import FHIR_JSON
+from fhir.server.transport import FHIR_JSON
 
 DATE: Final = "2026-11-30"
 """When the statement last changed; FHIR requires it."""

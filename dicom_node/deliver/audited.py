@@ -11,7 +11,7 @@ from dicom_node.settings.destinations import (
     FolderDestination,
 )
 from dicom_node.settings.hl7v2 import Hl7v2Destination
-from fhir.urls import public_url
+from fhir.server.urls import public_url
 
 
 def delivery_record(

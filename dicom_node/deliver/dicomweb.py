@@ -28,7 +28,7 @@ from dicom_node.deliver.stow_response import (
 )
 from dicom_node.deliver.told import Told
 from dicom_node.settings.destinations import DicomWebDestination
-from fhir.answers import LATER, is_passing, retry_after
+from fhir.server.answers import LATER, is_passing, retry_after
 from pipeline.errors import BadPixels, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from pipeline.pixels.native import LOSSLESS, make_native
 

@@ -17,10 +17,10 @@ from dicom_node.network.multipart import media_type
 from dicom_node.network.tls import client_context
 from dicom_node.settings.destinations import DicomWebDestination
 from dicom_node.settings.http import OAuth2
-from fhir.auth import Authorization, Bearer
-from fhir.tokens import ClientCredentials
-from fhir.transport import authorities
-from fhir.urls import is_private, origin, public_url
+from fhir.server.auth import Authorization, Bearer
+from fhir.server.tokens import ClientCredentials
+from fhir.server.transport import authorities
+from fhir.server.urls import is_private, origin, public_url
 from pipeline.errors import BadSettings, PeerUnavailable
 
 DICOM_JSON: Final = "application/dicom+json"

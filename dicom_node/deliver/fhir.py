@@ -16,12 +16,12 @@ from dicom_node.deliver.stored_ids import StoredIdsFile
 from dicom_node.network.tls import client_context
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.http import Smart
-from fhir.attachments import without_large
-from fhir.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient
-from fhir.client import FhirClient
+from fhir.bundle.attachments import without_large
 from fhir.release import Release
 from fhir.report import build
-from fhir.urls import origin
+from fhir.server.auth import Authorization, Bearer, SigningKey, SmartBackend, SmartClient
+from fhir.server.client import FhirClient
+from fhir.server.urls import origin
 from pipeline.errors import NotYet
 from pipeline.report.sentences import Language
 from pipeline.report.stored import from_json, page_filename, stored_in
@@ -29,7 +29,7 @@ from pipeline.report.withdrawal import withdrawal_in
 
 
 class FhirSender:
-    """Builds the Bundle from the run's stored report content and posts it. Raises the typed errors of `fhir.client`.
+    """Builds the Bundle from the run's stored report content and posts it. Raises the errors of `fhir.server.client`.
 
     ``locks`` is a folder for the locks that keep the requests in flight to one server below ``maximum_in_flight``;
     ``zone`` is the site's time zone, None where it is not set.

@@ -15,7 +15,7 @@ from dicom_node.store.durable import sync_folder
 
 
 class StoredIdsFile:
-    """`fhir.singly.StoredIds` of one run, whose results lie in ``folder``, at the server ``url``."""
+    """`fhir.server.singly.StoredIds` of one run, whose results lie in ``folder``, at the server ``url``."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._path = folder / FOLDER / f"fhir-{hashlib.sha256(url.encode()).hexdigest()[:16]}.jsonl"

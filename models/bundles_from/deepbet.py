@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models.bundle import sha256
 from models.contract import CANDELA, read_contract
-from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
+from models.workflow.installing.bundle import WorkflowBundle, read_workflow_bundle
 from pipeline.errors import BadModel, BadSettings, CandelaError
 
 PACKAGE = "deepbet"

@@ -39,7 +39,7 @@ from models.registry import get
 from models.runtime import channels_last
 from models.training.data import Pictures
 from models.training.plan import Plan, read_plan
-from models.workflow.image import as_image
+from models.workflow.volumes.image import as_image
 from pipeline.preprocess.intensity import NormalizeHeadIntensity
 from pipeline.preprocess.slabs import SampleSlabs
 from pipeline.reading.files import read_path

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom
 
 from models.evaluation.runs import IMAGES_IN_MOSAIC, longest_run, tiles_of
-from models.workflow.image import as_image
+from models.workflow.volumes.image import as_image
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import FloatArray, Volume
 from pipeline.phantom import Plane, head_phantom

@@ -12,10 +12,10 @@ from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from models.contract import ClassificationBlock, DetectionBlock, LesionBlock, RegressionBlock, SegmentationBlock
-from models.workflow import boxes
-from models.workflow.bundle import WorkflowBundle, code
-from models.workflow.grids import Grids
-from models.workflow.image import to_source
+from models.workflow.installing.bundle import WorkflowBundle, code
+from models.workflow.volumes import boxes
+from models.workflow.volumes.grids import Grids
+from models.workflow.volumes.image import to_source
 from pipeline.errors import BadModel
 from pipeline.findings.answers import Answer, Classification, Detection, Quantity, Regression, Segmentation
 

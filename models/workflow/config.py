@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.metadata import MOST_BYTES
 from models.workflow import rules
-from models.workflow.foreign import foreign
+from models.workflow.confined.foreign import foreign
 from pipeline.errors import BadModel
 
 FILES = ("inference.json", "inference.yaml", "inference.yml")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from models.contract import ExplanationBlock
 from models.workflow.answers import as_prediction
-from models.workflow.foreign import foreign
-from models.workflow.grids import Grids
-from models.workflow.image import to_source
+from models.workflow.confined.foreign import foreign
+from models.workflow.volumes.grids import Grids
+from models.workflow.volumes.image import to_source
 from pipeline.errors import BadModel
 from pipeline.findings.answers import Answer, Classification, Concept, Explanation, Segmentation
 from pipeline.findings.codes import GRAD_CAM, OCCLUSION

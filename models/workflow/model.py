@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from pydicom.dataset import Dataset
 
-from models.workflow.bundle import WorkflowBundle
+from models.workflow.installing.bundle import WorkflowBundle
 from models.workflow.run import ResidentWorkflow
 from pipeline.caveats import Caveat
 from pipeline.findings.answers import Answered

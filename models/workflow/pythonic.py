@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.bundle import METADATA
 from models.workflow.config import Parts, fitted, load_state
-from models.workflow.foreign import foreign
+from models.workflow.confined.foreign import foreign
 from pipeline.errors import BadModel
 
 

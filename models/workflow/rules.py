@@ -14,8 +14,8 @@ from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms.compose import Compose
 from monai.transforms.io.array import LoadImage
 
-from models.workflow.invert import InvertAndChoose, InvertLabels
-from models.workflow.reader import MemoryReader
+from models.workflow.volumes.invert import InvertAndChoose, InvertLabels
+from models.workflow.volumes.reader import MemoryReader
 
 READER = f"{MemoryReader.__module__}.{MemoryReader.__qualname__}"
 LOADERS = frozenset({"LoadImage", "LoadImaged", "LoadImageD", "LoadImageDict"})
@@ -40,7 +40,7 @@ LEFT_OUT = frozenset(
     for name in ("SaveImage", "SaveClassification", "AffineBoxToWorldCoordinate", "WriteFileMapping")
     for suffix in ("", "d", "D", "Dict")
 )
-"""Savers; and the step from boxes to world coordinates, which `models.workflow.boxes` does with every corner."""
+"""Savers; and the step from boxes to world coordinates, which `models.workflow.volumes.boxes` does for each corner."""
 REMOVED = {"SwinUNETR": ("img_size",)}
 """Arguments that bundles still name and MONAI has removed, where they had lost their effect before."""
 INVERT = frozenset({"Invertd"})
@@ -68,8 +68,8 @@ def replaced(config: Any) -> None:
 def fit_transforms(transform: Any) -> None:
     """Apply the rules to transforms that were made, in place.
 
-    A label map is brought back by nearest neighbours (`models.workflow.invert`), whatever the bundle's Invertd says:
-    between label 1 and label 3 there is no label 2.
+    A label map is brought back by nearest neighbours (`models.workflow.volumes.invert`), whatever the bundle's Invertd
+    says: between label 1 and label 3 there is no label 2.
     """
     _fit_inverse(transform, discrete=False)
     for step in _steps(transform):

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from models.contract import InputBlock
 from models.workflow import rules
 from models.workflow.answers import PREDICTION, Reader, as_prediction, refuse_not_numbers
-from models.workflow.bundle import WorkflowBundle
 from models.workflow.config import Parts, make_parts
+from models.workflow.confined.foreign import foreign
+from models.workflow.confined.guard import run_guarded
+from models.workflow.confined.scripts import Scripts
 from models.workflow.explanation import Explainer
-from models.workflow.foreign import foreign
-from models.workflow.grids import Grids
-from models.workflow.guard import run_guarded
-from models.workflow.image import projection_affine, ras_affine, same_grid, spatial
+from models.workflow.installing.bundle import WorkflowBundle
 from models.workflow.pythonic import make_pythonic_parts
-from models.workflow.reader import InMemory
-from models.workflow.scripts import Scripts
+from models.workflow.volumes.grids import Grids
+from models.workflow.volumes.image import projection_affine, ras_affine, same_grid, spatial
+from models.workflow.volumes.reader import InMemory
+from models.workflow.volumes.windows import labels_by_planes, reducing_steps
 from models.workflow.weights import read_script, read_state
-from models.workflow.windows import labels_by_planes, reducing_steps
 from pipeline.errors import BadModel, BadPixels, MissingSeries, MixedGeometry
 from pipeline.findings.answers import Answer
 from pipeline.geometry.volume import Volume
@@ -44,7 +44,7 @@ class ResidentWorkflow:
     ------
     BadModel
         where its configuration makes no network, its weights do not fit, it needs a package that is not installed, or
-        its code tries what a bundle may not do (`models.workflow.guard`).
+        its code tries what a bundle may not do (`models.workflow.confined.guard`).
     """
 
     def __init__(self, bundle: WorkflowBundle, device: torch.device, time_limit: float | None = None) -> None:
@@ -177,7 +177,7 @@ class ResidentWorkflow:
         """What the inferer gives for ``image`` (C, X, Y, Z) as a batch of one, and the postprocessing that remains.
 
         A sliding window takes its windows to the device itself; the whole image stays in main memory. Where the
-        postprocessing begins by choosing one label a voxel, that is done plane by plane (`models.workflow.windows`).
+        postprocessing begins by choosing one label a voxel, that is done by plane (`models.workflow.volumes.windows`).
         """
         tell("inference")
         batch = image.as_subclass(Tensor)[None]

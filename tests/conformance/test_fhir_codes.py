@@ -16,7 +16,7 @@ from pydicom.sr._concepts_dict import concepts as part_16
 
 from fhir import report
 from fhir.release import Release
-from fhir.stored import objects
+from fhir.server.stored import objects
 from pipeline.findings.model import Outcome
 from pipeline.report.sentences import Language
 from tests.peers.fhir_bundles import READ, plain_content, refusal_of

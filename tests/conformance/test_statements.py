@@ -19,15 +19,15 @@ from dicom_node.conformance.page import capability_file, capability_json
 from dicom_node.deliver.hl7v2 import oru
 from dicom_node.deliver.hl7v2.er7 import ENCODINGS
 from dicom_node.settings.hl7v2 import Hl7v2Destination
-from fhir.ambiguous import duplicates, versions
-from fhir.amend import settle
 from fhir.audit_event import transaction
-from fhir.closing import closing
 from fhir.release import Json, Release
 from fhir.report import build
-from fhir.same_patient import Patients
-from fhir.study_merge import with_study
-from fhir.subjects import literal, logical_references, searched
+from fhir.server.ambiguous import duplicates, versions
+from fhir.server.amend import settle
+from fhir.server.closing import closing
+from fhir.server.same_patient import Patients
+from fhir.server.study_merge import with_study
+from fhir.server.subjects import literal, logical_references, searched
 from pipeline.findings.model import Outcome
 from pipeline.report.patient_study import Issued, Patient, Study
 from pipeline.report.withdrawal import Reason, Withdrawal

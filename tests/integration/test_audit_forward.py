@@ -19,8 +19,8 @@ from dicom_node.audit.forward import Forwarder
 from dicom_node.audit.trail import ActionCode, Activity, AuditRecord, AuditTrail, OutcomeIndicator, Party
 from dicom_node.settings.tree import Settings, load
 from fhir.audit_event import audit_event
-from fhir.client import FhirClient
 from fhir.resources.R4B.auditevent import AuditEvent
+from fhir.server.client import FhirClient
 from pipeline.errors import BadSettings, PeerUnavailable
 from tests.peers.fhir_server import FhirServer
 

@@ -13,7 +13,7 @@ from dicom_node.jobs.job import SeriesJob
 from dicom_node.jobs.outcome import CLOSING
 from dicom_node.jobs.status import DeliveryRow, DeliveryState, JobState
 from fhir import report
-from fhir.client import FhirClient
+from fhir.server.client import FhirClient
 from pipeline.findings.model import Outcome
 from tests.peers.engine import Node
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, content_of

@@ -20,7 +20,7 @@ from dicom_node.deliver.fhir import FhirSender
 from dicom_node.deliver.in_flight import slot
 from dicom_node.jobs.status import JobState
 from dicom_node.settings.destinations import FhirDestination
-from fhir.client import FhirClient
+from fhir.server.client import FhirClient
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.engine import Node
 from tests.peers.fhir_server import FhirServer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fhir import page
+from fhir.bundle import page
 from pipeline.caveats import free_text
 from pipeline.findings.model import Findings, Outcome
 from pipeline.results.reported import report_content

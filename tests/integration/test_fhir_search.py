@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.client import FhirClient, Receipt
+from fhir.server.client import FhirClient, Receipt
 from pipeline.errors import PeerBusy, Rejected
 from pipeline.findings.identity import derived_uid
 from pipeline.findings.model import Outcome

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.client import FhirClient
-from fhir.context import REPORT_TAG
-from fhir.subjects import logical_references
+from fhir.bundle.context import REPORT_TAG
+from fhir.server.client import FhirClient
+from fhir.server.subjects import logical_references
 from pipeline.errors import PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, READ, bundle_of, content_of, references, refusal_of, resources

@@ -12,8 +12,8 @@ import pytest
 
 from dicom_node.deliver.stored_ids import StoredIdsFile
 from fhir import report
-from fhir.client import FhirClient
-from fhir.stored import kind_of, objects
+from fhir.server.client import FhirClient
+from fhir.server.stored import kind_of, objects
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
 from pipeline.report.withdrawal import Reason, Withdrawal

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.auth import Bearer
-from fhir.client import FhirClient
-from fhir.stored import objects
+from fhir.server.auth import Bearer
+from fhir.server.client import FhirClient
+from fhir.server.stored import objects
 from pipeline.errors import PeerBusy, Rejected
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import PATIENT_SYSTEM, bundle_of, content_of, resources

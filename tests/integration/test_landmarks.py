@@ -22,7 +22,7 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
-from models.workflow.image import as_image, to_source
+from models.workflow.volumes.image import as_image, to_source
 from pipeline.export import nifti
 from pipeline.findings.identity import RunIdentity
 from pipeline.findings.measure import to_findings

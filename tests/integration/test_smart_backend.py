@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from dicom_node.cli import app
 from dicom_node.deliver.fhir import FhirSender, signing_key
 from dicom_node.settings.destinations import FhirDestination
-from fhir.auth import SigningKey, SmartBackend, SmartClient
+from fhir.server.auth import SigningKey, SmartBackend, SmartClient
 from pipeline.errors import BadSettings, PeerBusy, PeerUnavailable, Rejected
 from tests.peers.fhir_server import FhirServer
 from tests.peers.ports import free_port

@@ -23,13 +23,13 @@ TREES = ("dicom_node", "fhir", "models", "orthanc", "pipeline")
 IMPORTS = """
 import sys
 import pipeline.report.sentences
-import fhir.report, fhir.client, fhir.resources.R4B, fhir.resources.R4B.observation
+import fhir.report, fhir.server.client, fhir.resources.R4B, fhir.resources.R4B.observation
 import dicom_node.cli, pipeline.process, orthanc
 print(fhir.report.__file__)
 print(fhir.resources.__file__)
 print(dicom_node.__file__)
 fhir.resources.R4B.get_fhir_model_class("Patient")(active=True)
-fhir.page._environment.get_template("report.html")
+fhir.bundle.page._environment.get_template("report.html")
 [pipeline.report.sentences.unread(language) for language in pipeline.report.sentences.Language]
 """
 
@@ -93,7 +93,7 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == set(TREES)
-    assert "fhir/templates/report.html" in names
+    assert "fhir/bundle/templates/report.html" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any("test" in Path(name).name for name in names if name.endswith(".py"))
 

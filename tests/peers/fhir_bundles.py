@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from fhir import report
 from fhir.release import Release
-from fhir.stored import objects
+from fhir.server.stored import objects
 from pipeline import phantom
 from pipeline.findings.identity import RunIdentity, instances_digest
 from pipeline.findings.model import Outcome

@@ -13,7 +13,7 @@ from monai.transforms import Compose, Invertd
 from pydicom.dataset import Dataset
 from scipy.ndimage import center_of_mass
 
-from models.workflow.image import as_image, to_source
+from models.workflow.volumes.image import as_image, to_source
 from pipeline import phantom
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.display import UPRIGHT

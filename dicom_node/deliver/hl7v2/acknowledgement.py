@@ -10,7 +10,7 @@ from hl7apy.core import Message
 from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
 
-from fhir.answers import redacted
+from fhir.server.answers import redacted
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 
 ACCEPTED: Final = ("AA", "CA")

@@ -23,7 +23,7 @@ from dicom_node.web.api.problems import Problem
 from dicom_node.web.api.schemas import Destination, DestinationTest, Done
 from dicom_node.web.auth.gate import Here, Operates, Reads
 from dicom_node.web.context import Context
-from fhir.urls import public_url
+from fhir.server.urls import public_url
 from pipeline.errors import CandelaError
 
 router = APIRouter(tags=["destinations"])

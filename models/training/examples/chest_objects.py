@@ -22,8 +22,8 @@ from models.training.examples.chests import NODULE, PACEMAKER, Chest, chest
 from models.training.examples.command import Plan, Training
 from models.training.examples.files import NOT_FOR_PATIENTS, Example, inference, step
 from models.workflow.config import make_transforms
-from models.workflow.reader import InMemory
 from models.workflow.run import ResidentWorkflow
+from models.workflow.volumes.reader import InMemory
 from pipeline.findings.answers import Detection
 
 CLASSES = (NODULE, PACEMAKER)

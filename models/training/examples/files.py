@@ -17,7 +17,7 @@ from torch import nn
 
 from models.bundle import sha256
 from models.contract import CANDELA
-from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
+from models.workflow.installing.bundle import WorkflowBundle, read_workflow_bundle
 
 WEIGHTS = "models/model.safetensors"
 NOT_FOR_PATIENTS = (

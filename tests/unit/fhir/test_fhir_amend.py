@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.amend import Settled, State, settle
-from fhir.context import REPORT_TAG, REVISION_TAG
+from fhir.bundle.context import REPORT_TAG, REVISION_TAG
 from fhir.release import Release
-from fhir.same_patient import Patients
+from fhir.server.amend import Settled, State, settle
+from fhir.server.same_patient import Patients
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import content_of, refusal_of, resources
 

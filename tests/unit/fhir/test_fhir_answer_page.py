@@ -8,7 +8,7 @@ from html import unescape
 
 import pytest
 
-from fhir import page
+from fhir.bundle import page
 from pipeline.report.sentences import Language
 from pipeline.results.provenance import ResultContext
 from pipeline.results.reported import report_content

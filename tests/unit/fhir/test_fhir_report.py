@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.context import patient_reference
+from fhir.bundle.context import patient_reference
 from fhir.resources.R4B import get_fhir_model_class
 from pipeline.findings import codes
 from pipeline.findings.model import Outcome

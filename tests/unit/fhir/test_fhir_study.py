@@ -10,8 +10,8 @@ import pytest
 
 from fhir import report
 from fhir.release import Release
-from fhir.same_patient import Patients
-from fhir.study_merge import UNSEARCHED, Merged, StudyState, merge, with_study
+from fhir.server.same_patient import Patients
+from fhir.server.study_merge import UNSEARCHED, Merged, StudyState, merge, with_study
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import content_of, references, resources
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from fhir.answers import failure, redacted
-from fhir.subjects import identifying_texts, literal, logical_references, searched
+from fhir.server.answers import failure, redacted
+from fhir.server.subjects import identifying_texts, literal, logical_references, searched
 from pipeline.errors import PeerBusy, PeerUnavailable, Rejected
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import plain_bundle

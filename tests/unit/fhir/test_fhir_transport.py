@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trustme
 
-from fhir.auth import Bearer
-from fhir.transport import authorities, connect
+from fhir.server.auth import Bearer
+from fhir.server.transport import authorities, connect
 
 HTTP, HTTPS = "http://127.0.0.1:9/fhir", "https://ehr.example/fhir"
 

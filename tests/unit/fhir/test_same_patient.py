@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fhir import report
-from fhir.amend import State, settle
-from fhir.same_patient import Patients, Whose
-from fhir.study_merge import with_study
+from fhir.server.amend import State, settle
+from fhir.server.same_patient import Patients, Whose
+from fhir.server.study_merge import with_study
 from pipeline.errors import Rejected
 from pipeline.findings.model import Outcome
 from tests.peers.fhir_bundles import content_of, references, resources

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fhir.amend import State
 from fhir.release import Release
-from fhir.withdraw import Withdrawn, withdrawn
+from fhir.server.amend import State
+from fhir.server.withdraw import Withdrawn, withdrawn
 from pipeline.errors import Rejected
 from pipeline.findings.model import Outcome
 from pipeline.report.withdrawal import Reason, Withdrawal

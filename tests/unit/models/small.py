@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.workflow.image import as_image
+from models.workflow.volumes.image import as_image
 from pipeline.geometry.volume import Volume
 from pipeline.preprocess.intensity import NormalizeHeadIntensity
 from pipeline.preprocess.recipe import Recipe

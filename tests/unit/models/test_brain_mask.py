@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.bundle import sha256
 from models.bundles_from import deepbet
-from models.workflow.install import add
+from models.workflow.installing.install import add
 from models.workflow.run import ResidentWorkflow
 from pipeline import phantom
 from pipeline.errors import BadModel, BadSettings

@@ -18,9 +18,9 @@ from models.training.examples import chest_findings, chest_objects, detector, fi
 from models.training.examples.brains import REGIONS, study
 from models.training.examples.chests import chest
 from models.training.examples.command import Plan
-from models.workflow.bundle import read_workflow_bundle
-from models.workflow.check import check_workflow
-from models.workflow.install import add
+from models.workflow.installing.bundle import read_workflow_bundle
+from models.workflow.installing.check import check_workflow
+from models.workflow.installing.install import add
 from models.workflow.run import ResidentWorkflow
 from pipeline.findings.answers import Segmentation
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from models.layers import Layers, layers
 from models.training.data import displayed
 from models.training.drawn.imaging import volume as imaged
 from models.training.drawn.kinds import KINDS
-from models.workflow.image import as_image
+from models.workflow.volumes.image import as_image
 from pipeline.findings.model import FloatArray
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume

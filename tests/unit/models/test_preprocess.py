@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 
 from models.training.data import displayed, without_tumour
-from models.workflow.image import as_image, to_source
+from models.workflow.volumes.image import as_image, to_source
 from pipeline.geometry.volume import Volume
 from pipeline.preprocess.intensity import NormalizeHeadIntensity
 from pipeline.preprocess.recipe import Recipe

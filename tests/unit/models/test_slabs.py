@@ -23,7 +23,7 @@ from models.migrate import migrate
 from models.registry import SHIPPED
 from models.runtime import ResidentModel, load_model
 from models.slabs import PARTS, USUAL, SlabInferer
-from models.workflow.image import as_image, ras_affine
+from models.workflow.volumes.image import as_image, ras_affine
 from pipeline.errors import BadModel
 from pipeline.geometry.build import build_volume
 from pipeline.geometry.volume import Volume

@@ -13,7 +13,7 @@ from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.tree import Settings, load
 from fhir import report
 from fhir.release import Release
-from fhir.stored import objects
+from fhir.server.stored import objects
 from pipeline import phantom
 from pipeline.errors import BadSettings
 from pipeline.report.content import ReportContent

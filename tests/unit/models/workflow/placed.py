@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.workflow.bundle import read_workflow_bundle
+from models.workflow.installing.bundle import read_workflow_bundle
 from models.workflow.run import ResidentWorkflow
 from pipeline.findings.answers import Segmentation
 from pipeline.geometry.volume import Volume

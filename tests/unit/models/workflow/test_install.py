@@ -14,10 +14,10 @@ from torch import nn
 
 from models import registry
 from models.contract import unfinished
-from models.workflow.check import check_workflow
-from models.workflow.install import add
-from models.workflow.series_names import series_rules
-from models.workflow.trial import trial_series
+from models.workflow.installing.check import check_workflow
+from models.workflow.installing.install import add
+from models.workflow.installing.series_names import series_rules
+from models.workflow.installing.trial import trial_series
 from pipeline.errors import BadModel, BadSettings, SeveralCandidates
 from pipeline.findings.model import AnswerKind
 from pipeline.routing.channels import choose_channels
@@ -302,7 +302,7 @@ def test_links_are_refused(tmp_path: Path, models: Path) -> None:
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.workflow.install.SMALL", 1_000_000)
+    monkeypatch.setattr("models.workflow.installing.install.SMALL", 1_000_000)
     archive = zipped(published(tmp_path / "made"), tmp_path / "made.zip")
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as out:
         out.writestr("models/zeros", bytes(30_000_000))

@@ -13,9 +13,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from torch import nn
 
-from models.workflow.bundle import read_workflow_bundle
-from models.workflow.reader import InMemory, MemoryReader
+from models.workflow.installing.bundle import read_workflow_bundle
 from models.workflow.run import ResidentWorkflow
+from models.workflow.volumes.reader import InMemory, MemoryReader
 from pipeline.errors import MissingSeries
 from pipeline.findings.answers import Classification, Detection, Segmentation
 from pipeline.geometry.projection import build_projection, projections_of

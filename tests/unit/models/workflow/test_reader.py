@@ -15,8 +15,8 @@ from monai.transforms.spatial.dictionary import Orientationd, Spacingd
 from monai.transforms.utility.dictionary import EnsureChannelFirstd
 from monai.utils.enums import SpaceKeys
 
-from models.workflow.image import ras_affine, to_source
-from models.workflow.reader import InMemory, MemoryReader
+from models.workflow.volumes.image import ras_affine, to_source
+from models.workflow.volumes.reader import InMemory, MemoryReader
 from pipeline.geometry.ras import to_ras
 from tests.unit.models.workflow.placed import ORIENTATIONS, SHAPE, placed
 

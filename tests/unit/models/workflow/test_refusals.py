@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.workflow import landlock
-from models.workflow.bundle import read_workflow_bundle
-from models.workflow.guard import run_guarded
+from models.workflow.confined import landlock
+from models.workflow.confined.guard import run_guarded
+from models.workflow.installing.bundle import read_workflow_bundle
 from models.workflow.run import ResidentWorkflow
 from pipeline.errors import BadModel, BadPixels, MissingSeries, MixedGeometry, OutOfResources
 from tests.peers.workflow_bundle import HALF, INVERT, PRED, copies, write_bundle

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.workflow.bundle import read_workflow_bundle
+from models.workflow.installing.bundle import read_workflow_bundle
 from models.workflow.run import ResidentWorkflow
 from pipeline.errors import BadModel
 from pipeline.findings.answers import Classification, Detection, Regression, Segmentation

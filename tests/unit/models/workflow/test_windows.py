@@ -13,7 +13,7 @@ from monai.transforms.compose import Compose
 from monai.transforms.post.dictionary import Activationsd, AsDiscreted, KeepLargestConnectedComponentd
 from torch import Tensor, nn
 
-from models.workflow.windows import labels_by_planes, reducing_steps
+from models.workflow.volumes.windows import labels_by_planes, reducing_steps
 from tests.peers.workflow_bundle import INVERT, PRED
 from tests.unit.models.workflow.placed import SHAPE, placed, resident, segmented
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from models.workflow.image import projection_affine, ras_affine, spatial
+from models.workflow.volumes.image import projection_affine, ras_affine, spatial
 from pipeline.geometry.volume import Volume
 
 NO_CHANNEL = float("nan")

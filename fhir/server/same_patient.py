@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fhir.release import Json
-from fhir.stored import Search
+from fhir.server.stored import Search
 
 
 class Whose(Enum):

@@ -1,7 +1,7 @@
 """Access tokens by OAuth 2.0 client credentials (RFC 6749 4.4), each kept until shortly before it ends.
 
-`fhir.auth.SmartBackend` proves who it is by a signed assertion, `ClientCredentials` by a secret. Authlib's client is
-not used: its errors do not say which of them another try may cure.
+`fhir.server.auth.SmartBackend` proves who it is by a signed assertion, `ClientCredentials` by a secret. Authlib's
+client is not used: its errors do not say which of them another try may cure.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import httpx
 
-from fhir.answers import LATER, is_passing, retry_after
-from fhir.urls import is_private, public_url
+from fhir.server.answers import LATER, is_passing, retry_after
+from fhir.server.urls import is_private, public_url
 from pipeline.errors import BadSettings, CandelaError, PeerBusy, PeerUnavailable, Rejected
 
 MARGIN: Final = 30.0
@@ -37,7 +37,7 @@ class TokenRequest:
 
 
 class Tokens(ABC):
-    """An `fhir.auth.Authorization` by access tokens. Threads may share one."""
+    """An `fhir.server.auth.Authorization` by access tokens. Threads may share one."""
 
     advice: ClassVar[str]
     """What a person checks where the endpoint refuses."""
@@ -53,7 +53,7 @@ class Tokens(ABC):
         """What to ask the token endpoint at ``now``, in seconds since the epoch."""
 
     def header(self, http: httpx.Client) -> str:
-        """See `fhir.auth.Authorization.header`.
+        """See `fhir.server.auth.Authorization.header`.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Tokens(ABC):
             return self._header
 
     def renew(self, refused: str) -> bool:
-        """See `fhir.auth.Authorization.renew`."""
+        """See `fhir.server.auth.Authorization.renew`."""
         with self._lock:
             if self._header == refused:  # another thread may have a new one by now
                 self._until = 0.0

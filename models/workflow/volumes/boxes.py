@@ -10,7 +10,7 @@ import numpy.typing as npt
 from monai.data.box_utils import convert_box_mode
 from torch import Tensor
 
-from models.workflow.grids import Grids
+from models.workflow.volumes.grids import Grids
 from pipeline.findings.answers import Box, Concept
 
 STANDARD = "xyzxyz"

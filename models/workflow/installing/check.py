@@ -11,10 +11,10 @@ import torch
 
 from models.contract import unfinished
 from models.runtime import Device, choose_device
-from models.workflow import landlock
-from models.workflow.bundle import WorkflowBundle
+from models.workflow.confined import landlock
+from models.workflow.installing.bundle import WorkflowBundle
+from models.workflow.installing.trial import trial_inputs
 from models.workflow.run import ResidentWorkflow
-from models.workflow.trial import trial_inputs
 from pipeline.findings.answers import Answer, Classification, Detection, Regression, Segmentation
 from pipeline.findings.model import AnswerKind
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 
 from fhir.release import Json
-from fhir.stored import objects
+from fhir.server.stored import objects
 
 
 def logical_references(bundle: Json, kind: str) -> list[Json]:

@@ -3,8 +3,8 @@
 A bundle is Python code and runs in the worker's process. It is loaded and run in a thread of its own, which is held
 twice:
 
-- Landlock, where the kernel has it (`models.workflow.landlock`): no file is changed and no TCP connection made, by
-  native code neither, nor by threads that the bundle starts. A bundle that swallows the error is not noticed.
+- Landlock, where the kernel has it (`models.workflow.confined.landlock`): no file is changed and no TCP connection
+  made, by native code neither, nor by threads that the bundle starts. A bundle that swallows the error is not noticed.
 - An audit hook (PEP 578) of that thread: sockets of every kind, other processes, and every change of a file by Python
   code. What is denied ends the run as BAD_MODEL, even where the bundle swallows the error.
 
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from models.workflow.landlock import restrict_this_thread
+from models.workflow.confined.landlock import restrict_this_thread
 from pipeline.errors import BadModel
 from pipeline.ports import Progress
 

@@ -20,12 +20,12 @@ from monai.transforms.compose import Compose
 
 from models.bundle import METADATA
 from models.workflow import rules
-from models.workflow.bundle import read_json
 from models.workflow.config import make_transforms, read_config
-from models.workflow.foreign import foreign
-from models.workflow.guard import run_guarded
-from models.workflow.scripts import Scripts
-from models.workflow.series_names import series_rules
+from models.workflow.confined.foreign import foreign
+from models.workflow.confined.guard import run_guarded
+from models.workflow.confined.scripts import Scripts
+from models.workflow.installing.bundle import read_json
+from models.workflow.installing.series_names import series_rules
 from pipeline.errors import BadModel
 from pipeline.findings.model import AnswerKind
 from pipeline.ports import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fhir.coding import to
+from fhir.bundle.coding import to
 from fhir.release import Json
 
 

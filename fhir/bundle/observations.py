@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fhir.coding import concept, dicom_identifier, hl7_concept, lasting_identifier, quantity, to
-from fhir.context import ReportContext
-from fhir.entry import Entry
-from fhir.regions import BODY_SITE_EXTENSION, selection_of, structure_url
+from fhir.bundle.coding import concept, dicom_identifier, hl7_concept, lasting_identifier, quantity, to
+from fhir.bundle.context import ReportContext
+from fhir.bundle.entry import Entry
+from fhir.bundle.regions import BODY_SITE_EXTENSION, selection_of, structure_url
 from fhir.release import Json, Release
 from pipeline.findings import codes
 from pipeline.findings.diagnosis import diagnosis

@@ -21,7 +21,7 @@ LATER = {408, 409, 423, 425, 429, 503}
 NEVER = {501, 505, 506, 508, 510}
 """Server errors that say what the server cannot do at all: no wait changes that (RFC 9110 15.6, RFC 5842, RFC 2774)."""
 PRECONDITION_FAILED = 412
-"""For a transaction: see `fhir.ambiguous`. For any other request, none of which has a condition: final."""
+"""For a transaction: see `fhir.server.ambiguous`. For any other request, none of which has a condition: final."""
 WORDS_MOST = 600
 ISSUES_MOST = 20
 

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Iterable
 
 from fhir.release import Json
-from fhir.stored import Search, has_identifier, kind_of, objects, tag_of
+from fhir.server.stored import Search, has_identifier, kind_of, objects, tag_of
 
 
 def duplicates(bundle: Json, search: Search) -> tuple[Json, ...]:

@@ -1,17 +1,17 @@
 """A report that is withdrawn: it and what belongs to it becomes ``entered-in-error``, unless a human has finalised it.
 
-Pure, as `fhir.amend`: every update names the version that was read, and touches only what carries an identifier of the
-run. Nothing is deleted: the server's history keeps what was there.
+Pure, as `fhir.server.amend`: every update names the version that was read, and touches only what carries an identifier
+of the run. Nothing is deleted: the server's history keeps what was there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fhir.amend import IN_ERROR, NEVER_MADE, VANISHED, finalised, same_run, tagged
-from fhir.coding import DICOM_UID, hl7_concept
+from fhir.bundle.coding import DICOM_UID, hl7_concept
 from fhir.release import Json, Release
-from fhir.stored import Search, has_identifier, kind_of, name_of, token, unversioned, update
+from fhir.server.amend import IN_ERROR, NEVER_MADE, VANISHED, finalised, same_run, tagged
+from fhir.server.stored import Search, has_identifier, kind_of, name_of, token, unversioned, update
 from pipeline.errors import Rejected
 from pipeline.report import sentences
 from pipeline.report.sentences import Language

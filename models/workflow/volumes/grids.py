@@ -11,9 +11,9 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.post.dictionary import Invertd
 from torch import Tensor
 
-from models.workflow.foreign import foreign
-from models.workflow.image import projection_affine, ras_affine, same_grid, spatial
-from models.workflow.invert import InvertLabels
+from models.workflow.confined.foreign import foreign
+from models.workflow.volumes.image import projection_affine, ras_affine, same_grid, spatial
+from models.workflow.volumes.invert import InvertLabels
 from pipeline.errors import BadModel
 from pipeline.geometry.volume import Affine, Volume
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fhir.coding import attachment, dicom_identifier, hl7_concept
-from fhir.context import ReportContext
-from fhir.entry import Entry
+from fhir.bundle.coding import attachment, dicom_identifier, hl7_concept
+from fhir.bundle.context import ReportContext
+from fhir.bundle.entry import Entry
 from fhir.release import Release
 from pipeline.findings import codes
 from pipeline.report.key_image import Picture

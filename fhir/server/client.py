@@ -12,19 +12,19 @@ from typing import Any
 
 import httpx
 
-from fhir.ambiguous import duplicates, named_by_identifier, note, versions
-from fhir.amend import Settled, State, revision_of, settle
-from fhir.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
-from fhir.auth import Authorization
-from fhir.closing import closing
-from fhir.same_patient import Patients, Whose
-from fhir.singly import Singly, StoredIds, Unsaved
-from fhir.stored import Search, kind_of, name_of
-from fhir.study_merge import StudyState, with_study
-from fhir.subjects import identifying_texts, is_meant, literal, logical_references, patient_in, searched
-from fhir.transport import Connection, check_url, connect
-from fhir.urls import origin, public_url
-from fhir.withdraw import withdrawn
+from fhir.server.ambiguous import duplicates, named_by_identifier, note, versions
+from fhir.server.amend import Settled, State, revision_of, settle
+from fhir.server.answers import PRECONDITION_FAILED, Receipt, failure, receipt, sorted_out, status_of, version_of
+from fhir.server.auth import Authorization
+from fhir.server.closing import closing
+from fhir.server.same_patient import Patients, Whose
+from fhir.server.singly import Singly, StoredIds, Unsaved
+from fhir.server.stored import Search, kind_of, name_of
+from fhir.server.study_merge import StudyState, with_study
+from fhir.server.subjects import identifying_texts, is_meant, literal, logical_references, patient_in, searched
+from fhir.server.transport import Connection, check_url, connect
+from fhir.server.urls import origin, public_url
+from fhir.server.withdraw import withdrawn
 from pipeline.errors import PeerBusy, Rejected
 from pipeline.report.withdrawal import Withdrawal
 
@@ -43,7 +43,7 @@ class FhirClient:
 
     ``patient_system`` and ``accession_system`` are the identifier systems of patients and accession numbers whose
     DICOM issuer names none: without a system the number of another hospital's patient would match as well, so such a
-    patient is not searched for. ``singly``: the server takes no transactions (`fhir.singly`).
+    patient is not searched for. ``singly``: the server takes no transactions (`fhir.server.singly`).
 
     Raises
     ------

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from fhir.tokens import TokenRequest, Tokens, ask, json_of
-from fhir.urls import public_url
+from fhir.server.tokens import TokenRequest, Tokens, ask, json_of
+from fhir.server.urls import public_url
 from pipeline.errors import BadSettings, Rejected
 
 ASSERTION_LASTS: Final = 240.0

@@ -15,11 +15,11 @@ from typing import Protocol
 
 import httpx
 
-from fhir.ambiguous import matches, named_by_identifier, note
-from fhir.answers import PRECONDITION_FAILED, Receipt, failure
 from fhir.release import Json
-from fhir.stored import Search, kind_of, name_of, objects, rename
-from fhir.transport import Connection
+from fhir.server.ambiguous import matches, named_by_identifier, note
+from fhir.server.answers import PRECONDITION_FAILED, Receipt, failure
+from fhir.server.stored import Search, kind_of, name_of, objects, rename
+from fhir.server.transport import Connection
 from pipeline.errors import Broken, PeerBusy, Rejected
 
 CHANGED = {409, PRECONDITION_FAILED}
@@ -75,7 +75,7 @@ class Singly:
         Raises
         ------
         Retryable
-            as `fhir.client.FhirClient.send`; what was created is noted, and is not created again.
+            as `fhir.server.client.FhirClient.send`; what was created is noted, and is not created again.
         Rejected
             where the server refuses a resource; or permits no search, and may have one whose create was cut off.
         """

@@ -1,7 +1,7 @@
 """The context of a report's entries: patient, order, study, device, and their URLs.
 
 The patient and the order are the hospital's resources. They are named by identifier (a logical reference, R4
-2.3.0.1) and never created here; `fhir.client` looks for them before it posts.
+2.3.0.1) and never created here; `fhir.server.client` looks for them before it posts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from fhir.coding import HL7, concept, issued_identifier, to
+from fhir.bundle.coding import HL7, concept, issued_identifier, to
 from fhir.release import Json, Release
 from pipeline.findings.diagnosis import Diagnosis, diagnosis
 from pipeline.findings.identity import NAMESPACE

@@ -7,11 +7,11 @@ ImagingSelection: the segment of the SEG, which is the body structure's spatial 
 
 from __future__ import annotations
 
-from fhir.coding import concept, dicom_identifier, to
-from fhir.context import ReportContext
-from fhir.entry import Entry
+from fhir.bundle.coding import concept, dicom_identifier, to
+from fhir.bundle.context import ReportContext
+from fhir.bundle.entry import Entry
+from fhir.bundle.study import sop_class
 from fhir.release import Json, Release
-from fhir.study import sop_class
 from pipeline.findings import codes
 from pipeline.findings.model import AnswerKind
 from pipeline.report import sentences

@@ -12,11 +12,11 @@ import copy
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fhir.ambiguous import named_by_identifier, note
-from fhir.context import STUDY_TAG
+from fhir.bundle.context import STUDY_TAG
 from fhir.release import Json
-from fhir.same_patient import Patients, Whose
-from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
+from fhir.server.ambiguous import named_by_identifier, note
+from fhir.server.same_patient import Patients, Whose
+from fhir.server.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 
 UNSEARCHED = "the server permits no search for an ImagingStudy: the report names the study by identifier alone"
 

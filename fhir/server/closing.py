@@ -1,18 +1,18 @@
 """A draft ends when a human's final report of the same order appears (docs/adr/0069-a-draft-ends.md).
 
-Pure, as `fhir.amend`. Only the draft and its Observations are changed; the human's report is only read.
+Pure, as `fhir.server.amend`. Only the draft and its Observations are changed; the human's report is only read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fhir.amend import FINALISED, finalised, same_run, tagged
-from fhir.coding import DICOM_UID
-from fhir.context import REPORT_TAG
+from fhir.bundle.coding import DICOM_UID
+from fhir.bundle.context import REPORT_TAG
 from fhir.release import Json
-from fhir.same_patient import Patients, Whose
-from fhir.stored import Search, has_identifier, kind_of, name_of, tag_of, token, unversioned, update
+from fhir.server.amend import FINALISED, finalised, same_run, tagged
+from fhir.server.same_patient import Patients, Whose
+from fhir.server.stored import Search, has_identifier, kind_of, name_of, tag_of, token, unversioned, update
 from pipeline.errors import Rejected
 from pipeline.report import sentences
 from pipeline.report.sentences import Language

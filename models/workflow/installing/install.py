@@ -14,8 +14,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from models.bundle import METADATA
 from models.contract import CANDELA
 from models.registry import NAME, SHIPPED
-from models.workflow.bundle import WorkflowBundle, read_workflow_bundle
-from models.workflow.first import first_contract
+from models.workflow.installing.bundle import WorkflowBundle, read_workflow_bundle
+from models.workflow.installing.first import first_contract
 from pipeline.errors import BadModel, OutOfResources
 from pipeline.findings.model import AnswerKind
 
@@ -38,8 +38,8 @@ def add(
 ) -> WorkflowBundle:
     """Install the bundle at ``source``, a folder or a zip archive, into ``models`` as ``name`` (default: its own).
 
-    A bundle without ``configs/candela.json`` gets a first one (`models.workflow.first`). The bundle is put together in
-    a hidden folder and renamed at the end: other processes see it whole or not at all.
+    A bundle without ``configs/candela.json`` gets a first one (`models.workflow.installing.first`). The bundle is put
+    together in a hidden folder and renamed at the end: other processes see it whole or not at all.
 
     Raises
     ------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from fhir.coding import URI, concept, dicom_identifier
-from fhir.context import STUDY_TAG, ReportContext, accession_identifier, order_reference
+from fhir.bundle.coding import URI, concept, dicom_identifier
+from fhir.bundle.context import STUDY_TAG, ReportContext, accession_identifier, order_reference
 from fhir.release import Json, Release
 from pipeline.findings import codes
 from pipeline.report.content import ObjectReference

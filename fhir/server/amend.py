@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from fhir.coding import DICOM_UID, hl7_concept
-from fhir.context import REPORT_TAG, REVISION_TAG
-from fhir.entry import by_identifier
+from fhir.bundle.coding import DICOM_UID, hl7_concept
+from fhir.bundle.context import REPORT_TAG, REVISION_TAG
+from fhir.bundle.entry import by_identifier
 from fhir.release import Json
-from fhir.same_patient import Patients, Whose
-from fhir.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
+from fhir.server.same_patient import Patients, Whose
+from fhir.server.stored import Search, has_identifier, kind_of, name_of, rename, tag_of, token, unversioned, update
 from pipeline.errors import Rejected
 from pipeline.report import sentences
 from pipeline.report.sentences import Language

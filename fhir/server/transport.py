@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from fhir.auth import Authorization
-from fhir.urls import is_private, public_url
+from fhir.server.auth import Authorization
+from fhir.server.urls import is_private, public_url
 from pipeline.errors import BadSettings, PeerUnavailable, Retryable
 
 FHIR_JSON = "application/fhir+json"
