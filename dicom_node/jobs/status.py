@@ -139,10 +139,10 @@ def detail(rows: Iterable[WorkflowStatus]) -> JobDetail:
     sendings = [row for row in ordered if row.name == DELIVERY_WORKFLOW]
     by_target: dict[tuple[str, str], list[WorkflowStatus]] = {}
     for row in sendings:
-        item = _delivery(row)
+        item = delivery_job_of(row)
         by_target.setdefault((item.result.name, item.destination), []).append(row)
     deliveries = tuple(sorted((_delivery_row(group) for group in by_target.values()), key=_where))
-    result = next((found for row in readings if (found := _result(row))), None)
+    result = next((found for row in readings if (found := result_of(row))), None)
     return JobDetail(
         job=job_of(readings[0]),
         state=_job_state(readings, deliveries),
@@ -156,7 +156,7 @@ def detail(rows: Iterable[WorkflowStatus]) -> JobDetail:
 
 def delivered_at(row: WorkflowStatus) -> datetime | None:
     """When the attempt delivered its result; None where it did not."""
-    return _instant(row.updated_at) if _output(row).get("state") == StepState.DONE else None
+    return _instant(row.updated_at) if output_of(row).get("state") == StepState.DONE else None
 
 
 def next_attempt(rows: Iterable[WorkflowStatus]) -> int:
@@ -191,7 +191,7 @@ def targets(rows: Iterable[WorkflowStatus]) -> dict[DeliveryJob, list[WorkflowSt
     groups: dict[DeliveryJob, list[WorkflowStatus]] = {}
     for row in rows:
         if row.name == DELIVERY_WORKFLOW:
-            groups.setdefault(_delivery(row), []).append(row)
+            groups.setdefault(delivery_job_of(row), []).append(row)
     return groups
 
 
@@ -229,7 +229,7 @@ def _state_of_deliveries(states: set[DeliveryState]) -> JobState:
 
 def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
     row = rows[-1]
-    item = _delivery(row)
+    item = delivery_job_of(row)
     if was_discarded(row):
         state = DeliveryState.DISCARDED
     elif row.status == "DELAYED" and len(rows) == 1:
@@ -242,14 +242,14 @@ def _delivery_row(rows: list[WorkflowStatus]) -> DeliveryRow:
         state = DeliveryState.CANCELLED
     else:
         state = DeliveryState.DEAD if row.status in DEAD else DeliveryState.DELIVERED
-        if _output(row).get("state") == StepState.SUPERSEDED:
+        if output_of(row).get("state") == StepState.SUPERSEDED:
             state = DeliveryState.SUPERSEDED
-    receipt = _output(row).get("receipt")
+    receipt = output_of(row).get("receipt")
     return DeliveryRow(item.result.name, item.result.kind, item.destination, state, receipt, _tries(rows))
 
 
 def _tries(rows: list[WorkflowStatus]) -> Tries:
-    failures = [failure for row in rows if (failure := _failure(row))]
+    failures = [failure for row in rows if (failure := failure_of(row))]
     last = rows[-1]
     return Tries(
         attempts=sum(row.status not in WAITING and row.dequeued_at is not None for row in rows),
@@ -259,7 +259,8 @@ def _tries(rows: list[WorkflowStatus]) -> Tries:
     )
 
 
-def _failure(row: WorkflowStatus) -> Failure | None:
+def failure_of(row: WorkflowStatus) -> Failure | None:
+    """Why an attempt failed; None where it did not."""
     if row.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
         text = f"The worker process died or was ended {row.recovery_attempts} times while doing this."
         return Failure("CRASHED", text, again=False)
@@ -267,16 +268,18 @@ def _failure(row: WorkflowStatus) -> Failure | None:
         return Failure.from_dict(row.error.data)
     if row.status == "ERROR":
         return Failure("UNFORESEEN", f"The engine stopped this: {type(row.error).__name__}.", again=False)
-    output = _output(row)
+    output = output_of(row)
     return Failure.from_dict(output["failure"]) if "failure" in output else None
 
 
-def _result(row: WorkflowStatus) -> SeriesResult | None:
-    output = _output(row)
+def result_of(row: WorkflowStatus) -> SeriesResult | None:
+    """The result of an attempt at reading a series; None where it has none."""
+    output = output_of(row)
     return SeriesResult.from_dict(output["result"]) if "result" in output else None
 
 
-def _output(row: WorkflowStatus) -> dict[str, Any]:
+def output_of(row: WorkflowStatus) -> dict[str, Any]:
+    """What an attempt that ended in order returned; empty for others."""
     return row.output if row.status == "SUCCESS" and isinstance(row.output, dict) else {}
 
 
@@ -284,7 +287,8 @@ def _where(row: DeliveryRow) -> tuple[str, str]:
     return row.destination, row.result
 
 
-def _delivery(row: WorkflowStatus) -> DeliveryJob:
+def delivery_job_of(row: WorkflowStatus) -> DeliveryJob:
+    """The input of a delivery."""
     return DeliveryJob.from_dict(_argument(row))
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 
 import structlog
+from prometheus_client.registry import Collector
 from pydicom.dataset import Dataset
 
 from dicom_node.audit.trail import Party, open_trail
 from dicom_node.commitment.scp import StorageCommitment
 from dicom_node.completion.monitor import CountSource, ExpectedCount, SeriesMonitor, Submit
 from dicom_node.completion.study_watch import StudyDecisions
-from dicom_node.network import tls
+from dicom_node.network import certificates
+from dicom_node.observability import catalogue
 from dicom_node.observability.counters import Counters
 from dicom_node.observability.metrics import MetricsServer, ReceiverFigures
 from dicom_node.receive.admission import Admission
@@ -52,6 +55,7 @@ class Receiver:
     studies : selects among the series of a study, for rules with ``per_study``; see
         `dicom_node.completion.study_watch`.
     deliveries : knows whether a series was delivered; without it nothing is ever purged.
+    figures : what the metrics page shows beside the receiver's own figures.
     """
 
     def __init__(
@@ -64,8 +68,10 @@ class Receiver:
         monotonic: Callable[[], float] = time.monotonic,
         studies: StudyDecisions | None = None,
         deliveries: Deliveries | None = None,
+        figures: Sequence[Collector] = (),
     ) -> None:
         self._settings = settings
+        self._further_figures = figures
         self._deliveries = deliveries
         self._results = ResultsAside(settings.results_dir)
         self._submit = submit
@@ -150,7 +156,9 @@ class Receiver:
         if stow is not None:
             way = StowContext(settings.receive, stow, store, ingest, counters, numbers, lambda: disk.has_room, audit)
             self._stow = HttpServer(stow_app(way), stow.host, stow.port, connections=stow.maximum_requests)
-        self._metrics = MetricsServer(settings.metrics, self._figures(admission, disk, self._commitment))
+        self._metrics = MetricsServer(
+            settings.metrics, self._figures(admission, disk, self._commitment), *self._further_figures
+        )
         monitor.start()
         self._commitment.start()
         if self._deliveries is not None:
@@ -173,14 +181,18 @@ class Receiver:
         self._metrics.start()
 
     def _figures(self, admission: Admission, disk: Disk, commitment: StorageCommitment) -> ReceiverFigures:
-        gauges = {
-            "associations_open": lambda: float(admission.open_associations),
-            "commitments_waiting": lambda: float(commitment.waiting),
-            "disk_used_ratio": lambda: disk.used,
-            "refusing_associations": lambda: float(not disk.has_room),
+        gauges: dict[catalogue.Metric, Callable[[], float]] = {
+            catalogue.ASSOCIATIONS_OPEN: lambda: float(admission.open_associations),
+            catalogue.COMMITMENTS_WAITING: lambda: float(commitment.waiting),
+            catalogue.REFUSING: lambda: float(not disk.has_room),
+            catalogue.DISK_USED: lambda: disk.used,
+            catalogue.DISK_SIZE: lambda: float(disk.size),
+            catalogue.DISK_AVAILABLE: lambda: float(disk.available),
+            catalogue.DISK_MARK: lambda: self._settings.retention.refuse_above,
         }
-        identity = self._settings.tls
-        return ReceiverFigures(self.counters, gauges, lambda: tls.expiries(identity) if identity else {})
+        return ReceiverFigures(
+            self.counters, gauges, lambda: certificates.expiries(self._settings), metadata.version("candela")
+        )
 
     def reload(self, settings: Settings) -> None:
         """Apply new peers and certificates; running associations continue.

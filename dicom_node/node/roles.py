@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,9 @@ def receive(settings: Settings, config: Path | None = None) -> int:
         from dicom_node.completion.dispatch import Dispatch
         from dicom_node.jobs import engine
         from dicom_node.jobs.client import JobsClient
+        from dicom_node.jobs.measures import Measures
         from dicom_node.jobs.rejections import Rejections
+        from dicom_node.monitoring.figures import InstallationFigures
         from dicom_node.node.receiver import Receiver
         from dicom_node.node.reload import Reloader
         from dicom_node.retention.deliveries import DeliveredSeries
@@ -112,7 +115,12 @@ def receive(settings: Settings, config: Path | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     layout.check(settings.data_dir)
     engine.prepare(settings)
-    with JobsClient(settings) as client:
+    with ExitStack() as opened:
+        client = opened.enter_context(JobsClient(settings))
+        figures: tuple[InstallationFigures, ...] = ()
+        if settings.metrics.port is not None:
+            measures = opened.enter_context(Measures(settings, time.time()))
+            figures = (InstallationFigures(settings, measures),)
         dispatch = Dispatch(settings, client.submit, Rejections(settings, client))
         receiver = Receiver(
             settings,
@@ -122,6 +130,7 @@ def receive(settings: Settings, config: Path | None = None) -> int:
             is_own_result=is_own_result,
             clock=time.time,
             deliveries=DeliveredSeries(settings, client, dispatch.undecided),
+            figures=figures,
         )
         reloader = Reloader(config, settings, receiver.reload)
         signal.signal(signal.SIGHUP, lambda *_: reloader.ask())

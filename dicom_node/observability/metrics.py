@@ -1,4 +1,4 @@
-"""The receiver's metrics for Prometheus, without patient data."""
+"""The metrics page for Prometheus, and the receiver's part of it, without patient data."""
 
 from __future__ import annotations
 
@@ -12,48 +12,59 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from dicom_node.observability import catalogue
+from dicom_node.observability.catalogue import Metric
 from dicom_node.observability.counters import Counters
 from dicom_node.settings.access import Metrics
 
 log = structlog.get_logger("candela.metrics")
 
 
+def gauge(metric: Metric, value: float | None = None) -> GaugeMetricFamily:
+    """The family of ``metric``, with ``value`` where it has no labels."""
+    return GaugeMetricFamily(metric.name, metric.meaning, value, labels=metric.labels or None)
+
+
 class ReceiverFigures(Collector):
-    """The present `Counters`, the ``gauges`` by name, and the expiry of each certificate."""
+    """The present `Counters`, the ``gauges``, the expiry of each certificate, and the node's ``version``."""
 
     def __init__(
         self,
         counters: Counters,
-        gauges: Mapping[str, Callable[[], float]],
+        gauges: Mapping[Metric, Callable[[], float]],
         expiries: Callable[[], Mapping[str, datetime]],
+        version: str,
     ) -> None:
-        self._counters, self._gauges, self._expiries = counters, gauges, expiries
+        self._counters, self._gauges, self._expiries, self._version = counters, gauges, expiries, version
 
     def collect(self) -> Iterator[Any]:
         """See `Collector`."""
-        for name, value in self._counters.snapshot().items():
-            yield CounterMetricFamily(f"candela_{name}", f"{name.replace('_', ' ')} since the start", value)
-        denied = CounterMetricFamily("candela_associations_denied", "rejected callers by cause", labels=["cause"])
+        totals = self._counters.snapshot()
+        for field, (name, meaning) in catalogue.RECEIVER_COUNTERS.items():
+            yield CounterMetricFamily(name, meaning, totals[field])
+        denied = CounterMetricFamily(catalogue.DENIED.name, catalogue.DENIED.meaning, labels=catalogue.DENIED.labels)
         for cause, number in dict(self._counters.denied).items():
             denied.add_metric([str(cause)], number)
         yield denied
-        for name, read in self._gauges.items():
-            yield GaugeMetricFamily(f"candela_{name}", name.replace("_", " "), read())
-        ends = GaugeMetricFamily(
-            "candela_certificate_expiry_timestamp_seconds", "expiry of a certificate", labels=["file"]
-        )
+        for metric, read in self._gauges.items():
+            yield gauge(metric, read())
+        ends = gauge(catalogue.CERTIFICATE)
         for file, instant in self._expiries().items():
             ends.add_metric([file], instant.timestamp())
         yield ends
+        build = gauge(catalogue.BUILD)
+        build.add_metric([self._version], 1.0)
+        yield build
 
 
 class MetricsServer:
     """Serves ``figures`` at ``/metrics`` between `start` and `stop`, where the settings name a port."""
 
-    def __init__(self, settings: Metrics, figures: Collector) -> None:
+    def __init__(self, settings: Metrics, *figures: Collector) -> None:
         self._settings = settings
         self._registry = CollectorRegistry()
-        self._registry.register(figures)
+        for item in figures:
+            self._registry.register(item)
         self._running: tuple[Any, Thread] | None = None
 
     def start(self) -> None:

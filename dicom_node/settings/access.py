@@ -78,7 +78,7 @@ class Retention(Section):
 
 
 class Metrics(Section):
-    """The receiver's figures for Prometheus, at ``/metrics``."""
+    """Figures of the whole installation for Prometheus, at ``/metrics`` of the receiver."""
 
     host: str = "127.0.0.1"
     """Address at which the receiver serves `/metrics`."""

@@ -18,11 +18,26 @@ class Disk:
     @property
     def used(self) -> float:
         """The fraction in use: everything but what an unprivileged process may still write. Raises OSError."""
+        found = self._found()
+        return 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0
+
+    @property
+    def size(self) -> int:
+        """The size in bytes. Raises OSError."""
+        found = self._found()
+        return found.f_blocks * found.f_frsize
+
+    @property
+    def available(self) -> int:
+        """The bytes that an unprivileged process may still write. Raises OSError."""
+        found = self._found()
+        return found.f_bavail * found.f_frsize
+
+    def _found(self) -> os.statvfs_result:
         folder = self._folder.absolute()
         while not folder.exists():
             folder = folder.parent
-        found = os.statvfs(folder)
-        return 1 - found.f_bavail / found.f_blocks if found.f_blocks else 0.0
+        return os.statvfs(folder)
 
     @property
     def has_room(self) -> bool:
