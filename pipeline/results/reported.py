@@ -18,7 +18,7 @@ from pipeline.results.result_object import ResultObject
 
 WIDTH_MOST = 960
 """Pixels; as wide as a printed page shows the key picture."""
-BYTES_MOST = 400_000
+BYTES_MOST = 420_000
 """A picture that is larger even as JPEG stays in the PACS alone."""
 
 
@@ -81,7 +81,7 @@ def key_picture(objects: tuple[ResultObject, ...]) -> Picture | None:
     if image.width > WIDTH_MOST:
         image = image.resize((WIDTH_MOST, round(image.height * WIDTH_MOST / image.width)), Image.Resampling.LANCZOS)
     for content_type, options in (
-        ("image/png", {"format": "PNG", "optimize": True}),
+        ("image/png", {"format": "PNG", "compress_level": 7}),
         ("image/jpeg", {"format": "JPEG", "quality": 88}),
     ):
         stream = io.BytesIO()
