@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,33 +21,11 @@ from dicom_node.settings.tree import Settings
 from dicom_node.store.durable import write_durably
 from pipeline.errors import OutOfResources
 from pipeline.findings.model import Outcome
+from pipeline.report.assessment import Outline, Verdict
 
-NONE: Final = "none"
-"""A correct class: nothing of what the model looks for is there."""
-OTHER: Final = "other"
-"""A correct class: one that the model does not know."""
 COMMENTS: Final = "comments"
 """Folder of the comments, in a job's folder."""
 CHUNK: Final = 1000
-
-
-class Verdict(StrEnum):
-    """What a reader says of an answer as a whole."""
-
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    SUPPLEMENTED = "supplemented"
-    """The answer holds as far as it goes; the reader adds what it lacks."""
-
-
-class Outline(StrEnum):
-    """The quality of the outlined regions."""
-
-    GOOD = "good"
-    USABLE = "usable"
-    WRONG = "wrong"
-    NOT_APPLICABLE = "not_applicable"
-    """The answer has no outline, or the reader has not judged it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +34,7 @@ class Assessment:
 
     ``number`` orders assessments as they were stored; 0 before that. ``outcome``, ``answered`` (the class; empty where
     the answer names none) and ``probability`` (of that class, 0 to 1) are the AI answer as it was then.
-    ``correct_class`` is a class of the model, `NONE`, `OTHER`, or None where the reader names none. ``present``:
+    ``correct_class`` is a class of the model, ``none``, ``other``, or None where the reader names none. ``present``:
     whether, by the reader, what the model looks for is present; None where the assessment does not tell.
     ``analysed_at`` and ``at`` in seconds since the epoch. ``comment`` is the file of the comment, below data_dir; None
     where the reader wrote none. `Assessments.comment_of` reads it.

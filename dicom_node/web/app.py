@@ -9,7 +9,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from dicom_node.web import assets
-from dicom_node.web.api import assessments, destinations, jobs, models, node, problems, results, studies
+from dicom_node.web.api import (
+    assessment_documents,
+    assessments,
+    destinations,
+    jobs,
+    models,
+    node,
+    problems,
+    results,
+    studies,
+)
 from dicom_node.web.context import Context
 from dicom_node.web.pages import assessments as assessments_pages
 from dicom_node.web.pages import login, others, worklist
@@ -41,7 +51,7 @@ def web_app(context: Context) -> FastAPI:
     for part in (
         node.health,
         node.router,
-        *(room.router for room in (studies, jobs, results, assessments, destinations, models)),
+        *(room.router for room in (studies, jobs, results, assessments, assessment_documents, destinations, models)),
     ):
         api.include_router(part)
     app.include_router(api)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dicom_node.jobs.assessments import NONE, OTHER, Assessment, Outline, Verdict
+from dicom_node.jobs.assessments import Assessment
 from dicom_node.jobs.outcome import WITHDRAWALS
 from dicom_node.jobs.status import JobDetail
 from dicom_node.web.api.problems import Problem
@@ -16,6 +16,7 @@ from dicom_node.web.context import Context
 from models import registry
 from pipeline.errors import BadModel
 from pipeline.findings.model import SEEKS, Outcome
+from pipeline.report.assessment import NONE, OTHER, Outline, Verdict
 
 COMMENT_MOST: Final = 2000
 """Characters of a comment."""

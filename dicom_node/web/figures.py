@@ -12,8 +12,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from dicom_node.jobs.assessments import Assessment, Verdict
+from dicom_node.jobs.assessments import Assessment
 from pipeline.findings.model import Outcome
+from pipeline.report.assessment import Verdict
 
 BINS: Final = 5
 """Intervals of probability, of equal width."""

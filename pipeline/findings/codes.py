@@ -157,6 +157,7 @@ PROCEDURES: Mapping[str, Code] = {
     "DX": XR_UNSPECIFIED,
 }
 """By modality, the procedure of which nothing else is known (PS3.16 CID 100)."""
+PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 FINDING = Code("121071", "DCM", "Finding")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 COMMENT = Code("121106", "DCM", "Comment")
@@ -174,6 +175,7 @@ REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
 
 # The algorithm: CID 7005, CID 7162, TID 4019; and how it explains itself: CID 217.
+PERSON = Code("121006", "DCM", "Person")
 DEVICE = Code("121007", "DCM", "Device")
 DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from dicom_node.jobs import assessments
-from dicom_node.jobs.assessments import AssessmentQuery, Outline, Verdict
+from dicom_node.jobs.assessments import AssessmentQuery
 from dicom_node.web.api.jobs import seen_job
 from dicom_node.web.api.paging import Cursor, Limit, cursor_of_number, day, number_of
 from dicom_node.web.api.schemas import Value
@@ -23,6 +23,7 @@ from dicom_node.web.auth.principal import Principal, Scope
 from dicom_node.web.context import Context
 from dicom_node.web.figures import Figures, figures
 from pipeline.findings.model import Outcome
+from pipeline.report.assessment import Outline, Verdict
 
 router = APIRouter(tags=["assessments"])
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.jobs.assessments import Assessment, AssessmentQuery, Assessments, Outline, Verdict
+from dicom_node.jobs.assessments import Assessment, AssessmentQuery, Assessments
 from dicom_node.jobs.circuits import make_table
 from dicom_node.settings.engine import Jobs
 from dicom_node.settings.tree import Settings
 from pipeline.errors import OutOfResources, PeerUnavailable
 from pipeline.findings.model import Outcome
+from pipeline.report.assessment import Outline, Verdict
 
 ONE = Assessment(
     job_id="1.2:a:b",

@@ -9,11 +9,15 @@ import re
 import shutil
 from collections.abc import Callable
 
+import pydicom
 import pytest
 
 from dicom_node.settings.web import Role
 from dicom_node.web.auth.principal import Scope
 from pipeline.findings.model import Outcome
+from pipeline.report.stored import FILENAME, to_json
+from tests.conformance.synthetic import file_bytes
+from tests.conformance.test_assessments import run_of_phantom
 from tests.peers import gossip
 from tests.peers.dashboard import Dashboard
 
@@ -253,11 +257,38 @@ def test_the_study_has_the_form_for_those_who_may_assess_and_what_was_said(board
 def test_the_page_of_assessments_counts_and_explains_when_there_are_none(make_board: MakeBoard) -> None:
     board = make_board()
     client = board.client(Role.VIEWER)
-    assert "Nothing was assessed" in client.get("/assessments").text
+    assert "Nobody has assessed" in client.get("/assessments").text
     say(board, read(board, "page"), verdict="rejected", correct_class="no_tumor", comment="Only for some.")
     text = client.get("/assessments").text
     assert 'class="confusion"' in text
     assert text.count("<svg") == 2
     assert "Only for some." not in text
     assert "1 a day (days: 1)" in text
-    assert "Nothing was assessed" in client.get("/assessments?model=other&since=2026-01-01").text
+    assert "Nobody has assessed" in client.get("/assessments?model=other&since=2026-01-01").text
+
+
+def test_an_assessment_is_to_be_had_as_structured_report_and_as_fhir(board: Dashboard) -> None:
+    content, header = run_of_phantom()
+    job = read(board, "documents")
+    folder = board.context.reader.summaries.folder(board.jobs.show(job).job)
+    client = board.client(Role.OPERATOR)
+    first = say(board, job, verdict="accepted")
+    second = say(board, job, verdict="rejected", correct_class="no_tumor", comment="Nothing there.")
+    base = f"{API}/jobs/{job}/assessments"
+    assert client.get(f"{base}/{second['number']}/dicom").json()["code"] == "NO_SUCH_RESULT"
+    (folder / FILENAME).write_bytes(to_json(content))
+    (folder / "overlay-1.dcm").write_bytes(file_bytes(header))
+    assert client.get(f"{base}/999/dicom").json()["code"] == "NO_SUCH_ASSESSMENT"
+    answer = client.get(f"{base}/{second['number']}/dicom")
+    ds = pydicom.dcmread(io.BytesIO(answer.content))
+    earlier = pydicom.dcmread(io.BytesIO(client.get(f"{base}/{first['number']}/dicom").content))
+    assert (answer.headers["content-type"], ds.PatientID) == ("application/dicom", header.PatientID)
+    reference = ds.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == earlier.SOPInstanceUID
+    assert "PredecessorDocumentsSequence" not in earlier
+    for release in ("R4", "R5"):
+        bundle = client.get(f"{base}/{second['number']}/fhir", params={"release": release}).json()
+        (entry,) = bundle["entry"]
+        assert entry["resource"]["identifier"][0]["value"] == f"urn:oid:{ds.SOPInstanceUID}"
+        assert entry["resource"]["note"][0]["text"] == "Nothing there."
+    assert "application/dicom" not in board.client(Role.VIEWER).get(f"{base}/1/dicom").headers["content-type"]

@@ -31,6 +31,8 @@ ENDPOINTS = {
     ("GET", "/api/v1/jobs/{job_id}/fhir"): IDENTITY,
     ("GET", "/api/v1/jobs/{job_id}/assessments"): READ,
     ("POST", "/api/v1/jobs/{job_id}/assessments"): ASSESS,
+    ("GET", "/api/v1/jobs/{job_id}/assessments/{number}/dicom"): IDENTITY,
+    ("GET", "/api/v1/jobs/{job_id}/assessments/{number}/fhir"): IDENTITY,
     ("GET", "/api/v1/assessments"): READ,
     ("GET", "/api/v1/assessments/figures"): READ,
     ("GET", "/api/v1/assessments/export"): READ,
@@ -89,7 +91,7 @@ def place(board: Dashboard) -> Place:
         "study_instance_uid": str(series[0].StudyInstanceUID),
         "series_instance_uid": str(series[0].SeriesInstanceUID),
     }
-    return Place(board, {**uids, "job_id": job.job_id, "name": "archive", "plot": "dice-by-class.svg"})
+    return Place(board, {**uids, "job_id": job.job_id, "name": "archive", "plot": "dice-by-class.svg", "number": "1"})
 
 
 def test_every_endpoint_has_a_line_in_the_table(place: Place) -> None:
