@@ -39,6 +39,7 @@ LATER = {
     "models": "models:app",
     "config": "config:app",
     "audit": "audit:app",
+    "notify": "notify:app",
     "web": "web:app",
 }
 """Commands of `dicom_node.commands`, each with its module and name there."""

@@ -46,6 +46,7 @@ def errors(
 def codes() -> dict[str, type[CandelaError]]:
     """The class of every code, as the code's own modules state them."""
     from dicom_node.jobs import client, identity_choice, withdrawal  # noqa: F401  (they have codes of their own)
+    from dicom_node.monitoring import ledger  # noqa: F401
     from dicom_node.web.api import problems  # noqa: F401
     from dicom_node.web.auth import accounts  # noqa: F401
 

@@ -85,11 +85,12 @@ class Measures:
     """The work of one installation. `engine.prepare` must have run on its database. Threads may share it.
 
     Every method raises `PeerUnavailable` where the database does not answer. ``since`` (seconds since the epoch): work
-    that ended before is never told by `ended`.
+    that ended before is never told by `ended`. ``readings_only``: `ended` tells of no deliveries.
     """
 
-    def __init__(self, settings: Settings, since: float) -> None:
+    def __init__(self, settings: Settings, since: float, *, readings_only: bool = False) -> None:
         engine.redact_engine_logs()
+        self._names = [engine.SERIES_WORKFLOW, *([] if readings_only else [engine.DELIVERY_WORKFLOW])]
         self._settings = settings
         self._lock = threading.Lock()
         self._begin = self._cursor = since
@@ -173,7 +174,7 @@ class Measures:
         begin = datetime.fromtimestamp(after, UTC).isoformat()
         for offset in range(0, 1 << 62, PAGE):
             page = self._client.list_workflows(
-                name=[engine.SERIES_WORKFLOW, engine.DELIVERY_WORKFLOW],
+                name=self._names,
                 completed_after=begin,
                 limit=PAGE,
                 offset=offset,

@@ -90,6 +90,8 @@ def serve(settings: Settings, config: Path | None) -> int:
     ]
     if settings.web.enabled:
         roles.append(Role("web", (*command, "web", *options), essential=False))
+    if settings.notify.rules:
+        roles.append(Role("notify", (*command, "notify", "run", *options)))
     return supervise(roles)
 
 

@@ -24,6 +24,7 @@ from dicom_node.settings.base import TimeZone
 from dicom_node.settings.destinations import Destination, DicomDestination, DicomWebDestination, FhirDestination
 from dicom_node.settings.engine import Jobs, Models
 from dicom_node.settings.hl7v2 import Hl7v2Destination
+from dicom_node.settings.notify import Notify
 from dicom_node.settings.old_form import TOP_LEVEL, modernise
 from dicom_node.settings.peers import DicomPeer, FindCount, Peer, named, peer_called, resolved_peers
 from dicom_node.settings.profiles import ProfileName, ProfileSettings, known_profiles
@@ -37,7 +38,7 @@ from pipeline.results.profile import USUAL, Profile
 from pipeline.routing.rules import Priority, Rule
 
 DEFAULT_FILE = Path("candela.toml")
-KINDS = frozenset({"dicom", "fhir", "hl7v2", "folder", "dicomweb", "orthanc", "c-find"})
+KINDS = frozenset({"dicom", "fhir", "hl7v2", "folder", "dicomweb", "orthanc", "c-find", "email", "webhook"})
 """Tags that pydantic puts into the place of an error, and that no settings file has."""
 log = structlog.get_logger("candela.settings")
 _warned: set[tuple[str, ...]] = set()
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     jobs: Jobs = Jobs()
     audit: Audit = Audit()
     web: Web = Web()
+    notify: Notify = Notify()
     models: Models = Models()
     destinations: dict[str, Destination] = Field(default_factory=dict)
     remotes: dict[str, Remote] = Field(default_factory=dict)
@@ -176,6 +178,15 @@ class Settings(BaseSettings):
         name = self.audit.repository
         if name is not None and not isinstance(self.destinations.get(name), FhirDestination):
             raise ValueError(f"audit.repository names {name!r}, which is no destination of kind fhir")
+        return self
+
+    @model_validator(mode="after")
+    def _notifications_name_known_destinations(self) -> Settings:
+        for rule in self.notify.rules:
+            unknown = [name for name in rule.destinations if name not in self.destinations]
+            if unknown:
+                known = ", ".join(self.destinations) or "none"
+                raise ValueError(f"notify.rules names the unknown destination {unknown[0]!r} (known: {known})")
         return self
 
     @model_validator(mode="after")
@@ -306,6 +317,11 @@ class Settings(BaseSettings):
     def web_dir(self) -> Path:
         """Where the dashboard keeps accounts, tokens and logins."""
         return self.data_dir / "web"
+
+    @property
+    def notify_dir(self) -> Path:
+        """Where troubles, acknowledgements and waiting notifications are noted."""
+        return self.data_dir / "notify"
 
     @property
     def in_flight_dir(self) -> Path:

@@ -61,7 +61,7 @@ def test_the_readmes_two_commands_exist_and_are_executable() -> None:
     assert "scripts/test" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("page", ["docs/settings.md", "docs/routing.md", "docs/first-hour.md"])
+@pytest.mark.parametrize("page", ["docs/settings.md", "docs/routing.md", "docs/first-hour.md", "docs/notifications.md"])
 def test_the_settings_file_shown_is_valid(page: str, tmp_path: Path) -> None:
     for number, text in enumerate(block(page, "toml")):
         path = tmp_path / f"{number}.toml"
