@@ -86,6 +86,7 @@ def process(
     profiles: Mapping[str, Profile] = USUAL,
     pacs: Mapping[str, str] | None = None,
     languages: Iterable[Language] = (),
+    assess_at: str = "",
     progress: Progress = lambda _stage: None,
 ) -> Processed:
     """Read ``series`` with ``model`` and build every result, in the form of each of ``profiles`` (by name).
@@ -105,7 +106,7 @@ def process(
 
     ``recorded`` is the instant, with its time zone, at which the analysis began: every result states it, and its UIDs
     depend on it (ADR 70). ``revision`` counts the revisions of the series from 1. ``languages`` are those of the PDF
-    reports.
+    reports. ``assess_at`` is the URL where readers assess the answer, which PDF reports then end with.
 
     Raises
     ------
@@ -160,7 +161,8 @@ def process(
         every = (*replaces, *subject.caveats, *series.caveats, *caveats, *findings.caveats, *volume.caveats)
         every = (*every, *(item for item in (beside.caveats if beside else ()) if item not in every))
         findings = replace(findings, caveats=tuple(map(_printable, every)))
-    context = ResultContext(volume=volume, findings=findings, run=run, companions=beside.sources if beside else ())
+    sources = beside.sources if beside else ()
+    context = ResultContext(volume=volume, findings=findings, run=run, companions=sources, assess_at=assess_at)
     with watch.stage("results"):
         objects = build_results(context, profiles)
     with watch.stage("report"):

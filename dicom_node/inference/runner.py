@@ -112,6 +112,7 @@ class SeriesRunner:
                 expected=job.expected,
                 companions=companions,
                 channels=_channels(model, series, companions),
+                assess_at=self._settings.web.assessment_url(job.job_id),
             )
         except Refused as refusal:
             bound.info("series_refused", code=refusal.code)
@@ -247,6 +248,7 @@ def run(
     channels: list[dict[str, str]] | None = None,
     nifti: bool = False,
     bundle: Callable[[Processed], bytes] | None = None,
+    assess_at: str = "",
 ) -> dict[str, Any]:
     """Read ``series`` with ``model`` (see `pipeline.process.process`) and write its results; the summary.
 
@@ -268,6 +270,7 @@ def run(
         profiles=profiles,
         pacs=pacs,
         languages=settings.report_languages,
+        assess_at=assess_at,
         progress=progress,
     )
     progress("writing")

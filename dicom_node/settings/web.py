@@ -59,6 +59,12 @@ class Web(Section):
     assess: tuple[Role, ...] = (Role.OPERATOR, Role.ADMIN)
     """Roles that may assess AI answers: of `viewer`, `operator`, `admin`. A site whose readers are viewers names all
     three."""
+    public_url: Annotated[str, Field(max_length=60, pattern=r"^(https?://[^\s?#]+[^\s?#/])?$")] = ""
+    """URL by which people reach the dashboard, such as `https://candela.hospital.example`, without a slash at its
+    end."""
+    link_in_reports: bool = False
+    """`true`: PDF reports end with a link to the form in which a reader assesses the answer. The URL holds the id of
+    the job alone. Needs `public_url`."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0
@@ -68,6 +74,8 @@ class Web(Section):
     def _safe_where_others_reach_it(self) -> Web:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key go together")
+        if self.link_in_reports and not self.public_url:
+            raise ValueError("link_in_reports = true needs public_url, which the link begins with")
         if is_loopback(self.host):
             return self
         if self.demo:
@@ -78,6 +86,10 @@ class Web(Section):
                 " that end TLS"
             )
         return self
+
+    def assessment_url(self, job_id: str) -> str:
+        """Where readers assess the answer of a job; empty where reports are to have no link."""
+        return f"{self.public_url}/jobs/{job_id}/assessment" if self.link_in_reports else ""
 
     @property
     def scheme(self) -> str:

@@ -54,6 +54,10 @@ SERIES_NUMBERS = {
 }
 """High, so that results follow the acquired series, and stable, so that a hanging protocol can refer to them."""
 
+LINKED = frozenset({"document", "keyobjects"})
+"""Kinds whose content depends on the URL where readers assess the answer: the PDF prints it, key objects refer to the
+PDF."""
+
 REVISION = 1000
 """Instance numbers of results of a later revision of the source start here, in the same series."""
 
@@ -78,7 +82,8 @@ class ResultContext:
     """The input of every result of one run, and the profile of the destination.
 
     ``companions``: the other series or radiographs that were read as channels, each on its own grid. Results refer to
-    the images of ``volume``, and name these as evidence.
+    the images of ``volume``, and name these as evidence. ``assess_at``: the URL where readers assess the answer, which
+    the PDF report prints; empty for none.
     """
 
     volume: Volume
@@ -86,6 +91,7 @@ class ResultContext:
     run: RunIdentity
     profile: Profile = PRESETS[DEFAULT_PRESET]
     companions: tuple[Volume, ...] = ()
+    assess_at: str = ""
 
     def series_uid(self, kind: str) -> str:
         """Series Instance UID of the results of ``kind``: the same for every revision of the source."""
@@ -93,7 +99,8 @@ class ResultContext:
 
     def instance_uid(self, kind: str, number: int = 1) -> str:
         """SOP Instance UID of instance ``number`` (from 1) of the series of ``kind``, in the profile's form of it."""
-        return self.run.uid("instance", kind, f"{number}", *self.profile.form(kind))
+        linked = (f"assessed at {self.assess_at}",) if self.assess_at and kind in LINKED else ()
+        return self.run.uid("instance", kind, f"{number}", *self.profile.form(kind), *linked)
 
     @cached_property
     def began(self) -> datetime | None:

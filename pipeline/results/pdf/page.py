@@ -28,6 +28,7 @@ from pipeline.results.pdf.sheet import (
     LEADING,
     LEFT,
     LINE,
+    LINK,
     NOTICE,
     NOTICE_INK,
     RIGHT,
@@ -202,7 +203,7 @@ def _caveats_that_fit(caveats: Sequence[Caveat], y: float) -> int:
 
 
 def _origin(sheet: Sheet, context: ResultContext) -> None:
-    """Algorithm and source series: the last lines of the page."""
+    """Algorithm and source series, and where readers assess the answer: the last lines of the page."""
     model = context.findings.model
     y = ORIGIN + 1.5
     sheet.box(LEFT, ORIGIN, INNER, 0.25, LINE)
@@ -214,3 +215,15 @@ def _origin(sheet: Sheet, context: ResultContext) -> None:
     called = f" “{series}”" if series and can_print(series) else ""
     source = f"{_computed(sheet, context)}{sheet.label('source')}{called}, {context.source.uid}."
     sheet.text(LEFT, y + 4, source, size=8, colour=SOFT)
+    if context.assess_at:
+        label = sheet.text(LEFT, y + 8, f"{sheet.label('assess')} ", size=8, colour=SOFT)
+        sheet.text(
+            LEFT + label,
+            y + 8,
+            context.assess_at,
+            size=8,
+            least=5,
+            colour=LINK,
+            most=INNER - label,
+            link=context.assess_at,
+        )

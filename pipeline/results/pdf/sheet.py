@@ -24,6 +24,7 @@ INK: RGB = (26, 31, 36)
 WHITE: RGB = (255, 255, 255)
 SOFT: RGB = (90, 99, 108)
 LINE: RGB = (216, 221, 226)
+LINK: RGB = (11, 92, 173)
 NOTICE: RGB = (255, 244, 222)
 NOTICE_INK: RGB = (122, 56, 6)
 LEADING = 0.48
@@ -73,11 +74,12 @@ class Sheet:
         most: float = INNER,
         least: float = LEAST_SIZE,
         right: bool = False,
+        link: str = "",
     ) -> float:
         """One line with its upper edge at ``y``; where it is longer than ``most``, set smaller, but not smaller than
         ``least``, and at last cut.
 
-        ``right``: ``x`` is its right end. Returns its width.
+        ``right``: ``x`` is its right end. ``link``: the URL that the line leads to. Returns its width.
         """
         middle = y + size * 0.225
         while self._width(text, size, bold=bold) > most and size > least:
@@ -91,7 +93,7 @@ class Sheet:
         self._pdf.set_text_color(*colour)
         self._pdf.set_xy(x - wide if right else x, middle - size * 0.225)
         with self._pdf.local_context():  # fpdf2 2.8 forgets which typeface is in force once a fallback was used
-            self._pdf.cell(wide + 1, size * 0.45, text)
+            self._pdf.cell(wide + 1, size * 0.45, text, link=link)
         return wide
 
     def paragraph(

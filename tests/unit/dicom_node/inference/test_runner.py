@@ -20,9 +20,10 @@ from dicom_node.jobs.workflows import fan_out
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.peers import DicomPeer
 from dicom_node.settings.tree import Settings
+from dicom_node.settings.web import Web
 from dicom_node.store.manifest import StoredInstance, manifest_text
 from pipeline import phantom
-from pipeline.errors import Broken
+from pipeline.errors import Broken, MissingSlices
 from pipeline.findings.model import Outcome
 from pipeline.report.stored import from_json
 
@@ -149,3 +150,27 @@ def test_a_file_that_is_gone_is_our_fault(job: SeriesJob, tmp_path: Path) -> Non
     (tmp_path / "store" / "IM0001.dcm").unlink()
     with pytest.raises(Broken, match=r"gone from the store.*IM0001\.dcm"):
         SeriesRunner(Settings(data_dir=tmp_path))(job)
+
+
+@pytest.mark.parametrize(
+    ("web", "wanted"),
+    [
+        (Web(public_url="https://candela.example"), ""),
+        (
+            Web(public_url="https://candela.example", link_in_reports=True),
+            "https://candela.example/jobs/job/assessment",
+        ),
+    ],
+)
+def test_a_report_gets_the_link_to_its_assessment_where_the_settings_say_so(
+    job: SeriesJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: Web, wanted: str
+) -> None:
+    told = []
+
+    def heard(*_: object, assess_at: str, **__: object) -> dict[str, str]:
+        told.append(assess_at)
+        raise MissingSlices("Seen enough.")
+
+    monkeypatch.setattr("dicom_node.inference.runner.run", heard)
+    SeriesRunner(Settings(data_dir=tmp_path, web=web))(job)
+    assert told == [wanted]

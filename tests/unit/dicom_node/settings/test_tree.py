@@ -63,6 +63,9 @@ def test_a_file_is_read_and_the_environment_overrides_it(tmp_path: Path, monkeyp
         ("[destinations.x]\nkind = 'fax'", "destinations.x: .*'dicom', 'dicomweb', 'fhir', 'hl7v2', 'folder'"),
         ("[[rules]]\nname='r'\nmodel='m'\ndestinations=['nowhere']", "unknown destination 'nowhere'"),
         ("[[rules]]\nname='r'\nmodel='m'\nwhen={modalty=['MR']}", "rules.0.when.modalty: there is no such setting"),
+        ("[web]\nlink_in_reports = true", "link_in_reports = true needs public_url"),
+        ("[web]\npublic_url = 'candela.example'", "web.public_url"),
+        ("[web]\npublic_url = 'https://candela.example/'", "web.public_url"),
         ("[receive\n", "not valid TOML"),
     ],
 )

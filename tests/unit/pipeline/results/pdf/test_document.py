@@ -24,6 +24,7 @@ from pipeline.results.drawing.pages import Story
 from pipeline.results.pdf import document
 from pipeline.results.pdf.pictures import CAPTIONS, HEIGHT, layout
 from pipeline.results.pdf.sheet import INNER
+from pipeline.results.profile import KINDS
 from pipeline.results.provenance import ResultContext
 from tests.conformance.synthetic import MODEL, build_all, context_of, phantom_context, with_own_headers
 from tests.conftest import ROOT
@@ -244,3 +245,24 @@ def test_reading_a_name_for_the_page_leaves_the_sources_bytes_alone(tmp_path: Pa
     results = build_all(context_of(sources, outcome=Outcome.NO_FINDING))
     assert sources[0].get_item("PatientName").value == raw
     assert {bytes(item.dataset.get_item("PatientName").value).strip() for item in results} == {raw.strip()}
+
+
+@pytest.mark.parametrize("language", [Language.ENGLISH, Language.FRENCH])
+def test_the_page_ends_with_the_link_where_a_site_wants_one(language: Language) -> None:
+    """Printed whole with the longest address that the settings permit; without a link nothing of it is there."""
+    plain = phantom_context()
+    url = f"https://{'h' * 52}/jobs/{'2.25.' + '9' * 39}:{'f' * 16}:{'0' * 12}/assessment"
+    context = replace(plain, assess_at=url)
+    pdf = document.pdf_page(context, language)
+    assert url in read(pdf).replace(" ", "")
+    assert f"/URI ({url})".encode() in pdf
+    longer = replace(plain, assess_at=url.replace("2.25.", "2.25." + "9" * 20))
+    assert f"/URI ({longer.assess_at})".encode() in document.pdf_page(longer, language)
+    assert b"/URI" not in document.pdf_page(plain, language)
+
+
+def test_a_page_with_a_link_is_another_instance_and_the_other_results_are_the_same() -> None:
+    plain = phantom_context()
+    linked = replace(plain, assess_at="https://candela.example/jobs/x/assessment")
+    changed = [kind for kind in KINDS if plain.instance_uid(kind) != linked.instance_uid(kind)]
+    assert changed == ["document", "keyobjects"]
