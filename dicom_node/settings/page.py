@@ -54,6 +54,7 @@ DEFAULTS: Final = {
     "notify.rules.destinations": "all",
     "notify.rules.models": "all",
     "notify.rules.classes": "all",
+    "web.language": "English",
     "jobs.database_url": "SQLite in `data_dir`",
     "destinations.objects_of": "the first PACS of the rule",
     "destinations.smart.key_id": "the key's own, or its thumbprint",

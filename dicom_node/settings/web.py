@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from dicom_node.settings.base import Port, Section
 from dicom_node.settings.quantities import Seconds
+from pipeline.report.sentences import Language
 
 
 class Role(StrEnum):
@@ -65,6 +66,9 @@ class Web(Section):
     link_in_reports: bool = False
     """`true`: PDF reports end with a link to the form in which a reader assesses the answer. The URL holds the id of
     the job alone. Needs `public_url`."""
+    language: Language | None = None
+    """Language of the pages for browsers that ask for none of ours: `en`, `de`, `es` or `fr`. A person can choose
+    another one on each page."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0

@@ -184,7 +184,14 @@ def _answer(detail: status.JobDetail, summary: dict[str, Any]) -> Answer | None:
     headline = str(suggested).replace("_", " ") if suggested else statement
     codes = {item.get("code") for item in summary.get("caveats", ()) if isinstance(item, dict)}
     uncertain = CaveatCode.LESION_KIND_UNCERTAIN in codes
-    return Answer(outcome=outcome, headline=headline, statement=statement, probability=share, kind_uncertain=uncertain)
+    return Answer(
+        outcome=outcome,
+        headline=headline,
+        statement=statement,
+        suggested_class=str(suggested) if suggested else None,
+        probability=share,
+        kind_uncertain=uncertain,
+    )
 
 
 def _delivery(row: DeliveryRow) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,5 +118,6 @@ def _region(region: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
 def _adapter() -> TypeAdapter[ReportContent]:
     return TypeAdapter(ReportContent)

@@ -61,6 +61,8 @@ class Answer(Value):
     headline: str
     """A few words: the class suggested, or the sentence of the report."""
     statement: str
+    suggested_class: str | None = None
+    """The class suggested, as the model names it; None where the answer is no class."""
     probability: float | None = None
     """Of the class suggested, 0 to 1; None for models that give none."""
     kind_uncertain: bool = False

@@ -80,6 +80,13 @@
     button.disabled = false;
   });
 
+  // The choice of a language takes effect at once, and leads back to what the page shows by now.
+  document.addEventListener("change", (event) => {
+    if (!("submit" in event.target.dataset)) return;
+    event.target.form.elements.next.value = location.pathname + location.search;
+    event.target.form.submit();
+  });
+
   // Keys: / searches, j and k walk through the rows, Escape leaves the search.
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);

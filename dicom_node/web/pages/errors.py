@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from dicom_node.web.api.problems import status_of
 from dicom_node.web.pages.render import page
-from dicom_node.web.pages.words import say
 from pipeline.errors import CandelaError
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -27,19 +26,20 @@ def or_page(handler: Handler) -> Handler:
         status, text, code = _told(error)
         if status == 401:
             return _to_login(request)
+        # Messages of errors are English, as those of the API.
         return page(request, "error.html", None, status=status, text=text, code=code)
 
     return handle
 
 
 def _told(error: Exception) -> tuple[int, str, str]:
-    """Status, text and code of an error."""
+    """Status, text and code of an error; no text where nothing more is known than that there is no such page."""
     if isinstance(error, CandelaError):
         return status_of(error), str(error), error.code
     if isinstance(error, RequestValidationError):
-        return 422, say("error.missing"), "INVALID_REQUEST"
+        return 422, "", "INVALID_REQUEST"
     assert isinstance(error, HTTPException), "what the application handles"
-    return error.status_code, say("error.missing"), ""
+    return error.status_code, "", ""
 
 
 def _to_login(request: Request) -> Response:

@@ -1,8 +1,8 @@
-"""Login and logout."""
+"""Login, logout, and the language of the pages."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,11 +11,14 @@ from dicom_node.web.api.problems import Problem
 from dicom_node.web.auth.accounts import LONGEST, NAME
 from dicom_node.web.auth.gate import Here, context_of, cookie_name, found_principal, needs
 from dicom_node.web.auth.principal import Scope
-from dicom_node.web.pages.render import page
+from dicom_node.web.pages.render import LANGUAGE_COOKIE, page
 from dicom_node.web.security import same_origin
+from pipeline.report.sentences import Language
 
 router = APIRouter()
 
+YEAR: Final = 365 * 86400
+"""Seconds that a browser keeps the chosen language."""
 Next = Annotated[str, Form(max_length=2000)]
 
 
@@ -76,6 +79,17 @@ def leave(request: Request, here: Here) -> Response:
         here.sessions.end(session)
     made = Response(headers={"HX-Redirect": "/login"})
     made.delete_cookie(cookie_name(request), secure=request.url.scheme == "https", httponly=True, samesite="lax")
+    return made
+
+
+@router.post("/language")
+def choose_language(request: Request, language: Annotated[Language, Form()], next: Next = "/") -> Response:  # noqa: A002
+    """Show the pages in ``language`` in this browser, before and after a login."""
+    if not same_origin(request):
+        raise Problem(403, "The request comes from a page of another site.", code="CROSS_SITE")
+    made = RedirectResponse(_safe(next), 303)
+    secure = request.url.scheme == "https"
+    made.set_cookie(LANGUAGE_COOKIE, language, max_age=YEAR, secure=secure, httponly=True, samesite="lax")
     return made
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -15,10 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dicom_node.web.assets import version
 from dicom_node.web.auth.gate import context_of
 from dicom_node.web.auth.principal import Principal, Scope
+from dicom_node.web.pages.forms import Forms
 from dicom_node.web.pages.words import say, wanted_language
+from pipeline.report.sentences import Language
 
-SYMBOLS: Final = {"mm2": "mm²", "[arb'U]": "a. u.", "1": "", "[hnsf'U]": "HU"}
-"""UCUM codes that people write in another way."""
+LANGUAGE_COOKIE: Final = "candela_language"
 LIVE: Final = frozenset({"worklist.html", "study.html", "destinations.html"})
 """Pages with a part that updates itself."""
 PAGES: Final = (
@@ -33,8 +32,8 @@ def page(request: Request, template: str, who: Principal | None, *, status: int 
     """The page ``template`` for ``who``. A request of htmx gets only the part that changes, the template of the same
     name in ``live/``.
     """
-    language = wanted_language(request.headers.get("accept-language", ""))
     context = context_of(request)
+    language = language_of(request)
     shown = {
         "t": functools.partial(say, language=language),
         "language": language,
@@ -46,11 +45,20 @@ def page(request: Request, template: str, who: Principal | None, *, status: int 
         "here": f"{request.url.path}{f'?{request.url.query}' if request.url.query else ''}",
         "demo": context.settings.web.demo,
         "asset": asset,
-        "clock": _clock(context.settings.zone),
+        "clock": Forms(language).clock(context.settings.zone),
         **values,
     }
     name = f"live/{template}" if request.headers.get("hx-request") and template in LIVE else template
-    return HTMLResponse(_environment().get_template(name).render(shown), status)
+    return HTMLResponse(_environment(language).get_template(name).render(shown), status)
+
+
+def language_of(request: Request) -> Language:
+    """The language of the pages for this request: its cookie's, its browser's, the site's."""
+    return wanted_language(
+        request.headers.get("accept-language", ""),
+        request.cookies.get(LANGUAGE_COOKIE, ""),
+        context_of(request).settings.web.language,
+    )
 
 
 def asset(name: str) -> str:
@@ -63,19 +71,8 @@ def query(**values: Any) -> str:
     return urlencode({key: str(value) for key, value in values.items() if value not in (None, "")})
 
 
-def _clock(zone: tzinfo | None) -> Callable[[datetime], str]:
-    """How a time is shown: of today without its day; in the site's zone, or that of the machine."""
-
-    def show(at: datetime) -> str:
-        local = at.astimezone(zone)
-        today = datetime.now(UTC).astimezone(zone).date()
-        return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}"
-
-    return show
-
-
 @functools.cache
-def _environment() -> Environment:
+def _environment(language: Language) -> Environment:
     made = Environment(
         loader=PackageLoader("dicom_node.web.pages", "templates"),
         autoescape=True,
@@ -84,19 +81,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["query"] = query
-    made.filters["percent"] = lambda share: f"{share:.0%}"
+    made.globals["languages"] = {language: say("language.name", language) for language in Language}
+    made.filters.update(Forms(language).filters())
     made.filters["segment"] = lambda text: quote(str(text), safe=":")
     made.filters["size"] = _size
-    made.filters["measure"] = _measure
     return made
-
-
-def _measure(item: dict[str, float | str]) -> str:
-    """A value with its UCUM unit as people write it; volumes in millilitres."""
-    value, unit = float(item["value"]), str(item["unit"])
-    if unit == "mm3":
-        return f"{value / 1000:.1f} mL"
-    return f"{value:g} {SYMBOLS.get(unit, unit)}".rstrip()
 
 
 def _size(number: int) -> str:

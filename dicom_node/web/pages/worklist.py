@@ -18,9 +18,11 @@ from dicom_node.web.assessing import choices, negative_class
 from dicom_node.web.auth.gate import Here, Reads
 from dicom_node.web.auth.principal import Principal, Scope
 from dicom_node.web.context import Context
-from dicom_node.web.pages.render import page
+from dicom_node.web.pages.answers import words_of
+from dicom_node.web.pages.render import language_of, page
 from dicom_node.web.reading import StudyQuery
 from pipeline.findings.model import Outcome
+from pipeline.report.sentences import Language
 
 router = APIRouter()
 PAGE = 50
@@ -100,7 +102,8 @@ def study(request: Request, here: Here, who: Reads, study_instance_uid: str) -> 
     """A study: what happened and why, what was found, what can be done."""
     found = study_of(here, who, study_instance_uid)
     read = [item for item in found.all_series if any(job.model and job.attempts for job in item.jobs)]
-    details = {job.job_id: _shown(here, who, job) for item in found.all_series for job in item.jobs}
+    language = language_of(request)
+    details = {job.job_id: _shown(here, who, job, language) for item in found.all_series for job in item.jobs}
     return page(
         request,
         "study.html",
@@ -112,14 +115,17 @@ def study(request: Request, here: Here, who: Reads, study_instance_uid: str) -> 
     )
 
 
-def _shown(here: Context, who: Principal, job: JobDetail) -> dict[str, object]:
+def _shown(here: Context, who: Principal, job: JobDetail, language: Language) -> dict[str, object]:
     """The findings and files of a job, and what readers said of its answer."""
     engine_job = here.jobs.show(job.job_id)
     results = results_of(here, engine_job)
     summary = here.reader.summaries.of(engine_job)
     has_findings = job.answer is not None and job.answer.refusal_code is None and job.results
+    findings = findings_of(here, engine_job) if has_findings else None
+    folder = here.reader.summaries.folder(engine_job.job)
     return {
-        "findings": findings_of(here, engine_job) if has_findings else None,
+        "findings": findings,
+        "words": words_of(job, folder, findings.caveats if findings else (), language),
         "choices": choices(summary, negative_class(here, summary)) if has_findings else (),
         "assessments": assessments_of(here, who, job.job_id),
         "pictures": [item for item in results if item.media_type == "image/png"],

@@ -14,6 +14,7 @@ from dicom_node.web import assets
 from dicom_node.web.pages import words
 from dicom_node.web.pages.others import card_html
 from pipeline.findings.model import Outcome
+from pipeline.report.sentences import Language
 from tests.peers.dashboard import Dashboard
 
 MakeBoard = Callable[..., Dashboard]
@@ -84,7 +85,8 @@ def test_every_control_has_a_name(board: Dashboard, study: str) -> None:
         text = client.get(path.format(study=study)).text
         labelled = re.findall(r"<label[^>]*>.*?</label>", text, re.DOTALL)
         for control in re.findall(r"<(?:input|select)[^>]*>", text):
-            assert 'type="hidden"' in control or any(control in label for label in labelled), control
+            named = "aria-label=" in control or any(control in label for label in labelled)
+            assert 'type="hidden"' in control or named, control
         assert not re.findall(r"<img(?![^>]*\balt=)[^>]*>", text), path
         for attrs, inside in re.findall(r"<button([^>]*)>(.*?)</button>", text, re.DOTALL):
             assert inside.strip() or "aria-label" in attrs
@@ -175,7 +177,7 @@ def test_a_model_card_brings_no_markup_and_no_address_of_its_own() -> None:
 
 
 def test_every_text_exists_is_used_and_has_the_same_places_in_each_language() -> None:
-    english = words.texts("en")
+    english = words.texts(Language.ENGLISH)
     code = "".join(path.read_text() for path in [*TEMPLATES.rglob("*.html"), *TEMPLATES.parent.glob("*.py")])
     named = set(re.findall(r"""\b(?:t|say)\("([a-z0-9_]+\.[a-z0-9_]+)\"""", code))
     made = (
@@ -189,10 +191,12 @@ def test_every_text_exists_is_used_and_has_the_same_places_in_each_language() ->
         "filter.",
         "verdict.",
         "outline.",
+        "language.",
     )
     assert named <= set(english), named - set(english)
     assert [key for key in english if key not in named and not key.startswith(made)] == []
-    for language in words.languages():
+    assert {path.stem for path in words.TEXTS.glob("*.toml")} == {*Language}
+    for language in Language:
         texts = words.texts(language)
         assert texts.keys() == english.keys()
         for key, text in texts.items():
@@ -204,7 +208,7 @@ def test_every_state_and_event_has_a_text() -> None:
     from dicom_node.web import describe
     from dicom_node.web.api.schemas import StudyState
 
-    english = words.texts("en")
+    english = words.texts(Language.ENGLISH)
     keys = [f"state.{item}" for item in StudyState] + [f"job.{item}" for item in JobState]
     keys += [f"delivery.{item}" for item in DeliveryState] + [f"outcome.{item}" for item in Outcome]
     keys += [f"event.{what}" for what, _ in describe._ENDED.values()]

@@ -59,6 +59,7 @@ ENDPOINTS = {
     ("GET", "/models/{name}"): READ,
     ("POST", "/logout"): READ,
     ("GET", "/login"): NOBODY,
+    ("POST", "/language"): NOBODY,
 }
 """What each endpoint needs."""
 WHO: dict[str, tuple[Role | None, tuple[Scope, ...] | None, set[int]]] = {
