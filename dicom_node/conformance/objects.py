@@ -112,5 +112,12 @@ OBJECTS: Final[Mapping[str, ObjectClass]] = {
         "one page with the reason, where the destination sets `refusals`",
         PICTURE,
     ),
+    "assessment": ObjectClass(
+        uid.ComprehensiveSRStorage,
+        "Comprehensive SR Storage",
+        "SR",
+        "TID 1500 with TID 1003, 1204: a reader's assessment, where `web.send_assessments` is set; UNVERIFIED",
+        ("SR Document Series", "SR Document General", "SR Document Content"),
+    ),
 }
 """By kind as in `pipeline.results.profile.KINDS`; a form with a SOP class of its own stands after a comma."""

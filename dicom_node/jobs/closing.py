@@ -11,7 +11,7 @@ import math
 from dataclasses import replace
 
 from dicom_node.jobs.delivery import DeliveryJob
-from dicom_node.jobs.outcome import CLOSING, WITHDRAWALS
+from dicom_node.jobs.outcome import ASSESSMENT, CLOSING, WITHDRAWALS
 from dicom_node.settings.destinations import FhirDestination
 from dicom_node.settings.tree import Settings
 
@@ -26,6 +26,8 @@ def closing_of(item: DeliveryJob, settings: Settings) -> tuple[DeliveryJob, floa
     if not isinstance(target, FhirDestination) or target.final_report_every is None:
         return None
     if item.result.kind != "fhir" or item.result.name in {*WITHDRAWALS, CLOSING}:
+        return None
+    if item.result.name.startswith(ASSESSMENT):  # a reader made it: it is no draft
         return None
     every = target.final_report_every
     look = DeliveryJob(item.job, replace(item.result, name=CLOSING), item.destination)

@@ -21,6 +21,8 @@ REJECTION: Final = "rejection-note"
 WITHDRAWALS: Final = frozenset({WITHDRAWAL, REJECTION})
 CLOSING: Final = "closing"
 """Name of the delivery that closes a draft once a human's final report is there; it says nothing of the job's state."""
+ASSESSMENT: Final = "assessment"
+"""How the names of results begin that state a reader's assessment."""
 NO_RESOURCES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 

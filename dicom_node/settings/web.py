@@ -69,6 +69,9 @@ class Web(Section):
     language: Language | None = None
     """Language of the pages for browsers that ask for none of ours: `en`, `de`, `es` or `fr`. A person can choose
     another one on each page."""
+    send_assessments: bool = False
+    """`true`: the node sends each assessment, as DICOM SR or FHIR Observation, to the destinations that have received
+    results of the job by then. Destinations that get de-identified copies get none."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0

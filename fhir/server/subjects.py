@@ -62,8 +62,13 @@ def patient_in(bundle: Json) -> Json | None:
 
 
 def identifying_texts(bundle: Json) -> frozenset[str]:
-    """What could name the patient, and must not be repeated in an error: identifiers, names and their parts."""
+    """What could name the patient, and must not be repeated in an error: identifiers, names and their parts, and what
+    a reader wrote of a report.
+    """
     texts: set[str] = set()
+    for item in objects(bundle):
+        if item.get("focus"):
+            texts |= {str(note.get("text") or "") for note in item.get("note", ())}
     for kind in ("Patient", "ServiceRequest"):
         for item in objects(bundle):
             if item.get("type") == kind:

@@ -51,6 +51,7 @@ SERIES_NUMBERS = {
     "keyobjects": 9106,
     "document": 9109,
     "refusal": 9110,
+    "assessment": 9112,  # 9111: pipeline.results.ko.rejection
 }
 """High, so that results follow the acquired series, and stable, so that a hanging protocol can refer to them."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from dicom_node.audit import trail as audit
 from dicom_node.deliver.fhir import FhirSender
 from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.settings.destinations import FhirDestination
+from fhir.bundle import assessment
 from pipeline.errors import PeerUnavailable
 from pipeline.findings.model import Outcome
+from pipeline.report.assessment import Outline, StatedAssessment, Verdict
 from tests.peers.engine import Node
-from tests.peers.fhir_bundles import bundle_of
+from tests.peers.fhir_bundles import bundle_of, content_of
 from tests.peers.fhir_server import FhirServer
 from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
@@ -131,3 +135,32 @@ def test_a_patient_whose_issuer_names_no_system_is_found_by_the_configured_one(
     FhirSender(destination, tmp_path).send((path,))
     (entry,) = fhir_server.get("DiagnosticReport", subject=f"Patient/{created['id']}")["entry"]
     assert entry["resource"]["subject"]["reference"] == f"Patient/{created['id']}"
+
+
+def test_a_readers_assessment_is_stored_once_beside_the_report_of_its_patient(
+    fhir_server: FhirServer, tmp_path: Path
+) -> None:
+    content = replace(content_of(Outcome.FINDING, "assessed"), picture=None)
+    number = content.patient.identifier
+    assert number is not None
+    patient = fhir_server.post(
+        {"resourceType": "Patient", "identifier": [{"system": number.system, "value": number.value}]}
+    )
+    said = StatedAssessment(
+        1,
+        Verdict.REJECTED,
+        "none",
+        False,
+        Outline.WRONG,
+        "Nothing there.",
+        "anna",
+        datetime(2026, 11, 30, 9, tzinfo=UTC),
+    )
+    path = tmp_path / "1.R4.json"
+    path.write_text(json.dumps(assessment.build(content, said)))
+    sender = FhirSender(FhirDestination(kind="fhir", url=fhir_server.url), tmp_path)
+    sender.send((path,))
+    assert "1 there already" in sender.send((path,))
+    (entry,) = fhir_server.get("Observation", identifier=f"urn:oid:{said.uid(content)}")["entry"]
+    assert entry["resource"]["subject"]["reference"] == f"Patient/{patient['id']}"
+    assert entry["resource"]["valueCodeableConcept"]["coding"][0]["code"] == "rejected"

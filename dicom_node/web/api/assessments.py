@@ -21,6 +21,7 @@ from dicom_node.web.assessing import NewAssessment, assessment
 from dicom_node.web.auth.gate import Assesses, Here, Reads
 from dicom_node.web.auth.principal import Principal, Scope
 from dicom_node.web.context import Context
+from dicom_node.web.documents import send
 from dicom_node.web.figures import Figures, figures
 from pipeline.findings.model import Outcome
 from pipeline.report.assessment import Outline, Verdict
@@ -108,6 +109,8 @@ def assess(here: Here, who: Assesses, job_id: str, said: NewAssessment) -> Asses
     made = assessment(here, detail, said, reader=who.name, at=datetime.now(UTC))
     here.seen.did(who, "answer assessed", study=detail.job.study_instance_uid, job=job_id)
     stored = here.assessments.add(made, said.comment, here.reader.summaries.folder(detail.job))
+    if here.settings.web.send_assessments:
+        send(here, detail, stored.number)
     return shown(here, stored, who)
 
 

@@ -23,11 +23,11 @@ from pipeline.report import assessment
 from pipeline.report.assessment import StatedAssessment
 from pipeline.report.content import ReportContent
 from pipeline.report.patient_study import utc_offset
+from pipeline.results.provenance import SERIES_NUMBERS
 from pipeline.results.seg.segmentation import coded
 from pipeline.results.wording import ascii_text, text_in
 
-SERIES_NUMBER = 9111
-"""Behind the results (`pipeline.results.provenance.SERIES_NUMBERS`)."""
+KIND = "assessment"
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 INFERRED_FROM = hd.sr.RelationshipTypeValues.INFERRED_FROM
@@ -48,8 +48,8 @@ def build(content: ReportContent, header: Dataset, said: StatedAssessment) -> Da
     made = hd.sr.ComprehensiveSR(
         evidence=[_stand_in(content, index) for index in range(len(content.objects))],
         content=root,
-        series_instance_uid=content.run.lineage_uid("series", "assessment"),
-        series_number=SERIES_NUMBER,
+        series_instance_uid=content.run.lineage_uid("series", KIND),
+        series_number=SERIES_NUMBERS[KIND],
         sop_instance_uid=said.uid(content),
         instance_number=said.number,
         manufacturer=MANUFACTURER,
@@ -169,7 +169,7 @@ def _document(content: ReportContent, sop_instance_uid: str) -> Dataset:
     document, series, study = Dataset(), Dataset(), Dataset()
     document.ReferencedSOPClassUID = ComprehensiveSRStorage
     document.ReferencedSOPInstanceUID = sop_instance_uid
-    series.SeriesInstanceUID = content.run.lineage_uid("series", "assessment")
+    series.SeriesInstanceUID = content.run.lineage_uid("series", KIND)
     series.ReferencedSOPSequence = [document]
     study.StudyInstanceUID = content.study.uid
     study.ReferencedSeriesSequence = [series]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from dicom_node.receive import refusals
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.policy import FAULTY, LIMIT_EXCEEDED, NOT_ADMITTED
 from pipeline.errors import NotVolume
+from pipeline.report.assessment import Outline, StatedAssessment, Verdict
 from pipeline.results.build import build
 from pipeline.results.profile import KINDS, PRESETS, Profile
 from pipeline.results.provenance import SERIES_NUMBERS, ResultContext
+from pipeline.results.reported import report_content
 from pipeline.results.sc import refusal
+from pipeline.results.sr import assessment
 from tests.conformance.synthetic import EVERYTHING, MODEL, phantom_context
 from tests.conftest import ROOT
 
@@ -48,7 +52,16 @@ def built(context: ResultContext) -> Mapping[str, tuple[Dataset, ...]]:
     made = {kind: tuple(item.dataset for item in every if item.role == kind) for kind in KINDS}
     labels = tuple(item.dataset for item in build(context, {"made": LABELMAP}))
     page = refusal.build(context.volume.sources, NotVolume("It is no volume.", todo="None."), MODEL)
-    return {**made, "segmentation, LABELMAP": labels, "refusal": tuple(item.dataset for item in page)}
+    said = StatedAssessment(
+        1, Verdict.REJECTED, "none", False, Outline.WRONG, "Nothing.", "anna", datetime(2026, 11, 30, tzinfo=UTC)
+    )
+    content = report_content(context, every, recorded=said.at)
+    return {
+        **made,
+        "segmentation, LABELMAP": labels,
+        "refusal": tuple(item.dataset for item in page),
+        "assessment": (assessment.build(content, every[0].dataset, said),),
+    }
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -292,3 +293,34 @@ def test_an_assessment_is_to_be_had_as_structured_report_and_as_fhir(board: Dash
         assert entry["resource"]["identifier"][0]["value"] == f"urn:oid:{ds.SOPInstanceUID}"
         assert entry["resource"]["note"][0]["text"] == "Nothing there."
     assert "application/dicom" not in board.client(Role.VIEWER).get(f"{base}/1/dicom").headers["content-type"]
+
+
+def test_an_assessment_is_sent_where_the_results_are_if_the_site_wants_that(
+    make_board: MakeBoard, tmp_path: Path
+) -> None:
+    """To the archive and the EHR; not to the one that has nothing yet, and not to research."""
+    folder = {"kind": "folder", "path": str(tmp_path / "out")}
+    places = {
+        "archive": folder,
+        "later": folder,
+        "research": {**folder, "deidentify": {"key": "0123456789abcdef0123456789abcdef"}},
+        "ehr": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir", "release": "R5"},
+    }
+    for setting, wanted in (("", []), ("send_assessments = true", ["archive", "ehr"])):
+        board = make_board(setting, destinations=places)
+        content, header = run_of_phantom()
+        job = board.job(board.series("sent"))
+        board.read(job)
+        kept = board.context.reader.summaries.folder(job)
+        (kept / FILENAME).write_bytes(to_json(content))
+        (kept / "overlay-1.dcm").write_bytes(file_bytes(header))
+        for name in ("archive", "research", "ehr"):
+            board.delivered(job, name)
+        made = say(board, job.job_id, verdict="accepted")
+        rows = [row for row in board.jobs.show(job.job_id).deliveries if row.result.startswith("assessment")]
+        assert [(row.destination, row.result) for row in rows] == [
+            (name, f"assessment-{made['number']}") for name in wanted
+        ]
+    sent = pydicom.dcmread(kept / "assessments" / "1.dcm")
+    assert sent.ContentSequence[-1].ContentSequence[0].ConceptCodeSequence[0].CodeValue == "accepted"
+    assert json.loads((kept / "assessments" / "1.R5.json").read_text())["entry"][0]["resource"]["status"] == "final"

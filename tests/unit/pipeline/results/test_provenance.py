@@ -265,7 +265,8 @@ def test_series_are_told_apart_and_say_what_they_are() -> None:
     """One series a kind, numbered high, described as an AI's work for review."""
     objects = build_all(phantom_context())
     assert {(item.role, item.dataset.SeriesNumber) for item in objects} == set(SERIES_NUMBERS.items()) - {
-        ("refusal", 9110)
+        ("refusal", 9110),
+        ("assessment", 9112),
     }
     assert len({item.dataset.SeriesInstanceUID for item in objects}) == len(KINDS)
     for item in objects:
