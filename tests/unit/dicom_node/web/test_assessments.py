@@ -13,6 +13,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from dicom_node.jobs.assessments import AssessmentQuery, Assessments
+from dicom_node.node.backup import back_up, restore
 from dicom_node.settings.web import Role
 from dicom_node.web.auth.principal import Scope
 from pipeline.findings.model import Outcome
@@ -324,3 +326,15 @@ def test_an_assessment_is_sent_where_the_results_are_if_the_site_wants_that(
     sent = pydicom.dcmread(kept / "assessments" / "1.dcm")
     assert sent.ContentSequence[-1].ContentSequence[0].ConceptCodeSequence[0].CodeValue == "accepted"
     assert json.loads((kept / "assessments" / "1.R5.json").read_text())["entry"][0]["resource"]["status"] == "final"
+
+
+def test_a_backup_brings_assessments_and_comments_to_another_place(make_board: MakeBoard, tmp_path: Path) -> None:
+    board = make_board()
+    made = say(board, read(board, "backed up"), verdict="rejected", comment="Kept.")
+    back_up(board.settings, tmp_path / "backup")
+    there = board.settings.model_copy(update={"data_dir": tmp_path / "restored"})
+    restore(there, tmp_path / "backup")
+    restored = Assessments(there)
+    (found,) = restored.every(AssessmentQuery())
+    assert (found.number, found.verdict, restored.comment_of(found)) == (made["number"], "rejected", "Kept.")
+    restored.close()
