@@ -276,6 +276,7 @@ def test_an_assessment_is_to_be_had_as_structured_report_and_as_fhir(board: Dash
     folder = board.context.reader.summaries.folder(board.jobs.show(job).job)
     client = board.client(Role.OPERATOR)
     first = say(board, job, verdict="accepted")
+    others = say(board, job, Role.ADMIN, verdict="accepted")
     second = say(board, job, verdict="rejected", correct_class="no_tumor", comment="Nothing there.")
     base = f"{API}/jobs/{job}/assessments"
     assert client.get(f"{base}/{second['number']}/dicom").json()["code"] == "NO_SUCH_RESULT"
@@ -289,6 +290,8 @@ def test_an_assessment_is_to_be_had_as_structured_report_and_as_fhir(board: Dash
     reference = ds.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert reference.ReferencedSOPInstanceUID == earlier.SOPInstanceUID
     assert "PredecessorDocumentsSequence" not in earlier
+    anothers = pydicom.dcmread(io.BytesIO(client.get(f"{base}/{others['number']}/dicom").content))
+    assert "PredecessorDocumentsSequence" not in anothers
     for release in ("R4", "R5"):
         bundle = client.get(f"{base}/{second['number']}/fhir", params={"release": release}).json()
         (entry,) = bundle["entry"]
