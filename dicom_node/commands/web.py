@@ -35,7 +35,7 @@ def run(context: typer.Context, config_file: ConfigOption = None) -> None:
         return
     from dicom_node.web.server import serve_web
 
-    raise typer.Exit(serve_web(load_settings(config_file)))
+    raise typer.Exit(serve_web(load_settings(config_file), config_file))
 
 
 @users.command("add")

@@ -144,7 +144,14 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
     store = settings.store_dir.absolute()
     database = sqlite_file(settings)
     logins = settings.web_dir.absolute() / SESSIONS
-    names = [data / INDEX, logins, store / ".incoming", store / ".lock", *([database.absolute()] if database else [])]
+    names = [
+        data / INDEX,
+        logins,
+        settings.uploads_dir.absolute(),
+        store / ".incoming",
+        store / ".lock",
+        *([database.absolute()] if database else []),
+    ]
     return tuple(str(name) for name in names)
 
 

@@ -8,7 +8,6 @@ so killing them loses nothing. On other systems an orphan runs until somebody st
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -22,9 +21,10 @@ from typing import Final
 
 import structlog
 
+from dicom_node.start_up import dying_with
+
 log = structlog.get_logger("candela.supervisor")
 
-PR_SET_PDEATHSIG: Final = 1
 USAGE: Final = 2
 """Exit status of a child whose command line or settings are wrong: a restart would not help."""
 
@@ -121,25 +121,10 @@ def _start(child: _Child) -> None:
     child.process = subprocess.Popen(  # noqa: S603  (our own command line)
         child.role.command,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  (this process has one thread)
+        preexec_fn=dying_with(os.getpid()),  # noqa: PLW1509  (this process has one thread)
         process_group=0,  # Ctrl-C in a terminal reaches the supervisor alone, which stops the children in order
     )
     log.info("role_started", role=child.role.name, pid=child.process.pid)
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """The function that a new child calls before its command, so that it dies with ``parent``; None outside Linux."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def prepare() -> None:
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # the parent died between fork and prctl
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return prepare
 
 
 def _until_next_start(children: list[_Child]) -> float | None:

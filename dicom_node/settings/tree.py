@@ -324,6 +324,11 @@ class Settings(BaseSettings):
         return self.data_dir / "notify"
 
     @property
+    def uploads_dir(self) -> Path:
+        """Where the dashboard keeps uploaded series and their answers for a while."""
+        return self.data_dir / "uploads"
+
+    @property
     def in_flight_dir(self) -> Path:
         """Locks that bound the requests in flight to one server."""
         return self.data_dir / "in-flight"

@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ByteSize, Field, SecretStr, model_validator
 
 from dicom_node.settings.base import Port, Section
-from dicom_node.settings.quantities import Seconds
+from dicom_node.settings.quantities import Seconds, Size
 from pipeline.report.sentences import Language
 
 
@@ -72,6 +72,11 @@ class Web(Section):
     send_assessments: bool = False
     """`true`: the node sends each assessment, as DICOM SR or FHIR Observation, to the destinations that have received
     results of the job by then. Destinations that get de-identified copies get none."""
+    upload_most: Annotated[Size, Field(gt=0)] = ByteSize(1 << 30)
+    """Maximum size of a DICOM file or zip archive that is uploaded to be analysed. An archive unpacks to at most four
+    times as much."""
+    upload_kept: Annotated[Seconds, Field(gt=0)] = 24 * 3600.0
+    """Time after which the answer to an upload is removed. The node removes the images as soon as they are read."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0

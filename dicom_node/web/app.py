@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from dicom_node.web import assets
 from dicom_node.web.api import (
+    analyses,
     assessment_documents,
     assessments,
     destinations,
@@ -22,7 +23,7 @@ from dicom_node.web.api import (
 )
 from dicom_node.web.context import Context
 from dicom_node.web.pages import assessments as assessments_pages
-from dicom_node.web.pages import login, others, worklist
+from dicom_node.web.pages import login, others, trying, worklist
 from dicom_node.web.pages.errors import or_page
 from dicom_node.web.security import Guard
 from pipeline.errors import CandelaError
@@ -30,6 +31,8 @@ from pipeline.errors import CandelaError
 DESCRIPTION = """What happens in a Candela node, and why. Authorise with `Authorization: Bearer TOKEN`
 (`candela web tokens add`). Errors are problem details (RFC 9457)."""
 PROBLEM = {"description": "Problem details", "content": {problems.MEDIA_TYPE: {}}}
+
+ROOMS = (studies, jobs, results, assessments, assessment_documents, analyses, destinations, models)
 
 
 def web_app(context: Context) -> FastAPI:
@@ -51,11 +54,11 @@ def web_app(context: Context) -> FastAPI:
     for part in (
         node.health,
         node.router,
-        *(room.router for room in (studies, jobs, results, assessments, assessment_documents, destinations, models)),
+        *(room.router for room in ROOMS),
     ):
         api.include_router(part)
     app.include_router(api)
-    for room in (login, worklist, assessments_pages, others):
+    for room in (login, worklist, trying, assessments_pages, others):
         app.include_router(room.router, include_in_schema=False)
     app.mount("/assets", assets.app)
     app.add_middleware(Guard, web=context.settings.web)

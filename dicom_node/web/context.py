@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dicom_node.audit.trail import open_trail
 from dicom_node.jobs.assessments import Assessments
 from dicom_node.jobs.client import JobsClient
 from dicom_node.settings.tree import Settings
 from dicom_node.store.worklist import StudyList
+from dicom_node.web.analyses import Analyses
 from dicom_node.web.auth.accounts import Accounts
 from dicom_node.web.auth.seen import Seen
 from dicom_node.web.auth.sessions import Sessions
@@ -31,10 +33,11 @@ class Context:
     seen: Seen
     live: Live
     assessments: Assessments
+    analyses: Analyses
 
 
-def open_context(settings: Settings, jobs: JobsClient) -> Context:
-    """The context of one process; ``jobs`` stays the caller's to close."""
+def open_context(settings: Settings, jobs: JobsClient, config: Path | None = None) -> Context:
+    """The context of one process, whose settings file is ``config``; ``jobs`` stays the caller's to close."""
     studies = StudyList(settings)
     return Context(
         settings,
@@ -47,4 +50,5 @@ def open_context(settings: Settings, jobs: JobsClient) -> Context:
         Seen(open_trail(settings), settings.receive.ae_title),
         Live(settings, jobs.lookup),
         Assessments(settings),
+        Analyses(settings, config),
     )

@@ -17,7 +17,12 @@ from dicom_node.web.api.problems import problem
 log = structlog.get_logger("candela.web")
 
 BODY_MOST: Final = 8 << 20
-"""Bytes of a request: the header of a series is the largest thing that anybody sends."""
+"""Bytes of a request but an upload: the header of a series is the largest thing that anybody sends."""
+UPLOADS: Final = "/api/v1/analyses"
+FORM_MOST: Final = 64 << 10
+"""Bytes of a form around the file that is uploaded."""
+READ_AHEAD: Final = 2 << 20
+"""Bytes that come before an endpoint, which reads a body in pieces, has counted them and can refuse the rest."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
@@ -59,25 +64,31 @@ class Guard:
                 _add_headers(MutableHeaders(scope=message), secure=secure)
             await send(message)
 
-        refused = self._refused(headers)
+        most = self._body_most(scope)
+        refused = self._refused(headers, most)
         if refused is not None:
             status, title = refused
             await problem(status, title, code="BAD_REQUEST")(scope, receive, send_guarded)
             return
         try:
-            await self._app(scope, _bounded(receive), send_guarded)
+            await self._app(scope, _bounded(receive, most + READ_AHEAD), send_guarded)
         except Exception as error:  # noqa: BLE001  (an exception's message may quote a data set: only its place is logged)
             failure = Failure.of(error)
             log.error("request_failed", code=failure.code, error=type(error).__name__, trace=failure.trace)  # noqa: TRY400
             if not begun:
                 await problem(500, "The node failed.", code=failure.code)(scope, receive, send_guarded)
 
-    def _refused(self, headers: Headers) -> tuple[int, str] | None:
+    def _body_most(self, scope: Scope) -> int:
+        """Bytes that a request may have."""
+        is_upload = scope["method"] == "POST" and scope["path"] == UPLOADS
+        return int(self._web.upload_most) + FORM_MOST if is_upload else BODY_MOST
+
+    def _refused(self, headers: Headers, most: int) -> tuple[int, str] | None:
         if not answers_to(headers.get("host", ""), self._web):
             return 421, "The dashboard does not answer to this name: web.hosts lists its names."
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_MOST:
-            return 413, f"A request has at most {BODY_MOST >> 20} MiB."
+        if not length.isdigit() or int(length) > most:
+            return 413, f"The request is too large: at most {most / (1 << 20):.3g} MiB."
         return None
 
 
@@ -120,7 +131,7 @@ def _add_headers(headers: MutableHeaders, *, secure: bool) -> None:
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, most: int) -> Receive:
     """``receive``, which ends the request where a body without a stated length grows too long."""
     got = 0
 
@@ -129,7 +140,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             got += len(message.get("body", b""))
-            if got > BODY_MOST:
+            if got > most:
                 return {"type": "http.disconnect"}
         return message
 

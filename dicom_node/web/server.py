@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,8 +25,9 @@ GRACE = 3
 CONNECTIONS = 500
 
 
-def serve_web(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status.
+def serve_web(settings: Settings, config: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status. ``config`` is the settings file, which programs that it
+    starts read.
 
     Raises
     ------
@@ -36,7 +38,8 @@ def serve_web(settings: Settings) -> int:
     layout.check(settings.data_dir)
     engine.prepare(settings)
     with JobsClient(settings) as client:
-        context = open_context(settings, client)
+        context = open_context(settings, client, config)
+        context.analyses.start()
         _say(context)
         server = uvicorn.Server(_config(context))
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended

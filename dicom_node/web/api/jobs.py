@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
@@ -64,9 +64,14 @@ def findings_of(here: Context, detail: EngineJob) -> Findings:
     summary = here.reader.summaries.of(detail)
     if "statement" not in summary:
         raise Problem(404, "The job has no findings.", code="NO_FINDINGS", todo="The job's state says why.")
+    return findings_in(summary, detail.job.job_id)
+
+
+def findings_in(summary: dict[str, Any], name: str) -> Findings:
+    """The findings that a summary.json states; ``name`` is the id of its job or analysis."""
     texts = [item["text"] if isinstance(item, dict) else item for item in summary.get("caveats", ())]
     return Findings(
-        job_id=detail.job.job_id,
+        job_id=name,
         outcome=Outcome(summary["outcome"]),
         statement=summary["statement"],
         predicted_class=summary.get("predicted_class"),

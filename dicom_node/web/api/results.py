@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -47,7 +47,7 @@ def picture(here: Here, who: Reads, job_id: str, name: str, request: Request) ->
     if name not in known:
         raise Problem(404, "The job has no such picture.", code="NO_SUCH_RESULT")
     path = here.reader.summaries.folder(detail.job) / PREVIEWS / name
-    return _file(path, "image/png", request, cache=True)
+    return file_response(path, "image/png", request, cache=True)
 
 
 @router.get("/jobs/{job_id}/results/{name}")
@@ -59,7 +59,7 @@ def download(here: Here, who: Identifies, job_id: str, name: str, request: Reque
         raise Problem(404, "The job has no such result.", code="NO_SUCH_RESULT")
     job = detail.job
     here.seen.exported(who, known[name].role, job.study_instance_uid, job.series_instance_uid, job_id)
-    return _file(here.reader.summaries.folder(job) / name, known[name].media_type, request, download=True)
+    return file_response(here.reader.summaries.folder(job) / name, known[name].media_type, request, download=True)
 
 
 @router.get("/jobs/{job_id}/fhir")
@@ -94,9 +94,12 @@ def fhir(
 
 
 def _results(here: Context, detail: EngineJob) -> Iterator[Result]:
-    summary = here.reader.summaries.of(detail)
-    folder = here.reader.summaries.folder(detail.job)
     base = f"/api/v1/jobs/{quote(detail.job.job_id, safe=':')}"
+    return files_in(here.reader.summaries.folder(detail.job), here.reader.summaries.of(detail), base)
+
+
+def files_in(folder: Path, summary: dict[str, Any], base: str) -> Iterator[Result]:
+    """The files of the results in ``folder``, pictures first; ``base`` is the URL below which they are."""
     objects = [(item["role"], folder / item["file"]) for item in summary.get("objects", ())]
     for role, path in objects:
         drawn = folder / PREVIEWS / f"{path.stem}.png"
@@ -118,8 +121,10 @@ def _result(path: Path, role: str, media_type: str, href: str) -> Result:
     return Result(name=path.name, role=role, media_type=media_type, bytes=path.stat().st_size, href=href)
 
 
-def _file(path: Path, media_type: str, request: Request, *, download: bool = False, cache: bool = False) -> Response:
-    """The file, or 304 where the caller has it."""
+def file_response(
+    path: Path, media_type: str, request: Request, *, download: bool = False, cache: bool = False
+) -> Response:
+    """The file, or 304 where the caller has it. Raises Problem (404)."""
     if not path.is_file():
         raise Problem(404, "The result is no longer on this disk.", code="NO_SUCH_RESULT")
     found = path.stat()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.store.series_index import SeriesState
+from dicom_node.web.analyses import AnalysisState
 from pipeline.findings.model import Outcome
 from pipeline.routing.rules import Priority
 
@@ -213,7 +214,7 @@ class Region(Value):
 
 
 class Findings(Value):
-    """What the model found, as the results state it."""
+    """What the model found, as the results state it. ``job_id`` is that of the job, or of the analysis of an upload."""
 
     job_id: str
     outcome: Outcome
@@ -236,6 +237,27 @@ class Result(Value):
     media_type: str
     bytes: int
     href: str
+
+
+class AnalysisView(Value):
+    """An uploaded series. ``stage`` is what the reading does now, ``ahead`` counts the uploads that are read before
+    it. ``code`` and ``text`` say why it was refused or failed. The node removes it at ``expires``.
+    """
+
+    analysis_id: str
+    state: AnalysisState
+    by: str
+    at: datetime
+    files: int
+    model: str | None
+    stage: str
+    ahead: int
+    code: str
+    text: str
+    ended: datetime | None
+    expires: datetime
+    findings: Findings | None = None
+    results: tuple[Result, ...] = ()
 
 
 class Destination(Value):

@@ -58,7 +58,9 @@
     const answer = JSON.parse(xhr.responseText);
     const bad = xhr.status >= 400 || answer.works === false;
     toast(answer.text || answer.detail || answer.title, bad);
-    refresh();
+    const then = event.detail.elt.dataset.then;
+    if (then && !bad) location.assign(then);
+    else refresh();
   });
   body.addEventListener("htmx:sendError", () => toast(body.dataset.broken, true));
 
@@ -85,6 +87,31 @@
     if (!("submit" in event.target.dataset)) return;
     event.target.form.elements.next.value = location.pathname + location.search;
     event.target.form.submit();
+  });
+
+  // Uploads: with their progress; the answer names the page that shows how the reading goes on.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!("upload" in form.dataset)) return;
+    event.preventDefault();
+    const [bar, told, button] = ["progress", "[role=alert]", "[type=submit]"].map((one) => form.querySelector(one));
+    const say = (text) => { bar.hidden = true; told.hidden = false; told.textContent = text; button.disabled = false; };
+    const sent = new XMLHttpRequest();
+    sent.open("POST", form.action);
+    for (const [name, value] of Object.entries(JSON.parse(body.getAttribute("hx-headers")))) sent.setRequestHeader(name, value);
+    sent.upload.onprogress = (now) => { bar.value = now.loaded / now.total; };
+    sent.onerror = () => say(body.dataset.broken);
+    sent.onload = () => {
+      const answer = JSON.parse(sent.responseText);
+      if (sent.status === 202) location.assign(`/try/${answer.analysis_id}`);
+      else say(answer.detail || answer.title);
+    };
+    [bar.hidden, told.hidden, button.disabled] = [false, true, true];
+    sent.send(new FormData(form));
+  });
+  document.addEventListener("change", (event) => {
+    const name = event.target.closest("[data-upload]")?.querySelector("[data-chosen]");
+    if (name && event.target.type === "file") name.textContent = event.target.files[0]?.name ?? "";
   });
 
   // Keys: / searches, j and k walk through the rows, Escape leaves the search.

@@ -38,7 +38,8 @@ class Seen:
 
     def exported(self, who: Principal, what: str, study: str, series: str, job: str) -> None:
         """``who`` downloads a result; each time is recorded."""
-        self._record(Activity.EXPORT, ActionCode.READ, who, what, studies=(study,), series=(series,), job=job, count=1)
+        studies, all_series = (study,) if study else (), (series,) if series else ()
+        self._record(Activity.EXPORT, ActionCode.READ, who, what, studies=studies, series=all_series, job=job, count=1)
 
     def did(self, who: Principal, what: str, *, study: str = "", job: str | None = None) -> None:
         """``who`` acts: on a job, a destination, a token."""

@@ -28,12 +28,22 @@ def words_of(job: JobDetail, folder: Path, caveats: tuple[str, ...], language: L
     """
     if job.answer is None:
         return None
-    english = Words(job.answer.statement, caveats, Language.ENGLISH)
+    if job.answer.refusal_code is not None:
+        return refused(job.answer.refusal_code, job.answer.statement, language)
+    return answered(job.answer.statement, folder, caveats, language)
+
+
+def refused(code: str, reason: str, language: Language) -> Words:
+    """The English ``reason`` of a refusal in ``language``."""
+    text = refusal(code, reason, language)
+    return Words(text, (), Language.ENGLISH if text == reason else language)
+
+
+def answered(statement: str, folder: Path, caveats: tuple[str, ...], language: Language) -> Words:
+    """As `words_of`, of the English ``statement``."""
+    english = Words(statement, caveats, Language.ENGLISH)
     if language is Language.ENGLISH:
         return english
-    if job.answer.refusal_code is not None:
-        text = refusal(job.answer.refusal_code, job.answer.statement, language)
-        return english if text == job.answer.statement else Words(text, caveats, language)
     try:
         findings = from_json((folder / FILENAME).read_bytes(), where=str(folder / FILENAME)).findings
     except (OSError, Broken):

@@ -18,10 +18,11 @@ from dicom_node.web.pages.words import say, wanted_language
 from pipeline.report.sentences import Language
 
 LANGUAGE_COOKIE: Final = "candela_language"
-LIVE: Final = frozenset({"worklist.html", "study.html", "destinations.html"})
+LIVE: Final = frozenset({"worklist.html", "study.html", "destinations.html", "try.html", "analysis.html"})
 """Pages with a part that updates itself."""
 PAGES: Final = (
     ("worklist", "/"),
+    ("try", "/try"),
     ("destinations", "/destinations"),
     ("models", "/models"),
     ("assessments", "/assessments"),

@@ -190,6 +190,7 @@ def test_every_text_exists_is_used_and_has_the_same_places_in_each_language() ->
         "destination.",
         "filter.",
         "verdict.",
+        "analysis.",
         "outline.",
         "language.",
     )

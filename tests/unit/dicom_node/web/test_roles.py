@@ -46,6 +46,12 @@ ENDPOINTS = {
     ("GET", "/api/v1/models"): READ,
     ("GET", "/api/v1/models/{name}"): READ,
     ("GET", "/api/v1/models/{name}/plots/{plot}"): READ,
+    ("POST", "/api/v1/analyses"): OPERATE,
+    ("GET", "/api/v1/analyses"): OPERATE,
+    ("GET", "/api/v1/analyses/{analysis_id}"): OPERATE,
+    ("DELETE", "/api/v1/analyses/{analysis_id}"): OPERATE,
+    ("GET", "/api/v1/analyses/{analysis_id}/pictures/{name}"): OPERATE,
+    ("GET", "/api/v1/analyses/{analysis_id}/results/{name}"): IDENTITY,
     ("POST", "/api/v1/routing/dry-run"): OPERATE,
     ("GET", "/api/v1/accounts"): ADMIN,
     ("GET", "/api/v1/tokens"): ADMIN,
@@ -54,6 +60,8 @@ ENDPOINTS = {
     ("GET", "/studies/{study_instance_uid}"): READ,
     ("GET", "/assessments"): READ,
     ("GET", "/jobs/{job_id}/assessment"): READ,
+    ("GET", "/try"): OPERATE,
+    ("GET", "/try/{analysis_id}"): OPERATE,
     ("GET", "/destinations"): READ,
     ("GET", "/models"): READ,
     ("GET", "/models/{name}"): READ,
@@ -92,7 +100,17 @@ def place(board: Dashboard) -> Place:
         "study_instance_uid": str(series[0].StudyInstanceUID),
         "series_instance_uid": str(series[0].SeriesInstanceUID),
     }
-    return Place(board, {**uids, "job_id": job.job_id, "name": "archive", "plot": "dice-by-class.svg", "number": "1"})
+    return Place(
+        board,
+        {
+            **uids,
+            "job_id": job.job_id,
+            "name": "archive",
+            "plot": "dice-by-class.svg",
+            "analysis_id": "A" * 22,
+            "number": "1",
+        },
+    )
 
 
 def test_every_endpoint_has_a_line_in_the_table(place: Place) -> None:
