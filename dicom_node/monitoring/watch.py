@@ -86,7 +86,6 @@ def _end(ledger: Ledger, entry: Entry, now: float) -> None:
     entry.ended = now
     for name in entry.told:  # who was not told that it began need not know that it ended
         ledger.add(name, "ended", entry, entry.text, now)
-    entry.told = []
 
 
 def _escalate(ledger: Ledger, notify: Notify, entry: Entry, now: float) -> None:

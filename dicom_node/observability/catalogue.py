@@ -160,7 +160,8 @@ STAGE = Metric(
     "histogram",
     "time of a series in each stage: reception (first to last instance), completion (to the decision that it is"
     " complete), routing (to its job), queue (to the beginning of the reading), inference (to its end), delivery (of"
-    " one result, to its acceptance by the destination; holds and retries included)",
+    " one result, to its acceptance by the destination, with holds and retries). On SQLite the engine notes the"
+    " beginning of work to the second",
     ("stage", "priority"),
     DURATIONS,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from dicom_node.jobs import engine
 from dicom_node.jobs.circuits import CircuitState
-from dicom_node.jobs.measures import Measures
-from dicom_node.jobs.status import JobState
+from dicom_node.jobs.measures import EndedDelivery, Measures
+from dicom_node.jobs.status import DeliveryState, JobState
 from dicom_node.monitoring.figures import InstallationFigures
 from dicom_node.node.receiver import Receiver
 from dicom_node.observability import catalogue, page
@@ -23,7 +25,8 @@ from dicom_node.settings.access import Metrics
 from dicom_node.settings.receive import Receive
 from pipeline.findings.own_results import is_own_result
 from tests.conftest import ROOT
-from tests.peers.engine import MakeNode, pacs_table
+from tests.peers.engine import MakeNode, Node, pacs_table
+from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "candela.json").read_text())
@@ -59,10 +62,20 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
+def states(node: Node, job_id: str, destination: str) -> set[DeliveryState]:
+    return {row.state for row in node.client.show(job_id).deliveries if row.destination == destination}
+
+
+def circuit(node: Node, destination: str) -> CircuitState:
+    return next(row.circuit.state for row in node.client.destinations() if row.name == destination)
+
+
 def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
     """A node reads, refuses, delivers, cannot deliver; its page says so, and every metric of the table is on it."""
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+    port = silent.getsockname()[1]
     node = make_node(
-        {"archive": {"kind": "folder", "path": str(tmp_path / "archive")}, "pacs": pacs_table(free_port())},
+        {"archive": {"kind": "folder", "path": str(tmp_path / "archive")}, "pacs": pacs_table(port, timeout=2.2)},
         tries=2, delivery_tries=5, circuit_failures=1, circuit_first=300.0, circuit_most=300.0, backoff_first=0.1,
         backoff_most=0.2,
     )  # fmt: skip
@@ -82,14 +95,26 @@ def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
             node.start()
             node.wait_for(refused, JobState.DONE)
             node.wait_for(broken, JobState.DEAD)
-            node.wait(lambda: any(row.circuit.state is CircuitState.OPEN for row in node.client.destinations()))
-            node.wait(
-                lambda: sum(row.state == "delivered" for row in node.client.show(plain.job_id).deliveries) == 3, 30
-            )
+            node.wait(lambda: states(node, plain.job_id, "archive") == {DeliveryState.DELIVERED}, 30)
+            node.wait(lambda: DeliveryState.RETRYING in states(node, plain.job_id, "pacs"), 30)
+            node.wait(lambda: DeliveryState.RUNNING not in states(node, plain.job_id, "pacs"), 30)
+            node.wait(lambda: circuit(node, "pacs") is CircuitState.OPEN, 30)
             text = read(metrics)
             again = samples(read(metrics))
+            silent.close()
+            with Pacs(port=port):
+                assert node.client.resume("pacs")
+                node.wait_for(plain, JobState.DONE, 30)
         finally:
             receiver.stop(grace=0)
+    with Measures(settings, 0.0) as measures:
+        ended = [item for item in measures.ended(time.time()) if isinstance(item, EndedDelivery)]
+    late = [item for item in ended if item.item.destination == "pacs" and item.outcome == "delivered"]
+    assert len(late) == 2
+    queued = {row.workflow_id: row.created_at for row in node.client._rows(plain.job_id)}
+    first = {item: engine.delivery_id(plain.job_id, item.item.result.name, "pacs", 1) for item in late}
+    assert [item.wanted_since for item in late] == [queued[first[item]] / 1000 for item in late]
+    assert any(item.wanted_since < item.times.queued for item in late), "one needed a second attempt, a second later"
     found = samples(text)
     model = 'model="brain_mri_tumor"'
     assert found["candela_engine_up"] == 1
@@ -106,8 +131,8 @@ def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
     assert found['candela_delivery_failures_total{code="PEER_UNAVAILABLE",destination="pacs"}'] >= 1
     assert found['candela_circuit_state{destination="pacs",state="open"}'] == 1
     assert found['candela_circuit_state{destination="archive",state="closed"}'] == 1
-    states = ("queued", "delayed", "running")
-    assert sum(found[f'candela_queue_items{{queue="deliver:pacs",state="{state}"}}'] for state in states) == 2
+    waits = ("queued", "delayed", "running")
+    assert sum(found[f'candela_queue_items{{queue="deliver:pacs",state="{state}"}}'] for state in waits) == 2
     for stage, number in {"routing": 3, "queue": 3, "inference": 2, "delivery": 3}.items():
         assert found[f'candela_stage_duration_seconds_count{{priority="routine",stage="{stage}"}}'] == number
     assert found['candela_turnaround_seconds_count{destination="archive",priority="routine"}'] == 3
@@ -118,8 +143,8 @@ def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
     assert plain.series_instance_uid not in text
 
 
-def test_without_the_engine_the_receivers_own_figures_are_there(make_node: MakeNode) -> None:
-    node = make_node()
+def test_without_the_engine_the_other_figures_are_there(tmp_path: Path) -> None:
+    node = Node(tmp_path)
     with Measures(node.settings, time.time()) as measures:
         node.client.close()
         (node.data_dir / "engine.sqlite").rename(node.data_dir / "away.sqlite")
