@@ -41,6 +41,7 @@ class Activity(Enum):
     """The kind of event: code and meaning of CID 400 (PS3.16)."""
 
     APPLICATION = ("110100", "Application Activity")
+    LOG_USED = ("110101", "Audit Log Used")
     ACCESSED = ("110103", "DICOM Instances Accessed")
     TRANSFERRED = ("110104", "DICOM Instances Transferred")
     EXPORT = ("110106", "Export")

@@ -178,11 +178,12 @@ def _kind_of(model: type[BaseModel]) -> str:
 
 def _models(field: FieldInfo) -> Iterator[type[BaseModel]]:
     """The tables that ``field`` holds; a reference to a peer is a name, not a table."""
-    if BY_NAME not in tuple(_metadata(field)):
+    if BY_NAME not in tuple(metadata(field)):
         yield from _within(field.annotation)
 
 
-def _metadata(field: FieldInfo) -> Iterator[Any]:
+def metadata(field: FieldInfo) -> Iterator[Any]:
+    """What is noted beside the type of ``field``, and beside each type within it."""
     yield from field.metadata
     stack = [field.annotation]
     while stack:
@@ -208,10 +209,11 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if value == "" or (isinstance(value, SecretStr) and not value.get_secret_value()):
         return "empty"
-    return f"`{_words(value, field)}`"
+    return f"`{value_text(value, field)}`"
 
 
-def _words(value: Any, field: FieldInfo) -> str:
+def value_text(value: Any, field: FieldInfo) -> str:
+    """A value as a settings file states it, without the quotes of a text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, ByteSize):
@@ -227,7 +229,7 @@ def _words(value: Any, field: FieldInfo) -> str:
 
 def _is(field: FieldInfo, quantity: Any) -> bool:
     mark = get_args(quantity)[1]
-    return mark in tuple(_metadata(field))
+    return mark in tuple(metadata(field))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from dicom_node.web.api import (
     analyses,
     assessment_documents,
     assessments,
+    audit,
     destinations,
     jobs,
     models,
@@ -22,8 +23,8 @@ from dicom_node.web.api import (
     studies,
 )
 from dicom_node.web.context import Context
+from dicom_node.web.pages import administration, login, others, trying, worklist
 from dicom_node.web.pages import assessments as assessments_pages
-from dicom_node.web.pages import login, others, trying, worklist
 from dicom_node.web.pages.errors import or_page
 from dicom_node.web.security import Guard
 from pipeline.errors import CandelaError
@@ -32,7 +33,7 @@ DESCRIPTION = """What happens in a Candela node, and why. Authorise with `Author
 (`candela web tokens add`). Errors are problem details (RFC 9457)."""
 PROBLEM = {"description": "Problem details", "content": {problems.MEDIA_TYPE: {}}}
 
-ROOMS = (studies, jobs, results, assessments, assessment_documents, analyses, destinations, models)
+ROOMS = (studies, jobs, results, assessments, assessment_documents, analyses, destinations, models, audit)
 
 
 def web_app(context: Context) -> FastAPI:
@@ -58,7 +59,7 @@ def web_app(context: Context) -> FastAPI:
     ):
         api.include_router(part)
     app.include_router(api)
-    for room in (login, worklist, trying, assessments_pages, others):
+    for room in (login, worklist, trying, assessments_pages, others, administration):
         app.include_router(room.router, include_in_schema=False)
     app.mount("/assets", assets.app)
     app.add_middleware(Guard, web=context.settings.web)

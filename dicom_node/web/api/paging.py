@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from dicom_node.audit import backwards as audit
 from dicom_node.jobs.lookup import Submitted
 from dicom_node.store.worklist import MOST, Place
 from dicom_node.web.api.problems import Problem
@@ -50,6 +51,20 @@ def cursor_of_number(number: int | None) -> str | None:
     return None if number is None else _text([number, ""])
 
 
+def audit_place_of(cursor: str | None) -> audit.Place | None:
+    """The place in the audit trail. Raises Problem (400) for a text that is no cursor."""
+    if cursor is None:
+        return None
+    offset, name = _pair(cursor)
+    if not audit.is_file_name(name) or offset < 0:
+        raise _no_cursor()
+    return audit.Place(name, int(offset))
+
+
+def cursor_of_audit(place: audit.Place | None) -> str | None:
+    return None if place is None else _text([place.offset, place.file])
+
+
 def day(value: str | None, *, end: bool = False) -> float | None:
     """A date or time in ISO 8601 as seconds since the epoch; a time without zone is UTC, a date is its beginning, or
     its ``end``. Raises Problem (400).
@@ -76,4 +91,8 @@ def _pair(cursor: str) -> tuple[float, str]:
             return at, name
     except (ValueError, TypeError):
         pass
-    raise Problem(400, "The cursor is not one that this API gave.", todo="Begin again without a cursor.")
+    raise _no_cursor()
+
+
+def _no_cursor() -> Problem:
+    return Problem(400, "The cursor is not one that this API gave.", todo="Begin again without a cursor.")

@@ -387,3 +387,37 @@ class Done(Value):
     """What an action did: one short sentence."""
 
     text: str
+
+
+class AuditParty(Value):
+    """A machine or a user in the audit trail."""
+
+    name: str = ""
+    kind: str = ""
+    address: str = ""
+
+
+class AuditLine(Value):
+    """A line of the audit trail ([audit.md](audit.md))."""
+
+    time: datetime
+    activity: str
+    """Code of DICOM CID 400."""
+    meaning: str
+    action: str
+    outcome: int
+    reason: str
+    source: AuditParty
+    destination: AuditParty
+    what: str
+    count: int | None
+    studies: tuple[str, ...]
+    series: tuple[str, ...]
+    job: str | None
+
+
+class AuditPage(Value):
+    """A page of the audit trail, newest first."""
+
+    items: tuple[AuditLine, ...]
+    next: str | None

@@ -21,7 +21,7 @@ class Scope(StrEnum):
     ASSESS = "assess"
     """Store a reader's assessment of an AI answer."""
     ADMIN = "admin"
-    """See accounts and tokens; revoke tokens."""
+    """See accounts, tokens, settings and the audit trail; revoke tokens."""
 
 
 BY_ROLE: Final[dict[Role, frozenset[Scope]]] = {

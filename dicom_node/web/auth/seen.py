@@ -41,6 +41,11 @@ class Seen:
         studies, all_series = (study,) if study else (), (series,) if series else ()
         self._record(Activity.EXPORT, ActionCode.READ, who, what, studies=studies, series=all_series, job=job, count=1)
 
+    def trail_read(self, who: Principal, what: str) -> None:
+        """``who`` reads the audit trail; ``what`` names the filter's kind, never its text."""
+        if self._is_new(who.name, what, "audit"):
+            self._record(Activity.LOG_USED, ActionCode.READ, who, what)
+
     def did(self, who: Principal, what: str, *, study: str = "", job: str | None = None) -> None:
         """``who`` acts: on a job, a destination, a token."""
         self._record(Activity.APPLICATION, ActionCode.EXECUTE, who, what, studies=(study,) if study else (), job=job)

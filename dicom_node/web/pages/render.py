@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from dicom_node.web.assets import version
 from dicom_node.web.auth.gate import context_of
@@ -17,15 +19,19 @@ from dicom_node.web.pages.forms import Forms
 from dicom_node.web.pages.words import say, wanted_language
 from pipeline.report.sentences import Language
 
+CODE: Final = re.compile(r"`([^`]+)`")
+LINK: Final = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 LANGUAGE_COOKIE: Final = "candela_language"
 LIVE: Final = frozenset({"worklist.html", "study.html", "destinations.html", "try.html", "analysis.html"})
 """Pages with a part that updates itself."""
-PAGES: Final = (
-    ("worklist", "/"),
-    ("try", "/try"),
-    ("destinations", "/destinations"),
-    ("models", "/models"),
-    ("assessments", "/assessments"),
+PAGES: Final[tuple[tuple[str, str, Scope], ...]] = (
+    ("worklist", "/", Scope.READ),
+    ("try", "/try", Scope.OPERATE),
+    ("destinations", "/destinations", Scope.READ),
+    ("models", "/models", Scope.READ),
+    ("assessments", "/assessments", Scope.READ),
+    ("settings", "/settings", Scope.ADMIN),
+    ("audit", "/audit", Scope.ADMIN),
 )
 
 
@@ -41,7 +47,7 @@ def page(request: Request, template: str, who: Principal | None, *, status: int 
         "who": who,
         "may": who.may if who else lambda _: False,
         "Scope": Scope,
-        "pages": PAGES,
+        "pages": [(name, address) for name, address, scope in PAGES if who and who.may(scope)],
         "path": request.url.path,
         "here": f"{request.url.path}{f'?{request.url.query}' if request.url.query else ''}",
         "demo": context.settings.web.demo,
@@ -86,7 +92,13 @@ def _environment(language: Language) -> Environment:
     made.filters.update(Forms(language).filters())
     made.filters["segment"] = lambda text: quote(str(text), safe=":")
     made.filters["size"] = _size
+    made.filters["prose"] = _prose
     return made
+
+
+def _prose(text: str) -> Markup:
+    """A description of a setting: `code` becomes an element, the text of a link stays without its address."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(LINK.sub(r"\1", text)))))  # noqa: S704  (escaped before)
 
 
 def _size(number: int) -> str:

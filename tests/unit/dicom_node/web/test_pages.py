@@ -19,7 +19,17 @@ from tests.peers.dashboard import Dashboard
 
 MakeBoard = Callable[..., Dashboard]
 TEMPLATES = Path(words.__file__).parent / "templates"
-PATHS = ("/", "/studies/{study}", "/destinations", "/models", "/models/brain_mri_tumor", "/login", "/nothing")
+PATHS = (
+    "/",
+    "/studies/{study}",
+    "/destinations",
+    "/models",
+    "/models/brain_mri_tumor",
+    "/settings",
+    "/audit",
+    "/login",
+    "/nothing",
+)
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -193,6 +203,9 @@ def test_every_text_exists_is_used_and_has_the_same_places_in_each_language() ->
         "analysis.",
         "outline.",
         "language.",
+        "activity.",
+        "audited.",
+        "matching.",
     )
     assert named <= set(english), named - set(english)
     assert [key for key in english if key not in named and not key.startswith(made)] == []
