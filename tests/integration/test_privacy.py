@@ -76,6 +76,7 @@ def test_nothing_about_the_patient_is_told_and_research_gets_nobodys_images(tmp_
     shown = "\n".join(told)
     assert read.job.job_id in shown
     assert "candela_instances_stored_total" in shown
+    assert 'candela_deliveries_total{destination="ehr",outcome="dead"}' in shown
     assert [value for value in secrets if value in shown or json.dumps(value)[1:-1] in shown] == []
     assert gossip.told_in(tmp_path, secrets) == []
     left = [path for path in (tmp_path / "research").rglob("*") if path.is_file()]
