@@ -14,6 +14,7 @@ from dicom_node.web.api import (
     assessment_documents,
     assessments,
     audit,
+    bulk,
     destinations,
     jobs,
     models,
@@ -33,7 +34,7 @@ DESCRIPTION = """What happens in a Candela node, and why. Authorise with `Author
 (`candela web tokens add`). Errors are problem details (RFC 9457)."""
 PROBLEM = {"description": "Problem details", "content": {problems.MEDIA_TYPE: {}}}
 
-ROOMS = (studies, jobs, results, assessments, assessment_documents, analyses, destinations, models, audit)
+ROOMS = (studies, bulk, jobs, results, assessments, assessment_documents, analyses, destinations, models, audit)
 
 
 def web_app(context: Context) -> FastAPI:

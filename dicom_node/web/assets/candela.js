@@ -114,15 +114,75 @@
     if (name && event.target.type === "file") name.textContent = event.target.files[0]?.name ?? "";
   });
 
-  // Keys: / searches, j and k walk through the rows, Escape leaves the search.
+  // Several studies at once. What is selected stays when the list updates itself.
+  const bulk = document.getElementById("bulk");
+  const picked = new Set();
+  let all = false;
+  const filter = () => Object.fromEntries([...new URLSearchParams(location.search)].filter(([name, value]) => value && name !== "cursor"));
+  const showBulk = () => {
+    if (!bulk) return;
+    const filtered = Object.keys(filter()).length > 0;
+    all = all && filtered;
+    for (const box of document.querySelectorAll(".pick")) box.checked = all || picked.has(box.value);
+    bulk.hidden = !picked.size && !filtered;
+    bulk.querySelector("[data-bulk=all]").hidden = all || !filtered;
+    bulk.querySelector("[data-bulk=none]").hidden = !all && !picked.size;
+    for (const one of ["retry", "cancel", "discard"]) bulk.querySelector(`[data-bulk=${one}]`).disabled = !all && !picked.size;
+    const told = bulk.querySelector("[data-count]");
+    told.textContent = all ? told.dataset.all : told.dataset.count.replace("{count}", picked.size);
+  };
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches(".pick")) return;
+    if (all) for (const box of document.querySelectorAll(".pick")) picked.add(box.value);
+    all = false;
+    event.target.checked ? picked.add(event.target.value) : picked.delete(event.target.value);
+    showBulk();
+  });
+  const act = async (asked) => {
+    const headers = { "Content-Type": "application/json", ...JSON.parse(body.getAttribute("hx-headers")) };
+    const sent = await fetch("/api/v1/jobs/actions", { method: "POST", headers, body: JSON.stringify(asked) });
+    const answer = await sent.json();
+    if (!sent.ok) throw new Error(answer.detail || answer.title);
+    return answer;
+  };
+  bulk?.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-bulk]");
+    if (!button) return;
+    const action = button.dataset.bulk;
+    if (action === "all" || action === "none") {
+      all = action === "all";
+      picked.clear();
+      showBulk();
+      return;
+    }
+    const asked = { action, ...(all ? { filter: filter() } : { studies: [...picked] }) };
+    try {
+      const found = await act(asked);
+      const sure = bulk.dataset.sure.replace("{action}", button.dataset.name).replace("{jobs}", found.jobs).replace("{studies}", found.studies);
+      if (!found.jobs) toast(bulk.dataset.none);
+      else if (confirm(found.more ? `${sure} ${bulk.dataset.further}` : sure)) {
+        const done = await act({ ...asked, confirmed: found.jobs });
+        toast(done.text, done.failed.length > 0);
+        picked.clear();
+        refresh();
+        showBulk();
+      }
+    } catch (error) { toast(error.message || body.dataset.broken, true); }
+  });
+  body.addEventListener("htmx:afterSwap", showBulk);
+  window.addEventListener("popstate", showBulk);
+  showBulk();
+
+  // Keys: / searches, j and k walk through the rows, x selects one, Escape leaves the search.
   document.addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
     if (event.key === "Escape" && typing) event.target.blur();
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") {
       const search = document.getElementById("q");
       if (search) { event.preventDefault(); search.focus(); }
     }
+    if (event.key === "x") document.activeElement.closest("tr")?.querySelector(".pick")?.click();
     if (event.key === "j" || event.key === "k") {
       const rows = [...document.querySelectorAll("a.row")];
       const at = rows.indexOf(document.activeElement);

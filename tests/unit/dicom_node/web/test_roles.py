@@ -36,6 +36,7 @@ ENDPOINTS = {
     ("GET", "/api/v1/assessments"): READ,
     ("GET", "/api/v1/assessments/figures"): READ,
     ("GET", "/api/v1/assessments/export"): READ,
+    ("POST", "/api/v1/jobs/actions"): OPERATE,
     ("POST", "/api/v1/jobs/{job_id}/retry"): OPERATE,
     ("POST", "/api/v1/jobs/{job_id}/cancel"): OPERATE,
     ("POST", "/api/v1/jobs/{job_id}/discard"): OPERATE,
