@@ -5,14 +5,16 @@ No worker runs: a job's outcome and its deliveries are written as a worker's end
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydicom
 from fastapi import FastAPI
@@ -43,6 +45,8 @@ from pipeline.findings.model import Outcome
 from pipeline.routing.rules import Priority
 from tests.peers import gossip
 from tests.peers.settings_text import tables
+
+Result = TypeVar("Result")
 
 PASSWORD = "four plain words here"
 DIGEST = "0" * 64
@@ -243,3 +247,9 @@ def _encoded(ds: Dataset) -> bytes:
     out.is_little_endian, out.is_implicit_VR = True, False
     write_dataset(out, ds)
     return out.getvalue()
+
+
+def completed(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What ``coroutine`` returns, run in a thread of its own: a browser of another test keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -307,6 +307,7 @@ def visual_explanation(page: Dataset, technique_code: Code) -> hd.sr.ImageConten
 
 def _page_of(region: Region, context: ResultContext, overlays: tuple[ResultObject, ...]) -> Dataset:
     """The overlay page of the region's key slice, else the nearest slice page, else the summary."""
-    pages = dict(zip(pages_for(context.findings, context.profile.overlay_slices), overlays[1:], strict=True))
+    planes = pages_for(context.findings, context.profile.overlay_slices)
+    pages = dict(zip(planes, overlays[1:], strict=False))  # a page of caveats may follow
     nearest = min(pages, key=lambda plane: abs(plane - region.key_slice), default=None)
     return (overlays[0] if nearest is None else pages[nearest]).dataset

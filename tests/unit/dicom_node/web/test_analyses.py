@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import io
 import json
@@ -27,7 +26,7 @@ from dicom_node.web.analyses import Analyses
 from dicom_node.web.auth.principal import Scope
 from pipeline import phantom
 from tests.peers import gossip
-from tests.peers.dashboard import PNG, Dashboard, phantom_bytes
+from tests.peers.dashboard import PNG, Dashboard, completed, phantom_bytes
 
 MakeBoard = Callable[..., Dashboard]
 API = "/api/v1/analyses"
@@ -242,7 +241,7 @@ def test_an_upload_is_bounded_before_and_while_it_is_read(make_board: MakeBoard,
     assert stated.status_code == 413
     assert board.client().post(API, content=b"", headers={"Content-Length": "90000"}).status_code == 401
 
-    status, read = asyncio.run(endless(board))
+    status, read = completed(endless(board))
     assert status == 413
     assert read < 4 << 20
     unpacked = zipped({str(number): bytes(128) + b"DICM" + os.urandom(1) * 150_000 for number in range(3)})

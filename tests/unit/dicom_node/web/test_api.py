@@ -18,7 +18,7 @@ from dicom_node.web.auth.principal import Scope
 from dicom_node.web.reading import StudyQuery
 from pipeline import phantom
 from pipeline.findings.model import Outcome
-from tests.peers.dashboard import PNG, Dashboard, phantom_bytes
+from tests.peers.dashboard import PNG, Dashboard, completed, phantom_bytes
 from tests.peers.pacs import Pacs
 from tests.peers.settings_text import address
 
@@ -350,7 +350,7 @@ def test_open_pages_hear_of_a_change_and_of_nothing_else(
         await stream.aclose()
         return events
 
-    assert asyncio.run(heard()) == [f"event: changed\ndata: {number}\n\n" for number in (0, 1, 2)]
+    assert completed(heard()) == [f"event: changed\ndata: {number}\n\n" for number in (0, 1, 2)]
 
 
 def test_the_worklist_asks_indexes_and_reads_no_table_whole(board: Dashboard, five: list[str]) -> None:

@@ -161,6 +161,8 @@ def test_no_caveat_is_cut_off(outcome: Outcome, written: list[str]) -> None:
     assert len(many) == len(few) + 1
     assert many[-1].dataset.SourceImageSequence == many[0].dataset.SourceImageSequence
     assert "ImagePositionPatient" not in many[-1].dataset
+    planar = Profile(objects=("overlay", "report"), report_flavour="planar")
+    assert build_all(with_caveats(context, *said), planar), "reports find the pages of slices among them"
     shown = " ".join(written)
     assert f"more on page {len(many)}." in shown
     assert all(f"{sentence}." in shown for sentence in said)
