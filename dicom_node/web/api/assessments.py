@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from dicom_node.jobs import assessments
 from dicom_node.jobs.assessments import AssessmentQuery
+from dicom_node.web.api.exporting import Form, file_of
 from dicom_node.web.api.jobs import seen_job
 from dicom_node.web.api.paging import Cursor, Limit, cursor_of_number, day, number_of
 from dicom_node.web.api.schemas import Value
@@ -28,8 +25,6 @@ from pipeline.report.assessment import Outline, Verdict
 
 router = APIRouter(tags=["assessments"])
 
-FORMULA: Final = frozenset("=+-@\t")
-"""First characters of what a spreadsheet takes for a formula."""
 Name = Annotated[str | None, Query(max_length=128)]
 
 
@@ -153,17 +148,13 @@ def export(
     since: Name = None,
     until: Name = None,
     standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
-    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "csv",
+    form: Annotated[Form, Query(alias="format")] = "csv",
 ) -> StreamingResponse:
     """All assessments as one file. Each download is recorded."""
     query = wanted(model, verdict, reader, study, since, until, standing)
     here.seen.did(who, "assessments exported")
-    rows = (shown(here, item, who) for item in here.assessments.every(query))
-    name = f"assessments.{form}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    if form == "json":
-        return StreamingResponse(_json(rows), media_type="application/json", headers=headers)
-    return StreamingResponse(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+    rows = (shown(here, item, who).model_dump(mode="json") for item in here.assessments.every(query))
+    return file_of("assessments", form, Assessment.model_fields, rows)
 
 
 def shown(here: Context, item: assessments.Assessment, who: Principal) -> Assessment:
@@ -175,31 +166,3 @@ def shown(here: Context, item: assessments.Assessment, who: Principal) -> Assess
         "comment": here.assessments.comment_of(item) if who.may(Scope.IDENTITY) else None,
     }
     return Assessment(**values)
-
-
-def _json(rows: Iterable[Assessment]) -> Iterator[str]:
-    """An array, an assessment a line."""
-    before = "["
-    for row in rows:
-        yield f"{before}\n{row.model_dump_json()}"
-        before = ","
-    yield "\n]\n" if before == "," else "[]\n"
-
-
-def _csv(rows: Iterable[Assessment]) -> Iterator[str]:
-    """RFC 4180, with a line of names."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(Assessment.model_fields)
-    for row in rows:
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
-        writer.writerow(_cell(value) for value in row.model_dump(mode="json").values())
-    yield out.getvalue()
-
-
-def _cell(value: object) -> str:
-    """A value as text; one that a spreadsheet would run as a formula begins with an apostrophe."""
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return f"'{text}" if text[:1] in FORMULA and isinstance(value, str) else text

@@ -46,6 +46,11 @@ class Seen:
         if self._is_new(who.name, what, "audit"):
             self._record(Activity.LOG_USED, ActionCode.READ, who, what)
 
+    def listed(self, who: Principal, what: str, studies: Iterable[str]) -> None:
+        """``who`` downloads a list of these studies; each time is recorded."""
+        uids = tuple(studies)
+        self._record(Activity.EXPORT, ActionCode.READ, who, what, count=len(uids), studies=uids)
+
     def did(self, who: Principal, what: str, *, study: str = "", job: str | None = None) -> None:
         """``who`` acts: on a job, a destination, a token."""
         self._record(Activity.APPLICATION, ActionCode.EXECUTE, who, what, studies=(study,) if study else (), job=job)

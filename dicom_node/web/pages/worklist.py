@@ -70,6 +70,7 @@ def worklist(
         who,
         found=found,
         chosen=chosen,
+        wanted={**chosen, "state": query.state, "outcome": query.outcome},
         plain=query.plain,
         cursor=cursor,
         states=list(StudyState),

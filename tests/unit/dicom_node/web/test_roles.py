@@ -20,6 +20,7 @@ ENDPOINTS = {
     ("GET", "/api/v1/statistics"): READ,
     ("GET", "/api/v1/events"): READ,
     ("GET", "/api/v1/studies"): READ,
+    ("GET", "/api/v1/studies/export"): READ,
     ("GET", "/api/v1/studies/{study_instance_uid}"): READ,
     ("GET", "/api/v1/series/{series_instance_uid}"): READ,
     ("GET", "/api/v1/jobs"): READ,
