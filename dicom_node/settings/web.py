@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import quote
 
 from pydantic import ByteSize, Field, SecretStr, model_validator
 
@@ -28,6 +29,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+STUDY_PLACE: Final = "{study_instance_uid}"
+"""Where the Study Instance UID stands in the URL of a viewer."""
+
+
+class Viewer(Section):
+    """A program that shows a study in the browser: the page of a study links to it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    """Name on the link, such as `OHIF`."""
+    url: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s{}\"<>]+(\{study_instance_uid\}[^\s{}\"<>]*)+$")]
+    """URL of a study, such as `https://ohif.example/viewer?StudyInstanceUIDs={study_instance_uid}`. The node puts the
+    Study Instance UID in the place in braces, and sends no other identifier."""
+
+    def of(self, study_instance_uid: str) -> str:
+        """The URL of this study."""
+        return self.url.replace(STUDY_PLACE, quote(study_instance_uid, safe=""))
 
 
 class Web(Section):
@@ -77,6 +96,8 @@ class Web(Section):
     times as much."""
     upload_kept: Annotated[Seconds, Field(gt=0)] = 24 * 3600.0
     """Time after which the answer to an upload is removed. The node removes the images as soon as they are read."""
+    viewers: tuple[Viewer, ...] = ()
+    """Viewers that the page of a study links to, in this order."""
     session_idle: Annotated[Seconds, Field(gt=0)] = 3600.0
     """Time without a request after which a login ends."""
     session_most: Annotated[Seconds, Field(gt=0)] = 12 * 3600.0

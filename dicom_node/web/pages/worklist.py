@@ -113,6 +113,7 @@ def study(request: Request, here: Here, who: Reads, study_instance_uid: str) -> 
         read=read or list(found.all_series[:1]),
         others=[item for item in found.all_series if item not in read] if read else list(found.all_series[1:]),
         details=details,
+        viewers=[(viewer.name, viewer.of(study_instance_uid)) for viewer in here.settings.web.viewers],
     )
 
 

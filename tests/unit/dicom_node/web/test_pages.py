@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from dicom_node.settings.web import Role
+from dicom_node.settings.web import Role, Web
 from dicom_node.web import assets
 from dicom_node.web.pages import words
 from dicom_node.web.pages.others import card_html
@@ -244,3 +245,30 @@ def test_scripts_are_small_and_an_asset_is_kept_until_it_changes(board: Dashboar
     assert b"htmx" in assets.content("htmx.js")
     for name in ("../settings.py", "__init__.py", "%2e%2e/web.py", ""):
         assert client.get(f"/assets/{name}").status_code == 404
+
+
+def test_the_page_of_a_study_links_to_the_viewers_of_the_settings(make_board: MakeBoard) -> None:
+    board = make_board(
+        'viewers = [{name = "OHIF <b>", url = "https://ohif.example/viewer?a=1&StudyInstanceUIDs={study_instance_uid}"}]'
+    )
+    uid = str(board.series("viewed", patient_id="PID-VIEWED")[0].StudyInstanceUID)
+    page = board.client(Role.VIEWER).get(f"/studies/{uid}").text
+    wanted = f"https://ohif.example/viewer?a=1&StudyInstanceUIDs={uid}"
+    links = [attrs for tag, attrs in Page(page).tags if tag == "a" and attrs.get("href") == wanted]
+    assert [(link["target"], link["rel"]) for link in links] == [("_blank", "noopener noreferrer")]
+    assert "Open in OHIF &lt;b&gt;" in page
+    assert "ohif" not in make_board().client(Role.VIEWER).get("/").text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert('{study_instance_uid}')",
+        "https://ohif.example/viewer",
+        "https://ohif.example/{patient_id}/{study_instance_uid}",
+        "{study_instance_uid}",
+    ],
+)
+def test_a_viewer_without_a_place_for_the_study_or_of_another_scheme_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="url"):
+        Web.model_validate({"viewers": [{"name": "OHIF", "url": url}]})
