@@ -1,4 +1,4 @@
-"""The studies of the store, newest first, as the receiver's index lists them; read only, and without patient data.
+"""The studies of the store, newest or oldest first, as the receiver's index lists them; read only, no patient data.
 
 A study stands where its last received series stands. A page goes on behind the last study of the page before (keyset
 pagination), so that it takes as long however many series there are.
@@ -79,16 +79,19 @@ class StudyList:
         self._index = settings.data_dir / INDEX
         self._store = settings.store_dir.absolute()
 
-    def page(self, wanted: StudyFilter, *, after: Place | None = None, limit: int = 50) -> tuple[ListedStudy, ...]:
-        """At most ``limit`` studies behind ``after``, newest first."""
+    def page(
+        self, wanted: StudyFilter, *, after: Place | None = None, limit: int = 50, oldest_first: bool = False
+    ) -> tuple[ListedStudy, ...]:
+        """At most ``limit`` studies behind ``after``, newest first or ``oldest_first``."""
+        behind, order = (">", "asc") if oldest_first else ("<", "desc")
         where, values = _conditions(wanted)
         if after is not None:
-            where.append("(s.last_received, s.series_instance_uid) < (?, ?)")
+            where.append(f"(s.last_received, s.series_instance_uid) {behind} (?, ?)")
             values += [after.last_received, after.series_instance_uid]
         statement = f"""
             select s.study_instance_uid, s.last_received, s.series_instance_uid from series s
             where {" and ".join(where)}
-            order by s.last_received desc, s.series_instance_uid desc limit ?
+            order by s.last_received {order}, s.series_instance_uid {order} limit ?
         """  # noqa: S608
         heads = self._rows(statement, [*values, min(limit, MOST)])
         inside = self._series_of([study for study, _, _ in heads])

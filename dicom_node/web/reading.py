@@ -48,6 +48,7 @@ class StudyQuery:
 
     ``text`` is the UID of a study or series, or, with ``identified``, a whole PatientID or AccessionNumber.
     ``since`` and ``until`` in seconds since the epoch. ``identified``: patient and study are shown.
+    ``oldest_first``: in the order of reception.
     """
 
     text: str = ""
@@ -59,6 +60,7 @@ class StudyQuery:
     since: float | None = None
     until: float | None = None
     identified: bool = False
+    oldest_first: bool = False
 
     @property
     def plain(self) -> bool:
@@ -112,7 +114,8 @@ class Reader:
         place, looked = after, 0
         by_index = query.state is None and query.outcome is None and query.destination is None
         while True:
-            listed = self._studies.page(wanted, after=place, limit=limit + 1 if by_index else CHUNK)
+            size = limit + 1 if by_index else CHUNK
+            listed = self._studies.page(wanted, after=place, limit=size, oldest_first=query.oldest_first)
             views = self._rows(listed, query)
             for item, row in zip(listed, views, strict=True):
                 if _fits(row, query):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -63,6 +63,7 @@ def list_studies(
     destination: Name = None,
     since: Since = None,
     until: Until = None,
+    order: Literal["newest", "oldest"] = "newest",
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> StudyPage:
@@ -76,6 +77,7 @@ def list_studies(
         since=day(since),
         until=day(until, end=True),
         identified=who.may(Scope.IDENTITY),
+        oldest_first=order == "oldest",
     )
     return study_page(here, who, query, cursor, limit)
 

@@ -118,7 +118,7 @@
   const bulk = document.getElementById("bulk");
   const picked = new Set();
   let all = false;
-  const filter = () => Object.fromEntries([...new URLSearchParams(location.search)].filter(([name, value]) => value && name !== "cursor"));
+  const filter = () => Object.fromEntries([...new URLSearchParams(location.search)].filter(([name, value]) => value && name !== "cursor" && name !== "order"));
   const showBulk = () => {
     if (!bulk) return;
     const filtered = Object.keys(filter()).length > 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,6 +27,7 @@ from pipeline.report.sentences import Language
 
 router = APIRouter()
 PAGE = 50
+OLDEST = "oldest"
 Word = Annotated[str, Query(max_length=128)]
 
 
@@ -41,6 +43,7 @@ def worklist(
     destination: Word = "",
     since: Word = "",
     until: Word = "",
+    order: Word = "",
     cursor: Cursor = None,
 ) -> Response:
     """The worklist. Filters stand in the URL; a value that is none of the choices counts as none."""
@@ -53,6 +56,7 @@ def worklist(
         since=day(since),
         until=day(until, end=True),
         identified=who.may(Scope.IDENTITY),
+        oldest_first=order == OLDEST,
     )
     chosen = {
         "q": q,
@@ -62,6 +66,7 @@ def worklist(
         "destination": destination,
         "since": since,
         "until": until,
+        "order": OLDEST if query.oldest_first else "",
     }
     found = study_page(here, who, query, cursor, PAGE)
     return page(
@@ -70,8 +75,8 @@ def worklist(
         who,
         found=found,
         chosen=chosen,
-        wanted={**chosen, "state": query.state, "outcome": query.outcome},
-        plain=query.plain,
+        wanted={**chosen, "order": "", "state": query.state, "outcome": query.outcome},
+        filtered=not replace(query, oldest_first=False).plain,
         cursor=cursor,
         states=list(StudyState),
         outcomes=list(Outcome),

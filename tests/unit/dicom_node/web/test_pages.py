@@ -176,6 +176,23 @@ def test_older_studies_are_a_page_away(make_board: MakeBoard, monkeypatch: pytes
     assert 'rel="next"' not in second
 
 
+def test_a_click_on_the_column_of_times_turns_the_order(make_board: MakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every study once, the oldest first, over pages; the form and the column keep the other choices."""
+    monkeypatch.setattr("dicom_node.web.pages.worklist.PAGE", 2)
+    board = make_board()
+    sent = [str(board.job(board.series(name)).study_instance_uid) for name in ("one", "two", "three")]
+    client = board.client(Role.VIEWER)
+    (turn,) = re.findall(r'aria-sort="descending"><a href="([^"]+)"', client.get("/?modality=MR").text)
+    first = client.get(turn.replace("&amp;", "&")).text
+    (newer,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = client.get(newer.replace("&amp;", "&")).text
+    assert re.findall(r'href="/studies/([^"]+)"', first + second) == sent
+    assert 'name="order" value="oldest"' in first
+    assert re.findall(r'aria-sort="ascending"><a href="([^"]+)"', first) == ["/?modality=MR"]
+    listed = client.get("/api/v1/studies", params={"order": "oldest", "limit": 1}).json()
+    assert [item["study_instance_uid"] for item in listed["items"]] == sent[:1]
+
+
 def test_a_model_card_brings_no_markup_and_no_address_of_its_own() -> None:
     card = "# T\n<script>x</script> [a](javascript:alert(1)) [b](../x.md) [c](https://e.example)\n\n![p](plots/a.svg) ![q](https://e.example/q.png)\n"
     html = card_html(card, "m")
