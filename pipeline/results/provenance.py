@@ -256,14 +256,20 @@ def finish(made: Dataset, context: ResultContext, *, kind: str, number: int, des
     _settle_uids(ds, context, kind)
     correct_ambiguous_vr(ds, is_little_endian=True)
     carry_patient_and_study(ds, context.volume.identity)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.FileMetaInformationVersion = b"\x00\x01"
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
-    ds.file_meta.ImplementationVersionName = "CANDELA"
+    ds.file_meta = file_meta(ds)
     return ds
+
+
+def file_meta(ds: Dataset) -> FileMetaDataset:
+    """The file meta information of ``ds`` (PS3.10 7.1), in Explicit VR Little Endian."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(derived_uid("implementation"))
+    meta.ImplementationVersionName = "CANDELA"
+    return meta
 
 
 def code_item(code: Code) -> Dataset:

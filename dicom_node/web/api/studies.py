@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from dicom_node.store.worklist import MOST
@@ -51,9 +51,7 @@ Until = Annotated[str | None, Query(max_length=40, description="Received before 
 Name = Annotated[str | None, Query(max_length=64)]
 
 
-@router.get("/studies")
-def list_studies(
-    here: Here,
+def _wanted(
     who: Reads,
     q: Text = "",
     state: StudyState | None = None,
@@ -64,10 +62,9 @@ def list_studies(
     since: Since = None,
     until: Until = None,
     order: Literal["newest", "oldest"] = "newest",
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> StudyPage:
-    query = StudyQuery(
+) -> StudyQuery:
+    """The filters of the worklist, which its export shares."""
+    return StudyQuery(
         text=q,
         state=state,
         outcome=outcome,
@@ -79,6 +76,19 @@ def list_studies(
         identified=who.may(Scope.IDENTITY),
         oldest_first=order == "oldest",
     )
+
+
+Wanted = Annotated[StudyQuery, Depends(_wanted)]
+
+
+@router.get("/studies")
+def list_studies(
+    here: Here,
+    who: Reads,
+    query: Wanted,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> StudyPage:
     return study_page(here, who, query, cursor, limit)
 
 
@@ -97,30 +107,12 @@ def study_page(here: Context, who: Principal, query: StudyQuery, cursor: str | N
 def export_studies(
     here: Here,
     who: Reads,
-    q: Text = "",
-    state: StudyState | None = None,
-    outcome: Outcome | None = None,
-    modality: Name = None,
-    calling_ae: Name = None,
-    destination: Name = None,
-    since: Since = None,
-    until: Until = None,
+    query: Wanted,
     form: Annotated[Form, Query(alias="format")] = "csv",
 ) -> StreamingResponse:
     """The worklist as one file, newest first, at most 100,000 studies; patient and study only for those who may see
     them. The audit trail names every study of it.
     """
-    query = StudyQuery(
-        text=q,
-        state=state,
-        outcome=outcome,
-        modality=modality,
-        calling_ae=calling_ae,
-        destination=destination,
-        since=day(since),
-        until=day(until, end=True),
-        identified=who.may(Scope.IDENTITY),
-    )
     columns = (*COLUMNS, *(Identity.model_fields if query.identified else ()))
     rows = (_line(row, columns) for row in _every(here, who, query))
     first = list(islice(rows, 1))  # what cannot be read or audited is refused before the file begins

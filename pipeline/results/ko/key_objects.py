@@ -16,11 +16,11 @@ from pipeline.results.provenance import ResultContext, finish
 from pipeline.results.result_object import ResultObject
 from pipeline.results.seg.segmentation import coded
 from pipeline.results.source_images import image_reference
+from pipeline.results.sr.image_item import image_item
 from pipeline.results.sr.observer import observer_context
 from pipeline.results.wording import DISCLAIMER, ascii_text, conclusion
 
 KIND = "keyobjects"
-CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 
 
 def build(context: ResultContext, results: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
@@ -46,7 +46,7 @@ def build(context: ResultContext, results: tuple[ResultObject, ...]) -> tuple[Re
     root = content[0]
     at = next(n for n, item in enumerate(root.ContentSequence) if item.ValueType in ("IMAGE", "COMPOSITE"))
     items = [*root.ContentSequence]
-    root.ContentSequence = hd.sr.ContentSequence([*items[:at], _image(key), *items[at:]])
+    root.ContentSequence = hd.sr.ContentSequence([*items[:at], image_item(key), *items[at:]])
     made = hd.ko.KeyObjectSelectionDocument(
         evidence=[*(ds for ds in context.instances if ds.SOPInstanceUID == key.ReferencedSOPInstanceUID), *chosen],
         content=content,
@@ -68,16 +68,4 @@ def _shows(page: Dataset, key: Dataset) -> bool:
         item.ReferencedSOPInstanceUID == key.ReferencedSOPInstanceUID
         and item.get("ReferencedFrameNumber") == key.get("ReferencedFrameNumber")
         for item in page.get("SourceImageSequence", ())
-    )
-
-
-def _image(reference: Dataset) -> hd.sr.ImageContentItem:
-    """The image that ``reference`` names. highdicom's selection (0.28.2) names whole instances only, never a frame."""
-    frame = reference.get("ReferencedFrameNumber")
-    return hd.sr.ImageContentItem(
-        name=coded(codes.SOURCE),
-        referenced_sop_class_uid=reference.ReferencedSOPClassUID,
-        referenced_sop_instance_uid=reference.ReferencedSOPInstanceUID,
-        referenced_frame_numbers=None if frame is None else [int(frame)],
-        relationship_type=CONTAINS,
     )

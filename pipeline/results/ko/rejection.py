@@ -11,13 +11,14 @@ from datetime import UTC
 
 import highdicom as hd
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline.findings import codes
 from pipeline.findings.identity import derived_uid, instances_digest
 from pipeline.findings.own_results import CREATOR_UID, FOR_REVIEW, MANUFACTURER
 from pipeline.patient.attributes import carry_patient_and_study
 from pipeline.report.withdrawal import Withdrawal
+from pipeline.results.provenance import file_meta
 from pipeline.results.seg.segmentation import coded
 from pipeline.results.wording import ascii_text
 
@@ -71,13 +72,7 @@ def rejection_note(results: Sequence[Dataset], withdrawal: Withdrawal, root: str
         if keyword in first:
             ds[keyword] = first[keyword]
     carry_patient_and_study(ds, first)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.FileMetaInformationVersion = b"\x00\x01"
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = UID(derived_uid("implementation"))
-    ds.file_meta.ImplementationVersionName = "CANDELA"
+    ds.file_meta = file_meta(ds)
     return ds
 
 

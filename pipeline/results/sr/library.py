@@ -18,6 +18,7 @@ from pipeline.reading.validation import is_uid
 from pipeline.results.provenance import ResultContext
 from pipeline.results.seg.segmentation import coded
 from pipeline.results.source_images import image_reference
+from pipeline.results.sr.image_item import image_item
 
 CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = hd.sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -55,15 +56,7 @@ def _shared(context: ResultContext) -> Iterator[hd.sr.ContentItem]:
 
 def _entry(context: ResultContext, index: int) -> hd.sr.ImageContentItem:
     """TID 1601: the image, or the frame, of plane ``index``."""
-    reference = image_reference(context.volume, index)
-    frame = reference.get("ReferencedFrameNumber")
-    return hd.sr.ImageContentItem(
-        name=coded(codes.SOURCE),
-        referenced_sop_class_uid=reference.ReferencedSOPClassUID,
-        referenced_sop_instance_uid=reference.ReferencedSOPInstanceUID,
-        referenced_frame_numbers=None if frame is None else [int(frame)],
-        relationship_type=CONTAINS,
-    )
+    return image_item(image_reference(context.volume, index))
 
 
 @functools.cache
