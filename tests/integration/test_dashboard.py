@@ -5,6 +5,8 @@ its way.
 from __future__ import annotations
 
 import contextlib
+import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from dicom_node.web.auth.accounts import Accounts
 from pipeline import phantom
 from tests.peers import gossip
 from tests.peers.chromium import start_chromium
-from tests.peers.dashboard import PASSWORD
+from tests.peers.dashboard import PASSWORD, phantom_bytes
 from tests.peers.node import Node, dicom_destination
 from tests.peers.pacs import Pacs
 from tests.peers.ports import free_port
@@ -138,12 +140,38 @@ def test_the_worklist_by_keyboard_search_and_filter(browser: Browser, watched: W
     page.wait_for_url(f"{watched.address}/")
     expect(page.locator("a.row")).to_have_count(1)
     page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_text("1 selected")).to_be_visible()
     page.keyboard.press("Enter")
     page.wait_for_url("**/studies/*")
     page.go_back()
     page.get_by_label("State").select_option("done")
     page.wait_for_url("**state=done**")
     expect(page.locator("a.row")).to_have_count(1)
+    assert said == []
+
+
+def test_an_upload_is_read_and_answered_on_its_page(browser: Browser, watched: Watched) -> None:
+    """Two series in one archive, which the reading refuses: the whole way, without the time that a model takes."""
+    from playwright.sync_api import expect
+
+    page, said = opened(browser, watched, Role.OPERATOR)
+    page.get_by_role("link", name="Try it").click()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened_archive:
+        for key in ("one", "two"):
+            (ds,) = phantom.head_phantom(slices=1, matrix=16, header=phantom.Header(key=key))
+            opened_archive.writestr(key, phantom_bytes(ds))
+    file: Any = {"name": "two.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_text("two.zip")).to_be_visible()
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/try/*")
+    expect(page.get_by_text("MIXED_SERIES")).to_be_visible(timeout=SOON)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_url("**/try")
+    expect(page.get_by_role("button", name="Analyse")).to_be_visible()
     assert said == []
 
 
@@ -173,7 +201,7 @@ def test_the_pages_fit_and_are_accessible(browser: Browser, watched: Watched, wi
     page, _ = opened(browser, watched, Role.OPERATOR, width)
     page.evaluate(f"localStorage.setItem('theme', '{theme}')")
     study = page.locator("a.row").first.get_attribute("href")
-    for path in ("/", study, "/destinations", "/models/brain_mri_tumor"):
+    for path in ("/", study, "/try", "/destinations", "/models/brain_mri_tumor"):
         page.goto(f"{watched.address}{path}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         found: dict[str, Any] = Axe().run(page).response

@@ -75,6 +75,8 @@ def test_jobs_and_files_come_back_elsewhere(tmp_path: Path, backend: str) -> Non
     (old.store_dir / ".incoming").mkdir()
     (old.store_dir / ".incoming" / "1-1").write_text("half")
     (old.data_dir / ".note.json.77.tmp").write_text("half")
+    (old.uploads_dir / "a").mkdir(parents=True)
+    (old.uploads_dir / "a" / "analysis.json").write_text("forgotten after a day")
     made = backup.back_up(old, tmp_path / "backup")
     assert made.database == (dump.SQLITE if backend == "sqlite" else dump.POSTGRES)
     new = settings_of(tmp_path / "new", backend)
