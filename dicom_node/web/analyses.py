@@ -121,7 +121,8 @@ class Analyses:
             self._taking += 1
         folder = self._folder / secrets.token_urlsafe(16)
         try:
-            folder.mkdir(mode=0o700, parents=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
             self._locks[folder.name] = _locked(folder)
             yield folder
         finally:

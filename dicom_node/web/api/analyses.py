@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,7 @@ from dicom_node.web.api.problems import Problem
 from dicom_node.web.api.results import PREVIEWS, file_response, files_in
 from dicom_node.web.api.schemas import AnalysisView, Done, Result
 from dicom_node.web.auth.gate import Here, Identifies, Operates
+from dicom_node.web.auth.principal import Principal
 from dicom_node.web.context import Context
 from dicom_node.web.unpacking import unpack
 from dicom_node.web.uploading import receive_form
@@ -46,17 +48,22 @@ async def upload(request: Request, response: Response, here: Here, who: Operates
     address, where state and answer are; the node removes the images once they are read, and the answer after
     `web.upload_kept`.
     """
-    most = int(here.settings.web.upload_most)
     with here.analyses.place() as folder:
-        fields = await receive_form(request, folder / UPLOAD, most)
+        fields = await receive_form(request, folder / UPLOAD, int(here.settings.web.upload_most))
         model = fields.get("model") or None
         if model is not None:
-            registry.get(model, here.settings.models.folders)
-        files = await run_in_threadpool(unpack, folder / UPLOAD, folder / SERIES, most * UNPACKED)
-        here.seen.did(who, "series uploaded to be read", job=folder.name)
-        made = here.analyses.begin(folder, who.name, files, model)
+            await run_in_threadpool(registry.get, model, here.settings.models.folders)
+        made = await run_in_threadpool(_begun, here, who, folder, model)
     response.headers["Location"] = f"/api/v1/analyses/{made.analysis_id}"
     return view(here, made)
+
+
+def _begun(here: Context, who: Principal, folder: Path, model: str | None) -> Analysis:
+    """Unpack, audit and queue the upload in ``folder``. Raises Problem."""
+    most = int(here.settings.web.upload_most) * UNPACKED
+    files = unpack(folder / UPLOAD, folder / SERIES, most)
+    here.seen.did(who, "series uploaded to be read", job=folder.name)
+    return here.analyses.begin(folder, who.name, files, model)
 
 
 @router.get("/analyses")
