@@ -110,7 +110,7 @@ def export_studies(
     query: Wanted,
     form: Annotated[Form, Query(alias="format")] = "csv",
 ) -> StreamingResponse:
-    """The worklist as one file, newest first, at most 100,000 studies; patient and study only for those who may see
+    """The worklist as one file, at most 100,000 studies; patient and study only for those who may see
     them. The audit trail names every study of it.
     """
     columns = (*COLUMNS, *(Identity.model_fields if query.identified else ()))
