@@ -120,6 +120,13 @@ class Notifier:
         return True
 
 
+def since(ledger: Ledger, now: float) -> float:
+    """From when on ended work is looked through: ``now`` at the first start, else from some time before the last look,
+    since an end is written a little after the time that it states. The ledger knows what it was told already.
+    """
+    return now if ledger.looked is None else ledger.looked - OVERLAP
+
+
 def run(settings: Settings) -> int:
     """Notify until SIGTERM or SIGINT; returns the exit status.
 
@@ -147,8 +154,7 @@ def run(settings: Settings) -> int:
         ) from None
     engine.prepare(settings)
     ledger = Ledger(folder)
-    since = time.time() if ledger.looked is None else ledger.looked - OVERLAP
-    with lock, Measures(settings, since, readings_only=True) as measures:
+    with lock, Measures(settings, since(ledger, time.time()), readings_only=True) as measures:
         notifier = Notifier(settings, measures, ledger)
         log.info("notifying", receivers=len(settings.notify.receivers), rules=len(settings.notify.rules))
         while not stop.is_set():

@@ -152,9 +152,10 @@ def test_a_child_with_wrong_settings_stops_everything(supervised: Supervised) ->
 def test_wrong_settings_of_a_child_that_is_not_essential_stop_nobody(supervised: Supervised) -> None:
     """The dashboard's port is taken: series come in as ever, and the dashboard is started again later."""
     process = supervised.start(LIVES, DIES, status=2, essential=1)
-    wait(lambda: supervised.log.count("restart_in_s=") >= 2)
+    wait(lambda: supervised.log.count("restart_in_s=") >= 2 and "a child speaks" in supervised.log)
     assert process.poll() is None
-    assert alive(supervised.pids[0])
+    (lives,) = [pid for pid in supervised.pids if alive(pid) and b"speaks" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert supervised.log.count("a child speaks") == 1, f"{lives} goes on"
 
 
 def test_a_child_that_does_not_stop_is_killed_in_bounded_time(supervised: Supervised) -> None:

@@ -25,7 +25,7 @@ from dicom_node.jobs.status import JobState
 from dicom_node.monitoring import senders
 from dicom_node.monitoring.ledger import Ledger
 from dicom_node.monitoring.messages import trial
-from dicom_node.monitoring.service import RETRY_FIRST, Notifier
+from dicom_node.monitoring.service import RETRY_FIRST, Notifier, since
 from dicom_node.settings.notify import EmailReceiver, Notify, WebhookReceiver
 from dicom_node.settings.tree import Settings, load
 from pipeline.errors import BadSettings, PeerUnavailable
@@ -149,7 +149,7 @@ def test_a_trouble_a_dead_letter_and_a_stat_finding_reach_whom_they_concern(
 
         def look() -> None:
             ledger = Ledger(settings.notify_dir)
-            with Measures(settings, ledger.looked or 0.0, readings_only=True) as measures:
+            with Measures(settings, since(ledger, clock.wall()), readings_only=True) as measures:
                 Notifier(settings, measures, ledger, clock.wall, clock.steady).step()
 
         look()
@@ -160,6 +160,7 @@ def test_a_trouble_a_dead_letter_and_a_stat_finding_reach_whom_they_concern(
         node.wait_for(broken, JobState.DEAD, 30)
         node.wait(lambda: all(node.client.show(job.job_id).result for job in (stat, routine)), 30)
         node.wait(lambda: node.client.destinations()[0].circuit.failures > 0, 30)
+        node.wait(lambda: look() or hook.asked, 30)  # a reading ends a little after its result is known
         for _ in range(2):
             look()
         with SmtpPeer(port=port) as server:
