@@ -99,6 +99,8 @@ def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
             node.wait(lambda: DeliveryState.RETRYING in states(node, plain.job_id, "pacs"), 30)
             node.wait(lambda: DeliveryState.RUNNING not in states(node, plain.job_id, "pacs"), 30)
             node.wait(lambda: circuit(node, "pacs") is CircuitState.OPEN, 30)
+            read_of = 'candela_series_read_total{model="brain_mri_tumor",outcome="finding"}'
+            node.wait(lambda: read_of in samples(read(metrics)), 30)  # a reading may end after its first deliveries
             text = read(metrics)
             again = samples(read(metrics))
             silent.close()
@@ -118,7 +120,7 @@ def test_the_figures_of_every_role(make_node: MakeNode, tmp_path: Path) -> None:
     found = samples(text)
     model = 'model="brain_mri_tumor"'
     assert found["candela_engine_up"] == 1
-    assert found[f'candela_series_read_total{{{model},outcome="finding"}}'] == 1
+    assert found[read_of] == 1
     assert found[f'candela_series_read_total{{{model},outcome="refused"}}'] == 1
     assert found[f'candela_series_refused_total{{code="MISSING_SLICES",{model}}}'] == 1
     assert found[f'candela_reading_failures_total{{code="UNFORESEEN",{model}}}'] == 1
