@@ -14,7 +14,7 @@ from tests.peers.http import Asked, HttpPeer, Reply
 from tests.peers.ports import free_port
 
 TEXT = """
-data_dir = "data"
+data_dir = "{data}"
 [peers.orthanc]
 ae_title = "ORTHANC"
 host = "127.0.0.1"
@@ -50,7 +50,7 @@ model = "brain_mri_tumor"
 
 def check(place: Path, *arguments: str, **values: object):
     config = place / "candela.toml"
-    config.write_text(TEXT.format(**{"folder": place / "archive", "user": "", **values}))
+    config.write_text(TEXT.format(**{"data": place / "data", "folder": place / "archive", "user": "", **values}))
     done = CliRunner().invoke(app, ["check", *arguments, "--config", str(config)])
     lines = (line.partition(": ") for line in done.output.splitlines())
     return done.exit_code, {name: said for name, _, said in lines}
