@@ -48,7 +48,7 @@ class Rejections(Protocol):
     """Rejection notes and the images that they reject; implemented by `dicom_node.jobs.rejections.Rejections`."""
 
     def apply(self, instances: Sequence[StoredInstance], calling_ae: str, /) -> Refused | None:
-        """Apply the notes among ``instances``, durably; what to record, or None where there is none."""
+        """Apply the rejection notes among ``instances``, durably. Returns what to record, None without a note."""
 
     def refusal_of(self, series_instance_uid: str, instances: Sequence[StoredInstance], /) -> Refused | None:
         """The refusal to read ``instances``, of which some were rejected before; None where none was."""

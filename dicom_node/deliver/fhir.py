@@ -59,7 +59,7 @@ class FhirSender:
         Raises
         ------
         NotYet
-            where there is none yet.
+            where the server has no such report yet.
         Retryable, Rejected
             as `send`.
         """

@@ -56,7 +56,7 @@ class Closer(Protocol):
         Raises
         ------
         NotYet
-            where there is none yet; otherwise as `Sender.send`.
+            where the server has no such report yet; otherwise as `Sender.send`.
         """
         ...
 

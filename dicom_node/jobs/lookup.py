@@ -138,7 +138,7 @@ class JobLookup:
 
     def _indexed(self, statuses: Iterable[str]) -> Iterator[tuple[sa.TextClause | sa.ColumnElement[bool], ...]]:
         """Conditions that hold for workflows with one of ``statuses``, each such that a partial index serves it: SQLite
-        uses one only where its own condition stands in the question.
+        uses one only where the query repeats the index's own condition.
         """
         wanted = set(statuses)
         for group, condition in PARTIAL.items():

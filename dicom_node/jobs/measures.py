@@ -88,7 +88,7 @@ class Measures:
     """The work of one installation. `engine.prepare` must have run on its database. Threads may share it.
 
     Every method raises `PeerUnavailable` where the database does not answer. ``since`` (seconds since the epoch): work
-    that ended before is never told by `ended`. ``readings_only``: `ended` tells of no deliveries.
+    that ended earlier is not in `ended`. ``readings_only``: `ended` leaves deliveries out.
     """
 
     def __init__(self, settings: Settings, since: float, *, readings_only: bool = False) -> None:

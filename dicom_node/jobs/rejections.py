@@ -57,7 +57,7 @@ class Rejections:
         )
 
     def apply(self, instances: Sequence[StoredInstance], calling_ae: str) -> RejectionNote | None:
-        """Apply the rejection notes among ``instances``; what to record. None where there is none.
+        """Apply the rejection notes among ``instances``. Returns what to record, None without a note.
 
         Raises
         ------

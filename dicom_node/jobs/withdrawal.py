@@ -1,8 +1,8 @@
 """Withdraws the results of a job from every destination that may have them (docs/adr/0067-results-are-withdrawn.md).
 
-The record of the withdrawal is on disk before anything else happens: from then on no result of the job is sent. Each
-destination is told by a delivery of its own, with the queue, the retries and the audit lines of results. A second call
-goes on where a first one stopped, and says the same to the same destinations.
+The node first writes a record of the withdrawal to disk: from then on it sends no result of the job. Each destination
+gets the withdrawal as a delivery of its own, with the queue, the retries and the audit lines of results. A second call
+goes on where a first one stopped, and sends the same to the same destinations.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from dicom_node.jobs import assessments
@@ -64,7 +64,7 @@ class AssessmentPage(Value):
     next: str | None
 
 
-def wanted(
+def _wanted(
     model: Name = None,
     verdict: Verdict | None = None,
     reader: Name = None,
@@ -73,7 +73,7 @@ def wanted(
     until: Name = None,
     standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
 ) -> AssessmentQuery:
-    """Which assessments a request wants. Raises Problem (400) for a time that is none."""
+    """The filters of the list, which its export shares. Raises Problem (400) where a time cannot be read."""
     return AssessmentQuery(
         study=study,
         model=model,
@@ -83,6 +83,9 @@ def wanted(
         until=day(until, end=True),
         standing=standing,
     )
+
+
+Wanted = Annotated[AssessmentQuery, Depends(_wanted)]
 
 
 @router.get("/jobs/{job_id}/assessments")
@@ -113,17 +116,10 @@ def assess(here: Here, who: Assesses, job_id: str, said: NewAssessment) -> Asses
 def list_assessments(
     here: Here,
     who: Reads,
-    model: Name = None,
-    verdict: Verdict | None = None,
-    reader: Name = None,
-    study: Name = None,
-    since: Name = None,
-    until: Name = None,
-    standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
+    query: Wanted,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> AssessmentPage:
-    query = wanted(model, verdict, reader, study, since, until, standing)
     found = here.assessments.page(query, before=number_of(cursor), limit=limit + 1)
     items = found[:limit]
     here.seen.studies(who, "assessments", dict.fromkeys(item.study_instance_uid for item in items))
@@ -134,24 +130,18 @@ def list_assessments(
 @router.get("/assessments/figures")
 def show_figures(here: Here, _: Reads, model: Name = None, since: Name = None, until: Name = None) -> Figures:
     """Confusion, share accepted, false alarms and calibration, by the newest assessment of each job."""
-    return figures(here.assessments.every(wanted(model, since=since, until=until, standing=True)), here.settings.zone)
+    query = AssessmentQuery(model=model, since=day(since), until=day(until, end=True), standing=True)
+    return figures(here.assessments.every(query), here.settings.zone)
 
 
 @router.get("/assessments/export", response_class=StreamingResponse)
 def export(
     here: Here,
     who: Reads,
-    model: Name = None,
-    verdict: Verdict | None = None,
-    reader: Name = None,
-    study: Name = None,
-    since: Name = None,
-    until: Name = None,
-    standing: Annotated[bool, Query(description="Only the newest assessment of each job.")] = False,
+    query: Wanted,
     form: Annotated[Form, Query(alias="format")] = "csv",
 ) -> StreamingResponse:
     """All assessments as one file. Each download is recorded."""
-    query = wanted(model, verdict, reader, study, since, until, standing)
     here.seen.did(who, "assessments exported")
     rows = (shown(here, item, who).model_dump(mode="json") for item in here.assessments.every(query))
     return file_of("assessments", form, Assessment.model_fields, rows)
